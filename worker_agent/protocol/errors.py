@@ -1,0 +1,59 @@
+"""Errors that reach a person: each text is one sentence that says what to do."""
+
+from __future__ import annotations
+
+
+class MutiTaskError(Exception):
+    """Base of all errors that MutiTask raises on purpose. `exit_status` is the process's exit status."""
+
+    exit_status = 1
+
+
+class JobError(MutiTaskError):
+    """The job file, or what a program passed as its job, cannot be used."""
+
+    exit_status = 2
+
+
+class RedisUnavailable(MutiTaskError):
+    """Redis does not answer: not reachable, loading, or out of time. Worth trying again."""
+
+    exit_status = 3
+
+
+class RedisRefused(MutiTaskError):
+    """Redis answers and refuses: a wrong password, missing rights, out of memory, a wrong kind of key."""
+
+    exit_status = 3
+
+
+class LeaseLost(MutiTaskError):
+    """The actor was declared dead: whatever it asked for changed nothing."""
+
+
+class Superseded(MutiTaskError):
+    """Another server holds the namespace now."""
+
+    exit_status = 4
+
+
+class Held(MutiTaskError):
+    """A live holder has the device or the namespace."""
+
+    exit_status = 4
+
+
+class NamespaceHoldsWork(MutiTaskError):
+    """The namespace holds work, and nobody said what should become of it."""
+
+    exit_status = 5
+
+
+class VersionMismatch(MutiTaskError):
+    """The namespace was written by another minor version of the protocol."""
+
+    exit_status = 6
+
+
+class Unpackable(MutiTaskError):
+    """A value that cannot travel: msgpack and its extension types do not carry it, or it is too large."""
