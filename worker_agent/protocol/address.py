@@ -1,0 +1,203 @@
+"""Where Redis is: what a person named, else what a server on this machine wrote down, else the default.
+
+Pure functions over strings and files; nothing here connects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, quote
+
+from worker_agent.protocol.errors import JobError, MutiTaskError
+from worker_agent.protocol.identity import Identity, me
+
+DEFAULT_HOST = "localhost"
+DEFAULT_PORT = 6379
+DEFAULT_DB = 0
+DEFAULT_URL = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}/{DEFAULT_DB}"
+
+REDIS_URL_VARIABLE = "MUTITASK_REDIS_URL"
+STATE_DIR_VARIABLE = "MUTITASK_STATE_DIR"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HOSTS = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?(?:,(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?)*")
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFile:
+    """What the embedded Valkey of a namespace left for programs on the same machine."""
+
+    url: str
+    host: str
+    port: int
+    username: str
+    password: str
+    process: Identity
+
+
+def check_name(name: str) -> str:
+    """Return `name`, or raise `JobError` if no namespace can be called that."""
+    if not _NAME.fullmatch(name) or name.strip(".") == "":
+        raise JobError(
+            f"{name!r} cannot name a namespace: use 1 to 64 letters, digits, dots, dashes and underscores."
+        )
+    return name
+
+
+def state_dir() -> Path:
+    """The directory in which MutiTask keeps what must outlive a process."""
+    if own := os.environ.get(STATE_DIR_VARIABLE):
+        return Path(own).absolute()
+    home = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state"
+    return base / "mutitask"
+
+
+def server_file(name: str) -> Path:
+    """Where the embedded Valkey of namespace `name` writes its address."""
+    return state_dir() / check_name(name) / "server.json"
+
+
+def read_server_file(name: str) -> str | None:
+    """The URL of this machine's embedded Valkey for `name`, with user and password; None if none is noted."""
+    record = load_server_file(server_file(name))
+    if record is None:
+        return None
+    here = me()
+    # A home directory shared between machines shows the others' files too; their localhost is not ours.
+    if record.process.host != here.host and record.process.boot != here.boot:
+        return None
+    return record.url
+
+
+def load_server_file(path: Path) -> ServerFile | None:
+    """Read one server file; None if it is not there.
+
+    A file that others could have written is refused: whoever writes it gets our tasks.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.name == "posix":
+                _refuse_strangers(path, os.fstat(file.fileno()))
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MutiTaskError(f"Cannot read {path} ({error.strerror}): mend it, or pass --redis.") from None
+    try:
+        found = json.loads(text)
+        return ServerFile(
+            url=str(found["url"]),
+            host=str(found["host"]),
+            port=int(found["port"]),
+            username=str(found["username"]),
+            password=str(found["password"]),
+            process=Identity(
+                host=str(found.get("machine", "")),
+                pid=int(found["pid"]),
+                boot=str(found.get("boot", "")),
+                start=int(found.get("start", 0)),
+            ),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise MutiTaskError(f"{path} does not hold a server's address: delete it, or pass --redis.") from None
+
+
+def dump_server_file(record: ServerFile) -> bytes:
+    """The content of a server file."""
+    content = {
+        "url": record.url,
+        "host": record.host,
+        "port": record.port,
+        "username": record.username,
+        "password": record.password,
+        "pid": record.process.pid,
+        "machine": record.process.host,
+        "boot": record.process.boot,
+        "start": record.process.start,
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def resolve(
+    redis_url: str | None,
+    name: str,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    db: int = DEFAULT_DB,
+    password: str | None = None,
+) -> tuple[str, bool]:
+    """Decide which Redis is meant.
+
+    Returns the URL, and whether anybody named it: a URL, the environment, an address that is not the default,
+    or the file of the embedded Valkey for namespace `name`. An unnamed URL is `redis://localhost:6379/0`.
+    Whoever waits for a server asks again before each try, because the file may appear meanwhile.
+    """
+    if redis_url:
+        return redis_url, True
+    if from_environment := os.environ.get(REDIS_URL_VARIABLE):
+        return from_environment, True
+    if (host, port, db) != (DEFAULT_HOST, DEFAULT_PORT, DEFAULT_DB) or password:
+        return build_url(host, port, db, password=password), True
+    if noted := read_server_file(name):
+        return noted, True
+    return DEFAULT_URL, False
+
+
+def build_url(
+    host: str, port: int, db: int = DEFAULT_DB, *, username: str | None = None, password: str | None = None
+) -> str:
+    """A `redis://` URL in which no character of the user or the password can be mistaken for another part."""
+    login = f"{quote(username or '', safe='')}:{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}{bracketed(host)}:{port}/{db}"
+
+
+def bracketed(host: str) -> str:
+    """A host as URLs write it: IPv6 addresses stand in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def redact(url: str) -> str:
+    """The address as people may see it: no user, no password, nothing from the query but the database.
+
+    'localhost:6379/0' for plain Redis, the path for a socket, the scheme in front for all others. Text that
+    cannot be told apart from a password is replaced by '***'.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "redis", url
+    if not re.fullmatch(r"[a-z0-9+.-]+", scheme):
+        return _HIDDEN
+    shown = "" if scheme in ("redis", "unix") else f"{scheme}://"
+    place, _, tail = re.sub("[?#]", "\n", rest).partition("\n")
+    if "@" in tail:  # A raw '?' or '#' within a password: nothing is where it seems.
+        return f"{shown}{_HIDDEN}"
+    place = place.rpartition("@")[2]
+    db = parse_qs(tail.partition("\n")[0]).get("db", [""])[0]
+    if scheme == "unix":
+        return f"{place}?db={db}" if db.isdecimal() else place
+    hosts, _, path = place.partition("/")
+    if not _HOSTS.fullmatch(hosts):
+        return f"{shown}{_HIDDEN}"
+    if scheme in ("redis", "rediss"):
+        if not re.search(r":\d+$", hosts):
+            hosts = f"{hosts}:{DEFAULT_PORT}"
+        path = next((number for number in (db, path) if number.isdecimal()), str(DEFAULT_DB))
+    elif not re.fullmatch(r"[\w.-]*(?:/\d+)?", path):
+        path = ""
+    return f"{shown}{hosts}/{path}" if path else f"{shown}{hosts}"
+
+
+def _refuse_strangers(path: Path, stat: os.stat_result) -> None:
+    if stat.st_uid != os.getuid():
+        raise MutiTaskError(f"{path} belongs to another user and is not trusted: delete it, or pass --redis.")
+    if stat.st_mode & 0o077:
+        raise MutiTaskError(
+            f"{path} can be read or written by other users and is not trusted: "
+            f"run `chmod 600 {path}`, or pass --redis."
+        )
