@@ -86,7 +86,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     for note in directory.glob("*/server.json"):
         with contextlib.suppress(MutiTaskError):
             record = load_server_file(note)
-            if record and record.process == of(record.process.pid):
+            if record and record.process.pid != os.getpid() and record.process == of(record.process.pid):
                 os.kill(record.process.pid, signal.SIGKILL)
 
 
