@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -32,11 +32,11 @@ _HIDDEN = "***"
 class ServerFile:
     """What the embedded Valkey of a namespace left for programs on the same machine."""
 
-    url: str
+    url: str = field(repr=False)
     host: str
     port: int
     username: str
-    password: str
+    password: str = field(repr=False)
     process: Identity
 
 

@@ -57,3 +57,11 @@ class VersionMismatch(MutiTaskError):
 
 class Unpackable(MutiTaskError):
     """A value that cannot travel: msgpack and its extension types do not carry it, or it is too large."""
+
+
+class NoNamespace(MutiTaskError):
+    """No server has opened this namespace yet."""
+
+
+class Changed(MutiTaskError):
+    """Somebody changed what the call was built on; read again and repeat."""

@@ -1,0 +1,169 @@
+"""One typed method for each transition of a task: what an actor may do to a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from worker_agent.protocol import wire
+from worker_agent.protocol.errors import Changed
+from worker_agent.protocol.membership import MOST, Membership
+
+CLAIM_BYTES = 1024 * 1024
+"""A claim ends with the item that reaches this many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to `settle_and_claim`: the claimed list items, and how many settles were refused."""
+
+    items: list[bytes]
+    waiting: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allotted:
+    """How many items a channel took, what waits there now, and why it took no more."""
+
+    taken: int
+    waiting: int
+    why: str
+    """'', `full`, `results`, `paused` or `ended`."""
+
+
+class Broker(Membership):
+    """The transitions of one namespace, for one actor.
+
+    Every method raises `RedisUnavailable` (once `patience` is at its end) or `RedisRefused`; those that
+    need a living actor raise `LeaseLost`.
+    """
+
+    def allot(
+        self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
+    ) -> Allotted:
+        """Feed a channel from the count `cursor` on. Raises `Superseded`, `Changed` or `LeaseLost`."""
+        at = self.keys.channel(channel)
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.meta, at.books, at.waiting, at.results, at.token,
+            self.keys.wish_server,
+        ]  # fmt: skip
+        reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
+        why = reply[3].decode() if len(reply) > 3 else ""
+        return Allotted(int(reply[1]), int(reply[2]), why)
+
+    def skip(self, channel: int, number: int) -> None:
+        """Pass over the item at which the feed stopped. Raises `Changed` if the count is another by now."""
+        keys = [self.keys.actor(self.actor.id), self.keys.meta, self.keys.channel(channel).books]
+        self._numbered("skip", keys, [self.actor.id], number)
+
+    def settle_and_claim(
+        self, channel: int, settlements: Sequence[bytes], want: int, most_bytes: int = CLAIM_BYTES
+    ) -> Claim:
+        """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`.
+
+        `settlements` alternates a letter with a task's id and what goes with it (see the script).
+        """
+        at = self.keys.channel(channel)
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.leases, at.books, at.waiting, at.delayed, at.failed,
+            at.failed_at, at.reasons, at.results, at.holders, at.agents, at.claims(self.actor.id),
+            self.keys.wish_channels, at.token, self.keys.server_token, self.keys.meta,
+        ]  # fmt: skip
+        reply = self._numbered(
+            "settle_and_claim", keys, [self.actor.id], channel, want, most_bytes, *settlements
+        )
+        return Claim(reply[3], int(reply[2]), int(reply[1]))
+
+    def drain(self, channel: int, offset: int, count: int) -> int:
+        """Take away `count` results that were read from `offset` on. Raises `Changed` if others drained."""
+        at = self.keys.channel(channel)
+        keys = [self.keys.actor(self.actor.id), at.books, at.results, self.keys.server_token]
+        return int(self._numbered("drain", keys, [], offset, count)[1])
+
+    def reload(self, channel: int, ids: Sequence[str]) -> int:
+        """Bring failed tasks back to waiting, with fresh counters; how many were still there."""
+        keys = self._fail_keys(channel)
+        moved = 0
+        for first in range(0, len(ids), MOST):
+            part = ids[first : first + MOST]
+            moved += int(self._numbered("reload", keys, [], "", MOST, 0, *part)[1])
+        return moved
+
+    def reload_all(self, channel: int) -> int:
+        """Bring back all that have failed by now, in calls of at most 1,000; how many."""
+        keys = self._fail_keys(channel)
+        moved, passed, until = 0, 0, b""
+        while True:
+            reply = self._numbered("reload", keys, [], until, MOST, passed)
+            moved, passed, until = moved + int(reply[1]), passed + int(reply[2]), reply[3]
+            if int(reply[1]) + int(reply[2]) < MOST:
+                return moved
+
+    def edit(self, channel: int, id_: str, body: bytes) -> bool:
+        """Give a failed task another body and bring it back; whether it was still there."""
+        return int(self._numbered("edit", self._fail_keys(channel), [], id_, wire.MSGPACK + body)[1]) == 1
+
+    def delete(self, channel: int, ids: Sequence[str]) -> int:
+        """Drop failed tasks for good; how many were still there."""
+        at = self.keys.channel(channel)
+        keys = [self.keys.actor(self.actor.id), at.books, at.failed, at.failed_at, at.reasons]
+        dropped = 0
+        for first in range(0, len(ids), MOST):
+            dropped += int(self._numbered("delete", keys, [], *ids[first : first + MOST])[1])
+        return dropped
+
+    def _fail_keys(self, channel: int) -> list[str]:
+        at = self.keys.channel(channel)
+        return [self.keys.actor(self.actor.id), at.failed, at.failed_at, at.reasons, at.waiting, at.token]
+
+    def wish(
+        self,
+        key: str,
+        fields: dict[str, str],
+        *,
+        tokens: Sequence[str] = (),
+        reset: bool = False,
+        ttl_ms: int = 0,
+    ) -> None:
+        """Write wished states under one of the keys' `wish_*`, and wake those whose `tokens` are named."""
+        pairs = [part for pair in fields.items() for part in pair]
+        keys = [self.keys.actor(self.actor.id), key, *tokens]
+        self._numbered("wish", keys, [], int(reset), ttl_ms, *pairs)
+
+    def set_capacity(self, channel: int, capacity: int) -> None:
+        """Set a channel's capacity; a smaller one drops nothing."""
+        self._configure(self.keys.channel(channel).books, "capacity", f"={capacity}", 1)
+
+    def step_devices(self, step: int) -> int:
+        """Add to the number of devices in the grid; the new number. Raises `ValueError` below 0."""
+        return self._configure(self.keys.meta, "devices", f"{step:+d}", 0)
+
+    def _configure(self, key: str, field: str, change: str, least: int) -> int:
+        keys = [self.keys.actor(self.actor.id), key, self.keys.server_token]
+        reply = self._numbered("configure", keys, [], field, change, least)
+        if reply[0] == b"low":
+            raise ValueError(f"{field} would be {int(reply[1])}")
+        return int(reply[1])
+
+    def purge(self, device: int) -> bool:
+        """Forget an offline device; whether there was one. Raises `Changed` while an agent is on it."""
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
+            self.keys.wish_devices,
+        ]  # fmt: skip
+        reply = self._numbered("purge", keys, [], device)
+        if reply[0] == b"held":
+            raise Changed(f"an agent is on Device{device}")
+        return int(reply[1]) == 1
+
+    def answer(self, detect: str, answer: bytes) -> None:
+        """Answer a detect."""
+        self._call("answer", [self.keys.answers(detect)], answer, 60_000)
+
+    def log(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
+        """Add a line to the namespace's event log."""
+        self.ask(
+            "XADD", self.keys.events, "MAXLEN", "~", 1000, "*", "level", level, "who", who, "text", text[:500]
+        )

@@ -1,0 +1,86 @@
+"""How a broker calls a script: numbered where it must be, patient, with errors for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.connect import IMPATIENT, Patience, translate
+from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
+from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.scripts import Argument, script
+
+
+class Calls:
+    """One actor's calls to one namespace."""
+
+    def __init__(
+        self, client: Any, name: str, actor: Actor, *, where: str, patience: Patience = IMPATIENT
+    ) -> None:
+        self.client = client
+        self.keys = Keys(name)
+        self.actor = actor
+        self.where = where
+        self.patience = patience
+
+    def ask(self, *command: Argument) -> Any:
+        """A plain command's reply."""
+        return self.patience(lambda: self._try(lambda: self.client.execute_command(*command)))
+
+    def _call(self, name: str, keys: Sequence[str], *args: Argument) -> list[Any]:
+        transition = script(name)
+        reply: list[Any] = self.patience(lambda: self._try(lambda: transition(self.client, keys, args)))
+        return reply
+
+    def _try(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (RedisError, OSError) as error:
+            raise translate(error, self.where) from error
+
+    def _numbered(
+        self, name: str, keys: Sequence[str], before: Sequence[Argument], *after: Argument
+    ) -> list[Any]:
+        """A numbered call: `before`, the number, `after`. Sent again, it carries the same number."""
+        with self.actor.call:
+            number = self.actor.next_number()
+            reply = self._call(name, keys, *before, number, *after)
+        status = reply[0]
+        if status in (b"lost", b"stale"):
+            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+        if status == b"superseded":
+            raise Superseded(named(reply[1]))
+        if status == b"moved":
+            raise Changed(f"the count is {int(reply[1])} now")
+        if status == b"again":
+            return [b"ok", *reply[1].split(b" ")]
+        return reply
+
+    def now_ms(self) -> int:
+        """Redis's clock, in ms since the epoch."""
+        seconds, micros = self.ask("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def holder_of(self, device: int) -> str:
+        """The actor on a device, or ''."""
+        return (self.ask("HGET", self.keys.agents, device) or b"").decode()
+
+    def record_of(self, actor: str) -> dict[bytes, bytes]:
+        """An actor's record; empty where there is none any more."""
+        reply = self.ask("HGETALL", self.keys.actor(actor))
+        return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def named(record: bytes) -> str:
+    """The successor in a `superseded` answer, for a person."""
+    if not record:
+        return "no server holds this namespace any more"
+    try:
+        fields = wire.unpack(record)
+        return f"a server on {fields['host']} (pid {fields['pid']}) holds this namespace now"
+    except (wire.Undecodable, KeyError, TypeError):
+        return "another server holds this namespace now"

@@ -1,0 +1,151 @@
+"""From a URL to a client, with every setting that redis-py's major versions set differently said outright."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from worker_agent.protocol.address import redact
+from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnavailable
+
+CALL_TIMEOUT_S = 5.0
+BLOCK_S = 1.0
+"""How long a waiter blocks at most: a lost token costs no more than this."""
+
+T = TypeVar("T")
+
+
+def connect(url: str, *, blocking: bool = False) -> redis.Redis:
+    """A client for the URL (`redis://`, `rediss://`, `unix://`). Nothing is sent yet.
+
+    A `blocking` client is for a waiter alone: its time-out stands above its block. Raises `RedisRefused`
+    for a URL that cannot be read.
+    """
+    options: dict[str, Any] = {
+        "protocol": 3,
+        "decode_responses": False,
+        "socket_timeout": CALL_TIMEOUT_S + (BLOCK_S if blocking else 0.0),
+        "socket_connect_timeout": 3.0,
+        # redis-py re-sends by itself after a time-out; here the caller does, with the same number (law 3).
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "max_connections": 64,
+    }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    _without_maintenance_notifications(options)
+    try:
+        return redis.Redis.from_url(url, **options)
+    except (ValueError, TypeError, RedisError) as error:
+        raise RedisRefused(
+            f"{redact(url)} is not an address that can be used ({error}); "
+            "write redis://[user:password@]host:port/db, rediss://... or unix:///path"
+        ) from None
+
+
+def _without_maintenance_notifications(options: dict[str, Any]) -> None:
+    try:
+        from redis.maint_notifications import MaintNotificationsConfig
+    except ImportError:
+        return
+    options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+
+
+def translate(error: Exception, where: str) -> MutiTaskError:
+    """redis-py's error as one of ours, with a sentence. `where` is an address without a password."""
+    text = str(error)
+    if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
+        ("WRONGPASS", "NOAUTH")
+    ):
+        return RedisRefused(f"Redis at {where} refuses the password; pass the right one in --redis")
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
+        return RedisRefused(f"Redis at {where} does not allow this user what is needed: {text}")
+    transient = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+    if isinstance(error, transient) or text.startswith(
+        ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN")
+    ):
+        return RedisUnavailable(f"Redis at {where} is not ready: {text}")
+    if isinstance(error, RedisTimeoutError):
+        return RedisUnavailable(f"Redis at {where} did not answer in time")
+    if isinstance(error, RedisConnectionError):
+        return RedisUnavailable(f"Redis at {where} cannot be reached: {_cause(error)}")
+    if "OOM" in text:
+        return RedisUnavailable(f"Redis at {where} is out of memory (maxmemory); raise it or drain results")
+    if "WRONGTYPE" in text:
+        return RedisRefused(
+            f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
+        )
+    if isinstance(error, ResponseError):
+        return RedisRefused(f"Redis at {where} refuses: {text}")
+    return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
+
+
+def _cause(error: Exception) -> str:
+    """The operating system's own words, without redis-py's preamble that repeats the address."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(error).rstrip(".") or "connection lost"
+
+
+class Patience:
+    """How long a caller goes on trying while Redis is away: a back-off with jitter, between 0.05 s and 2 s.
+
+    `give_up` ends the waiting by raising what was caught; `tries` bounds it. `on_wait(error)` is told
+    once when the waiting begins, `on_back()` when it ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        give_up: threading.Event | None = None,
+        tries: int | None = None,
+        on_wait: Callable[[RedisUnavailable], None] | None = None,
+        on_back: Callable[[], None] | None = None,
+    ) -> None:
+        self._give_up = give_up or threading.Event()
+        self._tries = tries
+        self._on_wait = on_wait
+        self._on_back = on_back
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
+        tried = 0
+        while True:
+            try:
+                value = call()
+            except RedisUnavailable as error:
+                tried += 1
+                if self._give_up.is_set() or (self._tries is not None and tried >= self._tries):
+                    raise
+                if tried == 1 and self._on_wait is not None:
+                    self._on_wait(error)
+                pause = min(2.0, 0.05 * 2 ** min(tried, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+                self._give_up.wait(pause)
+            else:
+                if tried and self._on_back is not None:
+                    self._on_back()
+                return value
+
+
+IMPATIENT = Patience(tries=1)

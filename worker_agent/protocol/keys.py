@@ -1,0 +1,149 @@
+"""Every key name. All keys of a namespace share one hash tag, so that each script stays in one slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKeys:
+    """The keys of one channel, `TaskChannelN`."""
+
+    prefix: str
+
+    @property
+    def books(self) -> str:
+        """HASH: allotted, cursor, capacity, done, deleted, foreign, drained, exhausted, halted, starved."""
+        return f"{self.prefix}:books"
+
+    @property
+    def waiting(self) -> str:
+        """LIST of items."""
+        return f"{self.prefix}:waiting"
+
+    @property
+    def delayed(self) -> str:
+        """ZSET item -> due, ms."""
+        return f"{self.prefix}:delayed"
+
+    @property
+    def failed(self) -> str:
+        """HASH id -> item: the FailChannel."""
+        return f"{self.prefix}:failed"
+
+    @property
+    def failed_at(self) -> str:
+        """ZSET id -> ms."""
+        return f"{self.prefix}:failed_at"
+
+    @property
+    def reasons(self) -> str:
+        """HASH id -> msgpack, one map after the other for each failed run."""
+        return f"{self.prefix}:reasons"
+
+    @property
+    def results(self) -> str:
+        """LIST of header and msgpack, until drained."""
+        return f"{self.prefix}:results"
+
+    @property
+    def holders(self) -> str:
+        """HASH actor -> number of its claims."""
+        return f"{self.prefix}:holders"
+
+    @property
+    def agents(self) -> str:
+        """ZSET of the running agents, actor -> last report, ms."""
+        return f"{self.prefix}:agents"
+
+    @property
+    def token(self) -> str:
+        """LIST, at most one entry: something waits."""
+        return f"{self.prefix}:token"
+
+    def claims(self, actor: str) -> str:
+        """HASH id -> item, of one actor."""
+        return f"{self.prefix}:claims:{actor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one namespace."""
+
+    name: str
+
+    @property
+    def prefix(self) -> str:
+        """The hash tag that keeps a namespace in one slot."""
+        return f"{{mt:{self.name}}}"
+
+    @property
+    def meta(self) -> str:
+        """HASH: protocol, run, started_ms, channels, devices, lease_ms, retries, server, ..."""
+        return f"{self.prefix}:meta"
+
+    @property
+    def leases(self) -> str:
+        """ZSET actor -> expiry, ms (0: dead, still to be recovered)."""
+        return f"{self.prefix}:leases"
+
+    @property
+    def agents(self) -> str:
+        """HASH device -> the actor on it."""
+        return f"{self.prefix}:agents"
+
+    @property
+    def devices(self) -> str:
+        """HASH device -> 13 digits of ms and its last report."""
+        return f"{self.prefix}:devices"
+
+    @property
+    def events(self) -> str:
+        """STREAM of at most about 1,000 events."""
+        return f"{self.prefix}:events"
+
+    @property
+    def wish_devices(self) -> str:
+        """HASH device, or `default`, -> `running` or `paused`."""
+        return f"{self.prefix}:wish:devices"
+
+    @property
+    def wish_channels(self) -> str:
+        """HASH channel -> `paused`; `skip:C` -> number of the item to pass over."""
+        return f"{self.prefix}:wish:channels"
+
+    @property
+    def wish_server(self) -> str:
+        """HASH: `allot` -> `paused` or `ended`; `quit` -> the server that shall end."""
+        return f"{self.prefix}:wish:server"
+
+    @property
+    def wish_stop(self) -> str:
+        """HASH actor -> `1`: that agent shall stop."""
+        return f"{self.prefix}:wish:stop"
+
+    @property
+    def wish_detect(self) -> str:
+        """HASH device -> the detect that it shall answer."""
+        return f"{self.prefix}:wish:detect"
+
+    @property
+    def server_token(self) -> str:
+        """LIST, at most one entry: the server should look."""
+        return f"{self.prefix}:token:server"
+
+    def device_token(self, device: int) -> str:
+        """LIST, at most one entry: the device's agent should look at its wishes."""
+        return f"{self.prefix}:token:device:{device}"
+
+    def actor(self, actor: str) -> str:
+        """HASH with a time to live: number, answer, dead, and who it is."""
+        return f"{self.prefix}:actor:{actor}"
+
+    def answers(self, detect: str) -> str:
+        """LIST with a time to live: answers to one detect."""
+        return f"{self.prefix}:detect:{detect}"
+
+    def channel(self, channel: int) -> ChannelKeys:
+        """The keys of one channel."""
+        return ChannelKeys(f"{self.prefix}:channel:{channel}")

@@ -1,0 +1,51 @@
+-- The server feeds a channel: pushes and counts in one step, never above the capacity (laws 5 and 6).
+-- KEYS[1] actor's record  HASH
+-- KEYS[2] meta            HASH
+-- KEYS[3] books           HASH: allotted, cursor, capacity, exhausted, halted, starved, ...
+-- KEYS[4] waiting         LIST
+-- KEYS[5] results         LIST
+-- KEYS[6] channel's token LIST
+-- KEYS[7] wish:server     HASH: allot
+-- ARGV[1] actor  ARGV[2] number  ARGV[3] the count from which it continues
+-- ARGV[4] '1' if the generator ends behind these items  ARGV[5] why the feed stands still behind them, or ''
+-- ARGV[6..] items
+-- Returns {'ok', taken, waiting, why not more: '' | 'full' | 'results' | 'paused' | 'ended'} | {'again', the same as text}
+--         | {'superseded', successor's record} | {'moved', count} | {'lost'} | {'stale'}
+
+local number, items = tonumber(ARGV[2]), #ARGV - 5
+local meta = redis.call('HMGET', KEYS[2], 'server', 'server_record', 'results_max')
+if (meta[1] or '') ~= ARGV[1] then return {'superseded', meta[1] and meta[2] or ''} end
+local refused = refuse(KEYS[1], number)
+if refused then return refused end
+local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted')
+if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end
+local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
+local wished = redis.call('HGET', KEYS[7], 'allot')
+redis.call('LLEN', KEYS[6])
+
+local taken, why = 0, ''
+if wished == 'paused' or wished == 'ended' then
+  why = wished
+elseif results >= tonumber(meta[3]) then
+  why = 'results'
+else
+  taken = math.max(0, math.min(items, tonumber(books[2]) - waiting))
+  if taken < items then why = 'full' end
+end
+for first = 6, 5 + taken, 1000 do
+  redis.call('RPUSH', KEYS[4], unpack(ARGV, first, math.min(first + 999, 5 + taken)))
+end
+if taken > 0 then
+  redis.call('HINCRBY', KEYS[3], 'allotted', taken)
+  redis.call('HINCRBY', KEYS[3], 'cursor', taken)
+  wake(KEYS[6])
+end
+if taken == items then
+  if ARGV[4] == '1' then redis.call('HSET', KEYS[3], 'exhausted', '1') end
+  if ARGV[5] ~= (books[3] or '') then redis.call('HSET', KEYS[3], 'halted', ARGV[5]) end
+elseif why == 'full' or why == 'results' then
+  redis.call('HSET', KEYS[3], 'starved', '1')
+end
+waiting = waiting + taken
+remember(KEYS[1], number, string.format('%d %d %s', taken, waiting, why))
+return {'ok', taken, waiting, why}

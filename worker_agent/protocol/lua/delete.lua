@@ -1,0 +1,27 @@
+-- Failed tasks are dropped for good; only what is still there counts as deleted (law 1).
+-- KEYS[1] actor's record  HASH
+-- KEYS[2] books      HASH: deleted
+-- KEYS[3] failed     HASH id -> item
+-- KEYS[4] failed_at  ZSET id -> ms
+-- KEYS[5] reasons    HASH id -> msgpack
+-- ARGV[1] number  ARGV[2..] ids, at most 1,000
+-- Returns {'ok', deleted} | {'again', the same as text} | {'lost'} | {'stale'}
+
+local number = tonumber(ARGV[1])
+local refused = refuse(KEYS[1], number)
+if refused then return refused end
+redis.call('HLEN', KEYS[2])
+redis.call('HLEN', KEYS[3])
+redis.call('ZCARD', KEYS[4])
+redis.call('HLEN', KEYS[5])
+local deleted = 0
+for i = 2, #ARGV do
+  if redis.call('HDEL', KEYS[3], ARGV[i]) == 1 then
+    redis.call('ZREM', KEYS[4], ARGV[i])
+    redis.call('HDEL', KEYS[5], ARGV[i])
+    deleted = deleted + 1
+  end
+end
+if deleted > 0 then redis.call('HINCRBY', KEYS[2], 'deleted', deleted) end
+remember(KEYS[1], number, string.format('%d', deleted))
+return {'ok', deleted}

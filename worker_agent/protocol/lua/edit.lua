@@ -1,0 +1,29 @@
+-- A failed task gets another body and goes back to waiting in the same step; its id stays.
+-- KEYS[1] actor's record  HASH
+-- KEYS[2] failed     HASH id -> item
+-- KEYS[3] failed_at  ZSET id -> ms
+-- KEYS[4] reasons    HASH id -> msgpack
+-- KEYS[5] waiting    LIST
+-- KEYS[6] channel's token  LIST
+-- ARGV[1] number  ARGV[2] id  ARGV[3] format and body
+-- Returns {'ok', 1 or 0 where it is no longer there} | {'again', the same as text} | {'lost'} | {'stale'}
+
+local number = tonumber(ARGV[1])
+local refused = refuse(KEYS[1], number)
+if refused then return refused end
+local item = redis.call('HGET', KEYS[2], ARGV[2])
+redis.call('ZCARD', KEYS[3])
+redis.call('HLEN', KEYS[4])
+redis.call('LLEN', KEYS[5])
+redis.call('LLEN', KEYS[6])
+local edited = 0
+if item then
+  redis.call('HDEL', KEYS[2], ARGV[2])
+  redis.call('ZREM', KEYS[3], ARGV[2])
+  redis.call('HDEL', KEYS[4], ARGV[2])
+  redis.call('RPUSH', KEYS[5], 'M1' .. ARGV[2] .. '000' .. ARGV[3])
+  wake(KEYS[6])
+  edited = 1
+end
+remember(KEYS[1], number, string.format('%d', edited))
+return {'ok', edited}

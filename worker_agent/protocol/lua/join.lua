@@ -1,0 +1,39 @@
+-- An agent takes its device (law 7): a live holder refuses it, a dead one is marked dead and replaced (law 2).
+-- KEYS[1] actor's record    HASH
+-- KEYS[2] meta              HASH
+-- KEYS[3] leases            ZSET actor -> expiry, ms
+-- KEYS[4] agents            HASH device -> actor
+-- KEYS[5] holder's record   HASH, of the actor that the caller saw on the device (the actor's own where none was)
+-- ARGV[1] actor  ARGV[2] device  ARGV[3] channel  ARGV[4] protocol  ARGV[5] the holder seen, or ''
+-- ARGV[6] '1' if the holder's process is certainly gone  ARGV[7..] record: field, value, ...
+-- Returns {'ok', run} | {'none'} | {'version', theirs} | {'channel', how many there are} | {'changed'}
+--         | {'held', lease left in ms}
+
+local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'devices', 'lease_ms')
+if not meta[1] then return {'none'} end
+if meta[1] ~= ARGV[4] then return {'version', meta[1]} end
+if tonumber(ARGV[3]) >= tonumber(meta[3]) then return {'channel', meta[3]} end
+local holder = redis.call('HGET', KEYS[4], ARGV[2]) or ''
+if holder == ARGV[1] then return {'ok', meta[2]} end
+if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
+if holder ~= ARGV[5] then return {'changed'} end
+local now = now_ms()
+local lease = holder ~= '' and redis.call('ZSCORE', KEYS[3], holder)
+local dead = holder ~= '' and redis.call('HGET', KEYS[5], 'dead')
+if lease and not dead and ARGV[6] ~= '1' and tonumber(lease) > now then
+  return {'held', string.format('%d', tonumber(lease) - now)}
+end
+
+redis.call('HSET', KEYS[1], 'number', '0', 'answer', '', unpack(ARGV, 7))
+redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
+redis.call('ZADD', KEYS[3], now + tonumber(meta[5]), ARGV[1])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[1])
+if tonumber(ARGV[2]) >= tonumber(meta[4]) then
+  redis.call('HSET', KEYS[2], 'devices', tonumber(ARGV[2]) + 1)
+end
+if holder ~= '' then
+  redis.call('HSET', KEYS[5], 'dead', '1')
+  redis.call('PEXPIRE', KEYS[5], DEAD_TTL)
+  if lease then redis.call('ZADD', KEYS[3], 0, holder) end
+end
+return {'ok', meta[2]}

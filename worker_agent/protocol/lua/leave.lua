@@ -1,0 +1,28 @@
+-- An actor ends in order: it is marked dead, and what it still held is left to recovery (law 2).
+-- KEYS[1] actor's record  HASH
+-- KEYS[2] leases          ZSET
+-- KEYS[3] agents          HASH device -> actor
+-- KEYS[4] meta            HASH
+-- KEYS[5] channel's running agents   ZSET (the leases again for an actor without a channel)
+-- KEYS[6] its claims      HASH (its record again for an actor without a channel)
+-- ARGV[1] actor  ARGV[2] device, or ''  ARGV[3] '1' if it has a channel
+-- Returns {'ok'}
+
+local record = redis.call('HLEN', KEYS[1])
+local holder = ARGV[2] ~= '' and redis.call('HGET', KEYS[3], ARGV[2])
+local server = redis.call('HGET', KEYS[4], 'server')
+local held = ARGV[3] == '1' and redis.call('HLEN', KEYS[6]) or 0
+local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if ARGV[3] == '1' then redis.call('ZREM', KEYS[5], ARGV[1]) end
+if held == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+elseif lease then
+  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+end
+if holder == ARGV[1] then redis.call('HDEL', KEYS[3], ARGV[2]) end
+if server == ARGV[1] then redis.call('HDEL', KEYS[4], 'server') end
+if record > 0 then
+  redis.call('HSET', KEYS[1], 'dead', '1')
+  redis.call('PEXPIRE', KEYS[1], 3600000)
+end
+return {'ok'}

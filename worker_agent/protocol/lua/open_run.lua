@@ -1,0 +1,88 @@
+-- A server takes the namespace (law 7) and either goes on with the run that it holds or begins a new one.
+-- KEYS[1] actor's record    HASH
+-- KEYS[2] meta              HASH
+-- KEYS[3] leases            ZSET
+-- KEYS[4] holder's record   HASH, of the server that the caller saw (the actor's own where none was)
+-- KEYS[5] wish:server HASH  KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] server's token LIST
+-- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token
+-- then for each claim holder that the caller saw: its claims HASH
+-- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder seen, or ''  ARGV[4] '1' if its process is certainly gone
+-- ARGV[5] `resume`, `fresh` or ''  ARGV[6] new run's id  ARGV[7] server's record, msgpack
+-- ARGV[8] channels seen in meta, 0 for none  ARGV[9] channels wanted  ARGV[10] devices, or '' to keep
+-- ARGV[11] capacity, or '' to keep  ARGV[12] retries  ARGV[13] retry delay ms  ARGV[14] lease ms  ARGV[15] results' cap
+-- ARGV[16] `running` or `paused`: how devices begin  ARGV[17..] channel and actor of each claim holder seen
+-- Returns {'ok', run, '1' if resumed} | {'version', theirs} | {'held', record, lease left in ms} | {'changed'}
+--         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', how many}
+
+local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'server', 'server_record', 'devices')
+if meta[1] and meta[1] ~= ARGV[2] then return {'version', meta[1]} end
+local holder = meta[4] or ''
+if holder == ARGV[1] then return {'ok', meta[2], '1'} end
+if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
+if holder ~= ARGV[3] or (meta[3] or '0') ~= ARGV[8] then return {'changed'} end
+local now = now_ms()
+local lease = holder ~= '' and redis.call('ZSCORE', KEYS[3], holder)
+local dead = holder ~= '' and redis.call('HGET', KEYS[4], 'dead')
+if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then
+  return {'held', meta[5], string.format('%d', tonumber(lease) - now)}
+end
+for i = 5, 7 do redis.call('HLEN', KEYS[i]) end
+redis.call('LLEN', KEYS[8])
+
+local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
+local per, base = 9, 8
+local seen = {}
+for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
+local work = {0, 0, 0, 0, 0, 0}
+for c = 0, math.max(old, new) - 1 do
+  local at = base + c * per
+  work[1] = work[1] + redis.call('LLEN', KEYS[at + 2])
+  local holders = redis.call('HGETALL', KEYS[at + 8])
+  for i = 1, #holders, 2 do
+    work[2] = work[2] + tonumber(holders[i + 1])
+    if not seen[c .. ' ' .. holders[i]] then return {'changed'} end
+  end
+  work[3] = work[3] + redis.call('ZCARD', KEYS[at + 3])
+  work[4] = work[4] + redis.call('HLEN', KEYS[at + 4])
+  redis.call('ZCARD', KEYS[at + 5])
+  redis.call('HLEN', KEYS[at + 6])
+  work[5] = work[5] + redis.call('LLEN', KEYS[at + 7])
+  local exhausted = redis.call('HGET', KEYS[at + 1], 'exhausted')
+  if c < old and exhausted ~= '1' then work[6] = work[6] + 1 end
+  redis.call('LLEN', KEYS[at + 9])
+end
+local holds = false
+for _, count in ipairs(work) do holds = holds or count > 0 end
+if holds and ARGV[5] == '' then return {'work', unpack(work)} end
+local resumed = old > 0 and ARGV[5] == 'resume'
+if resumed and old ~= new then return {'channels', meta[3]} end
+
+if not resumed then
+  for i = base + 1, #KEYS do redis.call('DEL', KEYS[i]) end
+  redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+  redis.call('HSET', KEYS[2], 'run', ARGV[6], 'started_ms', string.format('%d', now), 'devices', '0')
+  redis.call('HSET', KEYS[6], 'default', ARGV[16])
+else
+  redis.call('HDEL', KEYS[5], 'quit')
+  if ARGV[16] == 'running' then redis.call('HSET', KEYS[6], 'default', 'running') end
+end
+for c = 0, new - 1 do
+  local books = KEYS[base + c * per + 1]
+  if ARGV[11] ~= '' then redis.call('HSET', books, 'capacity', ARGV[11]) end
+  redis.call('HSETNX', books, 'capacity', '50')
+  redis.call('HSETNX', books, 'cursor', '0')
+  redis.call('HDEL', books, 'halted', 'starved')
+end
+redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries', ARGV[12],
+  'retry_delay_ms', ARGV[13], 'lease_ms', ARGV[14], 'results_max', ARGV[15], 'server', ARGV[1],
+  'server_record', ARGV[7], 'server_since_ms', string.format('%d', now))
+if ARGV[10] ~= '' then redis.call('HSET', KEYS[2], 'devices', ARGV[10]) end
+redis.call('HSET', KEYS[1], 'number', '0', 'answer', '')
+redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[14]), ARGV[1])
+if holder ~= '' then
+  redis.call('HSET', KEYS[4], 'dead', '1')
+  redis.call('PEXPIRE', KEYS[4], DEAD_TTL)
+  redis.call('ZREM', KEYS[3], holder)
+end
+return {'ok', resumed and meta[2] or ARGV[6], resumed and '1' or '0'}

@@ -1,0 +1,22 @@
+-- Forgets the last report of a device that nobody is on.
+-- KEYS[1] actor's record  HASH
+-- KEYS[2] devices  HASH device -> report
+-- KEYS[3] agents   HASH device -> actor
+-- KEYS[4] leases   ZSET
+-- KEYS[5] wish:devices  HASH
+-- ARGV[1] number  ARGV[2] device
+-- Returns {'ok', 1 or 0 where there was none} | {'held'} | {'again', the same as text} | {'lost'} | {'stale'}
+
+local number = tonumber(ARGV[1])
+local refused = refuse(KEYS[1], number)
+if refused then return refused end
+local actor = redis.call('HGET', KEYS[3], ARGV[2])
+local lease = actor and redis.call('ZSCORE', KEYS[4], actor)
+redis.call('HLEN', KEYS[2])
+redis.call('HLEN', KEYS[5])
+if lease and tonumber(lease) > now_ms() then return {'held'} end
+local purged = redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('HDEL', KEYS[5], ARGV[2])
+remember(KEYS[1], number, string.format('%d', purged))
+return {'ok', purged}

@@ -1,0 +1,28 @@
+-- Finds what has to be recovered or promoted (law 8): at most once a second for a whole namespace.
+-- After a gap, when nobody could sweep because Redis was away, leases start afresh instead.
+-- KEYS[1] meta    HASH
+-- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
+-- KEYS[3..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
+-- Returns {actors to recover}, {channels with tasks to promote}
+
+local meta = redis.call('HMGET', KEYS[1], 'swept_ms', 'lease_ms')
+if not meta[2] then return {{}, {}} end
+local now, swept, lease = now_ms(), tonumber(meta[1] or '0'), tonumber(meta[2])
+if now >= swept and now - swept < 1000 then return {{}, {}} end
+local dead, due = {}, {}
+if swept == 0 or now < swept or now - swept > lease / 2 then
+  local live = redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf')
+  for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
+end
+for _, actor in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 16)) do
+  dead[#dead + 1] = actor
+end
+for i = 3, #KEYS, 2 do
+  local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
+  if #first > 0 then due[#due + 1] = string.format('%d', (i - 3) / 2) end
+  for _, actor in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
+    if #dead < 32 and not redis.call('ZSCORE', KEYS[2], actor) then dead[#dead + 1] = actor end
+  end
+end
+redis.call('HSET', KEYS[1], 'swept_ms', string.format('%d', now))
+return {dead, due}

@@ -1,0 +1,281 @@
+"""Who is here: agents and servers come, report, and leave, and dead ones are recovered (laws 2, 7 and 8)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.calls import Calls, named
+from worker_agent.protocol.errors import (
+    Changed,
+    LeaseLost,
+    MutiTaskError,
+    NoNamespace,
+    Superseded,
+    VersionMismatch,
+)
+from worker_agent.protocol.identity import Identity
+from worker_agent.protocol.scripts import Argument
+
+MOST = 1000
+"""The most tasks that one call moves."""
+PASSING_TTL_MS = 3_600_000
+
+
+class Occupied(MutiTaskError):
+    """A holder whose lease still runs. `left_ms` of `lease_ms` remain; it may be silent or gone."""
+
+    def __init__(self, actor: str, identity: Identity, since_ms: int, left_ms: int) -> None:
+        super().__init__(f"{identity.host} pid {identity.pid}")
+        self.actor = actor
+        self.identity = identity
+        self.since_ms = since_ms
+        self.left_ms = left_ms
+
+
+class HoldsWork(MutiTaskError):
+    """The namespace holds work: how many tasks where, and how many channels are not exhausted."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        names = ("waiting", "claimed", "delayed", "failed", "results", "unexhausted")
+        self.counts = dict(zip(names, counts, strict=True))
+        super().__init__(str(self.counts))
+
+
+class OtherChannels(MutiTaskError):
+    """The run that should be resumed has another number of channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(str(channels))
+        self.channels = channels
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How a server wants its run. None keeps what the namespace has (for a new run: no devices, 50)."""
+
+    channels: int
+    devices: int | None
+    capacity: int | None
+    retries: int = 3
+    retry_delay_ms: int = 0
+    lease_ms: int = 10_000
+    results_max: int = 1_000_000
+    autostart: bool = False
+    mode: Literal["", "resume", "fresh"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that a server holds."""
+
+    id: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a report brings back: whether a sweep is due, and the run's terms."""
+
+    sweep_due: bool
+    lease_ms: int
+    retries: int
+    retry_delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep found: dead actors to recover, channels with delayed tasks whose time has come."""
+
+    dead: list[str]
+    due: list[int]
+
+
+class Membership(Calls):
+    """The transitions of actors."""
+
+    def enter(self) -> None:
+        """Register a passing actor. Raises `NoNamespace` or `VersionMismatch`."""
+        keys = [self.keys.actor(self.actor.id), self.keys.meta]
+        reply = self._call("enter", keys, PASSING_TTL_MS, PROTOCOL)
+        _check_namespace(reply, self.keys.name)
+
+    def join(
+        self, device: int, channel: int, identity: Identity, *, holder: str = "", gone: bool = False
+    ) -> str:
+        """Take a device for an agent; the run's id.
+
+        `holder` is the actor that was seen there, `gone` that its process certainly ended. Raises
+        `Occupied`, `Changed`, `NoNamespace`, `VersionMismatch`, or `LookupError` with the number of channels.
+        """
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases, self.keys.agents,
+            self.keys.actor(holder or self.actor.id),
+        ]  # fmt: skip
+        record = {**asdict(identity), "device": device, "channel": channel, "since_ms": self.now_ms()}
+        fields = [part for pair in record.items() for part in pair]
+        reply = self._call("join", keys, self.actor.id, device, channel, PROTOCOL, holder, int(gone), *fields)
+        _check_namespace(reply, self.keys.name)
+        status = reply[0]
+        if status == b"channel":
+            raise LookupError(int(reply[1]))
+        if status == b"changed":
+            raise Changed(f"another agent came to Device{device}")
+        if status == b"held":
+            raise self._occupied(holder, int(reply[1]))
+        if status == b"lost":
+            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+        run: bytes = reply[1]
+        return run.decode()
+
+    def _occupied(self, holder: str, left_ms: int) -> Occupied:
+        record = self.record_of(holder)
+        return Occupied(holder, identity_of(record), int(record.get(b"since_ms", 0)), left_ms)
+
+    def leave(self, device: int | None = None, channel: int | None = None) -> None:
+        """End this actor in order; what it still holds is recovered."""
+        own = self.keys.actor(self.actor.id)
+        has_channel = channel is not None
+        at = self.keys.channel(channel or 0)
+        keys = [
+            own, self.keys.leases, self.keys.agents, self.keys.meta,
+            at.agents if has_channel else self.keys.leases,
+            at.claims(self.actor.id) if has_channel else own,
+        ]  # fmt: skip
+        self._call("leave", keys, self.actor.id, "" if device is None else device, int(has_channel))
+
+    def report(self, device: int, channel: int, state: Literal["running", "paused"], report: bytes) -> Terms:
+        """An agent's sign of life. Raises `LeaseLost`."""
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices,
+            self.keys.channel(channel).agents, self.keys.meta, self.keys.agents,
+        ]  # fmt: skip
+        reply = self._call("report", keys, self.actor.id, device, state, report)
+        if reply[0] != b"ok":
+            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+        return Terms(reply[1] == b"1", *(int(value) for value in reply[2:5]))
+
+    def renew(self) -> bool:
+        """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
+        keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta]
+        reply = self._call("renew", keys, self.actor.id)
+        if reply[0] == b"superseded":
+            raise Superseded(named(reply[1]))
+        if reply[0] != b"ok":
+            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+        return bool(reply[1] == b"1")
+
+    def sweep(self, channels: int) -> Sweep:
+        """Find what to recover and promote; empty where another actor swept within the last second."""
+        keys = [self.keys.meta, self.keys.leases]
+        for number in range(channels):
+            channel = self.keys.channel(number)
+            keys += [channel.delayed, channel.holders]
+        dead, due = self._call("sweep", keys)
+        return Sweep([actor.decode("utf-8", "replace") for actor in dead], [int(channel) for channel in due])
+
+    def recover(self, dead: str, reason: bytes) -> int:
+        """Bring a dead actor's tasks back, however many; how many came back or failed.
+
+        `reason` (msgpack) is kept for a task that thereby crashed a third time. An actor that lives is
+        left alone: 0.
+        """
+        channel = channel_of(dead)
+        at = self.keys.channel(channel or 0)
+        keys = [
+            self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
+            at.failed_at, at.reasons, at.holders, at.claims(dead), at.token,
+        ]  # fmt: skip
+        moved = 0
+        while True:
+            reply = self._call("recover", keys, dead, MOST, reason)
+            if reply[0] == b"alive":
+                return moved
+            moved += int(reply[1]) + int(reply[2])
+            if int(reply[3]) == 0:
+                return moved
+
+    def promote(self, channel: int) -> int:
+        """Bring delayed tasks whose time has come back to waiting; how many."""
+        at = self.keys.channel(channel)
+        return int(self._call("promote", [at.delayed, at.waiting, at.token], MOST)[1])
+
+    def open_run(self, plan: RunPlan, identity: Identity, *, gone: str = "") -> Run:
+        """Take the namespace for a server. `gone` is a holder whose process certainly ended.
+
+        Raises `Occupied`, `HoldsWork`, `OtherChannels` or `VersionMismatch`.
+        """
+        for _ in range(50):
+            reply = self._open_run_once(plan, identity, gone)
+            if reply[0] != b"changed":
+                break
+        else:
+            raise Changed("the namespace does not stand still; try again")
+        _check_namespace(reply, self.keys.name)
+        if reply[0] == b"held":
+            record = wire.unpack(reply[1])
+            since = int(record.pop("since_ms"))
+            raise Occupied(record.pop("actor"), Identity(**record), since, int(reply[2]))
+        if reply[0] == b"work":
+            raise HoldsWork([int(count) for count in reply[1:]])
+        if reply[0] == b"channels":
+            raise OtherChannels(int(reply[1]))
+        if reply[0] == b"lost":
+            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+        return Run(reply[1].decode(), reply[2] == b"1")
+
+    def _open_run_once(self, plan: RunPlan, identity: Identity, gone: str) -> list[Any]:
+        seen = dict(
+            zip(("server", "channels"), self.ask("HMGET", self.keys.meta, "server", "channels"), strict=True)
+        )
+        holder = (seen["server"] or b"").decode()
+        old = int(seen["channels"] or 0)
+        keys = [
+            self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases,
+            self.keys.actor(holder or self.actor.id), self.keys.wish_server, self.keys.wish_devices,
+            self.keys.wish_channels, self.keys.server_token,
+        ]  # fmt: skip
+        claims: list[str] = []
+        holders: list[Argument] = []
+        for number in range(max(old, plan.channels)):
+            at = self.keys.channel(number)
+            keys += [
+                at.books, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
+                at.holders, at.token,
+            ]  # fmt: skip
+            for actor in self.ask("HKEYS", at.holders):
+                claims.append(at.claims(actor.decode()))
+                holders += [number, actor]
+        record = wire.pack({**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id})
+        return self._call(
+            "open_run", [*keys, *claims], self.actor.id, PROTOCOL, holder, int(bool(gone) and gone == holder),
+            plan.mode, secrets.token_hex(4), record, old, plan.channels,
+            "" if plan.devices is None else plan.devices, "" if plan.capacity is None else plan.capacity,
+            plan.retries, plan.retry_delay_ms, plan.lease_ms, plan.results_max,
+            "running" if plan.autostart else "paused", *holders,
+        )  # fmt: skip
+
+
+def _check_namespace(reply: list[Any], name: str) -> None:
+    if reply[0] == b"none":
+        raise NoNamespace(f"no server has opened namespace {name!r} yet")
+    if reply[0] == b"version":
+        theirs = reply[1].decode("utf-8", "replace")
+        raise VersionMismatch(
+            f"namespace {name!r} speaks protocol {theirs} and this program {PROTOCOL}; "
+            "install the same minor version of MutiTask on both sides"
+        )
+
+
+def identity_of(record: dict[bytes, bytes]) -> Identity:
+    """The process in an actor's record."""
+    return Identity(
+        record.get(b"host", b"?").decode("utf-8", "replace"),
+        int(record.get(b"pid", 0)),
+        record.get(b"boot", b"").decode("utf-8", "replace"),
+        int(record.get(b"start", 0)),
+    )

@@ -1,0 +1,221 @@
+"""What travels: list items with their header, and msgpack with MutiTask's extension types."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgpack
+
+from worker_agent.protocol.errors import Unpackable
+
+MAX_BYTES = 64 * 1024 * 1024
+"""The largest task or result, in bytes once packed."""
+MAX_DEPTH = 100
+"""How deep tuples and sets may stand in one another."""
+
+HEADER_BYTES = 26
+MSGPACK = b"m"
+
+_DATETIME, _DATE, _TIME, _TIMEDELTA = 1, 2, 3, 4
+_TUPLE, _SET, _FROZENSET = 5, 6, 7
+_DECIMAL, _UUID, _COMPLEX, _INT = 8, 9, 10, 11
+_NDARRAY, _NUMPY_SCALAR = 13, 14
+
+
+class Undecodable(ValueError):
+    """Bytes that are not a value of ours."""
+
+
+def pack(value: Any) -> bytes:
+    """The value as msgpack; a bytearray travels as bytes.
+
+    Raises `Unpackable`, naming the type that cannot travel.
+    """
+    try:
+        packed: bytes = msgpack.packb(value, default=_Encoder(), strict_types=True)
+    except Unpackable:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Unpackable(f"a {type(value).__name__} that msgpack cannot carry: {error}") from None
+    if len(packed) > MAX_BYTES:
+        raise Unpackable(f"a {type(value).__name__} of {len(packed):,} bytes once packed; the most is 64 MiB")
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """The value, equal and of the same type. Raises `Undecodable`; nothing is evaluated or unpickled."""
+    return _unpack(packed, 0)
+
+
+def _unpack(packed: bytes, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise Undecodable("too deeply nested")
+    try:
+        return msgpack.unpackb(
+            packed,
+            ext_hook=lambda code, data: _decode(code, data, depth + 1),
+            strict_map_key=False,
+        )
+    except Undecodable:
+        raise
+    except Exception as error:
+        raise Undecodable(f"{type(error).__name__}: {error}") from None
+
+
+class _Encoder:
+    """msgpack's `default` for one value: turns what msgpack does not know into extension types."""
+
+    __slots__ = ("depth",)
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __call__(self, value: Any) -> msgpack.ExtType:
+        kind = type(value)
+        if kind in _CONTAINERS:
+            return msgpack.ExtType(_CONTAINERS[kind], self._nested(list(value)))
+        encode = _ENCODERS.get(kind)
+        if encode is not None:
+            code, data = encode(value)
+            return msgpack.ExtType(code, data)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.ndarray) and kind is numpy.ndarray:
+            return msgpack.ExtType(_NDARRAY, self._array(value))
+        if numpy is not None and isinstance(value, numpy.generic):
+            return msgpack.ExtType(_NUMPY_SCALAR, self._array(numpy.asarray(value)))
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        raise Unpackable(f"a value of type {module}{kind.__qualname__}, which msgpack cannot carry")
+
+    def _nested(self, value: Any) -> bytes:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unpackable(f"tuples or sets more than {MAX_DEPTH} deep")
+        packed: bytes = msgpack.packb(value, default=self, strict_types=True)
+        self.depth -= 1
+        return packed
+
+    def _array(self, array: Any) -> bytes:
+        if array.dtype.hasobject:
+            raise Unpackable("a numpy array of Python objects, which msgpack cannot carry")
+        described = array.dtype.descr if array.dtype.names else array.dtype.str
+        return self._nested([described, list(array.shape), array.tobytes()])
+
+
+def _encode_datetime(value: dt.datetime) -> tuple[int, bytes]:
+    zone = value.tzinfo
+    if zone is not None and type(zone) not in (dt.timezone, ZoneInfo):
+        raise Unpackable(f"a datetime with a time zone of type {type(zone).__qualname__}")
+    name = zone.key if isinstance(zone, ZoneInfo) else None
+    if isinstance(zone, ZoneInfo) and name is None:
+        raise Unpackable("a datetime with a time zone without a name")
+    bare = value.replace(tzinfo=None).isoformat() if name is not None else value.isoformat()
+    return _DATETIME, msgpack.packb([bare, name, value.fold])
+
+
+def _decode_datetime(data: bytes) -> dt.datetime:
+    text, name, fold = msgpack.unpackb(data)
+    value = dt.datetime.fromisoformat(text).replace(fold=fold)
+    return value.replace(tzinfo=ZoneInfo(name)) if name is not None else value
+
+
+def _encode_time(value: dt.time) -> tuple[int, bytes]:
+    if value.tzinfo is not None and type(value.tzinfo) is not dt.timezone:
+        raise Unpackable("a time with a named time zone")
+    return _TIME, msgpack.packb([value.isoformat(), value.fold])
+
+
+def _decode_time(data: bytes) -> dt.time:
+    text, fold = msgpack.unpackb(data)
+    return dt.time.fromisoformat(text).replace(fold=fold)
+
+
+_CONTAINERS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+
+_ENCODERS: dict[type, Callable[[Any], tuple[int, bytes]]] = {
+    dt.datetime: _encode_datetime,
+    dt.date: lambda v: (_DATE, v.isoformat().encode()),
+    dt.time: _encode_time,
+    dt.timedelta: lambda v: (_TIMEDELTA, msgpack.packb([v.days, v.seconds, v.microseconds])),
+    Decimal: lambda v: (_DECIMAL, str(v).encode()),
+    uuid.UUID: lambda v: (_UUID, v.bytes),
+    complex: lambda v: (_COMPLEX, msgpack.packb([v.real, v.imag])),
+    int: lambda v: (_INT, v.to_bytes(v.bit_length() // 8 + 1, "big", signed=True)),
+}
+
+_DECODERS: dict[int, Callable[[bytes], Any]] = {
+    _DATETIME: _decode_datetime,
+    _DATE: lambda data: dt.date.fromisoformat(data.decode()),
+    _TIME: _decode_time,
+    _TIMEDELTA: lambda data: dt.timedelta(*msgpack.unpackb(data)),
+    _DECIMAL: lambda data: Decimal(data.decode()),
+    _UUID: lambda data: uuid.UUID(bytes=data),
+    _COMPLEX: lambda data: complex(*msgpack.unpackb(data)),
+    _INT: lambda data: int.from_bytes(data, "big", signed=True),
+}
+
+
+def _decode(code: int, data: bytes, depth: int) -> Any:
+    if code in _DECODERS:
+        return _DECODERS[code](data)
+    if code == _TUPLE:
+        return tuple(_unpack(data, depth))
+    if code == _SET:
+        return set(_unpack(data, depth))
+    if code == _FROZENSET:
+        return frozenset(_unpack(data, depth))
+    if code in (_NDARRAY, _NUMPY_SCALAR):
+        return _decode_array(code, data, depth)
+    raise Undecodable(f"unknown extension type {code}")
+
+
+def _decode_array(code: int, data: bytes, depth: int) -> Any:
+    try:
+        import numpy
+    except ImportError:
+        raise Undecodable("a numpy array, and numpy is not installed here") from None
+    described, shape, raw = _unpack(data, depth)
+    dtype = numpy.dtype([tuple(part) for part in described] if isinstance(described, list) else described)
+    if dtype.hasobject:
+        raise Undecodable("a numpy array of Python objects")
+    array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
+    return array if code == _NDARRAY else array[()]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A list item: the header, which scripts edit, and the packed body, which they never touch."""
+
+    run: str
+    number: int
+    attempt: int
+    crashes: int
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        """20 characters: the run's id and the number."""
+        return f"{self.run}{self.number:012d}"
+
+
+def header(run: str, number: int, attempt: int = 0, crashes: int = 0) -> bytes:
+    """The 26 bytes before a body. `run` is 8 letters or digits."""
+    return b"M1%b%012d%02d%d%b" % (run.encode("ascii"), number, attempt, crashes, MSGPACK)
+
+
+def parse(item: bytes) -> Item:
+    """The item's header and body. Raises `Undecodable` for what has no valid header (law 11)."""
+    try:
+        run = item[2:10].decode("ascii")
+        number, attempt, crashes = int(item[10:22]), int(item[22:24]), int(item[24:25])
+    except ValueError:
+        raise Undecodable("no valid header") from None
+    if not item.startswith(b"M1") or not run.isalnum() or item[25:26] != MSGPACK:
+        raise Undecodable("no valid header")
+    return Item(run, number, attempt, crashes, item[HEADER_BYTES:])
