@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.support.waiting import wait_until
 
@@ -66,7 +68,7 @@ class RealServer:
             "decode_responses": False,
             "socket_timeout": 5.0,
             "socket_connect_timeout": 5.0,
-            "retry": None,
+            "retry": Retry(NoBackoff(), 0),
         }
         return redis.Redis.from_url(self.url, **(settings | options))  # type: ignore[no-any-return]
 
