@@ -1,0 +1,199 @@
+"""The dashboard's app: polls snapshots, shows screens, takes keys. It never stops a server by itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import BindingType
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.timer import Timer
+
+from mutitask_tui.dashboard.acting import ActingApp
+from mutitask_tui.dashboard.bindings import app_bindings
+from mutitask_tui.dashboard.link import Link
+from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
+from mutitask_tui.dashboard.palette import CommandProvider
+from mutitask_tui.dashboard.screens.fails import FailsScreen
+from mutitask_tui.dashboard.screens.frame import FrameScreen, selection_of
+from mutitask_tui.dashboard.screens.help import HelpScreen
+from mutitask_tui.dashboard.screens.join import JoinScreen
+from mutitask_tui.dashboard.screens.main import MainScreen
+from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.dashboard.themes import DARK, THEMES
+from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.widgets.banner import Trouble
+from mutitask_tui.server.commands import CommandError, find, parse_line
+from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
+
+
+class DashboardApp(ActingApp):
+    """Shows a namespace through a `Link`.
+
+    `await app.run_async()` returns `detach` (the view was left, the server lives on), `exit` (the server
+    was asked to close and said yes), or None if `app.exit()` was called from outside.
+    """
+
+    TITLE = "MutiTask"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [*app_bindings()]
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {CommandProvider}
+
+    trouble: reactive[Trouble | None] = reactive(None, repaint=False)
+
+    def __init__(self, link: Link, *, interval: float = 0.5) -> None:
+        """`interval` is how many seconds pass between a snapshot's arrival and the next question."""
+        super().__init__(link)
+        self.trend = Trend()
+        self.history: list[str] = []
+        """The command lines that were typed, oldest first."""
+        self._interval = max(0.1, interval)
+        self._polling = False
+        self._timer: Timer | None = None
+        self._frozen = False
+        self._lost_ms: int | None = None
+        self.animation_level = "none"
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK.name
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The main screen lies under all others."""
+        return MainScreen()
+
+    def on_mount(self) -> None:
+        """Ask for the first snapshot."""
+        self.poll()
+
+    @property
+    def front(self) -> Screen[Any] | None:
+        """The whole screen that can be seen, with or without a modal before it."""
+        frames = [screen for screen in self.screen_stack if isinstance(screen, FrameScreen)]
+        return frames[-1] if frames else None
+
+    def poll(self) -> None:
+        """Ask for a snapshot, unless one was asked for and has not come."""
+        if not self._polling:
+            self._polling = True
+            self._ask()
+
+    @work(thread=True, exit_on_error=False, group="poll")
+    def _ask(self) -> None:
+        try:
+            snapshot = self.link.snapshot()
+        except Exception as error:  # shown in the banner; the view stays
+            self.post_message(PollFailed(error))
+        else:
+            self.post_message(Polled(snapshot))
+
+    @on(Polled)
+    def _polled(self, event: Polled) -> None:
+        self._ask_again_later()
+        self._lost_ms = None
+        self.trouble = None
+        self.trend.add(event.snapshot)
+        if not self._frozen:
+            self.snapshot = event.snapshot
+
+    @on(PollFailed)
+    def _poll_failed(self, event: PollFailed) -> None:
+        self._ask_again_later()
+        now = int(time.time() * 1000)
+        self._lost_ms = now if self._lost_ms is None else self._lost_ms
+        self.trouble = Trouble(_headline(event.error), self._lost_ms, now, str(event.error))
+
+    def _ask_again_later(self) -> None:
+        self._polling = False
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(self._interval, self.poll)
+
+    @on(ActDone)
+    @on(ActFailed)
+    def _look_again(self) -> None:
+        self.poll()
+
+    def run_line(self, line: str, selection: Selection) -> bool:
+        """Carry a typed line out; False if it was wrong, which was said."""
+        if line in ("help", "?"):
+            self.action_help()
+            return True
+        try:
+            command, values = parse_line(line)
+        except CommandError as error:
+            self.complain(str(error))
+            return False
+        if command.name in ("detach", "exit") or self.link.read_only:
+            self.begin(command, selection)
+        else:
+            self.confirm(command, values)
+        return True
+
+    def action_command(self, name: str) -> None:
+        """The key of a command was pressed."""
+        self.begin(find(name), selection_of(self.screen))
+
+    async def action_quit(self) -> None:
+        """Ask first: by itself this would end the view at once."""
+        self.ask_to_leave()
+
+    def action_fails(self) -> None:
+        """Show the failed tasks."""
+        if not isinstance(self.screen, FailsScreen):
+            self.push_screen(FailsScreen())
+
+    def action_help(self) -> None:
+        """Show every key."""
+        self.push_screen(HelpScreen())
+
+    def action_join(self) -> None:
+        """Show the line to type on another machine."""
+        self._fetch_join_line()
+
+    def action_command_line(self) -> None:
+        """Let a person type a command."""
+        if isinstance(self.front, FrameScreen):
+            self.front.open_command_line()
+
+    def action_filter(self) -> None:
+        """Let a person narrow the devices down."""
+        self._main().open_filter()
+
+    def action_density(self) -> None:
+        """Show each device in one line or in three."""
+        self._main().toggle_density()
+
+    def action_freeze(self) -> None:
+        """Hold the view still, or let it go on; nothing else stops."""
+        self._frozen = not self._frozen
+        self.say("the view is frozen: v lets it go on" if self._frozen else "the view goes on", "calm")
+        if not self._frozen:
+            self.poll()
+
+    @work(thread=True, exit_on_error=False, group="join")
+    def _fetch_join_line(self) -> None:
+        try:
+            line = self.link.join_line()
+        except Exception as error:  # said; the view stays
+            self.call_later(self.complain, f"join: {error}")
+        else:
+            self.call_later(self.push_screen, JoinScreen(line))
+
+    def _main(self) -> MainScreen:
+        """The main screen, brought to the front."""
+        while not isinstance(self.screen, MainScreen) and len(self.screen_stack) > 1:
+            self.pop_screen()
+        screen = self.screen
+        assert isinstance(screen, MainScreen)  # noqa: S101 - get_default_screen made it
+        return screen
+
+
+def _headline(error: Exception) -> str:
+    if isinstance(error, RedisUnavailable):
+        return "Redis does not answer"
+    if isinstance(error, RedisRefused):
+        return "Redis refuses"
+    return f"no snapshot ({type(error).__name__})"

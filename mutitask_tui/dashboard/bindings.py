@@ -1,0 +1,86 @@
+"""The keys: one for each command of the registry, and the view's own."""
+
+from __future__ import annotations
+
+from textual.binding import Binding
+from textual.keys import format_key
+
+from mutitask_tui.server.commands import COMMANDS, Command, find
+
+FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Pause", ("pause_one", "pause_all")),
+    ("Start", ("start_one", "start_all")),
+    ("Leave", ("exit",)),
+    ("Detect", ("detect_one", "detect_all")),
+    ("Allot", ("pause_allot", "start_allot")),
+    ("Channel", ("pause_channel", "start_channel")),
+    ("Max", ("reset_max_task",)),
+    ("Reload", ("reload_one_fail_task", "reload_all_fail_tasks")),
+    ("Stop", ("stop_one", "stop_all")),
+    ("Devices", ("add_device", "del_device")),
+    ("Fail counts", ("detect_fail_channel",)),
+    ("Skip", ("skip_item",)),
+    ("Purge", ("purge_device",)),
+    ("Delete", ("delete_one_fail_task",)),
+    ("Edit", ("edit_fail_task",)),
+    ("Export", ("export_fail_tasks",)),
+    ("Detach", ("detach",)),
+)
+"""The commands as the footer groups them, most used first."""
+
+VIEW_BINDINGS: tuple[Binding, ...] = (
+    Binding("F", "fails", "Fails", tooltip="the failed tasks, newest first", id="view.fails"),
+    Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
+    Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
+    Binding("slash", "filter", "Filter", tooltip="show only the devices that match", id="view.filter"),
+    Binding("j", "join", "Join", tooltip="the line to type on another machine", id="view.join"),
+    Binding("v", "freeze", "Freeze", tooltip="hold the view still, or let it go on", id="view.freeze"),
+    Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
+)
+"""Keys that change nothing but the view."""
+
+_AFTER_START = ("view.fails", "view.command_line", "view.help")
+
+
+def app_bindings() -> list[Binding]:
+    """Every binding of the app, in the footer's order."""
+    families = [_family(label, names) for label, names in FAMILIES]
+    first = [b for b in VIEW_BINDINGS if b.id in _AFTER_START]
+    rest = [b for b in VIEW_BINDINGS if b.id not in _AFTER_START]
+    ordered = [*families[0], *families[1], *first, *(b for family in families[2:] for b in family), *rest]
+    named = {binding.id for binding in ordered}
+    others = [_binding(c, c.name, None, show=False) for c in COMMANDS if c.key and c.name not in named]
+    return [*ordered, *others]
+
+
+def screen_bindings(*labels: str) -> list[Binding]:
+    """The families of those labels, for a screen that shows them before all others."""
+    families = dict(FAMILIES)
+    return [binding for label in labels for binding in _family(label, families[label], "app.")]
+
+
+def key_text(key: str) -> str:
+    """A key as a person knows it: `+`, `^d`, `P`."""
+    *modifiers, last = key.split("+")
+    name = format_key(last)
+    return f"^{name}" if modifiers == ["ctrl"] else "+".join([*modifiers, name])
+
+
+def _family(label: str, names: tuple[str, ...], where: str = "") -> list[Binding]:
+    group = Binding.Group(label, compact=True) if len(names) > 1 else None
+    return [_binding(find(name), label, group, where=where) for name in names]
+
+
+def _binding(
+    command: Command, label: str, group: Binding.Group | None, *, show: bool = True, where: str = ""
+) -> Binding:
+    return Binding(
+        command.key,
+        f"{where}command('{command.name}')",
+        label,
+        show=show,
+        key_display=key_text(command.key),
+        tooltip=f"{command.name}: {command.summary}",
+        id=command.name,
+        group=group,
+    )

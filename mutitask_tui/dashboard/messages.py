@@ -1,0 +1,54 @@
+"""What the app's threads tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual.message import Message
+
+from mutitask_tui.server.commands import Command, Outcome
+from mutitask_tui.server.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A command with the values that it had when it was asked for."""
+
+    command: Command
+    values: Sequence[Any]
+
+
+class Polled(Message):
+    """A snapshot came."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+
+class PollFailed(Message):
+    """No snapshot came, and why."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class ActDone(Message):
+    """A command was carried out."""
+
+    def __init__(self, act: Act, outcome: Outcome) -> None:
+        super().__init__()
+        self.act = act
+        self.outcome = outcome
+
+
+class ActFailed(Message):
+    """A command was not carried out, and why."""
+
+    def __init__(self, act: Act, error: Exception) -> None:
+        super().__init__()
+        self.act = act
+        self.error = error

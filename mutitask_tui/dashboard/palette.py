@@ -1,0 +1,55 @@
+"""The command palette's entries: every command of the registry, with its key."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, key_text
+from mutitask_tui.dashboard.screens.frame import selection_of
+from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.server.commands import COMMANDS, Command
+
+if TYPE_CHECKING:
+    from mutitask_tui.dashboard.app import DashboardApp
+
+
+class CommandProvider(Provider):
+    """Finds commands by name, alias and summary; they act on what was selected when it opened."""
+
+    async def startup(self) -> None:
+        """Hold on to the selection."""
+        self._selection = selection_of(self.screen)
+
+    async def discover(self) -> Hits:
+        """Every command, in the registry's order, then the view's own keys."""
+        for command in COMMANDS:
+            yield DiscoveryHit(
+                Content(_label(command)), self._run(command), text=command.name, help=command.summary
+            )
+        for binding in VIEW_BINDINGS:
+            run = partial(self.app.run_action, binding.action)
+            label = f"{binding.description}  ({key_text(binding.key.split(',')[0])})"
+            yield DiscoveryHit(Content(label), run, text=binding.description, help=binding.tooltip)
+
+    async def search(self, query: str) -> Hits:
+        """The commands that match."""
+        matcher = self.matcher(query)
+        for command in COMMANDS:
+            haystack = f"{_label(command)} {' '.join(command.aliases)}".strip()
+            score = max(matcher.match(haystack), matcher.match(command.summary) * 0.8)
+            if score > 0:
+                shown = matcher.highlight(_label(command))
+                yield Hit(score, shown, self._run(command), text=command.name, help=command.summary)
+
+    def _run(self, command: Command) -> partial[None]:
+        app = cast("DashboardApp", self.app)
+        selection: Selection = self._selection
+        return partial(app.begin, command, selection)
+
+
+def _label(command: Command) -> str:
+    return f"{command.usage}  ({key_text(command.key)})" if command.key else command.usage

@@ -1,0 +1,1 @@
+"""The screens: whole ones that keep their frame in `frame.py`, and the modals that ask."""

@@ -1,0 +1,39 @@
+"""Asks before something that cannot be taken back, with Cancel focused."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from mutitask_tui.dashboard.safe_text import safe_text
+from mutitask_tui.dashboard.screens.dialog import Dialog
+
+
+class ConfirmScreen(Dialog[bool]):
+    """Dismisses with True only if a person chose the act."""
+
+    AUTO_FOCUS = "#cancel"
+
+    def __init__(self, line: str, target: str, summary: str) -> None:
+        """`line` is the command as typed, `target` exactly what it acts on."""
+        super().__init__()
+        self._line = line
+        self._target = target
+        self._summary = summary
+
+    def compose(self) -> ComposeResult:
+        """The question and its two answers."""
+        with Vertical(classes="dialog -danger") as box:
+            box.border_title = Content.assemble(" ", safe_text(self._line, 60), "? ")
+            yield Static(safe_text(self._target, 500), classes="text", markup=False)
+            yield Static(safe_text(self._summary, 300), classes="text faint", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("Do it", id="yes", variant="error")
+
+    @on(Button.Pressed)
+    def _answer(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")

@@ -1,0 +1,76 @@
+"""Takes another payload for a failed task, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Button, Static, TextArea
+
+from mutitask_tui.dashboard.safe_text import safe_str, safe_text
+from mutitask_tui.dashboard.screens.dialog import Dialog
+from mutitask_tui.dashboard.selection import in_order
+from mutitask_tui.server.commands import Command, CommandError
+
+
+class EditScreen(Dialog[tuple[Any, ...]]):
+    """Dismisses with the values of `edit_fail_task`, or None."""
+
+    AUTO_FOCUS = "TextArea"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "save", "Save", priority=True)]
+    DEFAULT_CSS = """
+    EditScreen {
+        .dialog { width: 100; }
+        TextArea { height: 10; border: none; padding: 0; margin-bottom: 1; }
+    }
+    """
+
+    def __init__(self, command: Command, known: dict[str, Any], target: str, payload: str) -> None:
+        """`payload` is the present one as text; it is offered for editing if it is whole JSON."""
+        super().__init__()
+        self._command = command
+        self._known = known
+        self._target = target
+        self._payload = payload
+
+    def compose(self) -> ComposeResult:
+        """The present payload, the new one, and what is wrong with it."""
+        with Vertical(classes="dialog") as box:
+            box.border_title = " edit_fail_task: another payload, then reload "
+            yield Static(safe_text(self._target, 500), classes="text", markup=False)
+            yield Static(safe_text(f"now: {self._payload}", 300), classes="text faint", markup=False)
+            yield TextArea(self._start(), language=None, show_line_numbers=False)
+            yield Static("", classes="fault", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("Save and reload (F2)", id="ok", variant="primary")
+
+    def on_mount(self) -> None:
+        """No blinking: a still cursor costs nothing over SSH."""
+        self.query_one(TextArea).cursor_blink = False
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#ok")
+    def action_save(self) -> None:
+        """Take the new payload, or say what is wrong with it."""
+        param = self._command.params[-1]
+        try:
+            value = param.parse(self.query_one(TextArea).text)
+        except CommandError as error:
+            self.query_one(".fault", Static).update(safe_text(error, 300))
+            return
+        self.dismiss(in_order(self._command, {**self._known, param.name: value}))
+
+    def _start(self) -> str:
+        try:
+            value = json.loads(self._payload)
+        except ValueError:
+            return ""
+        return safe_str(json.dumps(value, indent=2), 100_000, lines=True)

@@ -1,0 +1,99 @@
+"""Every key and command, read from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, key_text
+from mutitask_tui.dashboard.screens.dialog import Dialog
+from mutitask_tui.server.commands import COMMANDS, Scope
+
+_TITLES: tuple[tuple[Scope, str], ...] = (
+    ("device", "The selected device"),
+    ("channel", "The selected channel"),
+    ("fail", "The selected failed task (F lists them)"),
+    ("all", "Everything"),
+    ("view", "The dashboard"),
+)
+
+_MOVING = (
+    ("Tab", "", "to the next panel: channels, devices, events"),
+    ("←↑↓→", "", "move the cursor; PgUp, PgDn, Home, End"),
+    ("Enter", "", "details of the selected device or channel"),
+    ("Esc", "", "back"),
+    ("^p", "", "the command palette; themes too"),
+    ("^q", "", "leave: asks"),
+)
+
+
+class HelpScreen(Dialog[None]):
+    """A table of the keys; letters in lower case act on one, in upper case on all."""
+
+    AUTO_FOCUS = "#table"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1,q", "cancel", "Close", show=False),
+    ]
+    DEFAULT_CSS = """
+    HelpScreen {
+        .dialog { width: 110; height: 90%; padding: 0 1; }
+        .title { text-style: bold; color: $text-primary; margin-top: 1; }
+        .rows { layout: grid; grid-size: 3; grid-columns: 7 25 1fr; grid-rows: auto; height: auto; }
+        .key { text-style: bold; color: $text-accent; }
+        .summary { color: $text-muted; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """One group for each scope, then the view's keys."""
+        with VerticalScroll(classes="dialog", id="table") as box:
+            box.border_title = " Keys and commands "
+            box.border_subtitle = " Esc closes "
+            yield Static(
+                Content(
+                    "Lower-case keys act on one, upper-case on all. A key without an argument asks for it."
+                ),
+                classes="summary",
+            )
+            for scope, title in _TITLES:
+                yield Static(Content(title), classes="title")
+                yield from _rows(
+                    (key_text(c.key) if c.key else ":", c.usage, _summary(c.summary, c.aliases, c.dangerous))
+                    for c in COMMANDS
+                    if c.scope == scope
+                )
+                if scope == "view":
+                    yield from _rows(_view_rows())
+
+    def on_mount(self) -> None:
+        """The table takes the arrow keys."""
+        self.query_one("#table").focus()
+
+
+def _view_rows() -> Iterable[tuple[str, str, str]]:
+    for binding in VIEW_BINDINGS:
+        keys = " ".join(
+            key_text(key).upper() if key == "f1" else key_text(key) for key in binding.key.split(",")
+        )
+        yield keys, binding.description.lower(), binding.tooltip
+    yield from _MOVING
+
+
+def _summary(summary: str, aliases: tuple[str, ...], dangerous: bool) -> str:
+    also = f" (also {', '.join(aliases)})" if aliases else ""
+    return f"{summary}{also}{'; asks first' if dangerous else ''}"
+
+
+def _rows(rows: Iterable[tuple[str, str, str]]) -> ComposeResult:
+    cells: list[Static] = []
+    for key, usage, summary in rows:
+        cells.append(Static(Content(key), classes="key"))
+        cells.append(Static(Content(usage)))
+        cells.append(Static(Content(summary), classes="summary"))
+    yield Container(*cells, classes="rows")

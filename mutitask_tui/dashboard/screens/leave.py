@@ -1,0 +1,55 @@
+"""Asks how to leave: not at all, by leaving the view, or by closing the server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Button, Static
+
+from mutitask_tui.dashboard.safe_text import safe_text
+from mutitask_tui.dashboard.screens.dialog import Dialog
+
+Leaving = Literal["detach", "exit"]
+
+
+class LeaveScreen(Dialog[Leaving]):
+    """Dismisses with `detach`, `exit` or None."""
+
+    AUTO_FOCUS = "#cancel"
+
+    def __init__(self, target: str, *, owns_server: bool, may_exit: bool) -> None:
+        """`target` says what an exit stops."""
+        super().__init__()
+        self._target = target
+        self._owns_server = owns_server
+        self._may_exit = may_exit
+
+    def compose(self) -> ComposeResult:
+        """The three ways."""
+        stays = "the server goes on in this terminal" if self._owns_server else "the server goes on"
+        with Vertical(classes="dialog -danger") as box:
+            box.border_title = " Leave? "
+            yield Static(safe_text(f"Detach  leaves the dashboard; {stays}."), classes="text", markup=False)
+            if self._may_exit:
+                text = f"Exit    stops {self._target} and closes the server; what waits stays in Redis."
+                yield Static(safe_text(text, 400), classes="text", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("Detach", id="detach", variant="primary")
+                if self._may_exit:
+                    yield Button("Exit", id="exit", variant="error")
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#detach")
+    def _detach(self) -> None:
+        self.dismiss("detach")
+
+    @on(Button.Pressed, "#exit")
+    def _exit(self) -> None:
+        self.dismiss("exit")

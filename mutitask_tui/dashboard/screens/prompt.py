@@ -1,0 +1,65 @@
+"""Asks for the arguments that the selection does not answer, and says what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from mutitask_tui.dashboard.safe_text import safe_text
+from mutitask_tui.dashboard.screens.dialog import Dialog
+from mutitask_tui.dashboard.selection import in_order
+from mutitask_tui.server.commands import Command, CommandError, Param
+
+
+class PromptScreen(Dialog[tuple[Any, ...]]):
+    """Dismisses with all the command's values, in order, or None."""
+
+    AUTO_FOCUS = "Input"
+
+    def __init__(
+        self, command: Command, known: dict[str, Any], wanted: Sequence[Param], target: str, start: str = ""
+    ) -> None:
+        """`known` are the values by parameter name, `wanted` the parameters to ask for."""
+        super().__init__()
+        self._command = command
+        self._known = known
+        self._wanted = tuple(wanted)
+        self._target = target
+        self._start = start
+
+    def compose(self) -> ComposeResult:
+        """What it is for, one line to type, and what is wrong with it."""
+        usage = " ".join(param.name for param in self._wanted)
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(f" {self._command.usage} ")
+            if self._target:
+                yield Static(safe_text(self._target, 500), classes="text", markup=False)
+            yield Static(safe_text(self._command.summary), classes="text faint", markup=False)
+            yield Input(self._start, placeholder=usage, compact=True)
+            yield Static("", classes="fault", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("OK", id="ok", variant="primary")
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#ok")
+    @on(Input.Submitted)
+    def _accept(self) -> None:
+        try:
+            values = replace(self._command, params=self._wanted).parse(self.query_one(Input).value.split())
+        except CommandError as error:
+            self.query_one(".fault", Static).update(safe_text(error, 300))
+            self.query_one(Input).focus()
+            return
+        named = {param.name: value for param, value in zip(self._wanted, values, strict=False)}
+        self.dismiss(in_order(self._command, {**self._known, **named}))

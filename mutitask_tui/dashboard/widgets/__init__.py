@@ -1,0 +1,1 @@
+"""The widgets: each takes plain data and emits messages."""

@@ -1,0 +1,266 @@
+"""A grid of equal cells drawn by the line API: a thousand of them cost what the visible ones cost."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+T = TypeVar("T")
+
+Piece = tuple[str, str]
+"""A stretch of a line: its text, and the component class without `cell--` that colours it."""
+
+_LOOKS = ("text", "title", "faint", "good", "calm", "warn", "bad", "loud")
+
+
+class CellGrid(ScrollView, Generic[T], can_focus=True):
+    """Shows items in cells. The cursor stays on its item's key when items come, go or move."""
+
+    MIN_CELL_WIDTH: ClassVar[int] = 20
+    MAX_CELL_WIDTH: ClassVar[int] = 400
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*(f"cell--{look}" for look in _LOOKS), "cell--cursor"}
+
+    DEFAULT_CSS = """
+    CellGrid {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
+        & > .cell--text { color: $foreground; }
+        & > .cell--title { color: $foreground; text-style: bold; }
+        & > .cell--faint { color: $text-muted; }
+        & > .cell--good { color: $text-success; }
+        & > .cell--calm { color: $text-primary; }
+        & > .cell--warn { color: $text-warning; }
+        & > .cell--bad { color: $text-error; }
+        & > .cell--loud { color: $text-error; text-style: bold reverse; }
+        & > .cell--cursor { background: $surface-lighten-1; }
+        &:focus > .cell--cursor { background: $primary 28%; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(0, -1)", "Up", show=False),
+        Binding("down", "move(0, 1)", "Down", show=False),
+        Binding("left", "move(-1, 0)", "Left", show=False),
+        Binding("right", "move(1, 0)", "Right", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "jump(0)", "First", show=False),
+        Binding("end", "jump(-1)", "Last", show=False),
+        Binding("enter", "open", "Open", show=False),
+    ]
+
+    class Highlighted(Message):
+        """The cursor stands on another item."""
+
+        def __init__(self, grid: CellGrid[Any], key: int | None) -> None:
+            super().__init__()
+            self.grid = grid
+            self.key = key
+
+        @property
+        def control(self) -> CellGrid[Any]:
+            """The grid whose cursor moved."""
+            return self.grid
+
+    class Opened(Highlighted):
+        """A person asked for an item's details."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.items: tuple[T, ...] = ()
+        self.cursor: int | None = None
+        """The key of the item under the cursor."""
+        self.columns = 1
+        self.cell_width = 1
+        self.cell_height = 1
+        self._index: dict[int, int] = {}
+        self._rows: dict[int, list[Strip]] = {}
+        self._styles: dict[tuple[str, bool], Style] = {}
+
+    @abstractmethod
+    def key_of(self, item: T) -> int:
+        """What stays the same about an item."""
+
+    @abstractmethod
+    def cell_line(self, item: T, line: int, width: int) -> list[Piece]:
+        """One line of an item's cell, about `width` cells wide."""
+
+    def edge_of(self, item: T) -> str:
+        """The look of the bar at the cell's left edge."""
+        return "faint"
+
+    def height_for(self, width: int, height: int) -> int:
+        """How many lines a cell takes in a room of that size."""
+        return self.cell_height
+
+    @property
+    def selected(self) -> T | None:
+        """The item under the cursor."""
+        index = self._index.get(-1 if self.cursor is None else self.cursor)
+        return None if index is None else self.items[index]
+
+    def show(self, items: Sequence[T]) -> None:
+        """Show these items now; only rows that differ and can be seen are drawn again."""
+        old, self.items = self.items, tuple(items)
+        place = self._index.get(-1 if self.cursor is None else self.cursor, 0)
+        self._index = {self.key_of(item): i for i, item in enumerate(self.items)}
+        if len(old) != len(self.items):
+            self._arrange()
+        else:
+            changed = {
+                i // self.columns
+                for i, (was, now) in enumerate(zip(old, self.items, strict=True))
+                if was is not now and was != now
+            }
+            self._redraw(changed)
+        if self.cursor not in self._index:
+            key = self.key_of(self.items[min(place, len(self.items) - 1)]) if self.items else None
+            self.select(key, scroll=False)
+
+    def select(self, key: int | None, *, scroll: bool = True) -> None:
+        """Put the cursor on the item with that key."""
+        if key == self.cursor:
+            return
+        was, self.cursor = self.cursor, key
+        places = [self._index[k] for k in (was, key) if k in self._index]
+        self._redraw({place // self.columns for place in places})
+        if scroll and key in self._index:
+            self._scroll_to_row(self._index[key] // self.columns)
+        self.post_message(self.Highlighted(self, key))
+
+    def render_line(self, y: int) -> Strip:
+        """The strip at line `y` of what can be seen."""
+        row, line = divmod(self.scroll_offset.y + y, self.cell_height)
+        if row * self.columns >= len(self.items):
+            return Strip.blank(self.scrollable_content_region.width, self._style("text", False))
+        strips = self._rows.get(row)
+        if strips is None:
+            strips = self._rows[row] = [self._draw(row, n) for n in range(self.cell_height)]
+        return strips[line]
+
+    def notify_style_update(self) -> None:
+        """A theme changed: nothing drawn before holds."""
+        super().notify_style_update()
+        self._styles.clear()
+        self._rows.clear()
+
+    def on_resize(self) -> None:
+        """Lay the cells out anew."""
+        self._arrange()
+
+    def on_focus(self) -> None:
+        """The cursor looks different with the focus."""
+        self.notify_style_update()
+
+    def on_blur(self) -> None:
+        """The cursor looks different without the focus."""
+        self.notify_style_update()
+
+    def on_click(self, event: events.Click) -> None:
+        """Select by a click, open by a second one."""
+        row = (event.y + self.scroll_offset.y) // self.cell_height
+        column = event.x // self.cell_width
+        place = row * self.columns + column
+        if column >= self.columns or not 0 <= place < len(self.items):
+            return
+        self.select(self.key_of(self.items[place]))
+        if event.chain == 2:
+            self.action_open()
+
+    def action_move(self, across: int, down: int) -> None:
+        """Move the cursor by so many cells."""
+        if not self.items:
+            return
+        place = self._place()
+        target = place + across + down * self.columns
+        if 0 <= target < len(self.items):
+            self._go(target)
+        elif down > 0 and place // self.columns < (len(self.items) - 1) // self.columns:
+            self._go(len(self.items) - 1)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by a screenful."""
+        rows = max(1, self.scrollable_content_region.height // self.cell_height)
+        place = self._place() + pages * rows * self.columns
+        self._go(min(max(place, 0), len(self.items) - 1))
+
+    def action_jump(self, place: int) -> None:
+        """Move the cursor to the first or the last item."""
+        self._go(place if place >= 0 else len(self.items) - 1)
+
+    def action_open(self) -> None:
+        """Ask for the selected item's details."""
+        if self.cursor in self._index:
+            self.post_message(self.Opened(self, self.cursor))
+
+    def _place(self) -> int:
+        return self._index.get(-1 if self.cursor is None else self.cursor, 0)
+
+    def _go(self, place: int) -> None:
+        if 0 <= place < len(self.items):
+            self.select(self.key_of(self.items[place]))
+
+    def _arrange(self) -> None:
+        width, height = self.scrollable_content_region.size
+        self._rows.clear()
+        self.columns = max(1, min(width // self.MIN_CELL_WIDTH, len(self.items)))
+        self.cell_width = max(1, min(width // self.columns, self.MAX_CELL_WIDTH))
+        self.cell_height = self.height_for(width, height)
+        rows = ceil(len(self.items) / self.columns)
+        self.virtual_size = Size(width, rows * self.cell_height)
+        self.refresh()
+
+    def _scroll_to_row(self, row: int) -> None:
+        top = row * self.cell_height
+        region = Region(0, top, self.scrollable_content_region.width, self.cell_height)
+        self.scroll_to_region(region, animate=False, force=True)
+
+    def _redraw(self, rows: set[int]) -> None:
+        width, height = self.scrollable_content_region.size
+        top = self.scroll_offset.y
+        regions = []
+        for row in rows:
+            self._rows.pop(row, None)
+            y = row * self.cell_height - top
+            if y + self.cell_height > 0 and y < height:
+                regions.append(Region(0, y, width, self.cell_height))
+        if regions:
+            self.refresh(*regions)
+
+    def _draw(self, row: int, line: int) -> Strip:
+        first = row * self.columns
+        segments: list[Segment] = []
+        for item in self.items[first : first + self.columns]:
+            on_cursor = self.key_of(item) == self.cursor
+            edge = ("▌" if on_cursor else "▎", self.edge_of(item))
+            pieces = [edge, *self.cell_line(item, line, self.cell_width - 2)]
+            drawn = [Segment(text, self._style(look, on_cursor)) for text, look in pieces]
+            cell = Strip(drawn).adjust_cell_length(self.cell_width - 1, self._style("text", on_cursor))
+            segments.extend(cell)
+            segments.append(Segment(" ", self._style("text", False)))
+        width = self.scrollable_content_region.width
+        return Strip(segments).adjust_cell_length(width, self._style("text", False))
+
+    def _style(self, look: str, on_cursor: bool) -> Style:
+        style = self._styles.get((look, on_cursor))
+        if style is None:
+            style = self.get_component_rich_style(f"cell--{look}")
+            if on_cursor:
+                style += Style(bgcolor=self.get_component_rich_style("cell--cursor").bgcolor)
+            self._styles[look, on_cursor] = style
+        return style

@@ -1,0 +1,131 @@
+"""The two lines on top: whose tasks these are, how they go, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mutitask_tui.dashboard.formats import rate_text, short_count, span, sparkline
+from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.states import Tone
+from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.verdict import DeviceCounts, count_devices, judge
+from mutitask_tui.server.snapshot import Snapshot
+
+TONES: dict[Tone, str] = {
+    "good": "$text-success",
+    "calm": "$text-primary",
+    "warn": "$text-warning",
+    "bad": "bold $text-error",
+    "faint": "$text-muted",
+}
+"""Each tone as a style of Textual's content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The sums over all channels that the header shows."""
+
+    done: int
+    failed: int
+    open: int
+
+
+class Header(Static):
+    """Shows a Snapshot's who, where, how long, how fast; nothing of it scrolls away."""
+
+    DEFAULT_CSS = """
+    Header {
+        dock: top;
+        height: 2;
+        background: $panel;
+        color: $foreground;
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False)
+        self._shown: tuple[Snapshot, Trend] | None = None
+
+    def show(self, snapshot: Snapshot, trend: Trend) -> None:
+        """Show this snapshot."""
+        self._shown = (snapshot, trend)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """More room shows more."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._shown is None:
+            self.update(Content.styled(" MutiTask  asking Redis …", "$text-muted"))
+            return
+        snapshot, trend = self._shown
+        width = self.size.width
+        self.update(Content("\n").join([_who(snapshot, trend, width), _how(snapshot, trend, width)]))
+
+
+def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
+    verdict = judge(snapshot, trend.new_fails())
+    right = Content.styled(f"{safe_str(verdict.text, 60)} ", TONES[verdict.tone])
+    up = span((snapshot.now_ms - snapshot.started_ms) / 1000)
+    left = Content.assemble(
+        (" MutiTask ", "bold $text-primary"),
+        (f" {safe_str(snapshot.name, 40)}", "bold"),
+        (f"  {safe_str(snapshot.redis, 60)}", ""),
+        (f"  up {up}", "$text-muted"),
+    )
+    return _spread(left, right, width)
+
+
+def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:
+    totals = Totals(
+        sum(c.done for c in snapshot.channels),
+        sum(c.failed for c in snapshot.channels),
+        sum(c.open for c in snapshot.channels),
+    )
+    grown = trend.new_fails()
+    failed_style = "bold $text-error" if grown else ("$text-warning" if totals.failed else "")
+    parts: list[tuple[str, str]] = [(f" {rate_text(trend.total_rate())}", "bold")]
+    if width >= 110:
+        parts.append((f" {sparkline(trend.all_points(), 20 if width < 160 else 40)}", "$text-primary"))
+    parts += [("  done ", "$text-muted"), (short_count(totals.done), "")]
+    parts += [("  failed ", "$text-muted"), (short_count(totals.failed), failed_style)]
+    if grown:
+        parts.append((f" +{short_count(grown)}", "bold $text-error"))
+    parts += [("  open ", "$text-muted"), (short_count(totals.open), "")]
+    books = ("  ✓ balanced", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
+    parts.append(books)
+    parts += _devices(count_devices(snapshot), wide=width >= 110)
+    return _spread(Content.assemble(*parts), _server(snapshot, width), width)
+
+
+def _devices(counts: DeviceCounts, *, wide: bool) -> list[tuple[str, str]]:
+    words = (" running", " paused", " offline") if wide else ("", "", "")
+    return [
+        (f"  ● {counts.running}{words[0]}", "$text-success" if counts.running else "$text-muted"),
+        (f" ‖ {counts.paused}{words[1]}", "$text-warning" if counts.paused else "$text-muted"),
+        (f" ✗ {counts.offline}{words[2]}", TONES["bad"] if counts.gone else "$text-muted"),
+    ]
+
+
+def _server(snapshot: Snapshot, width: int) -> Content:
+    server = snapshot.server
+    if server is None:
+        return Content.styled("no server ", TONES["bad"])
+    exhausted = bool(snapshot.channels) and all(c.exhausted for c in snapshot.channels)
+    feeds = ("allotting", "$text-success") if server.allotting else ("not allotting", "$text-warning")
+    if exhausted:
+        feeds = ("all allotted", "$text-primary")
+    where = f"{safe_str(server.host, 30)}:{server.pid} " if width >= 100 else ""
+    return Content.assemble((f"{feeds[0]} ", feeds[1]), (where, "$text-muted"))
+
+
+def _spread(left: Content, right: Content, width: int) -> Content:
+    """Both on one line, `right` flush with the edge; `left` gives way."""
+    room = max(0, width - right.cell_length)
+    if left.cell_length > room:
+        left = left.truncate(room, ellipsis=True)
+    return Content.assemble(left, " " * (room - left.cell_length), right)

@@ -1,0 +1,72 @@
+"""Says in words what a command is about to act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mutitask_tui.dashboard.formats import plural
+from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.states import device_state
+from mutitask_tui.dashboard.verdict import count_devices
+from mutitask_tui.server.commands import Command
+from mutitask_tui.server.snapshot import Snapshot
+
+
+def line_of(command: Command, values: Sequence[Any]) -> str:
+    """The command as one would type it, such as `pause_one 3`."""
+    return " ".join([command.name, *(safe_str(value, 40) for value in values)])
+
+
+def target_of(command: Command, values: Sequence[Any], snapshot: Snapshot | None) -> str:
+    """Exactly what the command acts on: names, states, counts."""
+    named = dict(zip((p.kind for p in command.params), values, strict=False))
+    if "fail" in named:
+        return f"task {safe_str(named['fail'], 40)} in the FailChannel of TaskChannel{named['channel']}"
+    if "device" in named:
+        return _device(int(named["device"]), snapshot)
+    if command.name == "del_device" and snapshot and snapshot.devices:
+        return _device(snapshot.devices[-1].id, snapshot)
+    if "fail" in command.name:
+        return _fails(named.get("channel"), snapshot)
+    if "channel" in named:
+        return _channel(int(named["channel"]), snapshot)
+    return _all(command, snapshot)
+
+
+def _device(number: int, snapshot: Snapshot | None) -> str:
+    device = next((d for d in snapshot.devices if d.id == number), None) if snapshot else None
+    if device is None:
+        return f"Device{number}"
+    facts = [device_state(device).word]
+    if device.host:
+        facts.append(f"{safe_str(device.host, 30)}:{device.pid}")
+    if device.running:
+        facts.append(f"runs {plural(device.running, 'task')}")
+    return f"Device{number} ({', '.join(facts)})"
+
+
+def _channel(number: int, snapshot: Snapshot | None) -> str:
+    channel = next((c for c in snapshot.channels if c.id == number), None) if snapshot else None
+    if channel is None:
+        return f"TaskChannel{number}"
+    halted = f", halted: {safe_str(channel.halted, 160)}" if channel.halted else ""
+    return f"TaskChannel{number} ({channel.waiting:,}/{channel.capacity:,} waiting{halted})"
+
+
+def _fails(channel: int | None, snapshot: Snapshot | None) -> str:
+    channels = [c for c in snapshot.channels if channel in (None, c.id)] if snapshot else []
+    failed = plural(sum(c.failed for c in channels), "failed task")
+    return f"{failed} of TaskChannel{channel}" if channel is not None else f"{failed} of all channels"
+
+
+def _all(command: Command, snapshot: Snapshot | None) -> str:
+    if snapshot is None:
+        return "the whole namespace"
+    if "allot" in command.name:
+        return f"the generators of {plural(len(snapshot.channels), 'channel')}"
+    counts = count_devices(snapshot)
+    return (
+        f"all {plural(len(snapshot.devices), 'device')} "
+        f"({counts.running} running, {counts.paused} paused, {counts.offline} offline)"
+    )
