@@ -1,0 +1,1 @@
+../mutitask_tui/demo/stdlib_report.py

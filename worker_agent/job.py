@@ -1,0 +1,308 @@
+"""The job: a person's tasks and functions, from a file or from a program's own hands.
+
+A job file is an ordinary Python file. It may hold
+
+    tasks            a generator function or an iterator, or a list with one for each channel (server only)
+    task_function    solves one task; its only parameter is the task
+    save_function    takes one result away; without it results wait in Redis
+    task_functions, save_functions    a list instead, in the channels' order
+    total, totals    how many tasks there will be, as a number or a function that counts; for progress only
+    on_allotted      called by the server when a channel's generator has ended
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import stat
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from worker_agent.protocol.errors import JobError
+
+TaskFunction = Callable[[Any], Any]
+SaveFunction = Callable[[Any], Any]
+Total = int | Callable[[], int] | None
+
+
+class JobTypeError(JobError, TypeError):
+    """Something of another kind was passed; the text says what to pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a job file holds, checked; its generators have not been called yet."""
+
+    path: Path
+    tasks: object
+    """As it stands in the file; None if the file has none."""
+    task_function: TaskFunction | None
+    save_function: SaveFunction | None = None
+    task_functions: tuple[TaskFunction | None, ...] = ()
+    save_functions: tuple[SaveFunction | None, ...] = ()
+    total_counts: tuple[Total, ...] = ()
+    on_allotted: Callable[..., Any] | None = None
+
+    @property
+    def totals(self) -> tuple[int | None, ...]:
+        """The number of tasks of each channel, if the file says it; counted now if it gives a function."""
+        return tuple(self._count(total) for total in self.total_counts)
+
+    def needs_tasks(self) -> None:
+        """Raise `JobError` if the file holds no tasks: a server needs them, an agent does not."""
+        if self.tasks is None:
+            raise JobError(
+                f"{self.path} has no `tasks`: "
+                "add a generator function, `def tasks(): ...`, that yields each task."
+            )
+
+    def iterators(self) -> list[Iterator[Any]]:
+        """One iterator for each channel; generator functions are called."""
+        self.needs_tasks()
+        given = self.tasks if isinstance(self.tasks, list | tuple) else [self.tasks]
+        try:
+            iterators = as_iterators([self._called(source) for source in given])
+        except JobTypeError as error:
+            raise JobTypeError(f"{self.path}: {error}") from None
+        if self.task_function is None and len(self.task_functions) < len(iterators):
+            raise JobError(
+                f"{self.path} has {len(iterators)} generators and {len(self.task_functions)} task functions: "
+                "give `task_functions` one for each, or a `task_function` for all."
+            )
+        return iterators
+
+    def functions_for(self, channel: int) -> tuple[TaskFunction, SaveFunction | None]:
+        """The task function and the save function of one channel; None: results wait in Redis."""
+        task_function = _entry(self.task_functions, channel, self.task_function)
+        if task_function is None:
+            raise JobError(
+                f"{self.path} has no task function for channel {channel}: "
+                f"its `task_functions` are for {len(self.task_functions)}."
+            )
+        if self.save_functions and channel < len(self.save_functions):
+            return task_function, self.save_functions[channel]
+        return task_function, self.save_function
+
+    def _called(self, source: object) -> object:
+        """A job file may give a function where a program must give what it returns."""
+        if not callable(source) or isinstance(source, Iterator):
+            return source
+        name = getattr(source, "__name__", "tasks")
+        if not _accepts(source, 0):
+            raise JobError(
+                f"{self.path}: `{name}` has a parameter: "
+                f"give tasks as a generator function without any, or call it, `{name}(...)`."
+            )
+        try:
+            made = source()
+        except Exception as error:
+            raise JobError(f"{self.path}: calling `{name}` failed{_where(error, self.path)}.") from error
+        if not isinstance(made, Iterator):
+            raise JobTypeError(
+                f"`{name}()` returned {_kind(made)}, and no iterator: let it `yield` each task."
+            )
+        return made
+
+    def _count(self, total: Total) -> int | None:
+        try:
+            number = total() if callable(total) else total
+        except Exception as error:
+            raise JobError(f"{self.path}: counting the tasks failed{_where(error, self.path)}.") from error
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
+            raise JobError(f"{self.path}: a total is a number from 0 up, not {number!r}.")
+        return number
+
+
+def load_job(path: str | Path) -> Job:
+    """Run a job file as a module, with its directory on `sys.path`, and check what it holds."""
+    file = Path(path).expanduser().absolute()
+    shown = Path(path)
+    _check_file(file, shown)
+    module = _run(file, shown)
+    for name, check in (("task_function", check_task_function), ("save_function", check_save_function)):
+        for function in (getattr(module, name, None), *_sequence(module, f"{name}s", shown)):
+            if function is not None:
+                try:
+                    check(function)
+                except JobTypeError as error:
+                    raise JobTypeError(f"{shown}: {error}") from None
+    job = Job(
+        path=shown,
+        tasks=getattr(module, "tasks", None),
+        task_function=getattr(module, "task_function", None),
+        save_function=getattr(module, "save_function", None),
+        task_functions=_sequence(module, "task_functions", shown),
+        save_functions=_sequence(module, "save_functions", shown),
+        total_counts=_sequence(module, "totals", shown) or _present(getattr(module, "total", None)),
+        on_allotted=getattr(module, "on_allotted", None),
+    )
+    if job.task_function is None and not any(job.task_functions):
+        raise JobError(
+            f"{shown} has no `task_function`: "
+            "add `def task_function(task): ...`, which returns the task's result."
+        )
+    if job.on_allotted is not None and not callable(job.on_allotted):
+        raise JobTypeError(f"{shown}: `on_allotted` is {_kind(job.on_allotted)}: make it a function.")
+    return job
+
+
+def check_task_function(function: object) -> TaskFunction:
+    """Return a function that takes one task, or raise `JobTypeError`."""
+    return _check_function(function, "task function", "the task")
+
+
+def check_save_function(function: object) -> SaveFunction:
+    """Return a function that takes one result, or raise `JobTypeError`."""
+    return _check_function(function, "save function", "the result")
+
+
+def as_iterators(tasks: object) -> list[Iterator[Any]]:
+    """What a program passes as its tasks: a list with one iterator for each channel, or an iterator alone."""
+    if isinstance(tasks, Iterator):
+        return [tasks]
+    if not isinstance(tasks, list | tuple):
+        raise JobTypeError(_instead(tasks))
+    if not tasks:
+        raise JobTypeError("The list of generators is empty: pass one generator for each channel, [tasks()].")
+    for source in tasks:
+        if not isinstance(source, Iterator):
+            raise JobTypeError(_instead(source))
+    if len({id(source) for source in tasks}) < len(tasks):
+        raise JobTypeError("The same generator stands there twice: call its function once for each channel.")
+    return list(tasks)
+
+
+def _instead(given: object) -> str:
+    """What to pass in the place of something that is no iterator."""
+    name = getattr(given, "__name__", "tasks")
+    if hasattr(given, "__aiter__"):
+        return f"Tasks are given as {_kind(given)}: pass an ordinary generator, without `async`."
+    if inspect.isroutine(given):
+        return f"Tasks are given as the function `{name}`, which was not called: pass [{name}()]."
+    if isinstance(given, str | bytes):
+        return f"Tasks are given as {_kind(given)}: pass a generator that yields each task, [tasks()]."
+    if hasattr(given, "__iter__"):
+        return (
+            f"Tasks are given as {_kind(given)} in the place of a generator: "
+            "pass [iter(...)] of it, or a generator, [tasks()]."
+        )
+    return f"Tasks are given as {_kind(given)}: pass a list with one generator for each channel, [tasks()]."
+
+
+def _check_function(function: object, role: str, parameter: str) -> Callable[[Any], Any]:
+    if not callable(function):
+        raise JobTypeError(
+            f"The {role} is {_kind(function)}: pass a function whose one parameter is {parameter}."
+        )
+    name = getattr(function, "__name__", type(function).__name__)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise JobTypeError(f"The {role} `{name}` yields: let it `return` instead.")
+    if not _accepts(function, 1):
+        raise JobTypeError(
+            f"The {role} `{name}{inspect.signature(function)}` cannot be called with {parameter} alone: "
+            "give it exactly one parameter."
+        )
+    return function
+
+
+def _accepts(function: Callable[..., Any], arguments: int) -> bool:
+    """Whether a function can be called with so many; some built-ins do not tell, and are believed."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return True
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_file(file: Path, shown: Path) -> None:
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise JobError(
+            f"{shown} cannot be read ({error.strerror}): name a job file, such as job.py."
+        ) from None
+    except ValueError:
+        raise JobError(f"{str(shown)!r} is no file name: name a job file, such as job.py.") from None
+    if stat.S_ISDIR(mode):
+        raise JobError(f"{shown} is a directory: name a job file, such as {shown / 'job.py'}.")
+    if file.suffix != ".py":
+        raise JobError(f"{shown} is no Python file: a job file's name ends in .py.")
+
+
+def _run(file: Path, shown: Path) -> ModuleType:
+    # A name that shadows nothing: a job file may well be called json.py.
+    digest = hashlib.sha256(str(file).encode(errors="surrogateescape")).hexdigest()[:8]
+    name = f"mutitask_job_{re.sub(r'[^A-Za-z0-9_]', '_', file.stem)}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise JobError(f"{shown} is no Python file: a job file's name ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    directory = str(file.parent)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise JobError(f"{shown} cannot be loaded{_where(error, file)}: {_remedy(error)}.") from error
+    return module
+
+
+def _where(error: BaseException, file: Path) -> str:
+    """`, line 3, ZeroDivisionError: division by zero`: the last line of that file on the error's way."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
+    if isinstance(error, SyntaxError):
+        elsewhere = "" if error.filename in (None, str(file)) else f" of {error.filename}"
+        line = f", line {error.lineno}{elsewhere}" if error.lineno else ""
+        return f"{line}, {type(error).__name__}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).absolute() == file.absolute()]
+    line = f", line {lines[-1]}" if lines else ""
+    return f"{line}, {type(error).__name__}" + (f": {text}" if text else "")
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "install what it imports in this Python environment"
+    if isinstance(error, SystemExit):
+        return "put what ends the program under `if __name__ == '__main__':`"
+    if isinstance(error, OSError):
+        return "see that the file and what it reads can be read"
+    return "mend that line"
+
+
+def _sequence(module: ModuleType, name: str, shown: Path) -> tuple[Any, ...]:
+    given = getattr(module, name, None)
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise JobTypeError(f"{shown}: `{name}` is {_kind(given)}: make it a list in the channels' order.")
+    return tuple(given)
+
+
+def _present(total: Total) -> tuple[Total, ...]:
+    return () if total is None else (total,)
+
+
+def _entry(
+    entries: Sequence[TaskFunction | None], channel: int, otherwise: TaskFunction | None
+) -> TaskFunction | None:
+    own = entries[channel] if 0 <= channel < len(entries) else None
+    return own or otherwise
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
