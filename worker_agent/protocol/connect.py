@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -111,8 +112,8 @@ def _cause(error: Exception) -> str:
 class Patience:
     """How long a caller goes on trying while Redis is away: a back-off with jitter, between 0.05 s and 2 s.
 
-    `give_up` ends the waiting by raising what was caught; `tries` bounds it. `on_wait(error)` is told
-    once when the waiting begins, `on_back()` when it ends.
+    Once `give_up` is set, three more tries follow before what was caught is raised; `tries` bounds them all.
+    `on_wait(error)` is told once when the waiting begins, `on_back()` when it ends.
     """
 
     def __init__(
@@ -130,18 +131,22 @@ class Patience:
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
-        tried = 0
+        tried = hurried = 0
         while True:
             try:
                 value = call()
             except RedisUnavailable as error:
                 tried += 1
-                if self._give_up.is_set() or (self._tries is not None and tried >= self._tries):
+                hurried += self._give_up.is_set()
+                if hurried > 3 or (self._tries is not None and tried >= self._tries):
                     raise
                 if tried == 1 and self._on_wait is not None:
                     self._on_wait(error)
                 pause = min(2.0, 0.05 * 2 ** min(tried, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
-                self._give_up.wait(pause)
+                if hurried:
+                    time.sleep(0.2)
+                else:
+                    self._give_up.wait(pause)
             else:
                 if tried and self._on_back is not None:
                     self._on_back()

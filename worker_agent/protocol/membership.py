@@ -88,6 +88,15 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What people want of an agent now; `detect` is the detect to answer, or ''."""
+
+    paused: bool
+    stop: bool
+    detect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """What a sweep found: dead actors to recover, channels with delayed tasks whose time has come."""
 
@@ -159,6 +168,12 @@ class Membership(Calls):
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         return Terms(reply[1] == b"1", *(int(value) for value in reply[2:5]))
 
+    def look(self, device: int) -> Wishes:
+        """The wishes that concern an agent; changes nothing (law 4)."""
+        keys = [self.keys.wish_devices, self.keys.wish_stop, self.keys.wish_detect]
+        wished, stop, detect = self._call("look", keys, device, self.actor.id)
+        return Wishes(wished != b"running", stop == b"1", detect.decode("utf-8", "replace"))
+
     def renew(self) -> bool:
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
         keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta]
@@ -198,6 +213,10 @@ class Membership(Calls):
             moved += int(reply[1]) + int(reply[2])
             if int(reply[3]) == 0:
                 return moved
+
+    def bury(self, actor: str) -> None:
+        """Mark an actor dead whose process has certainly ended, so that its tasks are recovered at once."""
+        self._call("bury", [self.keys.actor(actor), self.keys.leases], actor)
 
     def promote(self, channel: int) -> int:
         """Bring delayed tasks whose time has come back to waiting; how many."""

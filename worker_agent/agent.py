@@ -1,0 +1,232 @@
+"""The agent on a device: takes its device, claims, executes, settles, hands back, and leaves in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker_agent.execution import Runner, SaveFunction, TaskFunction
+from worker_agent.hands import Hands
+from worker_agent.joining import Session, take_device
+from worker_agent.protocol.broker import Claim
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.watcher import Waiter, Watcher
+
+LOG = logging.getLogger("worker_agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which device serves which channel of which namespace, and how.
+
+    `address()` gives the URL, asked anew before each try; `device` None takes the first free one.
+    """
+
+    address: Callable[[], str]
+    name: str
+    device: int | None
+    channel: int
+    concurrency: int
+    task_function: TaskFunction
+    save_function: SaveFunction | None
+
+
+class Agent:
+    """One agent. `run()` returns once it has stopped; `stop()` may be called from a signal handler."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hands = Hands(settings.concurrency)
+        self.stopping = threading.Event()
+        self.hurried = threading.Event()
+        self.paused = True
+        self.session: Session | None = None
+        self.declared_dead = threading.Event()
+        self._slots: list[threading.Thread] = []
+        self._waiting = 0
+
+    # -- from outside --------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Drain: finish what runs, hand back what does not. A second call does not wait for what runs."""
+        if self.stopping.is_set():
+            self.hurried.set()
+        self.stopping.set()
+        self.hands.nudge.set()
+
+    def lease_lost(self) -> None:
+        """The watcher learnt that this actor was declared dead; the claimer begins anew."""
+        self.declared_dead.set()
+        self.hands.nudge.set()
+
+    def set_paused(self, paused: bool) -> None:
+        """Obey a wish; what has not begun goes back."""
+        if paused != self.paused:
+            self.paused = paused
+            LOG.info("%s", "paused: what runs finishes" if paused else "started: taking tasks")
+            self.hands.nudge.set()
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Take the device, work until stopped, leave. Raises `MutiTaskError` where that cannot be done."""
+        session = take_device(self.settings, self.stopping)
+        if session is None:
+            LOG.info("stopped before a server came")
+            return
+        self.session = session
+        for slot in range(self.settings.concurrency):
+            thread = threading.Thread(target=self._work, args=(slot,), name=f"slot-{slot}", daemon=True)
+            thread.start()
+            self._slots.append(thread)
+        waiter, watcher = Waiter(self), Watcher(self)
+        waiter.start()
+        watcher.start()
+        try:
+            self._claim_until_stopped(waiter)
+            self._leave()
+        except RedisUnavailable as error:
+            LOG.warning("stopped without leaving in order: %s; the others recover what was in hand", error)
+        finally:
+            self.hands.close()
+            watcher.end()
+
+    def _work(self, slot: int) -> None:
+        session = self.session
+        if session is None:
+            return
+        runner = Runner(
+            self.settings.task_function, self.settings.save_function, session.device, self.settings.channel
+        )
+        while (entry := self.hands.take(slot)) is not None:
+            generation, item = entry
+            self.hands.finish(slot, generation, runner.run(item))
+        runner.close()
+
+    # -- the claimer ---------------------------------------------------------------------------------
+
+    def _claim_until_stopped(self, waiter: Waiter) -> None:
+        hands = self.hands
+        while not self.stopping.is_set():
+            hands.nudge.wait(0.0 if waiter.token else hands.pause_s())
+            hands.nudge.clear()
+            came = waiter.take_token()
+            back = hands.take_back() if self.paused or hands.stuck() else []
+            want = 0 if self.paused else hands.wanted(self._waiting)
+            settle_due = bool(hands.settlements) and (want > 0 or hands.pause_s() <= 0.0)
+            if waiter.hungry and not came and not settle_due:
+                want = 0
+            if self.declared_dead.is_set():
+                self._begin_anew()
+            elif back or want or settle_due or came:
+                try:
+                    self._exchange(hands.take_settlements() + back, want, waiter)
+                except LeaseLost:
+                    self._begin_anew()
+
+    def _exchange(self, settlements: list[bytes], want: int, waiter: Waiter) -> None:
+        session = self._current()
+        claim = session.broker.settle_and_claim(self.settings.channel, settlements, want)
+        self._waiting = claim.waiting
+        if claim.refused:
+            LOG.warning("%d settles were refused: those tasks had been recovered", claim.refused)
+        self.hands.feed(claim.items)
+        if want and self.hands.free():
+            self._look_again(claim, waiter)
+
+    def _look_again(self, claim: Claim, waiter: Waiter) -> None:
+        """A slot is free: wait for a token, or claim once more where the claim ended at this device's share."""
+        if claim.waiting == 0 or not (claim.items or self.hands.begun):
+            waiter.want_token()
+        elif claim.items:
+            self.hands.nudge.set()
+
+    def _current(self) -> Session:
+        if self.session is None:
+            raise LeaseLost("not joined")
+        return self.session
+
+    def _begin_anew(self) -> None:
+        """The lease ran out and the tasks were recovered: drop them and come back as a new actor (law 2)."""
+        old = self._current()
+        dropped = self.hands.drop_all()
+        LOG.warning(
+            "Device%d was declared dead for want of reports; %d tasks in hand were recovered and are dropped here",
+            old.device, dropped,
+        )  # fmt: skip
+        fresh = take_device(self.settings, self.stopping, device=old.device)
+        if fresh is None:
+            return
+        self.session = fresh
+        self.declared_dead.clear()
+
+    def _leave(self) -> None:
+        """Finish what runs, settle it, hand back the rest and leave (law 7)."""
+        hands, session = self.hands, self._current()
+        back = hands.take_back()
+        handed_back = len(back) // 2
+        running = len(hands.begun)
+        if running:
+            LOG.info("stopping: waiting for %d running tasks; stop again to hand them back instead", running)
+        hands.close()
+        while any(thread.is_alive() for thread in self._slots) and not self.hurried.is_set():
+            for thread in self._slots:
+                thread.join(0.02)
+        settlements = hands.take_settlements()
+        while hands.settlements:
+            session.broker.settle_and_claim(self.settings.channel, settlements, 0)
+            settlements = hands.take_settlements()
+        if self.hurried.is_set():
+            begun = hands.take_back_begun()
+            handed_back += len(begun) // 2
+            back = begun + back
+        try:
+            session.broker.settle_and_claim(self.settings.channel, settlements + back, 0)
+            session.broker.leave(session.device, self.settings.channel)
+            session.broker.log("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
+        except (LeaseLost, RedisUnavailable) as error:
+            LOG.warning("could not leave in order: %s; what was in hand is recovered by the others", error)
+        else:
+            LOG.info("stopped; %d tasks handed back", handed_back)
+
+
+def run_agent(settings: Settings) -> int:
+    """Run an agent with signals and a log on stderr; the exit status for the process."""
+    import signal
+
+    log_to_stderr()
+    agent = Agent(settings)
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if agent.stopping.is_set() and agent.session is None:
+            os._exit(1)
+        agent.stop()
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), on_signal)
+    try:
+        agent.run()
+    except MutiTaskError as error:
+        LOG.error("%s", error)
+        return error.exit_status
+    if agent.hurried.is_set():
+        # Task functions may still run in other threads; nothing of theirs is ours any more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return 0
+
+
+def log_to_stderr() -> None:
+    """Give the agent's log a handler on stderr unless the program has set one."""
+    if not LOG.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        LOG.addHandler(handler)
+        LOG.setLevel(logging.INFO)
+        LOG.propagate = False

@@ -1,0 +1,84 @@
+"""`worker-agent JOB --device 0 --channel 0`: the agent as a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from worker_agent.protocol.errors import MutiTaskError
+
+
+class DeviceNumber(click.ParamType[int | None]):
+    """A whole number, or `auto` for the first device that has no agent."""
+
+    name = "N|auto"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number; None for `auto`."""
+        text = str(value)
+        if text == "auto":
+            return None
+        if not text.isascii() or not text.isdigit():
+            self.fail(f"{text!r} is neither a device's number nor 'auto'", param, ctx)
+        return int(text)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("--redis", "redis_url", metavar="URL", help="Where Redis is; or set MUTITASK_REDIS_URL.")
+@click.option("--name", default="default", show_default=True, help="The namespace to work in.")
+@click.option(
+    "--device", type=DeviceNumber(), default="auto", show_default=True, help="The device that this is."
+)
+@click.option("--channel", type=click.IntRange(0), default=0, show_default=True, help="The channel to serve.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="T",
+    help="How many tasks run at once, in threads.",
+)  # fmt: skip
+@click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
+@click.version_option(package_name="mutitask")
+def worker_agent(
+    job: Path,
+    redis_url: str | None,
+    name: str,
+    device: int | None,
+    channel: int,
+    concurrency: int,
+    debug: bool,
+) -> None:
+    """Run the tasks of one channel with the functions of the job file JOB.
+
+    It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
+    goes back. A second one does not wait.
+    """
+    from worker_agent.agent import Settings, run_agent
+    from worker_agent.job import load_job
+    from worker_agent.protocol.address import check_name, resolve
+
+    try:
+        check_name(name)
+        loaded = load_job(job)
+        task_function, save_function = loaded.functions_for(channel)
+        settings = Settings(
+            address=lambda: resolve(redis_url, name)[0],
+            name=name,
+            device=device,
+            channel=channel,
+            concurrency=concurrency,
+            task_function=task_function,
+            save_function=save_function,
+        )
+        status = run_agent(settings)
+    except MutiTaskError as error:
+        if debug:
+            raise
+        click.echo(f"worker-agent: {error}", err=True)
+        status = error.exit_status
+    sys.exit(status)
+
+
+def main() -> None:
+    """The console script."""
+    worker_agent(prog_name="worker-agent")

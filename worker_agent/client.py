@@ -1,0 +1,80 @@
+"""Client: the seed's interface to an agent, for a person's own program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class Client:
+    """An agent for one device.
+
+    Where no address is named, the embedded Valkey of this machine is found by itself. Raises `TypeError`
+    or `ValueError` with what to pass instead.
+    """
+
+    def __init__(
+        self,
+        device: int,
+        host: str = "localhost",
+        port: int = 6379,
+        db: int = 0,
+        password: str | None = None,
+        *,
+        redis_url: str | None = None,
+        name: str = "default",
+        concurrency: int = 1,
+    ) -> None:
+        from worker_agent.protocol.address import check_name
+
+        if isinstance(device, bool) or not isinstance(device, int) or device < 0:
+            raise TypeError(f"device must be a whole number of 0 or more, not {device!r}")
+        if concurrency < 1:
+            raise ValueError("concurrency must be 1 or more")
+        self._device = device
+        self._address = (host, port, db, password)
+        self._redis_url = redis_url
+        self._name = check_name(name)
+        self._concurrency = concurrency
+        self._task_function: Callable[[Any], Any] | None = None
+        self._save_function: Callable[[Any], Any] | None = None
+
+    def initial_task_function(self, task_func: Callable[[Any], Any]) -> None:
+        """Set the function that solves one task: it returns a result, or None for failure."""
+        from worker_agent.job import check_task_function
+
+        check_task_function(task_func)
+        self._task_function = task_func
+
+    def initial_save_function(self, save_func: Callable[[Any], Any] | None) -> None:
+        """Set the function that saves one result; None leaves results to the channel's result list in Redis."""
+        from worker_agent.job import check_save_function
+
+        if save_func is not None:
+            check_save_function(save_func)
+        self._save_function = save_func
+
+    def start(self, channel: int = 0) -> None:
+        """Serve a channel until stopped; ends the process with a status other than 0 where that fails.
+
+        Raises `TypeError` where no task function was set.
+        """
+        from worker_agent.agent import Settings, run_agent
+        from worker_agent.protocol.address import resolve
+
+        if self._task_function is None:
+            raise TypeError("call initial_task_function(task_func=...) with your function before start()")
+        host, port, db, password = self._address
+        settings = Settings(
+            address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],
+            name=self._name,
+            device=self._device,
+            channel=channel,
+            concurrency=self._concurrency,
+            task_function=self._task_function,
+            save_function=self._save_function,
+        )
+        status = run_agent(settings)
+        if status:
+            sys.exit(status)

@@ -1,0 +1,78 @@
+"""How one task is run: unpack, call, save, pack, and the settlement that tells what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+from worker_agent.protocol import wire
+from worker_agent.protocol.errors import Unpackable
+from worker_agent.protocol.reasons import reason
+from worker_agent.task import LOCAL, CurrentTask
+
+TaskFunction = Callable[[Any], Any]
+SaveFunction = Callable[[Any], Any]
+
+
+class Runner:
+    """Runs tasks in the calling thread, one at a time. Coroutine functions run on a loop of its own."""
+
+    def __init__(
+        self, task_function: TaskFunction, save_function: SaveFunction | None, device: int, channel: int
+    ) -> None:
+        self._task_function = task_function
+        self._save_function = save_function
+        self._device = device
+        self._channel = channel
+        coroutines = inspect.iscoroutinefunction(task_function) or inspect.iscoroutinefunction(save_function)
+        self._loop = asyncio.Runner() if coroutines else None
+
+    def run(self, item: bytes) -> tuple[bytes, bytes]:
+        """The settlement of one list item: its letter and id, and what goes with it. Never raises."""
+        id_ = item[2:22]
+        try:
+            return self._run(item, id_)
+        except wire.Undecodable as error:
+            return b"x" + id_, self._reason("decode", error)
+        finally:
+            LOCAL.task = None
+
+    def _run(self, item: bytes, id_: bytes) -> tuple[bytes, bytes]:
+        LOCAL.task = CurrentTask(
+            id_.decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), self._channel, self._device
+        )
+        task = wire.unpack(item[wire.HEADER_BYTES :])
+        try:
+            result = self._call(self._task_function, task)
+        except BaseException as error:
+            return b"f" + id_, self._reason("run", error)
+        if result is None:
+            return b"f" + id_, self._reason("run", None)
+        if self._save_function is not None:
+            try:
+                self._call(self._save_function, result)
+            except BaseException as error:
+                return b"f" + id_, self._reason("save", error)
+            return b"s" + id_, b""
+        try:
+            packed = wire.pack([self._device, int(time.time() * 1000), result])
+        except Unpackable as error:
+            return b"f" + id_, self._reason("result", error)
+        return b"d" + id_, item[: wire.HEADER_BYTES] + packed
+
+    def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
+        returned = function(value)
+        if self._loop is not None and inspect.iscoroutine(returned):
+            return self._loop.run(returned)
+        return returned
+
+    def close(self) -> None:
+        """End the loop, if there is one."""
+        if self._loop is not None:
+            self._loop.close()
+
+    def _reason(self, stage: str, error: BaseException | None) -> bytes:
+        return reason(stage, error, self._device, __file__)

@@ -1,0 +1,193 @@
+"""What an agent has in hand: tasks claimed and not begun, tasks begun, and settlements not yet sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from worker_agent.protocol import wire
+
+WORK_IN_HAND_S = 0.05
+"""A batch holds about this much work, so that no device sits on what another could run."""
+LONG_TASK_S = 0.5
+"""When every slot has been busy this long, what has not begun is handed back."""
+SETTLE_AGE_S = 0.005
+MOST = 1000
+
+
+@dataclass(slots=True)
+class Begun:
+    """A task that a slot is running; `at` is monotonic time."""
+
+    item: bytes
+    at: float
+
+
+class Hands:
+    """Shared by the claimer, the slots (one thread each) and the reports.
+
+    `generation` counts the agent's actors: what was claimed by an actor that was declared dead is dropped.
+    Slots append and pop without a lock (both are atomic); `fed` wakes them, `nudge` wakes the claimer.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.generation = 0
+        self.queue: deque[tuple[int, bytes]] = deque()
+        self.begun: dict[int, Begun] = {}
+        self.settlements: deque[tuple[bytes, bytes]] = deque()
+        self.oldest_settlement = 0.0
+        self.fed = threading.Condition()
+        self.nudge = threading.Event()
+        self.closed = False
+        self.done = 0
+        self.failed = 0
+        self.task_s = 0.0
+        """A running mean of how long tasks take, in seconds; 0 while unknown."""
+        self.low_water = 0
+
+    # -- the slots' side -----------------------------------------------------------------------------
+
+    def take(self, slot: int) -> tuple[int, bytes] | None:
+        """The next task for a slot, waiting for one; None once closed."""
+        while True:
+            try:
+                entry = self.queue.popleft()
+            except IndexError:
+                self.nudge.set()
+                with self.fed:
+                    if self.closed:
+                        return None
+                    if not self.queue:
+                        self.fed.wait()
+                continue
+            self.begun[slot] = Begun(entry[1], time.monotonic())
+            if len(self.queue) == self.low_water:
+                self.nudge.set()
+            return entry
+
+    def finish(self, slot: int, generation: int, settlement: tuple[bytes, bytes]) -> None:
+        """A slot has run its task."""
+        begun = self.begun.pop(slot)
+        took = time.monotonic() - begun.at
+        self.task_s = took if self.task_s == 0.0 else self.task_s + 0.1 * (took - self.task_s)
+        if generation != self.generation:
+            return
+        if settlement[0][0] in b"ds":
+            self.done += 1
+        else:
+            self.failed += 1
+        if not self.settlements:
+            self.oldest_settlement = time.monotonic()
+        self.settlements.append(settlement)
+        # As many slots may come between the append and this line; none of them may be left unheard.
+        if len(self.settlements) <= self.slots and not self.nudge.is_set():
+            self.nudge.set()
+
+    # -- the claimer's side --------------------------------------------------------------------------
+
+    def feed(self, items: list[bytes]) -> None:
+        """Lay claimed tasks before the slots."""
+        self.queue.extend([(self.generation, item) for item in items])
+        self.low_water = len(self.queue) // 2
+        with self.fed:
+            self.fed.notify(len(items))
+
+    def take_settlements(self) -> list[bytes]:
+        """What is to be settled now, as `Broker.settle_and_claim` takes it."""
+        taken: list[bytes] = []
+        for _ in range(MOST):
+            try:
+                taken += self.settlements.popleft()
+            except IndexError:
+                break
+        return taken
+
+    def take_back(self) -> list[bytes]:
+        """The hand-back settlements of everything that has not begun."""
+        back: list[bytes] = []
+        while True:
+            try:
+                _, item = self.queue.popleft()
+            except IndexError:
+                return back
+            back += (b"b" + item[2:22], b"")
+
+    def take_back_begun(self) -> list[bytes]:
+        """The hand-back settlements of what is running, for an agent that must not wait for it."""
+        self.generation += 1
+        back: list[bytes] = []
+        for begun in list(self.begun.values()):
+            back += (b"b" + begun.item[2:22], b"")
+        return back
+
+    def drop_all(self) -> int:
+        """Forget everything claimed by an actor that was declared dead; how many tasks."""
+        self.generation += 1
+        dropped = len(self.queue) + len(self.begun) + len(self.settlements)
+        self.queue.clear()
+        self.settlements.clear()
+        return dropped
+
+    def close(self) -> None:
+        """Let the slots end once the queue is empty."""
+        with self.fed:
+            self.closed = True
+            self.fed.notify_all()
+
+    # -- how much to claim ---------------------------------------------------------------------------
+
+    def wanted(self, waiting: int) -> int:
+        """How many tasks to claim now; `waiting` is what the channel held at the last claim."""
+        queued = len(self.queue)
+        if self._alone():
+            return 0
+        free = self.free()
+        if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
+            return free
+        target = min(MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
+        if queued == 0:
+            return target
+        # Ahead only while as much again still waits, so that nothing is held back from an idle device.
+        return target if queued <= target // 2 and waiting >= 2 * target else 0
+
+    def free(self) -> int:
+        """How many slots have nothing to run."""
+        return max(0, self.slots - len(self.begun) - len(self.queue))
+
+    def _alone(self) -> bool:
+        """Whether a recovered task is in hand: it runs alone, so that a killer takes no other along (law 9)."""
+        return any(begun.item[24:25] != b"0" for begun in list(self.begun.values())) or any(
+            item[24:25] != b"0" for _, item in list(self.queue)[:1]
+        )
+
+    def stuck(self) -> bool:
+        """Whether every slot has been busy with one task for so long that what waits behind should go back."""
+        begun = list(self.begun.values())
+        return len(begun) == self.slots and time.monotonic() - max(b.at for b in begun) >= LONG_TASK_S
+
+    def pause_s(self) -> float:
+        """How long the claimer may sleep unless nudged, in seconds."""
+        now = time.monotonic()
+        if self.settlements:
+            return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
+        begun = list(self.begun.values())
+        if self.queue and len(begun) == self.slots:
+            return max(0.001, max(b.at for b in begun) + LONG_TASK_S - now)
+        return 1.0
+
+    def longest(self) -> Begun | None:
+        """The task that has been running longest."""
+        return min(list(self.begun.values()), key=lambda begun: begun.at, default=None)
+
+
+def text_of(item: bytes, characters: int = 80) -> str:
+    """A task as short text for the dashboard, whatever it is."""
+    try:
+        task = wire.unpack(item[wire.HEADER_BYTES :][:4096]) if len(item) < 4096 else "(a large task)"
+    except wire.Undecodable:
+        return "(does not unpack)"
+    text = task if isinstance(task, str) else repr(task)
+    return text[:characters].encode("utf-8", "backslashreplace").decode("utf-8")

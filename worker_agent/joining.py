@@ -1,0 +1,139 @@
+"""How an agent comes to its device (law 7): waits for a server, refuses or waits for a holder, takes over."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.address import redact
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable
+from worker_agent.protocol.identity import is_gone, me
+from worker_agent.protocol.membership import Occupied
+from worker_agent.protocol.reasons import crashed
+
+if TYPE_CHECKING:
+    from worker_agent.agent import Settings
+
+LOG = logging.getLogger("worker_agent")
+
+SILENT_MS = 2_500
+"""A holder that has not renewed its lease for this long is silent: a newcomer waits instead of giving up."""
+RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One actor's stay on a device: a broker for the claimer, one for the reports, two blocking clients."""
+
+    actor: Actor
+    device: int
+    run: str
+    url: str
+    broker: Broker
+    reports: Broker
+    waiter_client: Any
+    watcher_client: Any
+    since_ms: int
+
+
+def take_device(settings: Settings, stopping: threading.Event, device: int | None = None) -> Session | None:
+    """Join, waiting as long as there is no server; None if stopped meanwhile.
+
+    Raises `Held` where a live agent has the device, `JobError`, `VersionMismatch` or `RedisRefused`.
+    """
+    wanted = settings.device if device is None else device
+    said = ""
+    while not stopping.is_set():
+        url = settings.address()
+        try:
+            return _join(settings, url, stopping, wanted)
+        except (NoNamespace, RedisUnavailable) as error:
+            text = f"waiting for a server: {error}"
+        except _Silent as error:
+            text = str(error)
+        except Changed:
+            continue
+        if text != said:
+            LOG.info("%s", text)
+            said = text
+        stopping.wait(RETRY_S)
+    return None
+
+
+class _Silent(Exception):
+    """A holder elsewhere that does not report any more, whose lease still runs."""
+
+
+def _join(settings: Settings, url: str, stopping: threading.Event, wanted: int | None) -> Session:
+    where = redact(url)
+    actor = Actor.agent(settings.channel)
+    probe = Broker(connect(url), settings.name, actor, where=where)
+    identity = me()
+    if wanted is None:
+        device, run, replaced = _join_first_free(probe, settings, identity)
+    else:
+        device = wanted
+        run, replaced = _join_device(probe, settings.name, device, settings.channel, identity)
+    patience = Patience(
+        give_up=stopping,
+        on_wait=lambda error: LOG.warning("%s; trying again", error),
+        on_back=lambda: LOG.info("Redis at %s answers again", where),
+    )
+    session = Session(
+        actor, device, run, url,
+        broker=Broker(connect(url), settings.name, actor, where=where, patience=patience),
+        reports=probe,
+        waiter_client=connect(url, blocking=True),
+        watcher_client=connect(url, blocking=True),
+        since_ms=int(time.time() * 1000),
+    )  # fmt: skip
+    if replaced:
+        back = session.broker.recover(replaced, crashed(device))
+        LOG.info("took Device%d over from an agent that is gone; %d of its tasks go on", device, back)
+    LOG.info("Device%d serves TaskChannel%d of %r at %s", device, settings.channel, settings.name, where)
+    session.broker.log("info", f"Device{device}", f"{identity.host} pid {identity.pid} joined")
+    return session
+
+
+def _join_device(broker: Broker, name: str, device: int, channel: int, identity: Any) -> tuple[str, str]:
+    """The run's id, and the actor that was replaced on the device or ''."""
+    holder = broker.holder_of(device)
+    try:
+        return broker.join(device, channel, identity, holder=holder), holder
+    except LookupError as error:
+        raise JobError(
+            f"channel {channel} does not exist: namespace {name!r} has {error.args[0]} channels, from 0 on"
+        ) from None
+    except Occupied as held:
+        if is_gone(held.identity):
+            return broker.join(device, channel, identity, holder=held.actor, gone=True), held.actor
+        lease_ms = int(broker.ask("HGET", broker.keys.meta, "lease_ms") or 0)
+        who = f"{held.identity.host} pid {held.identity.pid}"
+        if held.left_ms < lease_ms - SILENT_MS:
+            raise _Silent(
+                f"Device{device} is held by an agent that does not report ({who}); "
+                f"waiting until its lease ends, {held.left_ms / 1000:.0f} s"
+            ) from None
+        since = time.strftime("%H:%M:%S", time.localtime(held.since_ms / 1000))
+        raise Held(
+            f"Device{device} already has an agent: {who}, since {since}; "
+            "choose another --device, or stop that one"
+        ) from None
+
+
+def _join_first_free(broker: Broker, settings: Settings, identity: Any) -> tuple[int, str, str]:
+    """Take the first device that nobody alive has; its number, the run's id, the actor that was replaced."""
+    device = 0
+    while True:
+        try:
+            run, replaced = _join_device(broker, settings.name, device, settings.channel, identity)
+        except (Held, _Silent, Changed):
+            device += 1
+        else:
+            return device, run, replaced

@@ -1,0 +1,97 @@
+"""Why a run failed: made where it failed, kept in the FailChannel, read by dashboards."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+
+import msgpack
+
+from worker_agent.protocol import wire
+
+_MESSAGE_CHARACTERS = 2_000
+_TRACEBACK_CHARACTERS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one run failed. All texts come from agents: untrusted."""
+
+    at_ms: int
+    device: int | None
+    stage: str
+    type: str
+    message: str
+    traceback: str
+
+
+def read_reasons(packed: bytes) -> list[Reason]:
+    """The reasons of a task's failed runs, oldest first; what does not decode is left out."""
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=wire.MAX_BYTES)
+    unpacker.feed(packed)
+    reasons: list[Reason] = []
+    try:
+        for fields in unpacker:
+            device = fields.get("device")
+            reasons.append(
+                Reason(
+                    at_ms=int(fields.get("at", 0)),
+                    device=device if isinstance(device, int) and device >= 0 else None,
+                    stage=str(fields.get("stage", "")),
+                    type=str(fields.get("type", "")),
+                    message=str(fields.get("message", "")),
+                    traceback=str(fields.get("traceback", "")),
+                )
+            )
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        pass
+    return reasons
+
+
+def reason(
+    stage: str, error: BaseException | None, device: int, hidden: str = "", message: str = ""
+) -> bytes:
+    """Why a run failed, as msgpack: at (ms), device, stage, type, message, traceback; all of bounded length.
+
+    Frames of the file `hidden` at the traceback's start are left out: they say nothing about the task.
+    """
+    if error is None:
+        name, text, trace = "None", message or "the task function returned None", ""
+    else:
+        name, text, trace = type(error).__name__, _text_of(error), _traceback_of(error, hidden)
+    at = int(time.time() * 1000)
+    fields = {"at": at, "device": device, "stage": stage, "type": name, "message": text, "traceback": trace}
+    return wire.pack(fields)
+
+
+def crashed(device: int | None) -> bytes:
+    """The reason kept for a task whose agent died three times while it may have run; who recovered it."""
+    return reason(
+        "crashed", None, -1 if device is None else device, "its agent died three times while it ran"
+    )
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as broken:
+        text = f"(its message cannot be shown: {type(broken).__name__})"
+    return _clean(text[:_MESSAGE_CHARACTERS])
+
+
+def _traceback_of(error: BaseException, hidden: str) -> str:
+    """The traceback without our own frames, its end if it is long."""
+    try:
+        tail = error.__traceback__
+        while tail is not None and tail.tb_frame.f_code.co_filename == hidden:
+            tail = tail.tb_next
+        lines = traceback.format_exception(type(error), error, tail, limit=-20)
+        return _clean("".join(lines)[-_TRACEBACK_CHARACTERS:])
+    except BaseException:
+        return ""
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which msgpack cannot carry."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

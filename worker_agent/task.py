@@ -1,0 +1,32 @@
+"""The task that the calling thread is running, for save functions that must be idempotent."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTask:
+    """A running task. `id` is the same for all its runs, `attempt` counts its failed runs so far."""
+
+    id: str
+    number: int
+    attempt: int
+    crashes: int
+    channel: int
+    device: int
+
+
+class _Local(threading.local):
+    task: CurrentTask | None = None
+
+
+LOCAL = _Local()
+
+
+def current_task() -> CurrentTask:
+    """The task that this thread is running. Raises `RuntimeError` outside task and save functions."""
+    if LOCAL.task is None:
+        raise RuntimeError("current_task() answers only inside a task function or a save function")
+    return LOCAL.task

@@ -1,0 +1,172 @@
+"""An agent's ears and voice: one thread waits for tasks, another for commands and reports every second."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import threading
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import RedisError
+
+from worker_agent.hands import text_of
+from worker_agent.protocol import wire
+from worker_agent.protocol.connect import BLOCK_S
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.protocol.recovery import recover_and_promote
+
+if TYPE_CHECKING:
+    from worker_agent.agent import Agent
+    from worker_agent.joining import Session
+
+LOG = logging.getLogger("worker_agent")
+
+REPORT_S = 1.0
+
+
+class Waiter(threading.Thread):
+    """Blocks on the channel's token while the claimer found nothing to claim, then wakes it.
+
+    A lost token costs a second: the block ends after that, and the claimer looks by itself.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(name="waiter", daemon=True)
+        self._agent = agent
+        self._wanted = threading.Event()
+        self.token = False
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it is waiting for a token now."""
+        return self._wanted.is_set()
+
+    def want_token(self) -> None:
+        """Begin to wait."""
+        self._wanted.set()
+
+    def take_token(self) -> bool:
+        """Whether a token came (or the block ended) since the last call."""
+        came, self.token = self.token, False
+        return came
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            self._wanted.wait()
+            session = self._agent.session
+            if session is not None:
+                key = session.broker.keys.channel(self._agent.settings.channel).token
+                _block(session.waiter_client, key, BLOCK_S)
+            self.token = True
+            self._wanted.clear()
+            self._agent.hands.nudge.set()
+
+
+class Watcher(threading.Thread):
+    """Reads the wishes at each wake and report, obeys, answers detects; sweeps when a sweep is due (law 8)."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self._agent = agent
+        self._ended = threading.Event()
+        self._answered = ""
+        self._about = {
+            "host": socket.gethostname(),
+            "version": _version(),
+            "python": platform.python_version(),
+            "concurrency": agent.settings.concurrency,
+            "channel": agent.settings.channel,
+        }
+
+    def end(self) -> None:
+        """Report no more."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Until ended; nothing that happens here ends the agent."""
+        due = 0.0
+        while not self._ended.is_set():
+            session = self._agent.session
+            if session is None:
+                self._ended.wait(REPORT_S)
+                continue
+            try:
+                if self._obey(session) or time.monotonic() >= due:
+                    self._report(session)
+                    due = time.monotonic() + REPORT_S
+                key = session.broker.keys.device_token(session.device)
+                _block(session.watcher_client, key, max(0.05, due - time.monotonic()))
+            except LeaseLost:
+                self._lost(session)
+            except RedisUnavailable:
+                self._ended.wait(REPORT_S)
+            except MutiTaskError as error:
+                LOG.error("%s", error)
+                self._ended.wait(REPORT_S)
+
+    def _obey(self, session: Session) -> bool:
+        """Whether something changed that should be reported at once."""
+        wishes = session.reports.look(session.device)
+        changed = wishes.paused != self._agent.paused
+        self._agent.set_paused(wishes.paused)
+        if wishes.stop and not self._agent.stopping.is_set():
+            LOG.info("asked to stop")
+            self._agent.stop()
+        if wishes.detect and wishes.detect != self._answered:
+            self._answered = wishes.detect
+            session.reports.answer(wishes.detect, wire.pack([session.device, self._state()]))
+        return changed
+
+    def _state(self) -> Literal["running", "paused"]:
+        return "paused" if self._agent.paused else "running"
+
+    def _report(self, session: Session) -> None:
+        hands = self._agent.hands
+        longest = hands.longest()
+        fields: dict[str, Any] = {
+            **self._about,
+            "pid": os.getpid(),
+            "since_ms": session.since_ms,
+            "running": len(hands.begun),
+            "current": text_of(longest.item) if longest else "",
+            "current_s": time.monotonic() - longest.at if longest else 0.0,
+            "done": hands.done,
+            "failed": hands.failed,
+        }
+        channel = self._agent.settings.channel
+        terms = session.reports.report(session.device, channel, self._state(), wire.pack(fields))
+        if terms.sweep_due:
+            self._recover(session)
+
+    def _recover(self, session: Session) -> None:
+        recovered = recover_and_promote(session.reports, session.device)
+        if recovered:
+            LOG.info("recovered %d tasks of an agent that died", recovered)
+            text = f"{recovered} tasks of a dead agent recovered"
+            session.reports.log("warning", f"Device{session.device}", text)
+
+    def _lost(self, session: Session) -> None:
+        """The claimer finds out by its own call; wake it and wait until it came back as a new actor."""
+        self._agent.lease_lost()
+        while self._agent.session is session and not self._ended.wait(0.1):
+            pass
+
+
+def _block(client: Any, key: str, seconds: float) -> None:
+    """Wait for a token at `key`; Redis being away counts as waiting."""
+    try:
+        client.execute_command("BLPOP", key, f"{seconds:.3f}")
+    except (RedisError, OSError):
+        time.sleep(min(seconds, 0.2))
+
+
+def _version() -> str:
+    try:
+        return version("mutitask")
+    except PackageNotFoundError:
+        return "unknown"
