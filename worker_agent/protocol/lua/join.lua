@@ -7,7 +7,7 @@
 -- ARGV[1] actor  ARGV[2] device  ARGV[3] channel  ARGV[4] protocol  ARGV[5] the holder seen, or ''
 -- ARGV[6] '1' if the holder's process is certainly gone  ARGV[7..] record: field, value, ...
 -- Returns {'ok', run} | {'none'} | {'version', theirs} | {'channel', how many there are} | {'changed'}
---         | {'held', lease left in ms}
+--         | {'held', lease left in ms} | {'lost'} for a late copy, of an actor that came and went
 
 local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'devices', 'lease_ms')
 if not meta[1] then return {'none'} end
@@ -18,7 +18,7 @@ if holder == ARGV[1] then return {'ok', meta[2]} end
 if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
 if holder ~= ARGV[5] then return {'changed'} end
 local now = now_ms()
-local lease = holder ~= '' and redis.call('ZSCORE', KEYS[3], holder)
+local lease = redis.call('ZSCORE', KEYS[3], holder)
 local dead = holder ~= '' and redis.call('HGET', KEYS[5], 'dead')
 if lease and not dead and ARGV[6] ~= '1' and tonumber(lease) > now then
   return {'held', string.format('%d', tonumber(lease) - now)}

@@ -21,7 +21,7 @@ if holder == ARGV[1] then return {'ok', meta[2], '1'} end
 if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
 if holder ~= ARGV[3] or (meta[3] or '0') ~= ARGV[8] then return {'changed'} end
 local now = now_ms()
-local lease = holder ~= '' and redis.call('ZSCORE', KEYS[3], holder)
+local lease = redis.call('ZSCORE', KEYS[3], holder)
 local dead = holder ~= '' and redis.call('HGET', KEYS[4], 'dead')
 if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then
   return {'held', meta[5], string.format('%d', tonumber(lease) - now)}
