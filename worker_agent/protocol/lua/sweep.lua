@@ -9,14 +9,10 @@ local meta = redis.call('HMGET', KEYS[1], 'swept_ms', 'lease_ms')
 if not meta[2] then return {{}, {}} end
 local now, swept, lease = now_ms(), tonumber(meta[1] or '0'), tonumber(meta[2])
 if now >= swept and now - swept < 1000 then return {{}, {}} end
-local dead, due = {}, {}
-if swept == 0 or now < swept or now - swept > lease / 2 then
-  local live = redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf')
-  for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
-end
-for _, actor in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 16)) do
-  dead[#dead + 1] = actor
-end
+local afresh = swept == 0 or now < swept or now - swept > lease / 2
+local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
+local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or now, 'LIMIT', 0, 16)
+local due = {}
 for i = 3, #KEYS, 2 do
   local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
   if #first > 0 then due[#due + 1] = string.format('%d', (i - 3) / 2) end
@@ -24,5 +20,6 @@ for i = 3, #KEYS, 2 do
     if #dead < 32 and not redis.call('ZSCORE', KEYS[2], actor) then dead[#dead + 1] = actor end
   end
 end
+for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
 redis.call('HSET', KEYS[1], 'swept_ms', string.format('%d', now))
 return {dead, due}
