@@ -19,17 +19,18 @@
 -- ARGV[6..] pairs: one letter and a task id, and what goes with it:
 --   d done, with the result's list item   s done and saved elsewhere, with ''
 --   f failed, with the reason as msgpack  x failed for good, with the reason   b handed back, with ''
--- Returns {'ok', settles refused, waiting, items} | {'again', as text, items still claimed} | {'lost'} | {'stale'}
+-- Returns {'ok', settles refused, waiting, items} | {'lost'} | {'stale'}
+-- The stored answer is the settles refused and the ids; its items are those still claimed.
 
 local number = tonumber(ARGV[2])
 local refused = refuse(KEYS[1], number)
 if refused then
   if refused[1] ~= 'again' then return refused end
-  local items = {}
-  for id in string.gmatch(refused[2], '[^ ]+') do
+  local items, unknown = {}, tonumber(string.match(refused[2], '^%d+'))
+  for id in string.gmatch(refused[2], ' ([^ ]+)') do
     items[#items + 1] = redis.call('HGET', KEYS[12], id) or nil
   end
-  return {'ok', 0, redis.call('LLEN', KEYS[4]), items}
+  return {'ok', unknown, redis.call('LLEN', KEYS[4]), items}
 end
 
 local meta = redis.call('HMGET', KEYS[16], 'lease_ms', 'retries', 'retry_delay_ms')
@@ -146,5 +147,5 @@ if books[2] == '1' and waiting <= tonumber(books[1]) / 2 then
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
 end
 redis.call('ZADD', KEYS[2], now + tonumber(meta[1]), ARGV[1])
-remember(KEYS[1], number, table.concat(ids, ' '))
+remember(KEYS[1], number, table.concat({unknown, unpack(ids)}, ' '))
 return {'ok', unknown, waiting, claimed}
