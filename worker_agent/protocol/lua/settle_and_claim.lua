@@ -48,7 +48,7 @@ redis.call('LLEN', KEYS[9])
 redis.call('HLEN', KEYS[10])
 redis.call('ZSCORE', KEYS[2], ARGV[1])
 local now = now_ms()
-local retries, delay = tonumber(meta[2]), tonumber(meta[3])
+local retries, delay, lease = tonumber(meta[2]), tonumber(meta[3]), now + tonumber(meta[1])
 
 local unknown, done, results, again, back, settled = 0, 0, {}, {}, {}, {}
 for i = 6, #ARGV, 2 do
@@ -146,6 +146,6 @@ if books[2] == '1' and waiting <= tonumber(books[1]) / 2 then
   redis.call('HDEL', KEYS[3], 'starved')
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
 end
-redis.call('ZADD', KEYS[2], now + tonumber(meta[1]), ARGV[1])
+redis.call('ZADD', KEYS[2], lease, ARGV[1])
 remember(KEYS[1], number, table.concat({unknown, unpack(ids)}, ' '))
 return {'ok', unknown, waiting, claimed}
