@@ -12,12 +12,13 @@
 -- ARGV[11] capacity, or '' to keep  ARGV[12] retries  ARGV[13] retry delay ms  ARGV[14] lease ms  ARGV[15] results' cap
 -- ARGV[16] `running` or `paused`: how devices begin  ARGV[17..] channel and actor of each claim holder seen
 -- Returns {'ok', run, '1' if resumed} | {'version', theirs} | {'held', record, lease left in ms} | {'changed'}
+--         | {'lost'} for a late copy, of an actor that came and went
 --         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', how many}
 
 local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'server', 'server_record', 'devices')
 if meta[1] and meta[1] ~= ARGV[2] then return {'version', meta[1]} end
 local holder = meta[4] or ''
-if holder == ARGV[1] then return {'ok', meta[2], '1'} end
+if holder == ARGV[1] then return {'ok', meta[2], redis.call('HGET', KEYS[1], 'resumed') or '0'} end
 if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
 if holder ~= ARGV[3] or (meta[3] or '0') ~= ARGV[8] then return {'changed'} end
 local now = now_ms()
@@ -77,7 +78,7 @@ redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries',
   'retry_delay_ms', ARGV[13], 'lease_ms', ARGV[14], 'results_max', ARGV[15], 'server', ARGV[1],
   'server_record', ARGV[7], 'server_since_ms', string.format('%d', now))
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[2], 'devices', ARGV[10]) end
-redis.call('HSET', KEYS[1], 'number', '0', 'answer', '')
+redis.call('HSET', KEYS[1], 'number', '0', 'answer', '', 'resumed', resumed and '1' or '0')
 redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[14]), ARGV[1])
 if holder ~= '' then
