@@ -19,7 +19,7 @@ from mutitask_tui.dashboard.screens.leave import LeaveScreen
 from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.selection import Selection, in_order, known_values, missing
 from mutitask_tui.dashboard.states import Tone
-from mutitask_tui.dashboard.wording import line_of, target_of
+from mutitask_tui.dashboard.wording import by_name, line_of, target_of
 from mutitask_tui.server.commands import Command, CommandError, Outcome, find
 from mutitask_tui.server.snapshot import Snapshot
 
@@ -65,7 +65,7 @@ class ActingApp(App[str]):
         if not command.dangerous:
             self.send(command, values)
             return
-        target = target_of(command, values, self.snapshot)
+        target = target_of(command, by_name(command, values), self.snapshot)
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -78,7 +78,7 @@ class ActingApp(App[str]):
         """Ask whether to stay, to leave the view or to close the server."""
         if isinstance(self.screen, LeaveScreen):
             return
-        target = target_of(find("exit"), (), self.snapshot)
+        target = target_of(find("exit"), {}, self.snapshot)
         question = LeaveScreen(target, owns_server=self.link.owns_server, may_exit=not self.link.read_only)
 
         def answered(way: str | None) -> None:
@@ -92,7 +92,7 @@ class ActingApp(App[str]):
     def send(self, command: Command, values: Sequence[Any]) -> None:
         """Carry a command out in a thread, and say at once that it was asked."""
         act = Act(command, tuple(values))
-        target = target_of(command, values, self.snapshot)
+        target = target_of(command, by_name(command, values), self.snapshot)
         self.say(f"asked: {line_of(command, values)}  ({target})", "calm")
         if command.name in _LOOKING:
             self._carry_out(act, in_turn=False)
@@ -111,9 +111,7 @@ class ActingApp(App[str]):
 
     def _ask_for(self, command: Command, known: dict[str, Any], selection: Selection) -> None:
         wanted = missing(command, known)
-        target = target_of(command, in_order(command, known), self.snapshot) if known else ""
-        if command.name == "reset_max_task" and "C" in known:
-            target = target_of(find("pause_channel"), (known["C"],), self.snapshot)
+        target = target_of(command, known, self.snapshot) if known else ""
 
         def answered(values: tuple[Any, ...] | None) -> None:
             if values is not None:

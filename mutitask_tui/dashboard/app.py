@@ -11,9 +11,10 @@ from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.widgets import Input, TextArea
 
 from mutitask_tui.dashboard.acting import ActingApp
-from mutitask_tui.dashboard.bindings import app_bindings
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
@@ -28,6 +29,8 @@ from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands import CommandError, find, parse_line
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
+
+_NOT_WHILE_TYPING = frozenset({"command", *(binding.action for binding in VIEW_BINDINGS)})
 
 
 class DashboardApp(ActingApp):
@@ -131,6 +134,11 @@ class DashboardApp(ActingApp):
         else:
             self.confirm(command, values)
         return True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that are text to whoever is typing are no commands."""
+        typing = isinstance(self.focused, Input | TextArea)
+        return not (typing and action in _NOT_WHILE_TYPING)
 
     def action_command(self, name: str) -> None:
         """The key of a command was pressed."""

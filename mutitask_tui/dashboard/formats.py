@@ -67,7 +67,7 @@ def fill_bar(part: int, whole: int, width: int) -> tuple[str, str]:
     full = round(share * width)
     if part and not full:
         full = min(1, width)
-    return "█" * full, "░" * (width - full)
+    return "━" * full, "─" * (width - full)
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutitask_tui.dashboard.formats import plural
@@ -18,9 +18,14 @@ def line_of(command: Command, values: Sequence[Any]) -> str:
     return " ".join([command.name, *(safe_str(value, 40) for value in values)])
 
 
-def target_of(command: Command, values: Sequence[Any], snapshot: Snapshot | None) -> str:
-    """Exactly what the command acts on: names, states, counts."""
-    named = dict(zip((p.kind for p in command.params), values, strict=False))
+def by_name(command: Command, values: Sequence[Any]) -> dict[str, Any]:
+    """The values by parameter name."""
+    return dict(zip((param.name for param in command.params), values, strict=False))
+
+
+def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | None) -> str:
+    """Exactly what the command acts on, with the `values` that are known: names, states, counts."""
+    named = {param.kind: values[param.name] for param in command.params if param.name in values}
     if "fail" in named:
         return f"task {safe_str(named['fail'], 40)} in the FailChannel of TaskChannel{named['channel']}"
     if "device" in named:
@@ -31,6 +36,8 @@ def target_of(command: Command, values: Sequence[Any], snapshot: Snapshot | None
         return _fails(named.get("channel"), snapshot)
     if "channel" in named:
         return _channel(int(named["channel"]), snapshot)
+    if command.scope == "channel" and snapshot is not None:
+        return f"all {plural(len(snapshot.channels), 'channel')}"
     return _all(command, snapshot)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Sparkline, Static
+from textual.widgets import Sparkline
 
 from mutitask_tui.dashboard.bindings import screen_bindings
 from mutitask_tui.dashboard.formats import rate_text
@@ -16,7 +16,7 @@ from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import channel_state
-from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
@@ -34,11 +34,11 @@ class ChannelScreen(FrameScreen):
     DEFAULT_CSS = """
     ChannelScreen {
         #facts-scroll { height: 1fr; scrollbar-size-vertical: 1; }
-        #rate { height: auto; padding: 0 1; }
-        Sparkline { height: 3; margin: 0 1; }
+        #chart { height: auto; }
+        Sparkline { height: 3; }
         &.-tall Sparkline { height: 8; }
         Sparkline > .sparkline--max-color { color: $primary; }
-        Sparkline > .sparkline--min-color { color: $primary-muted; }
+        Sparkline > .sparkline--min-color { color: $primary; }
     }
     """
 
@@ -51,8 +51,8 @@ class ChannelScreen(FrameScreen):
         scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body")
         scroll.border_title = f"TaskChannel{self._channel}"
         yield scroll
-        yield Static("", id="rate", classes="body", markup=False)
-        yield Sparkline([], classes="body")
+        chart = Vertical(Sparkline([]), id="chart", classes="panel body")
+        yield chart
 
     @property
     def selection(self) -> Selection:
@@ -67,9 +67,11 @@ class ChannelScreen(FrameScreen):
             self.query_one(Facts).show([("channel", gone, "$text-error")])
             return
         self.query_one(Facts).show(_facts(channel, served=snapshot.server is not None))
-        self.query_one(Sparkline).data = trend.points(self._channel)[-self.size.width :]
-        rate = f"{rate_text(trend.rate(self._channel))}, and its last minutes (2 s a column)"
-        self.query_one("#rate", Static).update(rate)
+        chart = self.query_one(Sparkline)
+        points = trend.points(self._channel)[-chart.size.width :]
+        chart.data = [0.0] * (chart.size.width - len(points)) + points
+        rate = rate_text(trend.rate(self._channel))
+        self.query_one("#chart").border_title = f"Rate {rate}, {BUCKET_MS // 1000} s a column"
 
     def action_its_fails(self) -> None:
         """The failed tasks of this channel alone."""

@@ -29,10 +29,14 @@ class ConfirmScreen(Dialog[bool]):
         with Vertical(classes="dialog -danger") as box:
             box.border_title = Content.assemble(" ", safe_text(self._line, 60), "? ")
             yield Static(safe_text(self._target, 500), classes="text", markup=False)
-            yield Static(safe_text(self._summary, 300), classes="text faint", markup=False)
+            yield Static(
+                safe_text(f"{self._summary[:1].upper()}{self._summary[1:]}.", 300),
+                classes="text faint",
+                markup=False,
+            )
             with Horizontal(classes="buttons"):
-                yield Button("Cancel", id="cancel")
-                yield Button("Do it", id="yes", variant="error")
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Do it", id="yes", variant="error", compact=True)
 
     @on(Button.Pressed)
     def _answer(self, event: Button.Pressed) -> None:

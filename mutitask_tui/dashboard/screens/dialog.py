@@ -39,9 +39,14 @@ class Dialog(ModalScreen[R]):
         .faint { color: $text-muted; }
         .fault { color: $text-error; height: auto; }
         .buttons { height: auto; align-horizontal: right; }
-        .buttons Button { margin-left: 2; min-width: 12; }
-        Button { border: none; height: 1; min-height: 1; line-pad: 1; }
-        Button:focus { text-style: bold reverse; }
+        .buttons Button { margin-left: 2; min-width: 12; padding: 0 2; }
+        .buttons Button:focus {
+            background: $foreground;
+            color: $background;
+            text-style: bold;
+            background-tint: $foreground 0%;
+        }
+        Input { background: $panel; }
     }
     """
 

@@ -25,7 +25,7 @@ class EditScreen(Dialog[tuple[Any, ...]]):
     DEFAULT_CSS = """
     EditScreen {
         .dialog { width: 100; }
-        TextArea { height: 10; border: none; padding: 0; margin-bottom: 1; }
+        TextArea { height: 8; margin-bottom: 1; background: $panel; }
     }
     """
 
@@ -43,11 +43,11 @@ class EditScreen(Dialog[tuple[Any, ...]]):
             box.border_title = " edit_fail_task: another payload, then reload "
             yield Static(safe_text(self._target, 500), classes="text", markup=False)
             yield Static(safe_text(f"now: {self._payload}", 300), classes="text faint", markup=False)
-            yield TextArea(self._start(), language=None, show_line_numbers=False)
+            yield TextArea(self._start(), language=None, show_line_numbers=False, compact=True)
             yield Static("", classes="fault", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Cancel", id="cancel")
-                yield Button("Save and reload (F2)", id="ok", variant="primary")
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Save and reload (F2)", id="ok", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         """No blinking: a still cursor costs nothing over SSH."""

@@ -21,6 +21,7 @@ from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.facts import Facts
+from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.server.snapshot import FailedTask, Snapshot
 
 PAGE = 100
@@ -41,8 +42,22 @@ class FailsScreen(FrameScreen):
     DEFAULT_CSS = """
     FailsScreen {
         #split { height: 1fr; layout: vertical; }
-        #fails { height: 2fr; padding: 0; scrollbar-size-vertical: 1; background: $background; }
-        #fails:focus { background-tint: $foreground 0%; }
+        #fails {
+            height: 2fr;
+            padding: 0;
+            scrollbar-size-vertical: 1;
+            background: $background;
+            text-wrap: nowrap;
+            text-overflow: ellipsis;
+            &:focus { background-tint: $foreground 0%; }
+            & > .option-list--option-highlighted {
+                background: $foreground 10%;
+                color: $foreground;
+                text-style: none;
+            }
+            &:focus > .option-list--option-highlighted { background: $primary 28%; }
+        }
+        &.-short #fails { border: none; border-top: solid $border; }
         #detail { height: 3fr; scrollbar-size-vertical: 1; }
         #trace { height: auto; padding: 1 1 0 1; }
         &.-wide #split { layout: horizontal; }
@@ -190,7 +205,7 @@ class FailsScreen(FrameScreen):
 
     def _title(self) -> None:
         where = "all channels" if self.channel is None else f"TaskChannel{self.channel}"
-        of = f" of {self._total:,}" if self._total is not None else ""
+        of = f" of {max(self._total, len(self.tasks)):,}" if self._total is not None else ""
         fails = self.query_one("#fails", OptionList)
         fails.border_title = f"Failed tasks of {where}: {len(self.tasks):,}{of}, newest first"
 
@@ -217,10 +232,10 @@ class FailsScreen(FrameScreen):
 def _line(task: FailedTask) -> Content:
     device = "" if task.device is None else f"Device{task.device}"
     return Content.assemble(
-        (f" {clock(task.failed_ms)} ", "$text-muted"),
+        (f" {clock(task.failed_ms)} ", FAINT),
         (f"{f'#{task.number}':<8}", ""),
         (f"{device:<10}", "$text-primary"),
         (f"{safe_str(task.error_type or task.stage, 30)} ", "$text-error"),
         (safe_str(task.error, 120), ""),
-        (f"  {safe_str(task.task, 120)}", "$text-muted"),
+        (f"  {safe_str(task.task, 120)}", FAINT),
     )

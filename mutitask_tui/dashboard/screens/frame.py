@@ -52,7 +52,7 @@ class FrameScreen(Screen[None]):
             &:focus, &:focus-within { border: round $border; }
         }
         &.-stale .body { opacity: 45%; }
-        .line { display: none; height: 1; border: none; padding: 0 1; background: $panel; }
+        .line { display: none; height: 1; border: none; padding: 0 1 !important; background: $panel; }
         .line.-open { display: block; }
     }
     """

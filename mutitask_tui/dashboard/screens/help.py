@@ -42,9 +42,9 @@ class HelpScreen(Dialog[None]):
     ]
     DEFAULT_CSS = """
     HelpScreen {
-        .dialog { width: 110; height: 90%; padding: 0 1; }
+        .dialog { width: 110; height: 90%; padding: 0 1; scrollbar-size-vertical: 1; }
         .title { text-style: bold; color: $text-primary; margin-top: 1; }
-        .rows { layout: grid; grid-size: 3; grid-columns: 7 25 1fr; grid-rows: auto; height: auto; }
+        .rows { layout: grid; grid-size: 3; grid-columns: 6 28 1fr; grid-rows: auto; height: auto; }
         .key { text-style: bold; color: $text-accent; }
         .summary { color: $text-muted; }
     }
@@ -57,7 +57,7 @@ class HelpScreen(Dialog[None]):
             box.border_subtitle = " Esc closes "
             yield Static(
                 Content(
-                    "Lower-case keys act on one, upper-case on all. A key without an argument asks for it."
+                    "Lower-case keys act on one, upper-case on all. A key that lacks an argument asks for it."
                 ),
                 classes="summary",
             )

@@ -34,8 +34,8 @@ class JoinScreen(Dialog[None]):
             yield Static(safe_text("Type this where the job file is:"), classes="text faint", markup=False)
             yield Static(safe_text(self._line, 1000), classes="text", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Close", id="close")
-                yield Button("Copy (y)", id="copy", variant="primary")
+                yield Button("Close", id="close", compact=True)
+                yield Button("Copy (y)", id="copy", variant="primary", compact=True)
 
     @on(Button.Pressed, "#close")
     def _close(self) -> None:

@@ -37,10 +37,10 @@ class LeaveScreen(Dialog[Leaving]):
                 text = f"Exit    stops {self._target} and closes the server; what waits stays in Redis."
                 yield Static(safe_text(text, 400), classes="text", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Cancel", id="cancel")
-                yield Button("Detach", id="detach", variant="primary")
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Detach", id="detach", variant="primary", compact=True)
                 if self._may_exit:
-                    yield Button("Exit", id="exit", variant="error")
+                    yield Button("Exit", id="exit", variant="error", compact=True)
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:

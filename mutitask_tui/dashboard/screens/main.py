@@ -39,9 +39,10 @@ class MainScreen(FrameScreen):
         #lower { height: 1fr; layout: vertical; }
         #devices { height: 1fr; min-height: 4; }
         #events { height: 4; }
-        &.-tall #events { height: 9; }
+        &.-tall #devices { height: 3fr; }
+        &.-tall #events { height: 2fr; }
         &.-wide #lower { layout: horizontal; }
-        &.-wide #devices { width: 2fr; }
+        &.-wide #devices { width: 2fr; height: 1fr; }
         &.-wide #events { width: 1fr; height: 1fr; }
     }
     """
@@ -56,7 +57,7 @@ class MainScreen(FrameScreen):
         channels = ChannelList(id="channels")
         devices = DeviceGrid(id="devices")
         log = EventLog(id="events")
-        for panel, title in ((channels, "Channels"), (devices, "Devices"), (log, "Events")):
+        for panel, title in ((channels, "Channels"), (devices, "Devices"), (log, "Events (UTC)")):
             panel.border_title = title
             panel.add_class("panel", "body")
         yield channels

@@ -45,8 +45,8 @@ class PromptScreen(Dialog[tuple[Any, ...]]):
             yield Input(self._start, placeholder=usage, compact=True)
             yield Static("", classes="fault", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Cancel", id="cancel")
-                yield Button("OK", id="ok", variant="primary")
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("OK", id="ok", variant="primary", compact=True)
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:

@@ -47,7 +47,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         & > .cell--warn { color: $text-warning; }
         & > .cell--bad { color: $text-error; }
         & > .cell--loud { color: $text-error; text-style: bold reverse; }
-        & > .cell--cursor { background: $surface-lighten-1; }
+        & > .cell--cursor { background: $foreground 8%; }
         &:focus > .cell--cursor { background: $primary 28%; }
     }
     """
@@ -88,6 +88,8 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         self.columns = 1
         self.cell_width = 1
         self.cell_height = 1
+        self.gap = 0
+        """Blank lines between rows."""
         self._index: dict[int, int] = {}
         self._rows: dict[int, list[Strip]] = {}
         self._styles: dict[tuple[str, bool], Style] = {}
@@ -104,15 +106,24 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         """The look of the bar at the cell's left edge."""
         return "faint"
 
-    def height_for(self, width: int, height: int) -> int:
-        """How many lines a cell takes in a room of that size."""
-        return self.cell_height
+    def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
+        """Columns, lines of a cell and blank lines under it, for a room of that size."""
+        return self.columns_of(self.MIN_CELL_WIDTH, width), self.cell_height, 0
+
+    def columns_of(self, cell_width: int, width: int) -> int:
+        """How many columns of at least `cell_width` the items take."""
+        return max(1, min(width // cell_width, len(self.items)))
 
     @property
     def selected(self) -> T | None:
         """The item under the cursor."""
         index = self._index.get(-1 if self.cursor is None else self.cursor)
         return None if index is None else self.items[index]
+
+    @property
+    def pitch(self) -> int:
+        """Lines from one row to the next."""
+        return self.cell_height + self.gap
 
     def show(self, items: Sequence[T]) -> None:
         """Show these items now; only rows that differ and can be seen are drawn again."""
@@ -145,8 +156,8 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """The strip at line `y` of what can be seen."""
-        row, line = divmod(self.scroll_offset.y + y, self.cell_height)
-        if row * self.columns >= len(self.items):
+        row, line = divmod(self.scroll_offset.y + y, self.pitch)
+        if row * self.columns >= len(self.items) or line >= self.cell_height:
             return Strip.blank(self.scrollable_content_region.width, self._style("text", False))
         strips = self._rows.get(row)
         if strips is None:
@@ -173,7 +184,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Select by a click, open by a second one."""
-        row = (event.y + self.scroll_offset.y) // self.cell_height
+        row = (event.y + self.scroll_offset.y) // self.pitch
         column = event.x // self.cell_width
         place = row * self.columns + column
         if column >= self.columns or not 0 <= place < len(self.items):
@@ -195,7 +206,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
 
     def action_page(self, pages: int) -> None:
         """Move the cursor by a screenful."""
-        rows = max(1, self.scrollable_content_region.height // self.cell_height)
+        rows = max(1, self.scrollable_content_region.height // self.pitch)
         place = self._place() + pages * rows * self.columns
         self._go(min(max(place, 0), len(self.items) - 1))
 
@@ -218,15 +229,14 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     def _arrange(self) -> None:
         width, height = self.scrollable_content_region.size
         self._rows.clear()
-        self.columns = max(1, min(width // self.MIN_CELL_WIDTH, len(self.items)))
+        self.columns, self.cell_height, self.gap = self.layout_for(width, height)
         self.cell_width = max(1, min(width // self.columns, self.MAX_CELL_WIDTH))
-        self.cell_height = self.height_for(width, height)
         rows = ceil(len(self.items) / self.columns)
-        self.virtual_size = Size(width, rows * self.cell_height)
+        self.virtual_size = Size(width, rows * self.pitch - (self.gap if rows else 0))
         self.refresh()
 
     def _scroll_to_row(self, row: int) -> None:
-        top = row * self.cell_height
+        top = row * self.pitch
         region = Region(0, top, self.scrollable_content_region.width, self.cell_height)
         self.scroll_to_region(region, animate=False, force=True)
 
@@ -236,7 +246,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         regions = []
         for row in rows:
             self._rows.pop(row, None)
-            y = row * self.cell_height - top
+            y = row * self.pitch - top
             if y + self.cell_height > 0 and y < height:
                 regions.append(Region(0, y, width, self.cell_height))
         if regions:

@@ -80,7 +80,7 @@ def _flow(row: ChannelRow, width: int) -> list[Piece]:
         spark_width = min(40, max(8, width // 6))
         bar_width = width - 15 - 14 - spark_width - 12 - 12
         tail = [
-            (sparkline(row.points, spark_width), "calm"),
+            (sparkline(row.points, spark_width), "faint"),
             (fit(rate_text(row.rate), 10, right=True) + "  ", "text"),
             (fit(row.state.text, 12), row.state.tone),
         ]

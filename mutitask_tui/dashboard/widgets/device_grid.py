@@ -12,6 +12,8 @@ from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import DeviceView
 
 _ROOMY = 3
+_WIDE = 37
+_DENSE = 32
 _SCREENFULS = 3
 """More roomy cells than so many screenfuls are shown as one line each."""
 
@@ -33,12 +35,18 @@ class DeviceGrid(CellGrid[DeviceView]):
         """The tone of its state."""
         return device_state(item).tone
 
-    def height_for(self, width: int, height: int) -> int:
-        """Three lines, or one where three would need too much scrolling."""
-        if self.dense is not None:
-            return 1 if self.dense else _ROOMY
-        lines = ceil(len(self.items) / self.columns) * _ROOMY
-        return 1 if lines > max(height, _ROOMY) * _SCREENFULS else _ROOMY
+    def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
+        """Wide cells with room between them if all fit; else narrow ones; else one line each."""
+        narrow = self.columns_of(self.MIN_CELL_WIDTH, width)
+        wide = self.columns_of(_WIDE, width)
+        rows = ceil(len(self.items) / narrow)
+        too_many = rows * _ROOMY > max(height, _ROOMY) * _SCREENFULS
+        if self.dense if self.dense is not None else too_many:
+            return self.columns_of(_DENSE, width), 1, 0
+        for columns, gap in ((wide, 1), (wide, 0), (narrow, 1)):
+            if ceil(len(self.items) / columns) * (_ROOMY + gap) - gap <= height:
+                return columns, _ROOMY, gap
+        return narrow, _ROOMY, 0
 
     def cell_line(self, item: DeviceView, line: int, width: int) -> list[Piece]:
         """State, current task, counts: a line each; all in one where cells are one line high."""
@@ -77,7 +85,7 @@ def _work(device: DeviceView, width: int) -> list[Piece]:
 
 
 def _counts(device: DeviceView, width: int) -> list[Piece]:
-    wide = width >= 34
+    wide = width >= 33
     done = f" done {short_count(device.done)}" if wide else f" ✓ {short_count(device.done)}"
     failed = f"  failed {short_count(device.failed)}" if wide else f"  ✗ {short_count(device.failed)}"
     seen = "" if device.state == "offline" else seen_text(device.seen_s)

@@ -53,12 +53,12 @@ class EventLog(ScrollView, can_focus=True):
         new = _unseen(events, self.lines[-1].id if self.lines else None)
         if not new:
             return
-        at_end = self.is_vertical_scroll_end
+        at_end = self.scroll_offset.y >= self.max_scroll_y
         dropped = max(0, len(self.lines) + len(new) - _KEPT)
         self.lines.extend(new)
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.lines))
         if at_end:
-            self.scroll_end(animate=False, immediate=True)
+            self.scroll_end(animate=False)
         elif dropped:
             self.scroll_to(y=self.scroll_y - dropped, animate=False)
         self.refresh()

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.widgets.header import FAINT
 
 Fact = tuple[str, object, str]
 """A name, its value, and a style of Textual's content, or ''."""
@@ -26,7 +27,7 @@ class Facts(Static):
     def show(self, facts: Iterable[Fact], limit: int = 2000) -> None:
         """Show these facts."""
         lines = [
-            Content.assemble((f"{name:<14}", "$text-muted"), (safe_str(value, limit), style))
+            Content.assemble((f"{name:<14}", FAINT), (safe_str(value, limit), style))
             for name, value, style in facts
         ]
         self.update(Content("\n").join(lines))

@@ -14,12 +14,15 @@ from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.verdict import DeviceCounts, count_devices, judge
 from mutitask_tui.server.snapshot import Snapshot
 
+FAINT = "$foreground 55%"
+"""Faint text as a style of Textual's content, which does not know `$text-muted`."""
+
 TONES: dict[Tone, str] = {
     "good": "$text-success",
     "calm": "$text-primary",
     "warn": "$text-warning",
     "bad": "bold $text-error",
-    "faint": "$text-muted",
+    "faint": FAINT,
 }
 """Each tone as a style of Textual's content."""
 
@@ -60,7 +63,7 @@ class Header(Static):
 
     def _draw(self) -> None:
         if self._shown is None:
-            self.update(Content.styled(" MutiTask  asking Redis …", "$text-muted"))
+            self.update(Content.styled(" MutiTask  asking Redis …", FAINT))
             return
         snapshot, trend = self._shown
         width = self.size.width
@@ -75,7 +78,7 @@ def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
         (" MutiTask ", "bold $text-primary"),
         (f" {safe_str(snapshot.name, 40)}", "bold"),
         (f"  {safe_str(snapshot.redis, 60)}", ""),
-        (f"  up {up}", "$text-muted"),
+        (f"  up {up}", FAINT),
     )
     return _spread(left, right, width)
 
@@ -91,23 +94,23 @@ def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     parts: list[tuple[str, str]] = [(f" {rate_text(trend.total_rate())}", "bold")]
     if width >= 110:
         parts.append((f" {sparkline(trend.all_points(), 20 if width < 160 else 40)}", "$text-primary"))
-    parts += [("  done ", "$text-muted"), (short_count(totals.done), "")]
-    parts += [("  failed ", "$text-muted"), (short_count(totals.failed), failed_style)]
+    parts += [("  done ", FAINT), (short_count(totals.done), "")]
+    parts += [("  failed ", FAINT), (short_count(totals.failed), failed_style)]
     if grown:
         parts.append((f" +{short_count(grown)}", "bold $text-error"))
-    parts += [("  open ", "$text-muted"), (short_count(totals.open), "")]
+    parts += [("  open ", FAINT), (short_count(totals.open), "")]
     books = ("  ✓ balanced", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
     parts.append(books)
-    parts += _devices(count_devices(snapshot), wide=width >= 110)
+    parts += _devices(count_devices(snapshot), wide=width >= 150)
     return _spread(Content.assemble(*parts), _server(snapshot, width), width)
 
 
 def _devices(counts: DeviceCounts, *, wide: bool) -> list[tuple[str, str]]:
     words = (" running", " paused", " offline") if wide else ("", "", "")
     return [
-        (f"  ● {counts.running}{words[0]}", "$text-success" if counts.running else "$text-muted"),
-        (f" ‖ {counts.paused}{words[1]}", "$text-warning" if counts.paused else "$text-muted"),
-        (f" ✗ {counts.offline}{words[2]}", TONES["bad"] if counts.gone else "$text-muted"),
+        (f"  ● {counts.running}{words[0]}", "$text-success" if counts.running else FAINT),
+        (f"  ‖ {counts.paused}{words[1]}", "$text-warning" if counts.paused else FAINT),
+        (f"  ✗ {counts.offline}{words[2]}", TONES["bad"] if counts.gone else FAINT),
     ]
 
 
@@ -120,7 +123,7 @@ def _server(snapshot: Snapshot, width: int) -> Content:
     if exhausted:
         feeds = ("all allotted", "$text-primary")
     where = f"{safe_str(server.host, 30)}:{server.pid} " if width >= 100 else ""
-    return Content.assemble((f"{feeds[0]} ", feeds[1]), (where, "$text-muted"))
+    return Content.assemble((f"{feeds[0]} ", feeds[1]), (where, FAINT))
 
 
 def _spread(left: Content, right: Content, width: int) -> Content:

@@ -61,9 +61,10 @@ class CommandLine(Input):
     """Takes one command line; gone again after Enter or Escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "Close", show=False),
-        Binding("tab", "complete", "Complete", show=False),
-        Binding("up", "older", "Older", show=False),
+        Binding("enter", "submit", "Run"),
+        Binding("escape", "close", "Close"),
+        Binding("tab", "complete", "Complete"),
+        Binding("up", "older", "Older"),
         Binding("down", "newer", "Newer", show=False),
     ]
 
@@ -141,7 +142,10 @@ class CommandLine(Input):
 class FilterLine(Input):
     """Narrows a list down as one types; Enter keeps the filter, Escape drops it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "drop", "Drop", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Keep"),
+        Binding("escape", "drop", "Drop the filter"),
+    ]
 
     class Dropped(Message):
         """The filter is to be taken away."""

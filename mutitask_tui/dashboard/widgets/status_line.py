@@ -8,7 +8,7 @@ from textual.widgets import Static
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import Tone
-from mutitask_tui.dashboard.widgets.header import TONES
+from mutitask_tui.dashboard.widgets.header import FAINT, TONES
 
 _GLYPHS: dict[Tone, str] = {"calm": "…", "good": "✓", "warn": "!", "bad": "✗", "faint": " "}
 
@@ -48,7 +48,7 @@ class StatusLine(Static):
     def _draw(self) -> None:
         text, tone = self._said
         left = Content.styled(f"{_GLYPHS[tone]} {text}" if text else "", TONES[tone])
-        right = Content.styled(_names(self._selection), "$text-muted")
+        right = Content.styled(_names(self._selection), FAINT)
         room = max(0, self.content_size.width - right.cell_length - 1)
         left = left.truncate(room, ellipsis=True) if left.cell_length > room else left
         self.update(Content.assemble(left, " " * (room - left.cell_length + 1), right))
