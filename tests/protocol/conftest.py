@@ -1,0 +1,33 @@
+"""Fixtures of the protocol's tests. All of them run against every kind of server (`-m protocol`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import redis
+
+from tests.protocol.world import World
+
+HERE = Path(__file__).parent
+
+hypothesis.settings.register_profile(
+    "short", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60
+)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=1500)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test below this folder is one of the protocol."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.protocol)
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> World:
+    """A namespace with a server on it, two channels and no tasks."""
+    return World(client)

@@ -1,0 +1,99 @@
+"""What travels between a broker and Redis, written down, held back and sent again; and a whole database as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from worker_agent.protocol.scripts import script
+
+LUA = files("worker_agent.protocol") / "lua"
+SCRIPTS = sorted(
+    path.name.removesuffix(".lua")
+    for path in LUA.iterdir()
+    if path.name.endswith(".lua") and path.name != "prelude.lua"
+)
+"""The name of each transition."""
+
+
+@cache
+def _name_of(sha: str) -> str:
+    return next(name for name in SCRIPTS if script(name).sha == sha)
+
+
+@dataclass(frozen=True)
+class RawCall:
+    """One script call as it stands on the wire."""
+
+    name: str
+    keys: tuple[str, ...]
+    args: tuple[Any, ...]
+
+    def send(self, client: Any) -> Any:
+        """Send this very call (again); the raw reply."""
+        return script(self.name)(client, self.keys, self.args)
+
+
+class HeldBack(Exception):
+    """The call was not sent."""
+
+    def __init__(self, call: RawCall) -> None:
+        super().__init__(call.name)
+        self.call = call
+
+
+class Tap:
+    """A client that writes down the script calls that pass, and can hold one back."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.log: list[RawCall] = []
+        self._holding = False
+
+    def execute_command(self, *command: Any) -> Any:
+        if command[0] == "EVALSHA":
+            count = int(command[2])
+            keys, args = command[3 : 3 + count], command[3 + count :]
+            call = RawCall(_name_of(command[1]), keys, args)
+            if self._holding:
+                raise HeldBack(call)
+            self.log.append(call)
+        return self.client.execute_command(*command)
+
+    def held(self, send: Callable[[], Any]) -> RawCall:
+        """The script call that `send` would have made; nothing is sent."""
+        self._holding = True
+        try:
+            send()
+        except HeldBack as held:
+            return held.call
+        finally:
+            self._holding = False
+        raise AssertionError("no script was called")
+
+
+def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[bytes, Any]]:
+    """Everything in the database: key -> (type, content). The keys in `but` only by their type and members."""
+    moving = {key.encode() for key in but}
+    found = {}
+    for key in client.keys("*"):
+        kind = client.type(key)
+        if kind == b"hash":
+            content: Any = client.hgetall(key)
+        elif kind == b"list":
+            content = client.lrange(key, 0, -1)
+        elif kind == b"zset":
+            content = {member: score for member, score in client.zrange(key, 0, -1, withscores=True)}
+        elif kind == b"stream":
+            content = client.xrange(key)
+        else:
+            content = client.get(key)
+        if key in moving:
+            content = sorted(content)
+        found[key] = (kind, content)
+    return found

@@ -1,0 +1,319 @@
+"""One table of valid calls: for each script, at least one call that has work to do and meets something in each key.
+
+A new script gets its entry here, and thereby the tests in `test_scripts_are_harmless.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from tests.protocol.tap import LUA, RawCall
+from tests.protocol.world import World, done, failed, failed_for_good, handed_back, reason, saved
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.membership import RunPlan
+
+
+class Furnished(World):
+    """A namespace with something in every key of channel 0; `agent` and `neighbour` hold claims."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__(client, retry_delay_ms=60_000)
+        self.mine = self.agent(0)
+        self.feed(12)
+        first = self.claim(self.mine, 8)
+        self.claims = first[5:]
+        self.settle(
+            self.mine,
+            *done(first[0]), *done(first[1]), *failed_for_good(first[2]), *failed_for_good(first[3]),
+            *failed(first[4]),
+        )  # fmt: skip
+        self.failures = first[2:4]
+        self.neighbour = self.agent(1)
+        self.neighbours = self.claim(self.neighbour, 2)
+        self.ctl = self.passing()
+        self.ctl.wish(self.keys.wish_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
+        self.ctl.wish(self.keys.wish_channels, {"1": "paused"})
+        self.ctl.wish(self.keys.wish_server, {"old": "wish"})
+        self.ctl.log("info", "test", "furnished")
+
+
+Build = Callable[[Furnished], RawCall]
+
+
+@dataclass(frozen=True)
+class ValidCall:
+    """A call that the script accepts. `unread` are its keys that this call neither reads nor may change."""
+
+    script: str
+    variant: str
+    build: Build
+    unread: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.script}-{self.variant}"
+
+    @property
+    def numbered(self) -> bool:
+        return self.script in NUMBERED
+
+
+NUMBERED = {path.name.removesuffix(".lua") for path in LUA.iterdir() if "= refuse(" in path.read_text()}
+"""The scripts whose calls are numbered."""
+
+VALID_CALLS: list[ValidCall] = []
+
+
+def valid(script: str, variant: str = "plain", *, unread: tuple[int, ...] = ()) -> Callable[[Build], Build]:
+    """Enter the call that the function builds."""
+
+    def enter(build: Build) -> Build:
+        VALID_CALLS.append(ValidCall(script, variant, build, unread))
+        return build
+
+    return enter
+
+
+@valid("allot")
+def _allot(world: Furnished) -> RawCall:
+    items = world.items(world.cursor(), 3)
+    return world.held(lambda: world.server.allot(0, world.cursor(), items, exhausted=True, halted="why"))
+
+
+@valid("allot", "above-the-capacity")
+def _allot_full(world: Furnished) -> RawCall:
+    items = world.items(world.cursor(), 100)
+    return world.held(lambda: world.server.allot(0, world.cursor(), items))
+
+
+@valid("answer")
+def _answer(world: Furnished) -> RawCall:
+    world.mine.answer("d1", b"earlier")
+    return world.held(lambda: world.mine.answer("d1", b"answer"))
+
+
+@valid("configure")
+def _configure(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.set_capacity(0, 7))
+
+
+@valid("configure", "a-step")
+def _configure_step(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.step_devices(1))
+
+
+@valid("delete")
+def _delete(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.delete(0, world.failures))
+
+
+@valid("drain")
+def _drain(world: Furnished) -> RawCall:
+    world.client.hset(world.at.books, "starved", "1")
+    return world.held(lambda: world.ctl.drain(0, 0, 1))
+
+
+@valid("edit")
+def _edit(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.edit(0, world.failures[0], b"another"))
+
+
+@valid("enter")
+def _enter(world: Furnished) -> RawCall:
+    return world.held(world.broker(Actor.passing()).enter)
+
+
+@valid("join", "a-free-device")
+def _join(world: Furnished) -> RawCall:
+    newcomer = world.broker(Actor.agent(0))
+    return world.held(lambda: newcomer.join(5, 0, me()))
+
+
+@valid("join", "instead-of-a-dead-agent")
+def _join_instead(world: Furnished) -> RawCall:
+    world.expire(world.mine)
+    newcomer = world.broker(Actor.agent(0))
+    return world.held(lambda: newcomer.join(0, 0, me(), holder=world.mine.actor.id))
+
+
+@valid("leave", "an-agent-with-claims")
+def _leave(world: Furnished) -> RawCall:
+    return world.held(lambda: world.mine.leave(0, 0))
+
+
+@valid("leave", "an-agent-without-claims")
+def _leave_empty(world: Furnished) -> RawCall:
+    world.settle(world.mine, *(part for id_ in world.claims for part in handed_back(id_)))
+    return world.held(lambda: world.mine.leave(0, 0))
+
+
+@valid("leave", "a-server", unread=(2,))
+def _leave_server(world: Furnished) -> RawCall:
+    return world.held(world.server.leave)
+
+
+def _open(world: Furnished, **plan: object) -> RawCall:
+    successor = world.broker(Actor.server())
+    world.expire(world.server)
+    changed = RunPlan(**(world.plan | plan))  # type: ignore[arg-type]
+    return world.held(lambda: successor.open_run(changed, me()))
+
+
+def _claims(channels: int) -> tuple[int, ...]:
+    """The claims of the two holders of `Furnished`, which no run but a fresh one touches."""
+    first = 8 + 9 * channels
+    return (first, first + 1)
+
+
+# A fresh run deletes the claims, whatever they are: no type of theirs can stop it half-way.
+@valid("open_run", "fresh", unread=_claims(3))
+def _open_fresh(world: Furnished) -> RawCall:
+    return _open(world, mode="fresh", channels=3)
+
+
+@valid("open_run", "resume", unread=_claims(2))
+def _open_resume(world: Furnished) -> RawCall:
+    return _open(world, mode="resume")
+
+
+@valid("open_run", "first")
+def _open_first(world: Furnished) -> RawCall:
+    world.client.flushdb()
+    world.client.rpush(world.keys.server_token, "1")
+    first = world.broker(Actor.server())
+    return world.held(lambda: first.open_run(RunPlan(**world.plan), me()))
+
+
+@valid("promote")
+def _promote(world: Furnished) -> RawCall:
+    item = world.client.zrange(world.at.delayed, 0, 0)[0]
+    world.client.zadd(world.at.delayed, {item: 1})
+    return world.held(lambda: world.ctl.promote(0))
+
+
+@valid("purge")
+def _purge(world: Furnished) -> RawCall:
+    world.expire(world.mine)
+    return world.held(lambda: world.ctl.purge(0))
+
+
+@valid("recover", "an-agent")
+def _recover(world: Furnished) -> RawCall:
+    world.expire(world.mine)
+    return world.held(lambda: world.neighbour.recover(world.mine.actor.id, reason("crashed")))
+
+
+@valid("recover", "a-third-crash")
+def _recover_third(world: Furnished) -> RawCall:
+    claims = world.at.claims(world.mine.actor.id)
+    for id_, item in world.client.hgetall(claims).items():
+        world.client.hset(claims, id_, item[:24] + b"2" + item[25:])
+    return _recover(world)
+
+
+@valid("recover", "a-server", unread=(2,))
+def _recover_server(world: Furnished) -> RawCall:
+    world.expire(world.server)
+    return world.held(lambda: world.neighbour.recover(world.server.actor.id, reason("crashed")))
+
+
+@valid("reload", "all")
+def _reload_all(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.reload_all(0))
+
+
+@valid("reload", "by-id")
+def _reload(world: Furnished) -> RawCall:
+    return world.held(lambda: world.ctl.reload(0, world.failures))
+
+
+@valid("renew")
+def _renew(world: Furnished) -> RawCall:
+    return world.held(world.server.renew)
+
+
+@valid("report", "running")
+def _report(world: Furnished) -> RawCall:
+    return world.held(lambda: world.mine.report(0, 0, "running", b"now"))
+
+
+@valid("report", "paused")
+def _report_paused(world: Furnished) -> RawCall:
+    return world.held(lambda: world.mine.report(0, 0, "paused", b"now"))
+
+
+@valid("settle_and_claim", "every-outcome")
+def _settle(world: Furnished) -> RawCall:
+    world.client.hset(world.at.books, "starved", "1")
+    world.client.delete(world.at.token)
+    one, two, three = world.claims
+    settlements = [*done(one), *failed(two), *failed_for_good(three), *handed_back(world.neighbours[0])]
+    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 10))
+
+
+@valid("settle_and_claim", "saved-and-handed-back")
+def _settle_saved(world: Furnished) -> RawCall:
+    settlements = [*saved(world.claims[0]), *handed_back(world.claims[1])]
+    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
+
+
+@valid("settle_and_claim", "claim")
+def _claim(world: Furnished) -> RawCall:
+    world.client.rpush(world.at.waiting, "foreign")
+    return world.held(lambda: world.mine.settle_and_claim(0, [], 10))
+
+
+@valid("skip")
+def _skip(world: Furnished) -> RawCall:
+    world.client.hset(world.at.books, "halted", "why")
+    return world.held(lambda: world.server.skip(0, world.cursor()))
+
+
+@valid("snapshot")
+def _snapshot(world: Furnished) -> RawCall:
+    keys = [
+        world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
+        world.keys.wish_devices, world.keys.wish_channels, world.keys.wish_server,
+    ]  # fmt: skip
+    for channel in range(2):
+        at = world.keys.channel(channel)
+        keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders]
+    return RawCall("snapshot", tuple(keys), (100,))
+
+
+@valid("sweep")
+def _sweep(world: Furnished) -> RawCall:
+    world.client.zrem(world.keys.leases, world.neighbour.actor.id)
+    world.expire(world.mine)
+    item = world.client.zrange(world.at.delayed, 0, 0)[0]
+    world.client.zadd(world.at.delayed, {item: 1})
+    world.client.hset(world.keys.meta, "swept_ms", world.ctl.now_ms() - 1_500)
+    return world.held(lambda: world.ctl.sweep(2))
+
+
+@valid("sweep", "after-a-gap")
+def _sweep_after_a_gap(world: Furnished) -> RawCall:
+    world.client.hset(world.keys.meta, "swept_ms", 1)
+    return world.held(lambda: world.ctl.sweep(2))
+
+
+@valid("wish")
+def _wish(world: Furnished) -> RawCall:
+    wished = {"0": "paused", "1": "running", "2": ""}
+    tokens = [world.keys.device_token(device) for device in range(2)]
+    return world.held(
+        lambda: world.ctl.wish(world.keys.wish_devices, wished, tokens=tokens, reset=True, ttl_ms=60_000)
+    )
+
+
+@valid("bury")
+def _bury(world: Furnished) -> RawCall:
+    return world.held(lambda: world.neighbour.bury(world.mine.actor.id))
+
+
+@valid("look")
+def _look(world: Furnished) -> RawCall:
+    return world.held(lambda: world.mine.look(0))

@@ -1,0 +1,174 @@
+"""A namespace for a test: a server, agents and passing actors, driven through their brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis
+
+from tests.protocol.tap import RawCall, Tap
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker, Claim
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.keys import ChannelKeys, Keys
+from worker_agent.protocol.membership import Run, RunPlan
+
+ANY = 1_000
+"""As many as a claim may bring."""
+
+
+def reason(text: str) -> bytes:
+    """A failed run's reason, as it is kept."""
+    return wire.pack({"error": text})
+
+
+def id_of(item: bytes) -> str:
+    """The id in a list item."""
+    return wire.parse(item).id
+
+
+def done(id_: str, result: object = 0) -> list[bytes]:
+    return [b"d" + id_.encode(), result_of(id_, result)]
+
+
+def saved(id_: str) -> list[bytes]:
+    return [b"s" + id_.encode(), b""]
+
+
+def failed(id_: str, text: str = "ValueError") -> list[bytes]:
+    return [b"f" + id_.encode(), reason(text)]
+
+
+def failed_for_good(id_: str, text: str = "Timeout") -> list[bytes]:
+    return [b"x" + id_.encode(), reason(text)]
+
+
+def handed_back(id_: str) -> list[bytes]:
+    return [b"b" + id_.encode(), b""]
+
+
+def result_of(id_: str, result: object) -> bytes:
+    """A line of the result channel."""
+    return wire.header(id_[:8], int(id_[8:])) + wire.pack(result)
+
+
+class World:
+    """One namespace. `at` are the keys of channel 0."""
+
+    def __init__(self, client: redis.Redis, name: str = "t", **plan: Any) -> None:
+        self.client = client
+        self.tap = Tap(client)
+        self.keys = Keys(name)
+        self.plan: dict[str, Any] = {"channels": 2, "devices": 2, "capacity": 50, "autostart": True} | plan
+        self.run: Run
+        self.server: Broker
+        self.new_server()
+
+    @property
+    def at(self) -> ChannelKeys:
+        return self.keys.channel(0)
+
+    def broker(self, actor: Actor) -> Broker:
+        """A broker for an actor that is not yet registered."""
+        return Broker(self.tap, self.keys.name, actor, where="here")
+
+    def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
+        """Open the run for a server, which is `self.server` from then on. `gone` as in `open_run`."""
+        broker = self.broker(Actor.server())
+        self.run = broker.open_run(RunPlan(**(self.plan | plan)), me(), gone=gone)
+        self.server = broker
+        return broker
+
+    def successor(self, **plan: Any) -> Broker:
+        """A server that takes over from the present one, whose process ended."""
+        holder = self.client.hget(self.keys.meta, "server") or b""
+        return self.new_server(**({"mode": "resume", "gone": holder.decode()} | plan))
+
+    def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> Broker:
+        """An agent that joined and reported itself running."""
+        broker = self.broker(Actor.agent(channel))
+        broker.join(device, channel, me(), holder=holder, gone=gone)
+        broker.report(device, channel, "running", b"report")
+        return broker
+
+    def passing(self) -> Broker:
+        """A `ctl`."""
+        broker = self.broker(Actor.passing())
+        broker.enter()
+        return broker
+
+    def items(self, first: int, count: int, body: object = "body") -> list[bytes]:
+        packed = wire.pack(body)
+        return [wire.header(self.run.id, number) + packed for number in range(first, first + count)]
+
+    def cursor(self, channel: int = 0) -> int:
+        return int(self.books(channel).get("cursor", 0))
+
+    def feed(self, count: int, channel: int = 0, body: object = "body") -> list[str]:
+        """Allot `count` tasks; their ids."""
+        cursor = self.cursor(channel)
+        items = self.items(cursor, count, body)
+        assert self.server.allot(channel, cursor, items).taken == count
+        return [id_of(item) for item in items]
+
+    def claim(self, agent: Broker, want: int = ANY, settlements: Iterable[bytes] = ()) -> list[str]:
+        """Settle and claim on channel 0; the claimed ids."""
+        return [id_of(item) for item in self.settle(agent, *settlements, want=want).items]
+
+    def settle(self, agent: Broker, *settlements: bytes, want: int = 0) -> Claim:
+        return agent.settle_and_claim(0, settlements, want)
+
+    def fail(self, agent: Broker, count: int = 1) -> list[str]:
+        """Feed tasks on channel 0 and let them fail for good; their ids, oldest first."""
+        self.feed(count)
+        ids = self.claim(agent, count)
+        self.settle(agent, *(part for id_ in ids for part in failed_for_good(id_)))
+        return ids
+
+    def expire(self, actor: Broker) -> None:
+        """Let the actor's lease run out, unmarked."""
+        self.client.zadd(self.keys.leases, {actor.actor.id: 1})
+
+    def bury(self, actor: Broker) -> int:
+        """Let the actor be recovered; how many tasks came back or failed."""
+        self.expire(actor)
+        return self.broker(Actor.passing()).recover(actor.actor.id, reason("crashed"))
+
+    def books(self, channel: int = 0) -> dict[str, str]:
+        found = self.client.hgetall(self.keys.channel(channel).books)
+        return {field.decode(): value.decode() for field, value in found.items()}
+
+    def counts(self, channel: int = 0) -> dict[str, int]:
+        """How many tasks are in each state, from the raw keys."""
+        at, books = self.keys.channel(channel), self.books(channel)
+        claims = self.client.keys(at.claims("*"))
+        return {
+            "allotted": int(books.get("allotted", 0)),
+            "waiting": self.client.llen(at.waiting),
+            "claimed": sum(self.client.hlen(key) for key in claims),
+            "delayed": self.client.zcard(at.delayed),
+            "done": int(books.get("done", 0)),
+            "failed": self.client.hlen(at.failed),
+            "deleted": int(books.get("deleted", 0)),
+        }
+
+    def balanced(self, channel: int = 0) -> bool:
+        counts = self.counts(channel)
+        return counts.pop("allotted") == sum(counts.values())
+
+    def waiting(self, channel: int = 0) -> list[str]:
+        """The ids that wait, next one first."""
+        return [id_of(item) for item in self.client.lrange(self.keys.channel(channel).waiting, 0, -1)]
+
+    def results(self, channel: int = 0) -> list[bytes]:
+        return self.client.lrange(self.keys.channel(channel).results, 0, -1)
+
+    def held(self, send: Callable[[], Any]) -> RawCall:
+        """The raw call that `send` would make; nothing is sent."""
+        return self.tap.held(send)
+
+    def last(self) -> RawCall:
+        """The last raw call."""
+        return self.tap.log[-1]
