@@ -386,9 +386,7 @@ def confined(shared_server: RealServer, client: redis.Redis) -> Iterator[object]
         client.execute_command(
             "ACL", "SETUSER", "t", "reset", "on", "nopass", "+@all", *(f"~{k}" for k in keys)
         )
-        opened.append(
-            redis.Redis(port=shared_server.port, username="t", password="any", protocol=3)  # noqa: S106
-        )
+        opened.append(redis.Redis(port=shared_server.port, username="t", password="any", protocol=3))
         return opened[-1]
 
     yield open_
@@ -412,7 +410,7 @@ def test_a_user_who_may_touch_the_declared_keys_may_not_touch_an_undeclared_one(
     user = confined((furnished.keys.meta,))
     reading = "return redis.call('EXISTS', ARGV[1])"
     assert user.eval(reading, 0, furnished.keys.meta) == 1
-    with pytest.raises((NoPermissionError, ResponseError), match="(?i)permission|ACL"):
+    with pytest.raises((NoPermissionError, ResponseError), match=r"(?i)permission|ACL"):
         user.eval(reading, 0, furnished.keys.leases)
 
 

@@ -1,0 +1,648 @@
+"""Each reply that a script's head documents, and what the script did when it gave it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+import redis
+
+from tests.protocol.tap import LUA, SCRIPTS, RawCall, dump
+from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished
+from tests.protocol.world import (
+    World,
+    done,
+    failed,
+    failed_for_good,
+    handed_back,
+    id_of,
+    reason,
+    result_of,
+    saved,
+)
+from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.errors import (
+    Changed,
+    LeaseLost,
+    NoNamespace,
+    Superseded,
+    VersionMismatch,
+)
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, RunPlan, Wishes
+
+F = TypeVar("F", bound=Callable[..., None])
+
+TESTED: set[tuple[str, str]] = set()
+
+
+def replies(script: str, *words: str) -> Callable[[F], F]:
+    """The test shows these replies of the script."""
+
+    def enter(test: F) -> F:
+        TESTED.update((script, word) for word in words)
+        return test
+
+    return enter
+
+
+def documented(script: str) -> set[str]:
+    """The first words of the replies in the script's head."""
+    head = re.search(r"-- Returns .*?(?=\n[^-]|\n\n)", (LUA / f"{script}.lua").read_text(), re.DOTALL)
+    assert head, f"{script}.lua does not say what it returns"
+    return set(re.findall(r"\{'(\w+)'", head[0]))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_documented_reply_has_its_test(script: str) -> None:
+    everywhere = {"again", "lost", "stale"} if script in NUMBERED else set()
+    assert documented(script) - everywhere == {word for name, word in TESTED if name == script}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_reply_in_a_scripts_text_stands_in_its_head(script: str) -> None:
+    body = (LUA / f"{script}.lua").read_text().split("\n\n", 1)[1]
+    prelude = {"again", "lost", "stale"} if script in NUMBERED and script != "settle_and_claim" else set()
+    assert set(re.findall(r"return \{'(\w+)'", body)) | prelude <= documented(script) | {"again"}
+
+
+@pytest.fixture
+def furnished(client: redis.Redis) -> Furnished:
+    return Furnished(client)
+
+
+# --- allot ------------------------------------------------------------------------------------------------
+
+
+@replies("allot", "ok")
+def test_allot_takes_what_the_capacity_leaves_and_says_why_no_more(world: World) -> None:
+    world.passing().set_capacity(0, 5)
+    first = world.server.allot(0, 0, world.items(0, 3))
+    assert (first.taken, first.waiting, first.why) == (3, 3, "")
+    rest = world.server.allot(0, 3, world.items(3, 4), exhausted=True, halted="no")
+    assert (rest.taken, rest.waiting, rest.why) == (2, 5, "full")
+    books = world.books()
+    assert (books["allotted"], books["cursor"], books["starved"]) == ("5", "5", "1")
+    assert "exhausted" not in books and "halted" not in books
+    assert world.waiting() == [id_of(item) for item in world.items(0, 5)]
+    assert world.client.llen(world.at.token) == 1
+
+
+def test_allot_notes_the_end_of_the_generator_and_why_a_feed_stands_still(world: World) -> None:
+    world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
+    assert world.books()["halted"] == "item 2 is a lambda"
+    world.server.allot(0, 2, [], exhausted=True)
+    assert (world.books()["halted"], world.books()["exhausted"]) == ("", "1")
+
+
+@pytest.mark.parametrize("wished", ["paused", "ended"])
+def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, wished: str) -> None:
+    world.passing().wish(world.keys.wish_server, {"allot": wished})
+    answer = world.server.allot(0, 0, world.items(0, 3))
+    assert (answer.taken, answer.waiting, answer.why) == (0, 0, wished)
+    assert world.cursor() == 0
+
+
+@replies("allot", "superseded", "moved")
+def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None:
+    with pytest.raises(Changed, match="the count is 0 now"):
+        world.server.allot(0, 1, world.items(1, 3))
+    old, _ = world.server, world.successor()
+    with pytest.raises(Superseded, match=rf"a server on {me().host} \(pid {me().pid}\) holds this namespace"):
+        old.allot(0, 0, world.items(0, 3))
+    world.server.leave()
+    with pytest.raises(Superseded, match="no server holds this namespace any more"):
+        old.allot(0, 0, world.items(0, 3))
+    assert world.waiting() == []
+
+
+# --- answer, look, wish, configure ------------------------------------------------------------------------
+
+
+@replies("answer", "ok")
+def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
+    world.agent().answer("d7", b"me")
+    assert world.client.blpop([world.keys.answers("d7")], 1) == [world.keys.answers("d7").encode(), b"me"]
+
+
+def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -> None:
+    agent, ctl = world.agent(1), world.passing()
+    assert agent.look(1) == Wishes(paused=False, stop=False, detect="")
+    ctl.wish(world.keys.wish_devices, {"1": "paused"})
+    ctl.wish(world.keys.wish_stop, {agent.actor.id: "1"})
+    ctl.wish(world.keys.wish_detect, {"1": "d7"})
+    assert agent.look(1) == Wishes(paused=True, stop=True, detect="d7")
+    assert agent.look(0) == Wishes(paused=False, stop=True, detect="")
+
+
+def test_devices_begin_paused_unless_the_run_starts_them(client: redis.Redis) -> None:
+    assert World(client, autostart=False).agent().look(0).paused
+
+
+@replies("wish", "ok")
+def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world: World) -> None:
+    ctl, key = world.passing(), world.keys.wish_devices
+    ctl.wish(key, {"0": "paused", "1": "paused"})
+    tokens = [world.keys.device_token(0), world.keys.device_token(1)]
+    ctl.wish(key, {"0": "", "1": "running"}, tokens=tokens, ttl_ms=5_000)
+    assert world.client.hgetall(key) == {b"default": b"running", b"1": b"running"}
+    assert 0 < world.client.pttl(key) <= 5_000
+    for token in tokens:
+        assert world.client.lrange(token, 0, -1) == [b"1"]
+        assert 0 < world.client.pttl(token) <= 60_000
+    ctl.wish(key, {"default": "paused"}, reset=True)
+    assert world.client.hgetall(key) == {b"default": b"paused"}
+    assert world.client.pttl(key) == -1
+
+
+@replies("configure", "ok", "low")
+def test_configure_sets_and_steps_and_goes_no_lower_than_allowed(world: World) -> None:
+    ctl = world.passing()
+    ctl.set_capacity(0, 7)
+    assert world.books()["capacity"] == "7"
+    assert ctl.step_devices(+2) == 4
+    assert ctl.step_devices(-4) == 0
+    before = dump(world.client)
+    with pytest.raises(ValueError, match="devices would be -1"):
+        ctl.step_devices(-1)
+    with pytest.raises(ValueError, match="capacity would be 0"):
+        ctl.set_capacity(0, 0)
+    assert dump(world.client) == before
+    assert world.client.llen(world.keys.server_token) == 1
+
+
+# --- the FailChannel --------------------------------------------------------------------------------------
+
+
+@replies("delete", "ok")
+def test_delete_drops_what_is_still_there_and_counts_it(world: World) -> None:
+    ids = world.fail(world.agent(), 3)
+    ctl = world.passing()
+    assert ctl.delete(0, [ids[0], ids[2], "nobody00000000000001", ids[0]]) == 2
+    assert world.books()["deleted"] == "2"
+    assert [*world.client.hkeys(world.at.failed)] == [ids[1].encode()]
+    assert world.client.zrange(world.at.failed_at, 0, -1) == [ids[1].encode()]
+    assert world.client.hkeys(world.at.reasons) == [ids[1].encode()]
+    assert world.balanced()
+
+
+@replies("reload", "ok")
+def test_reload_brings_back_what_is_still_there_with_fresh_counters(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    ids = world.fail(agent, 3)
+    assert world.client.hget(world.at.failed, ids[0])[22:25] == b"010"
+    assert ctl.reload(0, [ids[1], "nobody00000000000001"]) == 1
+    assert ctl.reload(0, [ids[1]]) == 0
+    assert ctl.reload_all(0) == 2
+    assert world.waiting() == [ids[1], ids[0], ids[2]]
+    assert all(item[22:25] == b"000" for item in world.client.lrange(world.at.waiting, 0, -1))
+    assert world.client.exists(world.at.failed, world.at.failed_at, world.at.reasons) == 0
+    assert world.balanced()
+
+
+@replies("edit", "ok")
+def test_edit_gives_a_failed_task_another_body_under_its_own_id(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    ids = world.fail(agent, 2)
+    assert ctl.edit(0, ids[0], wire.pack("mended"))
+    assert not ctl.edit(0, ids[0], wire.pack("too late"))
+    [item] = [wire.parse(item) for item in world.client.lrange(world.at.waiting, 0, -1)]
+    assert (item.id, item.attempt, item.crashes, wire.unpack(item.body)) == (ids[0], 0, 0, "mended")
+    assert world.client.hkeys(world.at.reasons) == [ids[1].encode()]
+    assert world.balanced()
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+@replies("drain", "ok", "moved")
+def test_drain_takes_away_only_what_was_read(world: World) -> None:
+    agent, ctl, other = world.agent(), world.passing(), world.passing()
+    world.feed(5)
+    ids = world.claim(agent)
+    world.settle(agent, *(part for id_ in ids for part in done(id_, id_)))
+    lines = world.results()
+    assert lines == [result_of(id_, id_) for id_ in ids]
+
+    assert ctl.drain(0, 0, 2) == 2
+    assert world.results() == lines[2:]
+    with pytest.raises(Changed, match="the count is 2 now"):
+        other.drain(0, 0, 2)
+    assert other.drain(0, 2, 100) == 3
+    assert ctl.drain(0, 5, 100) == 0
+    assert world.results() == []
+
+
+def test_drain_wakes_a_server_that_stands_still_for_want_of_room(client: redis.Redis) -> None:
+    world = World(client, results_max=1)
+    agent = world.agent()
+    world.feed(2)
+    world.settle(agent, *done(world.claim(agent, 1)[0]))
+    assert world.server.allot(0, 2, world.items(2, 1)).why == "results"
+    client.delete(world.keys.server_token)
+    world.passing().drain(0, 0, 1)
+    assert client.llen(world.keys.server_token) == 1
+    assert world.server.allot(0, 2, world.items(2, 1)).taken == 1
+
+
+# --- who is here ------------------------------------------------------------------------------------------
+
+
+@replies("enter", "ok", "none", "version")
+def test_enter_registers_for_a_while_where_there_is_a_namespace_of_this_protocol(world: World) -> None:
+    ctl = world.passing()
+    assert 0 < world.client.pttl(world.keys.actor(ctl.actor.id)) <= 3_600_000
+    world.client.hset(world.keys.meta, "protocol", "0.9")
+    with pytest.raises(VersionMismatch, match=rf"speaks protocol 0\.9 and this program {PROTOCOL}"):
+        world.passing()
+    world.client.delete(world.keys.meta)
+    with pytest.raises(NoNamespace, match="no server has opened namespace 't' yet"):
+        world.passing()
+
+
+@replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
+def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -> None:
+    agent = world.broker(Actor.agent(0))
+    assert agent.join(4, 0, me()) == world.run.id
+    record = agent.record_of(agent.actor.id)
+    assert (record[b"device"], record[b"channel"], record[b"pid"]) == (b"4", b"0", str(me().pid).encode())
+    assert agent.holder_of(4) == agent.actor.id
+    assert world.client.hget(world.keys.meta, "devices") == b"5"
+
+    newcomer = world.broker(Actor.agent(0))
+    with pytest.raises(LookupError, match="2"):
+        newcomer.join(1, 2, me())
+    with pytest.raises(Changed, match="another agent came to Device4"):
+        newcomer.join(4, 0, me())
+    with pytest.raises(Occupied) as held:
+        newcomer.join(4, 0, me(), holder=agent.actor.id)
+    assert (held.value.actor, held.value.identity) == (agent.actor.id, me())
+    assert 0 < held.value.left_ms <= 10_000
+    world.bury(agent)
+    with pytest.raises(LeaseLost):
+        agent.join(4, 0, me())
+    world.client.hset(world.keys.meta, "protocol", "2.0")
+    with pytest.raises(VersionMismatch):
+        newcomer.join(1, 0, me())
+    world.client.delete(world.keys.meta)
+    with pytest.raises(NoNamespace):
+        newcomer.join(1, 0, me())
+
+
+@replies("report", "ok", "lost")
+def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis) -> None:
+    world = World(client, retries=2, retry_delay_ms=7, lease_ms=9_000)
+    agent = world.agent(1)
+    world.expire(agent)
+    terms = agent.report(1, 0, "running", b"busy")
+    assert (terms.lease_ms, terms.retries, terms.retry_delay_ms) == (9_000, 2, 7)
+    now = agent.now_ms()
+    assert now < client.zscore(world.keys.leases, agent.actor.id) <= now + 9_000
+    stamped = client.hget(world.keys.devices, "1")
+    assert now - 5_000 < int(stamped[:13]) <= now and stamped[13:] == b"busy"
+    assert client.zrange(world.at.agents, 0, -1) == [agent.actor.id.encode()]
+    agent.report(1, 0, "paused", b"idle")
+    assert client.zcard(world.at.agents) == 0
+    world.bury(agent)
+    with pytest.raises(LeaseLost):
+        agent.report(1, 0, "running", b"busy")
+
+
+@replies("renew", "ok", "lost", "superseded")
+def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) -> None:
+    world.expire(world.server)
+    world.server.renew()
+    assert world.client.zscore(world.keys.leases, world.server.actor.id) > world.server.now_ms()
+    world.bury(world.server)
+    with pytest.raises(LeaseLost):
+        world.server.renew()
+    old, _ = world.server, world.successor()
+    with pytest.raises(Superseded, match="a server on"):
+        old.renew()
+
+
+@replies("leave", "ok")
+def test_an_actor_that_leaves_is_dead_and_frees_its_device(world: World) -> None:
+    agent = world.agent(1)
+    agent.leave(1, 0)
+    assert agent.holder_of(1) == ""
+    assert world.client.zscore(world.keys.leases, agent.actor.id) is None
+    assert world.client.zcard(world.at.agents) == 0
+    assert agent.record_of(agent.actor.id)[b"dead"] == b"1"
+    with pytest.raises(LeaseLost):
+        world.claim(agent)
+    world.agent(1)
+
+
+def test_what_an_actor_that_leaves_still_held_is_recovered_at_once(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(2)
+    ids = world.claim(agent, 1)
+    agent.leave(0, 0)
+    other.sweep(2)
+    world.client.hset(world.keys.meta, "swept_ms", other.now_ms() - 1_001)
+    assert other.sweep(2).dead == [agent.actor.id]
+    assert other.recover(agent.actor.id, reason("left")) == 1
+    assert world.waiting()[1:] == ids
+    assert world.balanced()
+
+
+@replies("bury", "ok")
+def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(1)
+    world.claim(agent)
+    other.bury(agent.actor.id)
+    with pytest.raises(LeaseLost):
+        world.settle(agent)
+    world.client.hset(world.keys.meta, "swept_ms", other.now_ms() - 1_001)
+    assert other.sweep(2).dead == [agent.actor.id]
+    other.bury("a0-nobody")
+    assert world.client.exists(world.keys.actor("a0-nobody")) == 0
+
+
+@replies("purge", "ok", "held")
+def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
+    agent, ctl = world.agent(1), world.passing()
+    ctl.wish(world.keys.wish_devices, {"1": "paused"})
+    with pytest.raises(Changed, match="an agent is on Device1"):
+        ctl.purge(1)
+    world.expire(agent)
+    assert ctl.purge(1)
+    assert not ctl.purge(1)
+    assert world.client.hexists(world.keys.devices, "1") is False
+    assert world.client.hexists(world.keys.wish_devices, "1") is False
+    assert ctl.holder_of(1) == ""
+
+
+@replies("open_run", "ok", "changed")
+def test_open_run_begins_a_run_with_what_was_asked_for(client: redis.Redis) -> None:
+    world = World(client, channels=3, devices=4, capacity=9, retries=1, retry_delay_ms=5, results_max=77)
+    assert not world.run.resumed and re.fullmatch("[0-9a-f]{8}", world.run.id)
+    meta = {
+        "protocol": PROTOCOL, "run": world.run.id, "channels": "3", "devices": "4", "retries": "1",
+        "retry_delay_ms": "5", "lease_ms": "10000", "results_max": "77", "server": world.server.actor.id,
+    }  # fmt: skip
+    assert client.hmget(world.keys.meta, meta) == [value.encode() for value in meta.values()]
+    assert [world.books(channel)["capacity"] for channel in range(3)] == ["9"] * 3
+    late = world.last()
+    moved = list(late.args)
+    moved[0], moved[7] = "s-another", 2
+    keys = (world.keys.actor("s-another"), *late.keys[1:])
+    assert RawCall("open_run", keys, tuple(moved)).send(client) == [b"changed"]
+
+
+@replies("open_run", "held", "lost", "version")
+def test_open_run_names_a_live_holder_and_another_protocol(world: World) -> None:
+    before = dump(world.client)
+    with pytest.raises(Occupied) as held:
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan), me())
+    assert (held.value.actor, held.value.identity) == (world.server.actor.id, me())
+    assert 0 < held.value.left_ms <= 10_000
+    assert dump(world.client) == before
+    old, _ = world.server, world.successor()
+    with pytest.raises(LeaseLost):
+        old.open_run(RunPlan(**world.plan), me(), gone=world.server.actor.id)
+    world.client.hset(world.keys.meta, "protocol", "0.9")
+    with pytest.raises(VersionMismatch):
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan), me())
+
+
+@replies("open_run", "work", "channels")
+def test_open_run_counts_the_work_it_finds_until_it_is_told_what_to_do(furnished: Furnished) -> None:
+    before = dump(furnished.client)
+    with pytest.raises(HoldsWork) as work:
+        furnished.successor(mode="")
+    assert work.value.counts == {
+        "waiting": 2, "claimed": 5, "delayed": 1, "failed": 2, "results": 2, "unexhausted": 2
+    }  # fmt: skip
+    with pytest.raises(OtherChannels, match="2"):
+        furnished.successor(channels=3)
+    assert dump(furnished.client) == before
+
+
+def test_open_run_resumes_with_everything_in_its_place(furnished: Furnished) -> None:
+    run, before = furnished.run.id, furnished.counts()
+    furnished.successor(capacity=None, devices=None)
+    assert (furnished.run.id, furnished.run.resumed) == (run, True)
+    assert furnished.counts() == before
+    assert furnished.books()["cursor"] == "12"
+    furnished.feed(1)
+
+
+def test_open_run_afresh_drops_every_task_and_keeps_the_agents(furnished: Furnished) -> None:
+    run = furnished.run.id
+    furnished.successor(mode="fresh", channels=1)
+    assert furnished.run.id != run and not furnished.run.resumed
+    assert set(furnished.counts(0).values()) == {0} and furnished.books(1) == {}
+    assert furnished.client.keys(furnished.at.claims("*")) == []
+    assert furnished.settle(furnished.mine, *done(furnished.claims[0])).refused == 1
+    ids = furnished.feed(1)
+    assert furnished.claim(furnished.mine) == ids
+    assert furnished.balanced()
+
+
+def test_open_run_begins_anew_by_itself_once_all_work_is_done(world: World) -> None:
+    first = world.run.id
+    for channel in range(2):
+        world.server.allot(channel, 0, [], exhausted=True)
+    world.successor(mode="")
+    assert world.run.id != first
+    assert "exhausted" not in world.books()
+
+
+# --- recovery ---------------------------------------------------------------------------------------------
+
+
+@replies("recover", "ok", "alive")
+def test_recover_leaves_the_living_and_brings_back_the_tasks_of_the_dead(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(3)
+    world.claim(agent, 2)
+    assert other.recover(agent.actor.id, reason("crashed")) == 0
+    world.expire(agent)
+    assert other.recover(agent.actor.id, reason("crashed")) == 2
+    assert [item[24:25] for item in world.client.lrange(world.at.waiting, 0, -1)] == [b"0", b"1", b"1"]
+    assert agent.record_of(agent.actor.id)[b"dead"] == b"1"
+    assert other.holder_of(0) == ""
+    assert world.client.exists(world.at.claims(agent.actor.id)) == 0
+    assert world.client.hgetall(world.at.holders) == {}
+    assert world.balanced()
+
+
+@replies("promote", "ok")
+def test_promote_brings_back_what_is_due_and_nothing_else(client: redis.Redis) -> None:
+    world = World(client, retry_delay_ms=60_000)
+    agent = world.agent()
+    world.feed(2)
+    ids = world.claim(agent)
+    world.settle(agent, *failed(ids[0]), *failed(ids[1]))
+    client.delete(world.at.token)
+    assert agent.promote(0) == 0
+    due = next(item for item in client.zrange(world.at.delayed, 0, -1) if id_of(item) == ids[1])
+    client.zadd(world.at.delayed, {due: agent.now_ms()})
+    assert agent.promote(0) == 1
+    assert client.lrange(world.at.waiting, 0, -1) == [due]
+    assert client.zcard(world.at.delayed) == 1
+    assert client.llen(world.at.token) == 1
+    assert world.balanced()
+
+
+def test_sweep_finds_the_dead_and_the_channels_with_tasks_that_are_due(furnished: Furnished) -> None:
+    furnished.client.hset(furnished.keys.meta, "swept_ms", furnished.ctl.now_ms() - 1_500)
+    furnished.expire(furnished.mine)
+    furnished.client.zadd(furnished.keys.channel(1).delayed, {b"M1": 1})
+    found = furnished.ctl.sweep(2)
+    assert (found.dead, found.due) == ([furnished.mine.actor.id], [1])
+
+
+# --- settle and claim -------------------------------------------------------------------------------------
+
+
+@replies("settle_and_claim", "ok")
+def test_every_outcome_goes_where_it_belongs(client: redis.Redis) -> None:
+    world = World(client, retries=1)
+    agent, stranger = world.agent(0), world.agent(1)
+    world.feed(7)
+    a, b, c, d, e = world.claim(agent, 4) + world.claim(agent, 1)
+    [theirs] = world.claim(stranger, 1)
+    [last] = world.waiting()
+    claim = world.settle(
+        agent,
+        *done(a, "result"), *saved(b), *failed(c, "first"), *failed_for_good(d, "timeout"), *handed_back(e),
+        *done(theirs), *failed(theirs), *handed_back(a),
+    )  # fmt: skip
+    assert claim.refused == 3
+    assert world.results() == [result_of(a, "result")]
+    assert world.books()["done"] == "2"
+    assert world.waiting() == [e, last, c]
+    assert client.lindex(world.at.waiting, 2)[22:25] == b"010"
+    assert client.hget(world.at.failed, d)[22:25] == b"010"
+    assert client.hget(world.at.reasons, c) == reason("first")
+    assert client.hget(world.at.reasons, d) == reason("timeout")
+    assert client.hgetall(world.at.holders) == {stranger.actor.id.encode(): b"1"}
+    assert world.balanced()
+
+
+def test_a_batch_handed_back_stands_in_its_old_order_before_the_others(world: World) -> None:
+    agent = world.agent()
+    ids = world.feed(6)
+    assert world.claim(agent, 4) == ids[:4]
+    world.settle(agent, *(part for id_ in ids[1:4] for part in handed_back(id_)))
+    assert world.waiting() == ids[1:]
+
+
+def test_a_task_that_succeeds_after_failed_runs_leaves_no_reason_behind(world: World) -> None:
+    agent = world.agent()
+    world.feed(1)
+    [id_] = world.claim(agent)
+    assert world.claim(agent, settlements=failed(id_, "one")) == [id_]
+    assert world.claim(agent, settlements=failed(id_, "two")) == [id_]
+    assert world.client.hget(world.at.reasons, id_) == reason("one") + reason("two")
+    world.settle(agent, *done(id_))
+    assert world.client.exists(world.at.reasons) == 0
+
+
+def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(world: World) -> None:
+    agent = world.agent()
+    world.feed(1)
+    for run in range(4):
+        [id_] = world.claim(agent)
+        world.settle(agent, *failed(id_, f"run {run}"))
+    assert world.waiting() == []
+    assert world.client.hget(world.at.reasons, id_) == b"".join(reason(f"run {run}") for run in range(4))
+    assert world.client.zscore(world.at.failed_at, id_) <= agent.now_ms()
+    assert world.balanced()
+
+
+def test_a_claim_takes_an_agents_share_of_what_waits(world: World) -> None:
+    one, two, paused = world.agent(0), world.agent(1), world.agent(2)
+    paused.report(2, 0, "paused", b"")
+    world.feed(11)
+    assert len(world.claim(one)) == 6
+    assert len(world.claim(two)) == 3
+    assert len(world.claim(one)) == 1
+    assert len(world.claim(two)) == 1
+    assert len(world.claim(one)) == 0
+
+
+def test_a_paused_channel_gives_out_nothing_and_still_takes_settles(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    world.feed(4)
+    [first] = world.claim(agent, 1)
+    ctl.wish(world.keys.wish_channels, {"0": "paused"})
+    world.client.delete(world.at.token)
+    assert world.claim(agent, settlements=done(first)) == []
+    assert world.client.llen(world.at.token) == 0
+    assert world.books()["done"] == "1"
+
+
+def test_a_claim_that_leaves_tasks_waiting_passes_the_token_on(world: World) -> None:
+    agent = world.agent()
+    world.feed(2)
+    world.client.delete(world.at.token)
+    world.claim(agent, 1)
+    assert world.client.llen(world.at.token) == 1
+    world.client.delete(world.at.token)
+    world.claim(agent, 1)
+    assert world.client.llen(world.at.token) == 0
+
+
+def test_a_claim_wakes_a_server_whose_channel_was_full_once_half_of_it_is_free(world: World) -> None:
+    agent = world.agent()
+    world.passing().set_capacity(0, 4)
+    world.server.allot(0, 0, world.items(0, 5))
+    world.client.delete(world.keys.server_token)
+    world.claim(agent, 1)
+    assert world.client.llen(world.keys.server_token) == 0
+    world.claim(agent, 1)
+    assert world.client.llen(world.keys.server_token) == 1
+    assert "starved" not in world.books()
+
+
+# --- skip, snapshot ---------------------------------------------------------------------------------------
+
+
+@replies("skip", "ok", "moved", "superseded")
+def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world: World) -> None:
+    world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
+    with pytest.raises(Changed, match="the count is 2 now"):
+        world.server.skip(0, 1)
+    world.server.skip(0, 2)
+    books = world.books()
+    assert (books["cursor"], books["allotted"], "halted" in books) == ("3", "2", False)
+    with pytest.raises(Changed):
+        world.server.skip(0, 2)
+    assert world.server.allot(0, 3, world.items(3, 1)).taken == 1
+    assert world.balanced()
+    old, _ = world.server, world.successor()
+    with pytest.raises(Superseded):
+        old.skip(0, 4)
+
+
+def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> None:
+    call = next(valid for valid in VALID_CALLS if valid.script == "snapshot").build(furnished)
+    ms, meta, leases, agents, devices, wishes, channels_wished, server_wished, events, channels = call.send(
+        furnished.client
+    )
+    assert abs(int(ms) - furnished.ctl.now_ms()) < 60_000
+    assert b"protocol" in meta and furnished.mine.actor.id.encode() in leases
+    assert agents == [b"0", furnished.mine.actor.id.encode(), b"1", furnished.neighbour.actor.id.encode()]
+    assert devices[0::2] == [b"0", b"1"]
+    assert (wishes, channels_wished) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
+    assert server_wished == [b"old", b"wish"]
+    assert events[0][1] == [b"level", b"info", b"who", b"test", b"text", b"furnished"]
+    counts = furnished.counts()
+    assert channels[0][1:] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
+
+
+def test_namespaces_do_not_see_one_another(client: redis.Redis) -> None:
+    one, two = World(client, "one"), World(client, "two")
+    one.feed(3)
+    assert two.claim(two.agent()) == []
+    assert Keys("one").prefix != Keys("two").prefix
+    assert two.counts()["allotted"] == 0
