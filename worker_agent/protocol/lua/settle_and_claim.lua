@@ -95,36 +95,39 @@ if held > 0 then held = redis.call('HLEN', KEYS[12]) end
 local waiting = redis.call('LLEN', KEYS[4])
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
 local claimed, bytes, most = {}, 0, tonumber(ARGV[5])
-local alone = false
-while #claimed < wanted and bytes < most and not alone do
+local looked = 0
+-- A recovered task stands alone, in the claim and in the agent's hands: so where one is held, it is the only one.
+local alone = wanted > 0 and held == 1 and crashes_of(redis.call('HVALS', KEYS[12])[1]) > 0
+while looked < wanted and bytes < most and not alone do
   -- The first item alone tells how large they are; the rest then comes in few pieces, near the bound of bytes.
   local piece = 1
   if #claimed > 0 then
-    piece = math.min(wanted - #claimed, math.max(1, math.floor((most - bytes) / (bytes / #claimed))))
+    piece = math.min(wanted - looked, math.max(1, math.floor((most - bytes) / (bytes / #claimed))))
   end
   local items = redis.call('LPOP', KEYS[4], piece)
   if not items or #items == 0 then break end
+  local first_back = #items + 1
   for i, item in ipairs(items) do
-    if not has_header(item) then
+    local ours = has_header(item)
+    local crashed = ours and crashes_of(item) > 0
+    if alone or bytes >= most or (crashed and #claimed + held > 0) then
+      alone, first_back = alone or crashed, i
+      break
+    end
+    looked = looked + 1
+    if ours then
+      claimed[#claimed + 1] = item
+      bytes = bytes + #item
+      alone = crashed
+    else
       local foreign = redis.call('HINCRBY', KEYS[3], 'foreign', 1)
       local id = string.format('foreign0%012d', foreign)
       redis.call('HINCRBY', KEYS[3], 'allotted', 1)
       redis.call('HSET', KEYS[6], id, item)
       redis.call('ZADD', KEYS[7], now, id)
-    elseif crashes_of(item) > 0 and (#claimed > 0 or held > 0) then
-      for j = #items, i, -1 do redis.call('LPUSH', KEYS[4], items[j]) end
-      alone = true
-      break
-    else
-      claimed[#claimed + 1] = item
-      bytes = bytes + #item
-      if crashes_of(item) > 0 then
-        for j = #items, i + 1, -1 do redis.call('LPUSH', KEYS[4], items[j]) end
-        alone = true
-        break
-      end
     end
   end
+  for i = #items, first_back, -1 do redis.call('LPUSH', KEYS[4], items[i]) end
 end
 
 local pairs_, ids = {}, {}
