@@ -7,6 +7,7 @@
 local HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%l'
 local DEAD_TTL = 86400000
 local MAX_CRASHES = 3
+local MAX_ATTEMPTS = 98 -- The header has two digits; a count that stood still would retry for ever.
 
 local function now_ms()
   local time = redis.call('TIME')

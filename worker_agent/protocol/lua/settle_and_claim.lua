@@ -73,7 +73,7 @@ for i = 6, #ARGV, 2 do
         local attempt = attempt_of(item) + 1
         redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[i + 1])
         item = with_counts(item, attempt, crashes_of(item))
-        if kind == 'x' or attempt > retries then
+        if kind == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
           redis.call('HSET', KEYS[6], id, item)
           redis.call('ZADD', KEYS[7], now, id)
         elseif delay > 0 then
