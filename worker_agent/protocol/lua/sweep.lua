@@ -1,15 +1,17 @@
 -- Finds what has to be recovered or promoted (law 8): at most once a second for a whole namespace.
--- After a gap, when nobody could sweep because Redis was away, leases start afresh instead.
+-- After a gap, when nobody could sweep because Redis was away, leases start afresh instead. A gap is half a lease,
+-- and longer than sweeps that come every second with a short lease are ever apart.
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
 -- KEYS[3..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
 -- Returns {actors to recover}, {channels with tasks to promote}
 
+local GAP = 3000
 local meta = redis.call('HMGET', KEYS[1], 'swept_ms', 'lease_ms')
 if not meta[2] then return {{}, {}} end
 local now, swept, lease = now_ms(), tonumber(meta[1] or '0'), tonumber(meta[2])
 if now >= swept and now - swept < 1000 then return {{}, {}} end
-local afresh = swept == 0 or now < swept or now - swept > lease / 2
+local afresh = swept == 0 or now < swept or now - swept > math.max(lease / 2, GAP)
 local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or now, 'LIMIT', 0, 16)
 local due = {}
