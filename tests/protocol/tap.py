@@ -88,7 +88,7 @@ def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[byte
         elif kind == b"list":
             content = client.lrange(key, 0, -1)
         elif kind == b"zset":
-            content = {member: score for member, score in client.zrange(key, 0, -1, withscores=True)}
+            content = dict(client.zrange(key, 0, -1, withscores=True))
         elif kind == b"stream":
             content = client.xrange(key)
         else:

@@ -1,0 +1,703 @@
+"""The laws of the design that hold between Redis and its actors, one by one. Laws 1 and 2 again in `test_books.py`."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+import redis
+
+from tests.protocol.tap import dump
+from tests.protocol.world import (
+    World,
+    done,
+    failed,
+    failed_for_good,
+    handed_back,
+    id_of,
+    reason,
+    result_of,
+)
+from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.errors import Changed, LeaseLost, Superseded, Unpackable, VersionMismatch
+from worker_agent.protocol.identity import is_gone, me
+from worker_agent.protocol.membership import HoldsWork, Occupied, RunPlan
+from worker_agent.protocol.recovery import recover_and_promote
+
+
+def sweep_now(world: World, broker: Broker, *, ago_ms: int = 1_001) -> list[str]:
+    """What a sweep finds that runs `ago_ms` after the last one."""
+    world.client.hset(world.keys.meta, "swept_ms", broker.now_ms() - ago_ms)
+    return broker.sweep(2).dead
+
+
+# --- Law 2: at least once, recorded once ------------------------------------------------------------------
+
+
+def test_a_lease_that_ran_out_unmarked_is_still_good_and_a_settle_renews_it(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(2)
+    [id_] = world.claim(agent, 1)
+    world.expire(agent)
+
+    assert world.settle(agent, *done(id_, "late but good")).refused == 0
+    assert world.results() == [result_of(id_, "late but good")]
+    assert world.client.zscore(world.keys.leases, agent.actor.id) > agent.now_ms()
+    assert other.recover(agent.actor.id, reason("crashed")) == 0
+
+
+def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(4)
+    ids = world.claim(agent, 2)
+    world.bury(agent)
+    taken = world.claim(other)
+    before = dump(world.client)
+
+    with pytest.raises(LeaseLost):
+        world.settle(agent, *done(ids[0], "a second result"), *failed_for_good(ids[1]))
+    with pytest.raises(LeaseLost):
+        world.claim(agent)
+    with pytest.raises(LeaseLost):
+        agent.report(0, 0, "running", b"I am alive")
+    with pytest.raises(LeaseLost):
+        agent.join(0, 0, me())
+    assert dump(world.client) == before
+    assert taken
+
+
+def test_a_result_is_recorded_once_although_two_agents_ran_the_task(world: World) -> None:
+    frozen, other = world.agent(0), world.agent(1)
+    [id_] = world.feed(1)
+    assert world.claim(frozen) == [id_]
+    world.bury(frozen)
+    assert world.claim(other) == [id_]
+    world.settle(other, *done(id_, "theirs"))
+    with pytest.raises(LeaseLost):
+        world.settle(frozen, *done(id_, "mine"))
+    reborn = world.agent(0)
+    assert world.settle(reborn, *done(id_, "mine again")).refused == 1
+    assert world.results() == [result_of(id_, "theirs")]
+    assert world.books()["done"] == "1"
+    assert world.balanced()
+
+
+def test_the_same_task_settled_twice_in_one_batch_is_recorded_once(world: World) -> None:
+    agent = world.agent()
+    [id_] = world.feed(1)
+    world.claim(agent)
+    claim = world.settle(agent, *done(id_, 1), *done(id_, 2), *failed(id_), *handed_back(id_))
+    assert claim.refused == 3
+    assert world.results() == [result_of(id_, 1)]
+    assert world.waiting() == []
+    assert world.balanced()
+
+
+def test_an_actor_that_was_declared_dead_goes_on_under_a_new_id(world: World) -> None:
+    agent = world.agent(0)
+    world.feed(1)
+    world.claim(agent)
+    world.bury(agent)
+    reborn = world.agent(0)
+    assert reborn.actor.id != agent.actor.id
+    assert len(world.claim(reborn)) == 1
+
+
+# --- Law 3: every script can be sent twice, or late (for each of them in test_scripts_are_harmless.py) ----
+
+
+def test_a_settle_sent_twice_records_one_result_and_brings_the_same_tasks(world: World) -> None:
+    agent = world.agent()
+    world.feed(6)
+    [first] = world.claim(agent, 1)
+    claim = agent.settle_and_claim(0, done(first, "once"), 3)
+    again = world.last().send(world.client)
+    assert again[3] == claim.items and len(claim.items) == 3
+    assert world.results() == [result_of(first, "once")]
+    assert world.counts()["claimed"] == 3
+
+
+def test_a_claim_sent_again_after_its_tasks_were_settled_brings_nothing_back(world: World) -> None:
+    agent = world.agent()
+    ids = world.feed(2)
+    world.claim(agent)
+    late = world.last()
+    world.settle(agent, *done(ids[0]), *done(ids[1]))
+    before = dump(world.client)
+    assert late.send(world.client) == [b"stale"]
+    assert dump(world.client) == before
+
+
+def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) -> None:
+    """A client that loses every first answer, as a connection does that dies between the two."""
+
+    class Forgetful:
+        def execute_command(self, *command: object) -> object:
+            with contextlib.suppress(redis.ResponseError):
+                world.client.execute_command(*command)
+            return world.client.execute_command(*command)
+
+    def forgetful(actor: Actor) -> Broker:
+        return Broker(Forgetful(), "t", actor, where="here")
+
+    server = forgetful(world.server.actor)
+    assert server.allot(0, 0, world.items(0, 5), exhausted=True).taken == 5
+    agent = forgetful(Actor.agent(0))
+    assert agent.join(0, 0, me()) == world.run.id
+    agent.report(0, 0, "running", b"")
+    ids = [id_of(item) for item in agent.settle_and_claim(0, [], 5).items]
+    assert len(ids) == 5
+    assert (
+        agent.settle_and_claim(0, [*failed_for_good(ids[0]), *done("nobody00000000000000")], 0).refused == 1
+    )
+    agent.settle_and_claim(0, [*done(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])], 0)
+    ctl = forgetful(Actor.passing())
+    ctl.enter()
+    assert ctl.drain(0, 0, 9) == 1
+    assert ctl.delete(0, [ids[0]]) == 1
+    assert ctl.edit(0, ids[2], wire.pack("x")) is True
+    assert ctl.reload_all(0) == 1
+    assert ctl.step_devices(1) == 3
+    world.expire(agent)
+    assert ctl.purge(0) is True
+    assert world.balanced()
+
+
+# --- Law 5: the generator's place is saved with its tasks -------------------------------------------------
+
+
+def test_a_superseded_server_allots_nothing_however_late_it_wakes(world: World) -> None:
+    frozen = world.server
+    world.feed(3)
+    packet = world.held(lambda: frozen.allot(0, 3, world.items(3, 5)))
+    world.successor()
+    before = dump(world.client)
+    with pytest.raises(Superseded, match="pid"):
+        frozen.allot(0, 3, world.items(3, 5))
+    assert packet.send(world.client)[0] == b"superseded"
+    assert dump(world.client) == before
+    world.feed(2)
+    assert world.cursor() == 5
+
+
+def test_a_server_that_was_marked_dead_allots_nothing_even_without_a_successor(world: World) -> None:
+    world.bury(world.server)
+    before = dump(world.client)
+    with pytest.raises(LeaseLost):
+        world.server.allot(0, 0, world.items(0, 5))
+    assert dump(world.client) == before
+
+
+@pytest.mark.parametrize("cursor", [0, 2, 4, 1_000])
+def test_allot_from_another_count_changes_nothing(world: World, cursor: int) -> None:
+    world.feed(3)
+    before = dump(world.client)
+    with pytest.raises(Changed, match="the count is 3 now"):
+        world.server.allot(0, cursor, world.items(cursor, 5))
+    assert dump(world.client) == before
+
+
+def test_a_resumed_run_continues_at_exactly_the_next_item(world: World) -> None:
+    world.passing().set_capacity(0, 7)
+    answer = world.server.allot(0, 0, world.items(0, 20))
+    world.successor(capacity=None)
+    assert world.run.resumed
+    assert world.cursor() == answer.taken == 7
+    world.claim(world.agent(), 2)
+    assert world.server.allot(0, 7, world.items(7, 13)).taken == 2
+    assert [int(id_[8:]) for id_ in world.waiting()] == list(range(2, 9))
+
+
+def test_skip_passes_over_one_item_and_counts_no_task(world: World) -> None:
+    world.server.allot(0, 0, world.items(0, 2), halted="item 2 cannot be packed")
+    world.server.skip(0, 2)
+    world.feed(1)
+    assert [int(id_[8:]) for id_ in world.waiting()] == [0, 1, 3]
+    assert world.books()["allotted"] == "3"
+    assert world.balanced()
+
+
+# --- Law 6: back-pressure ---------------------------------------------------------------------------------
+
+
+def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_refused(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    ctl.set_capacity(0, 10)
+    assert world.server.allot(0, 0, world.items(0, 100)).taken == 10
+    ids = world.claim(agent)
+    assert world.server.allot(0, 10, world.items(10, 100)).taken == 10
+    back = [*failed(ids[0]), *handed_back(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])]
+    world.settle(agent, *back)
+    assert ctl.reload_all(0) == 2
+    world.bury(agent)
+    assert world.counts()["waiting"] == 20
+
+    answer = world.server.allot(0, 20, world.items(20, 5))
+    assert (answer.taken, answer.waiting, answer.why) == (0, 20, "full")
+    assert world.balanced()
+
+
+def test_a_lowered_capacity_drops_nothing_and_feeds_nothing_until_there_is_room(world: World) -> None:
+    world.feed(20)
+    world.passing().set_capacity(0, 5)
+    assert world.counts()["waiting"] == 20
+    assert world.server.allot(0, 20, world.items(20, 5)).why == "full"
+    agent = world.agent()
+    world.claim(agent, 16)
+    assert world.server.allot(0, 20, world.items(20, 5)).taken == 1
+    assert world.counts()["waiting"] == 5
+
+
+def test_too_many_undrained_results_stop_the_feed_until_they_are_drained(client: redis.Redis) -> None:
+    world = World(client, results_max=3)
+    agent = world.agent()
+    world.feed(4)
+    ids = world.claim(agent)
+    world.settle(agent, *(part for id_ in ids[:3] for part in done(id_)))
+    answer = world.server.allot(0, 4, world.items(4, 2))
+    assert (answer.taken, answer.why) == (0, "results")
+    world.settle(agent, *done(ids[3]))
+    assert len(world.results()) == 4
+    world.passing().drain(0, 0, 2)
+    assert world.server.allot(0, 4, world.items(4, 2)).taken == 2
+
+
+# --- Law 7: one server a namespace, one agent a device ----------------------------------------------------
+
+
+def test_a_live_agent_keeps_its_device_and_is_named(world: World) -> None:
+    agent = world.agent(1)
+    before = dump(world.client)
+    with pytest.raises(Occupied) as held:
+        world.agent(1, holder=agent.actor.id)
+    assert held.value.identity == me()
+    assert abs(held.value.since_ms - agent.now_ms()) < 60_000
+    assert dump(world.client) == before
+
+
+def test_an_agent_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None:
+    silent = world.agent(1)
+    world.feed(1)
+    world.claim(silent)
+    world.expire(silent)
+    successor = world.agent(1, holder=silent.actor.id)
+    assert successor.holder_of(1) == successor.actor.id
+    with pytest.raises(LeaseLost):
+        world.settle(silent)
+    assert sweep_now(world, successor) == [silent.actor.id]
+    assert successor.recover(silent.actor.id, reason("crashed")) == 1
+    assert successor.holder_of(1) == successor.actor.id
+
+
+def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_recovered(world: World) -> None:
+    gone = world.agent(1)
+    world.feed(1)
+    world.claim(gone)
+    successor = world.agent(1, holder=gone.actor.id, gone=True)
+    with pytest.raises(LeaseLost):
+        gone.report(1, 0, "running", b"")
+    assert sweep_now(world, successor) == [gone.actor.id]
+    assert successor.recover(gone.actor.id, reason("crashed")) == 1
+    assert len(world.claim(successor)) == 1
+
+
+def test_of_two_that_found_the_same_dead_holder_one_gets_the_device(world: World) -> None:
+    gone = world.agent(1)
+    winner = world.agent(1, holder=gone.actor.id, gone=True)
+    with pytest.raises(Changed):
+        world.agent(1, holder=gone.actor.id, gone=True)
+    assert winner.holder_of(1) == winner.actor.id
+
+
+def test_a_live_server_keeps_its_namespace_and_is_named(world: World) -> None:
+    before = dump(world.client)
+    with pytest.raises(Occupied) as held:
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan, mode="fresh"), me())
+    assert held.value.identity == me()
+    assert dump(world.client) == before
+
+
+def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None:
+    silent = world.server
+    world.expire(silent)
+    world.new_server(mode="resume")
+    with pytest.raises(Superseded):
+        silent.renew()
+    assert silent.record_of(silent.actor.id)[b"dead"] == b"1"
+    assert world.client.zscore(world.keys.leases, silent.actor.id) is None
+
+
+def test_a_server_that_recovery_marked_dead_does_not_hold_the_namespace_any_more(world: World) -> None:
+    world.bury(world.server)
+    world.new_server(mode="resume")
+    world.feed(1)
+
+
+def test_a_process_that_runs_is_not_gone() -> None:
+    assert not is_gone(me())
+    assert is_gone(replace(me(), start=me().start + 1))
+
+
+# --- Law 8: recovery needs no server ----------------------------------------------------------------------
+
+
+def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
+    one, two = world.agent(0), world.agent(1)
+    dead = world.agent(2)
+    assert one.report(0, 0, "running", b"").sweep_due
+    one.sweep(2)
+    world.expire(dead)
+    assert not two.report(1, 0, "running", b"").sweep_due
+    assert not world.server.renew()
+    assert two.sweep(2).dead == []
+    world.client.hset(world.keys.meta, "swept_ms", two.now_ms() - 1_001)
+    assert two.report(1, 0, "running", b"").sweep_due
+    assert world.server.renew()
+    assert two.sweep(2).dead == [dead.actor.id]
+    assert one.sweep(2).dead == []
+
+
+def test_agents_recover_and_promote_without_any_server(client: redis.Redis) -> None:
+    world = World(client, retry_delay_ms=1)
+    dead, alive = world.agent(0), world.agent(1)
+    world.feed(2)
+    ids = world.claim(dead, 1) + world.claim(dead, 1)
+    world.settle(dead, *failed(ids[0]))
+    world.server.leave()
+    world.expire(dead)
+    item = client.zrange(world.at.delayed, 0, 0)[0]
+    client.zadd(world.at.delayed, {item: 1})
+    client.hset(world.keys.meta, "swept_ms", alive.now_ms() - 1_001)
+    assert recover_and_promote(alive, 1) == 1
+    assert sorted(world.waiting()) == sorted(ids)
+    assert world.balanced()
+
+
+def test_claims_whose_actor_has_no_lease_are_found(world: World) -> None:
+    orphan, alive = world.agent(0), world.agent(1)
+    world.feed(1)
+    world.claim(orphan)
+    world.client.zrem(world.keys.leases, orphan.actor.id)
+    world.client.delete(world.keys.actor(orphan.actor.id))
+    assert sweep_now(world, alive) == [orphan.actor.id]
+    assert alive.recover(orphan.actor.id, reason("crashed")) == 1
+    assert sweep_now(world, alive) == []
+    assert world.client.exists(world.keys.actor(orphan.actor.id)) == 0
+    assert world.balanced()
+
+
+def test_leases_start_afresh_after_a_time_in_which_nobody_could_report(world: World) -> None:
+    agent, other, dead = world.agent(0), world.agent(1), world.agent(2)
+    world.feed(1)
+    world.claim(agent)
+    other.bury(dead.actor.id)
+    world.expire(agent)
+    assert sweep_now(world, other, ago_ms=5_001) == [dead.actor.id]
+    now = other.now_ms()
+    assert now + 9_000 < world.client.zscore(world.keys.leases, agent.actor.id) <= now + 10_000
+    assert other.recover(agent.actor.id, reason("crashed")) == 0
+
+
+def test_a_short_lease_still_runs_out_where_sweeps_come_every_second(client: redis.Redis) -> None:
+    world = World(client, lease_ms=1_500)
+    agent, other = world.agent(0), world.agent(1)
+    world.expire(agent)
+    assert sweep_now(world, other, ago_ms=1_200) == [agent.actor.id]
+
+
+def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    agent.report(0, 0, "running", b"")
+    world.passing().set_capacity(0, 5_000)
+    world.feed(2_500)
+    other.report(1, 0, "paused", b"")
+    for _ in range(3):
+        world.claim(agent, 1_000)
+    assert world.counts()["claimed"] == 2_500
+    world.expire(agent)
+    calls = len(world.tap.log)
+    assert other.recover(agent.actor.id, reason("crashed")) == 2_500
+    assert len(world.tap.log) - calls == 3
+    assert world.counts()["waiting"] == 2_500
+    assert world.balanced()
+
+
+def test_a_recovery_that_stops_half_way_is_taken_up_by_the_next_sweep(world: World) -> None:
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(4)
+    world.claim(agent, 2)
+    world.claim(agent, 2)
+    world.expire(agent)
+    part = world.held(lambda: other.recover(agent.actor.id, reason("crashed")))
+    reply = replace(part, args=(part.args[0], 1, part.args[2])).send(world.client)
+    assert reply == [b"ok", 1, 0, world.counts()["claimed"]]
+    assert world.client.hget(world.at.holders, agent.actor.id) == str(world.counts()["claimed"]).encode()
+    with pytest.raises(LeaseLost):
+        world.settle(agent)
+    assert sweep_now(world, other) == [agent.actor.id]
+    other.recover(agent.actor.id, reason("crashed"))
+    assert world.counts()["waiting"] == 4
+    assert world.balanced()
+
+
+# --- Law 9: the killer is found, the innocent go free -----------------------------------------------------
+
+
+def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
+    first = world.agent(0)
+    world.feed(1)
+    [id_] = world.claim(first)
+    world.settle(first, *failed(id_))
+    world.claim(first)
+    world.bury(first)
+    [item] = world.client.lrange(world.at.waiting, 0, -1)
+    assert (wire.parse(item).attempt, wire.parse(item).crashes) == (1, 1)
+
+
+def test_a_recovered_task_is_claimed_alone(world: World) -> None:
+    first = world.agent(0)
+    world.feed(3)
+    crashed = world.claim(first)
+    world.bury(first)
+    world.feed(3)
+    agent = world.agent(0)
+
+    seen = []
+    for _ in range(3):
+        batch = world.claim(agent)
+        assert len(batch) == 1
+        seen += batch
+        assert world.claim(agent) == [], "nothing joins a recovered task in an agent's hands"
+        world.settle(agent, *done(batch[0]))
+    assert sorted(seen) == sorted(crashed)
+    assert len(world.claim(agent)) == 3
+
+
+def test_a_recovered_task_joins_no_batch_that_is_in_hand(world: World) -> None:
+    first, agent = world.agent(0), world.agent(1)
+    fresh = world.feed(4)
+    world.claim(first, 1)
+    world.bury(first)
+    assert world.waiting() == [*fresh[1:], fresh[0]]
+    assert world.claim(agent) == fresh[1:]
+    assert world.claim(agent) == []
+    world.settle(agent, *done(fresh[1]), *done(fresh[2]))
+    assert world.claim(agent) == []
+    assert world.claim(agent, settlements=done(fresh[3])) == [fresh[0]]
+
+
+def test_only_the_killer_reaches_three_crashes(world: World) -> None:
+    killer, *innocent = world.feed(6)
+    crashed_together = set()
+    for device in range(20):
+        agent = world.agent(device)
+        batch = world.claim(agent)
+        if killer in batch:
+            crashed_together |= set(batch) - {killer}
+            world.bury(agent)
+        else:
+            world.settle(agent, *(part for id_ in batch for part in done(id_)))
+            agent.leave(device, 0)
+    assert crashed_together == set(innocent)
+    assert world.client.hkeys(world.at.failed) == [killer.encode()]
+    assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
+    assert world.client.hget(world.at.reasons, killer) == reason("crashed")
+    assert world.books()["done"] == "5"
+    assert world.balanced()
+
+
+def test_a_reload_clears_all_counters(world: World) -> None:
+    [killer] = world.feed(1)
+    for device in range(3):
+        agent = world.agent(device)
+        assert world.claim(agent) == [killer]
+        world.bury(agent)
+    ctl = world.passing()
+    assert world.counts()["failed"] == 1
+    assert ctl.reload(0, [killer]) == 1
+    [item] = world.client.lrange(world.at.waiting, 0, -1)
+    assert (wire.parse(item).attempt, wire.parse(item).crashes) == (0, 0)
+
+
+def test_reload_all_takes_only_what_had_failed_when_it_was_asked(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    old, new = world.fail(agent, 2)
+    asked = agent.now_ms()
+    world.client.zadd(world.at.failed_at, {old: asked - 5, new: asked + 1})
+    part = world.held(lambda: ctl.reload_all(0))
+    arguments = (part.args[0], asked, *part.args[2:])
+    assert replace(part, args=arguments).send(world.client) == [b"ok", 1, 0, str(asked).encode()]
+    assert world.waiting() == [old]
+    assert world.client.hkeys(world.at.failed) == [new.encode()]
+
+
+def test_reload_all_keeps_to_the_time_at_which_it_began(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    world.passing().set_capacity(0, 5_000)
+    ids = world.fail(agent, 1_000) + world.fail(agent, 1_000) + world.fail(agent, 500)
+    world.client.zadd(world.at.failed_at, {ids[-1]: agent.now_ms() + 60_000})
+    calls = len(world.tap.log)
+    assert ctl.reload_all(0) == 2_499
+    asked = [call.args[1] for call in world.tap.log[calls:]]
+    assert asked[0] == b"" and asked[1] == asked[2] != b""
+    assert world.counts()["failed"] == 1
+    assert world.balanced()
+
+
+def test_a_task_that_may_be_retried_a_hundred_times_fails_in_the_end(client: redis.Redis) -> None:
+    world = World(client, retries=1_000)
+    agent = world.agent()
+    world.feed(1)
+    for _ in range(99):
+        [id_] = world.claim(agent)
+        world.settle(agent, *failed(id_))
+    assert world.counts()["failed"] == 1
+
+
+# --- Law 11: data is data ---------------------------------------------------------------------------------
+
+
+def test_another_minor_version_of_the_protocol_is_refused_and_both_are_named(world: World) -> None:
+    world.client.hset(world.keys.meta, "protocol", "1.99")
+    before = dump(world.client)
+    for come in (world.agent, world.passing, world.successor):
+        with pytest.raises(VersionMismatch) as refused:
+            come()
+        assert "1.99" in str(refused.value) and PROTOCOL in str(refused.value)
+    assert dump(world.client) == before
+
+
+FOREIGN = [
+    b"", b"hello", b"M1", b"{json: 1}", b"\x00" * 40, b"M1" + b"x" * 60, b"M2abcdefgh000000000001000mbody",
+    b"M1abcdefgh00000000000x000mbody", b"M1abcdefg!000000000001000mbody", b"M1abcdefgh000000000001000Mbody",
+    b" M1abcdefgh000000000001000mbody", b"M1abcdefgh000000000001000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
+    world: World, foreign: bytes
+) -> None:
+    agent = world.agent()
+    [ours] = world.feed(1)
+    world.client.lpush(world.at.waiting, foreign)
+    assert world.claim(agent) == [ours]
+    assert list(world.client.hgetall(world.at.failed).items()) == [(b"foreign0000000000001", foreign)]
+    assert world.books()["allotted"] == "2" and world.books()["foreign"] == "1"
+    assert world.balanced()
+    with pytest.raises(wire.Undecodable):
+        wire.parse(foreign)
+
+
+def test_foreign_items_are_passed_over_by_reload_and_can_be_edited_or_deleted(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    world.client.rpush(world.at.waiting, "one", "two", "three")
+    [failed_task] = world.fail(agent, 1)
+    one, two, three = (f"foreign0{number:012d}" for number in (1, 2, 3))
+    assert ctl.reload_all(0) == 1 and ctl.reload(0, [one]) == 0
+    assert world.waiting() == [failed_task]
+    assert ctl.delete(0, [one]) == 1
+    assert ctl.edit(0, two, wire.pack("ours now"))
+    assert world.waiting() == [failed_task, two]
+    assert world.client.hkeys(world.at.failed) == [three.encode()]
+    assert world.balanced()
+
+
+def test_a_thousand_foreign_items_do_not_keep_redis_from_others(world: World) -> None:
+    """One call looks at no more items than it may claim (law 1: at most 1,000)."""
+    agent = world.agent()
+    world.client.rpush(world.at.waiting, *[b"foreign"] * 3_000)
+    assert world.claim(agent, 10) == []
+    assert world.client.hlen(world.at.failed) == 10
+    world.claim(agent, 5_000)
+    assert world.client.hlen(world.at.failed) == 1_010
+    assert world.client.llen(world.at.token) == 1
+
+
+def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
+    agent, ctl = world.agent(), world.passing()
+    body = bytes(range(256)) * 3
+    item = wire.header(world.run.id, 0) + body
+    world.server.allot(0, 0, [item])
+    assert agent.settle_and_claim(0, [], 1).items == [item]
+    with pytest.raises(wire.Undecodable):
+        wire.unpack(wire.parse(item).body)
+    id_ = id_of(item)
+    world.settle(agent, *failed_for_good(id_, "does not unpack"))
+    ctl.reload(0, [id_])
+    assert agent.settle_and_claim(0, [], 1).items == [item]
+    world.bury(agent)
+    assert world.client.lindex(world.at.waiting, 0)[26:] == body
+
+
+def test_a_namespace_that_holds_only_foreign_items_is_not_dropped_unasked(client: redis.Redis) -> None:
+    world = World(client)
+    world.server.leave()
+    client.delete(world.keys.meta, world.at.books)
+    client.rpush(world.at.waiting, "somebody's")
+    with pytest.raises(HoldsWork):
+        world.new_server()
+
+
+# --- Bounds -----------------------------------------------------------------------------------------------
+
+
+def test_five_thousand_items_are_allotted_in_one_call(world: World) -> None:
+    world.passing().set_capacity(0, 10_000)
+    world.feed(5_000)
+    assert world.last().name == "allot"
+    assert world.counts()["waiting"] == 5_000
+    assert [int(id_[8:]) for id_ in world.waiting()] == list(range(5_000))
+    assert world.balanced()
+
+
+def test_a_thousand_tasks_are_claimed_and_settled_in_one_call(world: World) -> None:
+    agent = world.agent()
+    world.passing().set_capacity(0, 10_000)
+    world.feed(5_000)
+    ids = world.claim(agent, 5_000)
+    assert len(ids) == 1_000
+    for outcome in (done, failed, failed_for_good, handed_back):
+        claim = world.settle(agent, *(part for id_ in ids for part in outcome(id_)), want=1_000)
+        assert claim.refused == 0 and len(claim.items) == 1_000
+        ids = [id_of(item) for item in claim.items]
+        assert world.balanced()
+    assert world.books()["done"] == "1000"
+
+
+def test_a_claim_ends_with_the_item_that_reaches_a_mebibyte(world: World) -> None:
+    agent = world.agent()
+    world.feed(40, body=b"x" * 100_000)
+    items = agent.settle_and_claim(0, [], 1_000).items
+    assert len(items) == 11
+    assert sum(map(len, items[:-1])) < 1024 * 1024 <= sum(map(len, items))
+    assert world.balanced()
+
+
+def test_a_small_task_before_large_ones_does_not_open_the_door_to_them_all(world: World) -> None:
+    agent = world.agent()
+    [small] = world.feed(1)
+    large = world.feed(20, body=b"x" * 400_000)
+    assert world.claim(agent, 1_000) == [small, *large[:3]]
+    assert world.waiting() == large[3:]
+    assert world.claim(agent, 1_000) == large[3:6]
+    assert world.balanced()
+
+
+def test_a_task_of_sixty_megabytes_travels_and_one_above_64_mebibytes_is_refused(world: World) -> None:
+    agent = world.agent()
+    body = b"\xab" * 60_000_000
+    small = world.feed(1)
+    [large] = world.feed(1, body=body)
+    assert world.claim(agent, 1_000) == [*small, large]
+    world.settle(agent, *handed_back(large))
+    [item] = agent.settle_and_claim(0, [], 1_000).items
+    assert wire.unpack(wire.parse(item).body) == body
+    world.client.flushdb()
+
+    assert len(wire.pack(b"x" * (wire.MAX_BYTES - 5))) == wire.MAX_BYTES
+    with pytest.raises(Unpackable, match="a bytes of 67,108,865 bytes once packed; the most is 64 MiB"):
+        wire.pack(b"x" * (wire.MAX_BYTES - 4))
