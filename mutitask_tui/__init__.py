@@ -1,0 +1,7 @@
+"""The server: feeds generators into bounded channels and shows everything in a dashboard."""
+
+from __future__ import annotations
+
+from mutitask_tui.server_api import Server
+
+__all__ = ["Server"]

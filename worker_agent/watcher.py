@@ -130,6 +130,7 @@ class Watcher(threading.Thread):
         longest = hands.longest()
         fields: dict[str, Any] = {
             **self._about,
+            "state": self._state(),
             "pid": os.getpid(),
             "since_ms": session.since_ms,
             "running": len(hands.begun),

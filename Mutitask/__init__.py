@@ -1,0 +1,1 @@
+"""The seed's import names; nothing else."""

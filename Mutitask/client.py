@@ -1,0 +1,5 @@
+"""`from Mutitask.client import Client`."""
+
+from worker_agent import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,5 @@
+"""`from Mutitask.server import Server`."""
+
+from mutitask_tui import Server
+
+__all__ = ["Server"]

@@ -1,0 +1,289 @@
+"""`mutitask run | attach | ctl | status | results | demo`: the server and everything about it as commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from worker_agent.protocol.errors import MutiTaskError
+
+P = ParamSpec("P")
+
+
+def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
+    """End with one sentence and a status instead of a traceback, unless `--debug` asks for it."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from mutitask_tui.server.commands import CommandError
+
+        debug = bool(click.get_current_context().find_root().params.get("debug"))
+        try:
+            status = function(*args, **kwargs) or 0
+        except CommandError as error:
+            if debug:
+                raise
+            click.echo(f"mutitask: {error}", err=True)
+            status = 2
+        except MutiTaskError as error:
+            if debug:
+                raise
+            click.echo(f"mutitask: {error}", err=True)
+            status = error.exit_status
+        sys.exit(status)
+
+    return run
+
+
+def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--redis` and `--name`, as every command has them."""
+    function = click.option(
+        "--name", default="default", show_default=True, metavar="NS", help="The namespace."
+    )(function)
+    return click.option(
+        "--redis", "redis_url", metavar="URL",
+        help="Where Redis is; or set MUTITASK_REDIS_URL. None: this machine's embedded Valkey.",
+    )(function)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
+@click.version_option(package_name="mutitask")
+def cli(debug: bool) -> None:
+    """Feed a generator of tasks to many machines, from a dashboard in the terminal."""
+
+
+@cli.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@place_options
+@click.option("--devices", type=click.IntRange(0, 10_000), metavar="N", help="Devices in the grid.")
+@click.option("--capacity", type=click.IntRange(1), metavar="N", help="Most waiting tasks of a channel. [50]")
+@click.option("--retries", type=click.IntRange(0, 98), default=3, show_default=True, metavar="N",
+              help="How often a failed task is run again by itself.")  # fmt: skip
+@click.option("--retry-delay", type=click.FloatRange(0), default=0.0, show_default=True, metavar="SECONDS",
+              help="How long a failed task waits before it is run again.")  # fmt: skip
+@click.option("--lease", type=click.FloatRange(2), default=10.0, show_default=True, metavar="SECONDS",
+              help="How long claims are good without a report.")  # fmt: skip
+@click.option("--results-max", type=click.IntRange(1), default=1_000_000, show_default=True, metavar="N",
+              help="Feeding pauses above this many results that nobody drained.")  # fmt: skip
+@click.option("--local-agents", type=click.IntRange(0, 1000), default=0, metavar="N",
+              help="Agents to start on this machine.")  # fmt: skip
+@click.option("--autostart", is_flag=True, help="Devices begin running instead of paused.")
+@click.option("--headless", is_flag=True, help="No dashboard, even on a terminal.")
+@click.option("--until-done", is_flag=True, help="End when every task is done or failed.")
+@click.option("--resume", "mode", flag_value="resume", help="Go on with the work that the namespace holds.")
+@click.option("--fresh", "mode", flag_value="fresh", help="Drop the work that the namespace holds.")
+@click.option(
+    "--listen", metavar="HOST", help="Let other machines reach the embedded Valkey at this address."
+)
+@for_people
+def run(
+    job: Path,
+    redis_url: str | None,
+    name: str,
+    devices: int | None,
+    capacity: int | None,
+    retries: int,
+    retry_delay: float,
+    lease: float,
+    results_max: int,
+    local_agents: int,
+    autostart: bool,
+    headless: bool,
+    until_done: bool,
+    mode: str | None,
+    listen: str | None,
+) -> int:
+    """Feed the tasks of the job file JOB and show the dashboard."""
+    from mutitask_tui.opening import Place, embedded_place
+    from mutitask_tui.running import run_server
+    from worker_agent.job import load_job
+    from worker_agent.protocol.address import check_name, resolve
+    from worker_agent.protocol.errors import JobError
+    from worker_agent.protocol.membership import RunPlan
+
+    check_name(name)
+    loaded = load_job(job)
+    iterators = loaded.iterators()
+    url, named = resolve(redis_url, name)
+    outside = named and (bool(redis_url) or not _is_embedded(url, name))
+    if outside and listen:
+        raise JobError("--listen is for the embedded Valkey; leave out --redis and MUTITASK_REDIS_URL")
+    if devices is None:
+        devices = local_agents if local_agents or mode != "resume" else None
+    plan = RunPlan(
+        channels=len(iterators),
+        devices=devices,
+        capacity=capacity,
+        retries=retries,
+        retry_delay_ms=round(retry_delay * 1000),
+        lease_ms=round(lease * 1000),
+        results_max=results_max,
+        autostart=autostart,
+        mode=mode or "",  # type: ignore[arg-type]
+    )
+    place = Place(url, None) if outside else embedded_place(name, listen or "127.0.0.1")
+    return run_server(
+        place,
+        name,
+        plan,
+        iterators,
+        job=job,
+        local_agents=local_agents,
+        headless=headless,
+        until_done=until_done,
+        announce=bool(listen),
+    )
+
+
+def _is_embedded(url: str, name: str) -> bool:
+    from worker_agent.protocol.address import read_server_file
+
+    return url == read_server_file(name)
+
+
+@cli.command()
+@click.option("--agents", type=click.IntRange(1, 64), default=4, show_default=True, help="Local agents.")
+@click.option("--headless", is_flag=True, help="No dashboard, even on a terminal.")
+@for_people
+def demo(agents: int, headless: bool) -> int:
+    """Report on every file of this machine's Python standard library, with four local agents.
+
+    Everything is thrown away at the end. Without a terminal it ends by itself.
+    """
+    from mutitask_tui import embedded
+    from mutitask_tui.opening import Place
+    from mutitask_tui.running import run_server
+    from worker_agent.job import load_job
+    from worker_agent.protocol.membership import RunPlan
+
+    job = Path(__file__).with_name("demo") / "stdlib_report.py"
+    iterators = load_job(job).iterators()
+    plan = RunPlan(channels=len(iterators), devices=agents, capacity=200, autostart=True)
+    with embedded.ensure("demo", throwaway=True) as own:
+        return run_server(
+            Place(own.url, own),
+            "demo",
+            plan,
+            iterators,
+            job=job,
+            local_agents=agents,
+            headless=headless,
+            until_done=True,
+            stay=True,
+        )
+
+
+@cli.command()
+@place_options
+@click.option("--read-only", is_flag=True, help="Look, and change nothing.")
+@for_people
+def attach(redis_url: str | None, name: str, read_only: bool) -> int:
+    """Show the dashboard of a namespace that a server feeds elsewhere."""
+    from mutitask_tui.session import attach as show
+    from worker_agent.protocol.address import check_name, resolve
+    from worker_agent.protocol.errors import JobError
+
+    url = resolve(redis_url, check_name(name))[0]
+    if not sys.stdout.isatty() or not sys.stdin.isatty():
+        raise JobError("attach needs a terminal; `mutitask status` prints the same once")
+    return show(url, name, read_only=read_only)
+
+
+@cli.command()
+@place_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@for_people
+def status(redis_url: str | None, name: str, as_json: bool) -> int:
+    """Print where a namespace stands."""
+    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.server.status import to_data, to_text
+    from worker_agent.protocol.address import check_name, resolve
+
+    snapshot = Reader(resolve(redis_url, check_name(name))[0], name).snapshot()
+    click.echo(json.dumps(to_data(snapshot)) if as_json else to_text(snapshot))
+    return 0
+
+
+class Commands(click.Command):
+    """`ctl`, with a help text that lists the registry."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, from the one registry."""
+        from mutitask_tui.server.commands import COMMANDS
+
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.usage, command.summary) for command in COMMANDS if command.run])
+
+
+@cli.command(cls=Commands)
+@click.argument("command")
+@click.argument("arguments", nargs=-1, metavar="[ARGS]...")
+@place_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--yes", is_flag=True, help="Do not ask before a command that drops or stops something.")
+@for_people
+def ctl(
+    command: str, arguments: tuple[str, ...], redis_url: str | None, name: str, as_json: bool, yes: bool
+) -> int:
+    """Carry out one command of the dashboard, such as `mutitask ctl pause_one 0`."""
+    from mutitask_tui.server.commander import Commander
+    from mutitask_tui.server.commands import CommandError, find
+    from worker_agent.protocol.address import check_name, resolve
+
+    found = find(command)
+    values = found.parse(arguments)
+    commander = Commander(resolve(redis_url, check_name(name))[0], name)
+    commander.reader.channels()
+    if found.dangerous and not yes and sys.stdin.isatty():
+        asked = " ".join([found.name, *arguments])
+        if not click.confirm(f"{asked}: {found.summary}. Do it?", default=False, err=True):
+            raise CommandError("nothing was done")
+    outcome = commander.run(found, values)
+    data = {"command": found.name, "ok": outcome.ok, "text": outcome.text, **outcome.data}
+    click.echo(json.dumps(data) if as_json else outcome.text)
+    return 0 if outcome.ok else 1
+
+
+@cli.group()
+def results() -> None:
+    """What the task functions returned, as long as it waits in Redis."""
+
+
+@results.command()
+@place_options
+@click.option("--channel", type=click.IntRange(0), metavar="C", help="One channel; without it all of them.")
+@click.option("--format", "format_", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
+@click.option("--drain", is_flag=True, help="Take each result out of Redis once it is printed.")
+@for_people
+def export(redis_url: str | None, name: str, channel: int | None, format_: str, drain: bool) -> int:
+    """Print results as JSON lines, oldest first in each channel."""
+    from mutitask_tui.server.exports import export_results
+    from mutitask_tui.server.reading import Reader
+    from worker_agent.protocol.actor import Actor
+    from worker_agent.protocol.address import check_name, resolve
+    from worker_agent.protocol.broker import Broker
+    from worker_agent.protocol.errors import JobError
+
+    reader = Reader(resolve(redis_url, check_name(name))[0], name)
+    count = reader.channels()
+    if channel is not None and channel >= count:
+        raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    broker = None
+    if drain:
+        broker = Broker(reader.client, name, Actor.passing(), where=reader.where)
+        broker.enter()
+    for number in range(count) if channel is None else [channel]:
+        export_results(reader, broker, number, sys.stdout)
+    return 0
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="mutitask")

@@ -1,0 +1,112 @@
+"""Agents on the server's own machine: started with it, started again when they die, stopped with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
+
+HELD_STATUS = 4
+RESTART_S = 1.0
+STOP_S = 10.0
+
+
+@dataclass(slots=True)
+class _Agent:
+    device: int
+    channel: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    at: float = field(default=0.0)
+
+
+class LocalAgents:
+    """`count` agents, dealt to the channels in turn: Device0, Device1, ...
+
+    The address goes by the environment, never by an argument. What they print goes to a log file each.
+    """
+
+    def __init__(
+        self, job: Path, url: str, name: str, count: int, channels: int, on_note: Callable[[str], None]
+    ) -> None:
+        self._job = job
+        self._name = name
+        self._on_note = on_note
+        self._environment: Mapping[str, str] = {**os.environ, REDIS_URL_VARIABLE: url}
+        self.logs = state_dir() / name / "agents"
+        self._agents = [_Agent(n, n % channels, self.logs / f"device{n}.log") for n in range(count)]
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="local-agents", daemon=True)
+
+    def start(self) -> None:
+        """Start them all and watch over them."""
+        if not self._agents:
+            return
+        self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for agent in self._agents:
+            self._start(agent)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let each finish what it runs, for ten seconds at most; then do not wait."""
+        self._ended.set()
+        running = [agent.process for agent in self._agents if agent.process and agent.process.poll() is None]
+        for process in running:
+            process.terminate()
+        until = time.monotonic() + STOP_S
+        for process in running:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(2.0)
+                process.kill()
+                process.wait()
+
+    def _start(self, agent: _Agent) -> None:
+        command = [
+            sys.executable, "-m", "worker_agent", str(self._job), "--name", self._name,
+            "--device", str(agent.device), "--channel", str(agent.channel),
+        ]  # fmt: skip
+        with agent.log.open("ab") as log:
+            # A session of its own: Ctrl+C in the terminal is for the server, which then stops its agents in order.
+            agent.process = subprocess.Popen(
+                command, env=dict(self._environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        agent.at = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            for agent in self._agents:
+                if agent.process is not None and agent.process.poll() is not None:
+                    self._after(agent, agent.process.returncode)
+
+    def _after(self, agent: _Agent, status: int) -> None:
+        """An agent that was stopped stays stopped; one that died comes back, later and later."""
+        if status == 0:
+            agent.process = None
+        elif 0 < status <= HELD_STATUS + 2:
+            agent.process = None
+            self._on_note(f"Device{agent.device}'s agent ended: {self._last_line(agent)} ({agent.log})")
+        elif time.monotonic() - agent.at >= RESTART_S * min(30, agent.restarts):
+            agent.restarts += 1
+            self._on_note(f"Device{agent.device}'s agent died (status {status}); starting it again")
+            self._start(agent)
+
+    def _last_line(self, agent: _Agent) -> str:
+        try:
+            lines = agent.log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:200] if lines else "without a word"

@@ -1,0 +1,85 @@
+"""From what a person named to an open run: which Redis, whether its work is resumed, and how others join."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from mutitask_tui import embedded
+from mutitask_tui.server.core import ServerCore, afresh, resumed
+from worker_agent.protocol.address import redact
+from worker_agent.protocol.errors import JobError, NamespaceHoldsWork
+from worker_agent.protocol.membership import RunPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where Redis is. `own` is the embedded Valkey that goes with the server, if it is one."""
+
+    url: str
+    own: embedded.EmbeddedServer | None
+
+    @property
+    def shown(self) -> str:
+        """The address as people may see it."""
+        return redact(self.url)
+
+
+def embedded_place(name: str, listen: str, fsync: embedded.Fsync = "everysec") -> Place:
+    """The embedded Valkey of a namespace, found or started."""
+    own = embedded.ensure(name, listen=listen, fsync=fsync)
+    return Place(own.url, own)
+
+
+def open_core(
+    place: Place,
+    name: str,
+    plan: RunPlan,
+    iterators: Sequence[Iterator[Any]],
+    on_note: Callable[[str], None],
+    *,
+    may_ask: bool,
+) -> ServerCore:
+    """A core that holds the namespace. Where that holds work and nobody said what becomes of it, a person
+    on a terminal is asked. Raises `MutiTaskError`."""
+    core = ServerCore(place.url, name, plan, iterators, on_note=on_note)
+    core.check()
+    try:
+        core.open()
+    except NamespaceHoldsWork as work:
+        if plan.mode or not (may_ask and sys.stdin.isatty() and sys.stdout.isatty()):
+            raise
+        choice = _ask(str(work).partition(": pass --resume")[0])
+        if choice is None:
+            raise JobError("nothing was begun and nothing dropped") from None
+        core = ServerCore(place.url, name, choice(plan), iterators, on_note=on_note)
+        core.open()
+    return core
+
+
+def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
+    click.echo(f"{text}.")
+    answer = click.prompt(
+        "resume goes on with it, fresh drops it",
+        type=click.Choice(["resume", "fresh", "cancel"]),
+        default="cancel",
+    )
+    if answer == "resume":
+        return resumed
+    if answer == "fresh" and click.confirm("Drop everything that this namespace holds?", default=False):
+        return afresh
+    return None
+
+
+def join_line(place: Place, job: str, name: str, *, with_password: bool) -> str:
+    """The `worker-agent` line to type on another machine."""
+    url = place.own.join_url if place.own else place.url
+    address = (
+        url if with_password else (f"redis://{redact(url)}" if "://" not in redact(url) else redact(url))
+    )
+    named = "" if name == "default" else f" --name {name}"
+    return f"worker-agent {job} --redis {address}{named} --device auto --channel 0"

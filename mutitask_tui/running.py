@@ -1,0 +1,60 @@
+"""Runs one server: opens the namespace, starts local agents, shows the dashboard, ends what it began."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mutitask_tui.local_agents import LocalAgents
+from mutitask_tui.opening import Place, join_line, open_core
+from mutitask_tui.session import Session, say
+from worker_agent.protocol.membership import RunPlan
+
+
+def run_server(
+    place: Place,
+    name: str,
+    plan: RunPlan,
+    iterators: Sequence[Iterator[Any]],
+    *,
+    job: Path | None = None,
+    local_agents: int = 0,
+    headless: bool = False,
+    until_done: bool = False,
+    stay: bool = False,
+    announce: bool = False,
+) -> int:
+    """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
+    dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
+    core = open_core(place, name, plan, iterators, say, may_ask=not headless)
+    shown_job = str(job) if job else "job.py"
+    if not dashboard or announce:
+        say(f"namespace {name!r} on {place.shown}; run {core.run.id if core.run else ''}")
+        if announce:
+            # A person asked for a line to type elsewhere: it is the one place where the password is shown.
+            say(f"on other machines: {join_line(place, shown_job, name, with_password=True)}")
+    agents = LocalAgents(
+        job or Path(shown_job),
+        place.url,
+        name,
+        local_agents,
+        plan.channels,
+        lambda text: core.note("warning", text),
+    )
+    named = "" if name == "default" else f" --name {name}"
+    address = "" if place.own and not place.own.throwaway else f" --redis redis://{place.shown}"
+    session = Session(
+        core,
+        agents,
+        dashboard=dashboard,
+        until_done=until_done,
+        stay=stay,
+        attach_line=f"mutitask attach{address}{named}",
+        join_line=join_line(place, shown_job, name, with_password=False),
+    )
+    status = session.run()
+    if core.quit and place.own and not place.own.throwaway:
+        place.own.stop()
+    return status

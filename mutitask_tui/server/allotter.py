@@ -1,0 +1,128 @@
+"""The allotter: one thread that pushes what the feeds have ready into their channels (laws 5 and 6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from mutitask_tui.server.feed import Feed
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import BLOCK_S
+from worker_agent.protocol.errors import Changed, LeaseLost
+
+
+class Allotter(threading.Thread):
+    """Pushes until ended. `on_lost(actor)` is asked to come back as a new actor; other errors go to `on_error`."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        waiter_client: Any,
+        who: str,
+        on_lost: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name="allotter", daemon=True)
+        self.feeds: Sequence[Feed] = ()
+        self._broker = broker
+        self._waiter_client = waiter_client
+        self._who = who
+        self._on_lost = on_lost
+        self._on_error = on_error
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+
+    def wake(self) -> None:
+        """Look at the feeds now."""
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """Room may have come: try the blocked feeds again."""
+        for feed in self.feeds:
+            feed.blocked = False
+        self._wake.set()
+
+    def end(self) -> None:
+        """Push no more."""
+        self._ended.set()
+        self._wake.set()
+        for feed in self.feeds:
+            feed.end()
+
+    def run(self) -> None:
+        """Until ended."""
+        threading.Thread(target=self._listen, name="allotter-waiter", daemon=True).start()
+        for feed in self.feeds:
+            feed.start()
+        try:
+            while not self._ended.is_set():
+                self._wake.clear()
+                actor = self._broker.actor.id
+                try:
+                    pushed = [self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()]
+                except LeaseLost:
+                    self._on_lost(actor)
+                    continue
+                if not any(pushed):
+                    self._wake.wait()
+        except Exception as error:
+            if not self._ended.is_set():
+                self._on_error(error)
+
+    def skip(self, channel: int, number: int) -> bool:
+        """Pass over the item at which that channel's feed stands; whether it stands there."""
+        feed = self.feeds[channel]
+        if not feed.skip(number):
+            return False
+        try:
+            self._broker.skip(channel, number)
+        except Changed:
+            return False
+        feed.skipped()
+        self._broker.log("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
+        return True
+
+    def _push(self, feed: Feed) -> bool:
+        """Whether the channel took anything."""
+        items = feed.ready()
+        exhausted, halted = feed.ending(len(items))
+        try:
+            answer = self._broker.allot(feed.channel, feed.cursor, items, exhausted=exhausted, halted=halted)
+        except Changed as error:
+            feed.blocked = True
+            self._broker.log("error", self._who, f"TaskChannel{feed.channel}: {error}; the feed stands still")
+            return False
+        feed.advance(answer.taken)
+        feed.blocked = bool(answer.why)
+        if answer.taken == len(items):
+            self._tell(feed, exhausted, halted)
+        return answer.taken > 0
+
+    def _tell(self, feed: Feed, exhausted: bool, halted: str) -> None:
+        if not (exhausted or halted) or feed.told:
+            return
+        feed.told = True
+        name = f"TaskChannel{feed.channel}"
+        if exhausted:
+            self._broker.log(
+                "info", self._who, f"{name}: the generator is exhausted after {feed.cursor} items"
+            )
+        else:
+            self._broker.log("error", self._who, f"{name}: the feed stopped: {halted}")
+
+    def _listen(self) -> None:
+        """Wait for the server's token: a channel has room, or somebody wishes something."""
+        key = self._broker.keys.server_token
+        while not self._ended.is_set():
+            try:
+                self._waiter_client.execute_command("BLPOP", key, BLOCK_S)
+            except (RedisError, OSError):
+                self._ended.wait(BLOCK_S / 2)
+            self.look_again()
+            self.on_token()
+
+    def on_token(self) -> None:
+        """Told at each token and each second; the server sets it."""

@@ -1,0 +1,265 @@
+"""The server without a screen: takes the namespace, feeds it, supervises it, and stops in order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from mutitask_tui.server.allotter import Allotter
+from mutitask_tui.server.feed import Feed
+from mutitask_tui.server.supervisor import Supervisor
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.address import redact
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.errors import (
+    Held,
+    MutiTaskError,
+    NamespaceHoldsWork,
+    RedisRefused,
+    RedisUnavailable,
+    Superseded,
+)
+from worker_agent.protocol.identity import is_gone, me
+from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, Run, RunPlan
+
+SILENT_MS = 2_500
+DRAIN_S = 30.0
+"""How long `quit` waits for the agents to leave."""
+
+
+class ServerCore:
+    """One server. `open()` takes the namespace, `start()` begins to feed, `stop()` ends in order.
+
+    `ended` is set once it is over; `failure` then says why, if it was not asked for; `quit` whether
+    somebody asked it to `exit`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        plan: RunPlan,
+        iterators: Sequence[Iterator[Any]],
+        *,
+        on_note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.url = url
+        self.name = name
+        self.plan = plan
+        self.where = redact(url)
+        self.ended = threading.Event()
+        self.quit = False
+        self.failure: Exception | None = None
+        self.run: Run | None = None
+        self._iterators = iterators
+        self._on_note = on_note
+        self._stopping = threading.Event()
+        identity = me()
+        self.who = f"server {identity.host}:{identity.pid}"
+        self._identity = identity
+        self._brokers: list[Broker] = []
+        self._broker = self._new_broker(Actor.server())
+        self._allotter: Allotter | None = None
+        self._supervisor: Supervisor | None = None
+        self._over = threading.Lock()
+        self._coming_back = threading.Lock()
+
+    def _new_broker(self, actor: Actor) -> Broker:
+        patience = Patience(
+            give_up=self._stopping,
+            on_wait=lambda error: self._on_note(f"{error}; trying again"),
+            on_back=lambda: self._on_note(f"Redis at {self.where} answers again"),
+        )
+        broker = Broker(connect(self.url), self.name, actor, where=self.where, patience=patience)
+        self._brokers.append(broker)
+        return broker
+
+    # -- opening -------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Whether Redis can be used at all. Raises `RedisUnavailable` or `RedisRefused`."""
+        broker = Broker(connect(self.url), self.name, Actor.server(), where=self.where)
+        broker.ask("PING")
+        self._broker.ask("HLEN", self._broker.keys.meta)
+        try:
+            answer = broker.ask("CONFIG", "GET", "maxmemory*")
+        except MutiTaskError:
+            return  # Not allowed on managed servers; then nobody can tell.
+        pairs = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+        if int(pairs.get(b"maxmemory", 0)) and pairs.get(b"maxmemory-policy") != b"noeviction":
+            raise RedisRefused(
+                f"Redis at {self.where} evicts keys when memory runs short, which would lose tasks; "
+                "set maxmemory-policy to noeviction"
+            )
+
+    def open(self) -> Run:
+        """Take the namespace. Raises `Held`, `NamespaceHoldsWork`, `VersionMismatch` or `RedisRefused`."""
+        said = False
+        gone = ""
+        while True:
+            try:
+                self.run = self._broker.open_run(self.plan, self._identity, gone=gone)
+            except Occupied as holder:
+                if is_gone(holder.identity):
+                    gone = holder.actor
+                    continue
+                if holder.left_ms >= self.plan.lease_ms - SILENT_MS or self._stopping.is_set():
+                    raise Held(self._held(holder)) from None
+                if not said:
+                    said = True
+                    who = f"{holder.identity.host} pid {holder.identity.pid}"
+                    self._on_note(
+                        f"a server that does not report holds {self.name!r} ({who}); waiting for its lease"
+                    )
+                self._stopping.wait(0.5)
+            except HoldsWork as work:
+                raise NamespaceHoldsWork(self._work(work.counts)) from None
+            except OtherChannels as other:
+                raise NamespaceHoldsWork(
+                    f"namespace {self.name!r} has {other.channels} channels and this job {self.plan.channels}; "
+                    "resume it with the job that it was begun with, or pass --fresh or another --name"
+                ) from None
+            else:
+                verb = "resumed" if self.run.resumed else "began"
+                self._broker.log("info", self.who, f"{verb} run {self.run.id}")
+                return self.run
+
+    def _held(self, holder: Occupied) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since_ms / 1000))
+        return (
+            f"namespace {self.name!r} already has a server: {holder.identity.host} pid {holder.identity.pid}, "
+            f"since {since}; open its dashboard with `mutitask attach --name {self.name}`, or take another --name"
+        )
+
+    def _work(self, counts: dict[str, int]) -> str:
+        parts = [f"{count} {name}" for name, count in counts.items() if count and name != "unexhausted"]
+        if counts["unexhausted"]:
+            parts.append("a generator that is not exhausted")
+        return (
+            f"namespace {self.name!r} holds work ({', '.join(parts)}): pass --resume to go on with it, "
+            "--fresh to drop it, or another --name"
+        )
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to feed and to supervise; returns at once."""
+        run = self.run
+        if run is None:
+            raise RuntimeError("open() comes before start()")
+        allotter = Allotter(
+            self._broker, connect(self.url, blocking=True), self.who, self._come_back, self._failed
+        )
+        cursors = [
+            int(self._broker.ask("HGET", self._broker.keys.channel(number).books, "cursor") or 0)
+            for number in range(len(self._iterators))
+        ]
+        allotter.feeds = [
+            Feed(number, iterator, run.id, cursors[number], allotter.wake)
+            for number, iterator in enumerate(self._iterators)
+        ]
+        supervisor = Supervisor(
+            self._new_broker(self._broker.actor),
+            self.who,
+            on_quit=self._asked_to_quit,
+            on_skip=allotter.skip,
+            on_lost=self._come_back,
+            on_error=self._failed,
+        )
+        allotter.on_token = supervisor.wake  # type: ignore[method-assign]
+        self._allotter, self._supervisor = allotter, supervisor
+        supervisor.start()
+        allotter.start()
+
+    def halted(self) -> list[str]:
+        """Why feeds stand still, one text for each that does."""
+        feeds = self._allotter.feeds if self._allotter else ()
+        return [f"TaskChannel{feed.channel}: {feed.halted}" for feed in feeds if feed.halted]
+
+    def note(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        """Add a line to the namespace's event log, if Redis is there to take it."""
+        with contextlib.suppress(MutiTaskError):
+            Broker(connect(self.url), self.name, self._broker.actor, where=self.where).log(
+                level, self.who, text
+            )
+
+    def stop(self) -> None:
+        """Stop the server alone, in order: agents go on with what waits."""
+        self._finish(None, quit_=False)
+
+    def _asked_to_quit(self) -> None:
+        threading.Thread(target=self._quit, name="quit", daemon=True).start()
+
+    def _quit(self) -> None:
+        """Wait until the agents have left, then end."""
+        if self._allotter:
+            self._allotter.end()
+        until = time.monotonic() + DRAIN_S
+        try:
+            while self._broker.ask("HLEN", self._broker.keys.agents) and time.monotonic() < until:
+                time.sleep(0.1)
+        except MutiTaskError:
+            pass
+        self._finish(None, quit_=True)
+
+    def _failed(self, error: Exception) -> None:
+        self._finish(error, quit_=False)
+
+    def _come_back(self, lost: str) -> None:
+        """This server was frozen past its lease and declared dead: go on as a new actor, unless another came.
+
+        `lost` is the actor that was declared dead. Raises `Superseded`, naming the successor.
+        """
+        with self._coming_back:
+            if self._broker.actor.id != lost or self._stopping.is_set():
+                return
+            actor = Actor.server()
+            for broker in self._brokers:
+                broker.actor = actor
+            self._on_note("this server did not report for longer than its lease; taking the namespace again")
+            self.plan = replace(self.plan, mode="resume", autostart=False)
+            before = self.run
+            try:
+                after = self.open()
+            except Held as error:
+                raise Superseded(str(error)) from None
+            if before is not None and after.id != before.id:
+                raise Superseded("another server began a new run in this namespace meanwhile")
+
+    def _finish(self, failure: Exception | None, *, quit_: bool) -> None:
+        with self._over:
+            if self.ended.is_set():
+                return
+            self._stopping.set()
+            self.failure, self.quit = failure, quit_
+            for duty in (self._allotter, self._supervisor):
+                if duty:
+                    duty.end()
+            if (
+                self._allotter
+                and self._allotter.is_alive()
+                and self._allotter is not threading.current_thread()
+            ):
+                self._allotter.join(5.0)
+            if failure is None:
+                try:
+                    self._broker.log("info", self.who, "stopped")
+                    self._broker.leave()
+                except (RedisUnavailable, MutiTaskError):
+                    self._on_note("Redis is away: the namespace is free once the lease ends")
+            self.ended.set()
+
+
+def resumed(plan: RunPlan) -> RunPlan:
+    """The same plan, going on with what the namespace holds."""
+    return replace(plan, mode="resume")
+
+
+def afresh(plan: RunPlan) -> RunPlan:
+    """The same plan, dropping what the namespace holds."""
+    return replace(plan, mode="fresh")

@@ -1,0 +1,111 @@
+"""Failed tasks and results as JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from mutitask_tui.server.plain import to_json
+from mutitask_tui.server.reading import FailedRecord, Reader, Result, every_result
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.errors import Changed
+
+PAGE = 500
+
+
+def failed_line(record: FailedRecord) -> str:
+    """One failed task as a line of JSON; a payload that does not unpack is there as bytes."""
+    view = record.view
+    fields: dict[str, Any] = {
+        "channel": view.channel,
+        "id": view.id,
+        "number": view.number,
+        "failed_ms": view.failed_ms,
+        "runs": view.runs,
+        "stage": view.stage,
+        "type": view.error_type,
+        "error": view.error,
+        "traceback": view.traceback,
+        "device": view.device,
+        "task": record.value if record.unpacks else record.raw,
+    }
+    return to_json(fields)
+
+
+def export_failed(reader: Reader, channel: int | None, path: Path) -> int:
+    """Write failed tasks to a file of ours (0600), newest first in each channel; how many."""
+    count = 0
+    numbers = range(reader.channels()) if channel is None else [channel]
+    with _private_file(path) as file:
+        for number in numbers:
+            offset = 0
+            while page := reader.failed_records(number, offset, PAGE):
+                for record in page:
+                    file.write(failed_line(record) + "\n")
+                count += len(page)
+                offset += PAGE
+    return count
+
+
+def result_line(channel: int, result: Result | bytes) -> str:
+    """One result as a line of JSON."""
+    if isinstance(result, bytes):
+        return to_json({"channel": channel, "undecodable": result})
+    return to_json(
+        {
+            "channel": channel,
+            "id": result.id,
+            "number": result.number,
+            "attempt": result.attempt,
+            "device": result.device,
+            "finished_ms": result.finished_ms,
+            "result": result.value,
+        }
+    )
+
+
+def export_results(reader: Reader, broker: Broker | None, channel: int, file: TextIO) -> int:
+    """Write a channel's results; with a `broker` each page is drained once it is written and flushed.
+
+    How many were written. A drain that somebody else's drain came before stops with `Changed`.
+    """
+    count = 0
+    if broker is None:
+        for _, _, results in every_result(reader, channel):
+            count += _write(channel, results, file)
+        return count
+    while True:
+        drained, results = reader.results(channel, 0, 1_000)
+        if not results:
+            return count
+        written = _write(channel, results, file)
+        if written and broker.drain(channel, drained, written) != written:
+            raise Changed("somebody else drains these results too; some lines may stand twice")
+        count += written
+
+
+def _write(channel: int, results: list[Result | bytes], file: TextIO) -> int:
+    for result in results:
+        file.write(result_line(channel, result) + "\n")
+    file.flush()
+    if file is not sys.stdout:
+        os.fsync(file.fileno())
+    return len(results)
+
+
+@contextlib.contextmanager
+def _private_file(path: Path) -> Iterator[TextIO]:
+    """A file that is there only once it is whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,369 @@
+"""Reads a namespace for people: whole snapshots in one call, failed tasks and results in pages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import redis
+from redis.exceptions import RedisError
+
+from mutitask_tui.server.snapshot import (
+    ChannelView,
+    DeviceView,
+    Event,
+    EventLevel,
+    FailedTask,
+    ServerView,
+    Snapshot,
+)
+from worker_agent.protocol import wire
+from worker_agent.protocol.address import redact
+from worker_agent.protocol.connect import connect, translate
+from worker_agent.protocol.errors import NoNamespace
+from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.reasons import read_reasons
+from worker_agent.protocol.scripts import script
+
+EVENTS = 200
+RATE_WINDOW_MS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """A failed task with its whole payload: `value` where it unpacks, else `raw` alone."""
+
+    view: FailedTask
+    raw: bytes
+    value: Any
+    unpacks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result, as the agent settled it."""
+
+    channel: int
+    number: int
+    id: str
+    attempt: int
+    device: int
+    finished_ms: int
+    value: Any
+
+
+class Reader:
+    """Reads one namespace. Every method raises `RedisUnavailable` or `RedisRefused`."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.keys = Keys(name)
+        self.name = name
+        self.where = redact(url)
+        self.client: redis.Redis = connect(url)
+        self._channels = 0
+        self._settled: dict[int, deque[tuple[int, int]]] = {}
+
+    def _ask(self, *command: Any) -> Any:
+        try:
+            return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            raise translate(error, self.where) from error
+
+    # -- snapshots -----------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """The namespace now. Raises `NoNamespace` where no server has opened it."""
+        raw = self._raw()
+        while int(raw[1].get(b"channels", 0)) != self._channels:
+            self._channels = int(raw[1].get(b"channels", 0))
+            raw = self._raw()
+        now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
+        if not meta:
+            raise NoNamespace(f"nothing runs in namespace {self.name!r} at {self.where}")
+        server = _server(meta, leases, now, raw[7])
+        allotting = server is not None and server.allotting
+        return Snapshot(
+            name=self.name,
+            redis=self.where,
+            run=_text(meta.get(b"run")),
+            now_ms=now,
+            started_ms=int(meta.get(b"started_ms", now)),
+            server=server,
+            channels=tuple(
+                self._channel(number, counts, meta, raw[6], now, allotting)
+                for number, counts in enumerate(raw[9])
+            ),
+            devices=_devices(meta, leases, agents, raw[4], raw[5], now),
+            events=tuple(_event(*entry) for entry in reversed(raw[8])),
+        )
+
+    def _raw(self) -> list[Any]:
+        keys = [
+            self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
+            self.keys.wish_devices, self.keys.wish_channels, self.keys.wish_server,
+        ]  # fmt: skip
+        for number in range(self._channels):
+            at = self.keys.channel(number)
+            keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders]
+        try:
+            raw: list[Any] = script("snapshot")(self.client, keys, [EVENTS])
+        except (RedisError, OSError) as error:
+            raise translate(error, self.where) from error
+        for place in (1, 2, 3, 4, 5, 6, 7):
+            raw[place] = _mapping(raw[place])
+        return raw
+
+    def _channel(
+        self, number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int,
+        allotting: bool,
+    ) -> ChannelView:  # fmt: skip
+        books, waiting, delayed, failed, results, claimed = counts
+        books = _mapping(books)
+        done = int(books.get(b"done", 0))
+        exhausted = books.get(b"exhausted") == b"1"
+        results_max = int(meta.get(b"results_max", 0))
+        halted = _text(books.get(b"halted"))
+        if not halted and results >= results_max and not exhausted:
+            halted = f"{results:,} results wait to be drained (at most {results_max:,})"
+        return ChannelView(
+            id=number,
+            capacity=int(books.get(b"capacity", 0)),
+            waiting=waiting,
+            claimed=claimed,
+            delayed=delayed,
+            done=done,
+            failed=failed,
+            deleted=int(books.get(b"deleted", 0)),
+            allotted=int(books.get(b"allotted", 0)),
+            foreign=int(books.get(b"foreign", 0)),
+            results=results,
+            results_max=results_max,
+            rate=self._rate(number, now, done + failed),
+            allotting=allotting and not exhausted and not halted,
+            paused=wishes.get(b"%d" % number) == b"paused",
+            exhausted=exhausted,
+            halted=halted,
+        )
+
+    def _rate(self, channel: int, now: int, settled: int) -> float:
+        """Tasks settled a second over the last three seconds."""
+        seen = self._settled.setdefault(channel, deque())
+        if seen and (settled < seen[-1][1] or now < seen[-1][0]):
+            seen.clear()
+        seen.append((now, settled))
+        while len(seen) > 2 and now - seen[1][0] >= RATE_WINDOW_MS:
+            seen.popleft()
+        (first, before) = seen[0]
+        return (settled - before) * 1000 / (now - first) if now > first else 0.0
+
+    # -- failed tasks --------------------------------------------------------------------------------
+
+    def channels(self) -> int:
+        """How many channels the namespace has. Raises `NoNamespace`."""
+        count = self._ask("HGET", self.keys.meta, "channels")
+        if count is None:
+            raise NoNamespace(f"nothing runs in namespace {self.name!r} at {self.where}")
+        return int(count)
+
+    def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
+        """Failed tasks, newest first; `channel` None means all channels."""
+        return tuple(record.view for record in self.failed_records(channel, offset, limit))
+
+    def failed_records(self, channel: int | None, offset: int, limit: int) -> list[FailedRecord]:
+        """The same with their payloads."""
+        if channel is not None:
+            return self._failed_page(channel, offset, limit)
+        newest = [
+            r for number in range(self.channels()) for r in self._failed_page(number, 0, offset + limit)
+        ]
+        newest.sort(key=lambda record: record.view.failed_ms, reverse=True)
+        return newest[offset : offset + limit]
+
+    def _failed_page(self, channel: int, offset: int, limit: int) -> list[FailedRecord]:
+        at = self.keys.channel(channel)
+        page = self._ask("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
+        scored = [pair if isinstance(pair, list | tuple) else None for pair in page]
+        pairs = [pair for pair in scored if pair] or list(zip(page[::2], page[1::2], strict=True))
+        if not pairs:
+            return []
+        ids = [id_ for id_, _ in pairs]
+        items = self._ask("HMGET", at.failed, *ids)
+        reasons = self._ask("HMGET", at.reasons, *ids)
+        return [
+            _failed(channel, _text(id_), int(float(at_ms)), item, why or b"")
+            for (id_, at_ms), item, why in zip(pairs, items, reasons, strict=True)
+            if item is not None
+        ]
+
+    def failed_record(self, channel: int, id_: str) -> FailedRecord | None:
+        """One failed task; None if it is no longer there."""
+        at = self.keys.channel(channel)
+        item = self._ask("HGET", at.failed, id_)
+        if item is None:
+            return None
+        at_ms = self._ask("ZSCORE", at.failed_at, id_) or 0
+        return _failed(channel, id_, int(float(at_ms)), item, self._ask("HGET", at.reasons, id_) or b"")
+
+    def full_id(self, channel: int, id_: str) -> str:
+        """A task's id as people shorten it (its number alone means this run), in full."""
+        if not id_.isascii() or not id_.isdigit() or len(id_) > 12:
+            return id_
+        run = _text(self._ask("HGET", self.keys.meta, "run"))
+        return f"{run}{int(id_):012d}"
+
+    # -- results -------------------------------------------------------------------------------------
+
+    def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
+        """How many results had been drained by now, and those from `start` on; bytes where one does not decode."""
+        at = self.keys.channel(channel)
+        drained = int(self._ask("HGET", at.books, "drained") or 0)
+        raw = self._ask("LRANGE", at.results, start, start + count - 1)
+        return drained, [_result(channel, item) for item in raw]
+
+
+def _server(
+    meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, wishes: dict[bytes, bytes]
+) -> ServerView | None:
+    actor = meta.get(b"server")
+    if actor is None or float(leases.get(actor, 0)) <= now:
+        return None
+    try:
+        record = wire.unpack(meta.get(b"server_record", b""))
+        host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
+    except (wire.Undecodable, KeyError, TypeError, ValueError):
+        host, pid, since = "?", 0, now
+    return ServerView(_text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
+
+
+def _devices(
+    meta: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
+    wishes: dict[bytes, bytes], now: int,
+) -> tuple[DeviceView, ...]:  # fmt: skip
+    live = {int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now}
+    numbers = sorted({*range(int(meta.get(b"devices", 0))), *live})
+    return tuple(_device(number, live.get(number), reports, wishes, now) for number in numbers)
+
+
+def _device(
+    number: int, actor: bytes | None, reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int
+) -> DeviceView:
+    wished = wishes.get(b"%d" % number, wishes.get(b"default", b"paused"))
+    report = reports.get(b"%d" % number, b"")
+    fields: dict[str, Any] = {}
+    seen_s: float | None = None
+    if len(report) > 13 and report[:13].isdigit():
+        seen_s = max(0.0, (now - int(report[:13])) / 1000)
+        try:
+            unpacked = wire.unpack(report[13:])
+            fields = unpacked if isinstance(unpacked, dict) else {}
+        except wire.Undecodable:
+            fields = {}
+    state: Literal["running", "paused", "offline"] = "offline"
+    if actor is not None:
+        state = "running" if fields.get("state") == "running" else "paused"
+    online = actor is not None
+    return DeviceView(
+        id=number,
+        state=state,
+        wished="running" if wished == b"running" else "paused",
+        actor=_text(actor),
+        host=str(fields.get("host", "")),
+        pid=_whole(fields.get("pid")),
+        channel=_whole(fields.get("channel")),
+        running=_whole(fields.get("running")) if online else 0,
+        current=str(fields.get("current", "")) if online else "",
+        current_s=_seconds(fields.get("current_s")) if online else 0.0,
+        done=_whole(fields.get("done")),
+        failed=_whole(fields.get("failed")),
+        seen_s=seen_s,
+        since_ms=_whole(fields.get("since_ms")),
+        version=str(fields.get("version", "")),
+    )
+
+
+def _event(id_: bytes, fields: list[bytes]) -> Event:
+    named = {_text(key): _text(value) for key, value in zip(fields[::2], fields[1::2], strict=True)}
+    level = named.get("level", "info")
+    at = _text(id_).partition("-")[0]
+    known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
+    return Event(_text(id_), int(at or 0), known, named.get("who", ""), named.get("text", ""))
+
+
+def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:
+    reasons = read_reasons(packed_reasons)
+    last = reasons[-1] if reasons else None
+    value: Any = None
+    unpacks = True
+    try:
+        parsed = wire.parse(item)
+        number, runs, raw = parsed.number, parsed.attempt + parsed.crashes, parsed.body
+    except wire.Undecodable:
+        number, runs, raw, unpacks = 0, 0, item, False
+    if unpacks:
+        try:
+            value = wire.unpack(raw)
+        except wire.Undecodable:
+            unpacks = False
+    foreign = last is None and not unpacks
+    shown = value if isinstance(value, str) else (repr(value) if unpacks else repr(raw[:400]))
+    view = FailedTask(
+        channel=channel,
+        id=id_,
+        number=number,
+        failed_ms=failed_ms,
+        runs=runs,
+        stage="foreign" if foreign else (last.stage if last else ""),
+        error_type=last.type if last else ("not a task of ours" if foreign else ""),
+        error=last.message if last else "",
+        traceback=last.traceback if last else "",
+        device=last.device if last else None,
+        task=shown[:400],
+    )
+    return FailedRecord(view, raw, value, unpacks)
+
+
+def _result(channel: int, item: bytes) -> Result | bytes:
+    try:
+        parsed = wire.parse(item)
+        device, finished_ms, value = wire.unpack(parsed.body)
+        return Result(
+            channel, parsed.number, f"{parsed.run}{parsed.number:012d}", parsed.attempt, int(device),
+            int(finished_ms), value,
+        )  # fmt: skip
+    except (wire.Undecodable, TypeError, ValueError):
+        return item
+
+
+def every_result(
+    reader: Reader, channel: int, page: int = 1_000
+) -> Iterator[tuple[int, int, list[Result | bytes]]]:
+    """All results that wait in a channel, page by page: how many were drained before, where it starts, the page."""
+    start = 0
+    while True:
+        drained, results = reader.results(channel, start, page)
+        if not results:
+            return
+        yield drained, start, results
+        start += len(results)
+
+
+def _mapping(reply: Any) -> dict[bytes, bytes]:
+    if isinstance(reply, dict):
+        return reply
+    if reply and isinstance(reply[0], list | tuple):
+        return {pair[0]: pair[1] for pair in reply}
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

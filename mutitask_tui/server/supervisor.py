@@ -1,0 +1,108 @@
+"""The supervisor: renews the server's lease, obeys wishes to the server, recovers and promotes (laws 4, 7, 8)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.protocol.identity import Identity, is_gone
+from worker_agent.protocol.membership import identity_of
+from worker_agent.protocol.recovery import recover_and_promote
+
+PERIOD_S = 1.0
+
+
+class Supervisor(threading.Thread):
+    """Every second until ended. a Redis that is away is waited for, other errors go to `on_error`."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        who: str,
+        *,
+        on_quit: Callable[[], None],
+        on_skip: Callable[[int, int], bool],
+        on_lost: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._broker = broker
+        self._who = who
+        self._on_quit = on_quit
+        self._on_skip = on_skip
+        self._on_lost = on_lost
+        self._on_error = on_error
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self._known: dict[str, Identity] = {}
+
+    def wake(self) -> None:
+        """Look at the wishes now."""
+        self._wake.set()
+
+    def end(self) -> None:
+        """Renew no more."""
+        self._ended.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Until ended."""
+        while not self._ended.is_set():
+            try:
+                self._look_after()
+            except RedisUnavailable:
+                pass
+            except MutiTaskError as error:
+                if not self._ended.is_set():
+                    self._on_error(error)
+                return
+            self._wake.wait(PERIOD_S)
+            self._wake.clear()
+
+    def _look_after(self) -> None:
+        actor = self._broker.actor.id
+        try:
+            if self._broker.renew():
+                self._bury_the_gone()
+                self._recover()
+            self._obey()
+        except LeaseLost:
+            self._on_lost(actor)
+
+    def _recover(self) -> None:
+        recovered = recover_and_promote(self._broker, None)
+        if recovered:
+            self._broker.log("warning", self._who, f"{recovered} tasks of a dead agent recovered")
+
+    def _bury_the_gone(self) -> None:
+        """An agent of this machine whose process has ended need not wait for its lease."""
+        actors = {
+            actor.decode("utf-8", "replace") for actor in self._broker.ask("HVALS", self._broker.keys.agents)
+        }
+        self._known = {actor: identity for actor, identity in self._known.items() if actor in actors}
+        for actor in actors:
+            if channel_of(actor) is None:
+                continue
+            if actor not in self._known:
+                self._known[actor] = identity_of(self._broker.record_of(actor))
+            if is_gone(self._known[actor]):
+                self._broker.bury(actor)
+
+    def _obey(self) -> None:
+        keys = self._broker.keys
+        if (self._broker.ask("HGET", keys.wish_server, "quit") or b"").decode() == self._broker.actor.id:
+            self._on_quit()
+        wishes = self._broker.ask("HGETALL", keys.wish_channels)
+        pairs = wishes.items() if isinstance(wishes, dict) else zip(wishes[::2], wishes[1::2], strict=True)
+        for field, value in pairs:
+            name, _, channel = field.decode("utf-8", "replace").partition(":")
+            if (
+                name == "skip"
+                and channel.isdigit()
+                and value.isdigit()
+                and self._on_skip(int(channel), int(value))
+            ):
+                self._broker.ask("HDEL", keys.wish_channels, field)

@@ -1,0 +1,145 @@
+"""Server: the seed's interface, for a person's own program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from mutitask_tui.server.commands import COMMANDS, Command, Outcome
+
+
+class Server:
+    """Feeds generators to channels and shows the dashboard.
+
+    `WorksNumb` is the number of devices, `InstructionChannelNumb` the number of channels (left out: as many as
+    there are generators), `TasksChannelMax` each channel's capacity in tasks. Where nobody listens on the
+    default address and no other was named, an embedded Valkey is started there.
+
+    Every command is a method too: `server.pause_one(0)` from another thread while `start()` runs.
+    """
+
+    def __init__(
+        self,
+        WorksNumb: int,  # noqa: N803 (the seed's name)
+        host: str = "localhost",
+        port: int = 6379,
+        db: int = 0,
+        password: str | None = None,
+        InstructionChannelNumb: int | None = None,  # noqa: N803
+        TasksChannelMax: int = 50,  # noqa: N803
+        *,
+        redis_url: str | None = None,
+        name: str = "default",
+        autostart: bool = False,
+        resume: bool = False,
+        fresh: bool = False,
+        headless: bool = False,
+        until_done: bool = False,
+        retries: int = 3,
+        retry_delay: float = 0.0,
+        lease: float = 10.0,
+        results_max: int = 1_000_000,
+    ) -> None:
+        from worker_agent.protocol.address import check_name
+
+        for label, value, least in (
+            ("WorksNumb", WorksNumb, 0),
+            ("InstructionChannelNumb", 1 if InstructionChannelNumb is None else InstructionChannelNumb, 1),
+            ("TasksChannelMax", TasksChannelMax, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise TypeError(f"{label} must be a whole number of {least} or more, not {value!r}")
+        if resume and fresh:
+            raise ValueError(
+                "resume goes on with what the namespace holds and fresh drops it: pass one of them"
+            )
+        self._devices = WorksNumb
+        self._channels = InstructionChannelNumb
+        self._capacity = TasksChannelMax
+        self._address = (host, port, db, password)
+        self._redis_url = redis_url
+        self._name = check_name(name)
+        self._autostart = autostart
+        self._mode = "resume" if resume else "fresh" if fresh else ""
+        self._headless = headless
+        self._until_done = until_done
+        self._terms = (retries, round(retry_delay * 1000), round(lease * 1000), results_max)
+        self._url = ""
+
+    def start(self, tasks: Sequence[Iterator[Any]]) -> None:
+        """Feed one generator or iterator for each channel until somebody quits.
+
+        Opens the dashboard on a terminal and runs headless without one. Raises `TypeError` for what is no
+        list of generators, `ValueError` where their number is not `InstructionChannelNumb`; ends the process
+        with a sentence and a status where Redis or the namespace cannot be had.
+        """
+        from worker_agent.job import as_iterators
+        from worker_agent.protocol.errors import MutiTaskError
+
+        iterators = as_iterators(tasks)
+        if self._channels is not None and self._channels != len(iterators):
+            raise ValueError(
+                f"InstructionChannelNumb={self._channels} and {len(iterators)} generators: "
+                "pass one generator for each channel, or leave InstructionChannelNumb out"
+            )
+        try:
+            status = self._run(iterators)
+        except MutiTaskError as error:
+            print(f"mutitask: {error}", file=sys.stderr)  # noqa: T201
+            sys.exit(error.exit_status)
+        if status:
+            sys.exit(status)
+
+    def _run(self, iterators: list[Iterator[Any]]) -> int:
+        from mutitask_tui.embedded import default_redis_listens
+        from mutitask_tui.opening import Place, embedded_place
+        from mutitask_tui.running import run_server
+        from worker_agent.protocol.address import read_server_file, resolve
+        from worker_agent.protocol.membership import RunPlan
+
+        retries, retry_delay_ms, lease_ms, results_max = self._terms
+        plan = RunPlan(
+            channels=len(iterators),
+            devices=self._devices,
+            capacity=self._capacity,
+            retries=retries,
+            retry_delay_ms=retry_delay_ms,
+            lease_ms=lease_ms,
+            results_max=results_max,
+            autostart=self._autostart,
+            mode=self._mode,  # type: ignore[arg-type]
+        )
+        host, port, db, password = self._address
+        url, named = resolve(self._redis_url, self._name, host, port, db, password)
+        if url == read_server_file(self._name) or (not named and not default_redis_listens()):
+            place = embedded_place(self._name, "127.0.0.1")
+        else:
+            place = Place(url, None)
+        self._url = place.url
+        return run_server(
+            place, self._name, plan, iterators, headless=self._headless, until_done=self._until_done
+        )
+
+    def command(self, command: Command, *values: Any) -> Outcome:
+        """Carry a command of the registry out. Raises `CommandError`, or `RuntimeError` before `start()`."""
+        from mutitask_tui.server.commander import Commander
+
+        if not self._url:
+            raise RuntimeError("start() comes first; call commands from another thread while it runs")
+        return Commander(self._url, self._name).run(command, values)
+
+
+def _as_method(command: Command) -> Callable[..., Outcome]:
+    def method(self: Server, *values: Any) -> Outcome:
+        return self.command(command, *values)
+
+    method.__name__ = command.name
+    method.__doc__ = f"{command.usage}: {command.summary}."
+    return method
+
+
+for _command in COMMANDS:
+    if _command.run is not None:
+        for _name in (_command.name, *_command.aliases):
+            setattr(Server, _name, _as_method(_command))

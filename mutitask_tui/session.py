@@ -1,0 +1,203 @@
+"""One run of a server or an attached dashboard in a terminal: the view, the signals, the headless remainder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from mutitask_tui.local_agents import LocalAgents
+from mutitask_tui.server import progress
+from mutitask_tui.server.core import ServerCore
+from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.snapshot import Snapshot
+from worker_agent.protocol.errors import MutiTaskError, Superseded
+
+PROGRESS_S = 2.0
+
+
+def say(text: str) -> None:
+    """A line on stderr, if it is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class Session:
+    """A server from start to end. `run()` returns the exit status."""
+
+    def __init__(
+        self,
+        core: ServerCore,
+        agents: LocalAgents,
+        *,
+        dashboard: bool,
+        until_done: bool,
+        attach_line: str,
+        join_line: str,
+        stay: bool = True,
+    ) -> None:
+        self._core = core
+        self._agents = agents
+        self._dashboard = dashboard
+        self._until_done = until_done
+        self._attach_line = attach_line
+        self._link = RedisLink(core.url, core.name, who=core.who, owns_server=True, join_line=join_line)
+        self._reader = Reader(core.url, core.name)
+        self._began = time.monotonic()
+        self._stay = stay
+        self._stop_asked = threading.Event()
+        self.finished = False
+
+    def run(self) -> int:
+        """Feed until quit, stopped, superseded, or (with `until_done`) done."""
+        self._core.start()
+        self._agents.start()
+        try:
+            if self._dashboard:
+                asyncio.run(self._show())
+            if not self._core.ended.is_set() and not self._stop_asked.is_set():
+                self._headless()
+        finally:
+            self._close()
+        if self._core.failure is not None:
+            say(str(self._core.failure))
+            return getattr(self._core.failure, "exit_status", 1)
+        return 1 if self._core.halted() and self._until_done else 0
+
+    def _close(self) -> None:
+        """Stop what is still to stop, and say what became of the run."""
+        last = self._last_snapshot()
+        # Behind a successor the agents go on: they serve it now (law 5).
+        if not isinstance(self._core.failure, Superseded):
+            self._agents.stop()
+        self._core.stop()
+        last = self._last_snapshot() or last
+        if last is not None:
+            say(progress.summary(last, time.monotonic() - self._began))
+        for text in self._core.halted():
+            say(f"{text}")
+
+    def _last_snapshot(self) -> Snapshot | None:
+        try:
+            return self._reader.snapshot()
+        except MutiTaskError:
+            return None
+
+    # -- with a screen -------------------------------------------------------------------------------
+
+    async def _show(self) -> None:
+        """The dashboard, until the person leaves it, the terminal goes away, or the server ends."""
+        from mutitask_tui.dashboard.app import DashboardApp
+
+        loop = asyncio.get_running_loop()
+        app = DashboardApp(self._link)
+        hung_up = False
+
+        def leave(*, stop: bool, gone: bool) -> None:
+            nonlocal hung_up
+            hung_up = hung_up or gone
+            if stop:
+                self._stop_asked.set()
+            app.exit(None)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: leave(stop=True, gone=False))
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, lambda: leave(stop=False, gone=True))
+        watch = asyncio.create_task(self._watch_core(lambda: app.exit(None)))
+        answer = None
+        try:
+            answer = await app.run_async()
+        except Exception as error:
+            say(f"the dashboard failed ({type(error).__name__}: {error}); the server goes on")
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+        if hung_up:
+            _let_go_of_terminal()
+        elif answer == "exit":
+            await asyncio.to_thread(self._core.ended.wait)
+        elif not self._stop_asked.is_set() and not self._core.ended.is_set():
+            say(f"the server goes on without a dashboard; come back with `{self._attach_line}`")
+
+    async def _watch_core(self, leave: Callable[[], None]) -> None:
+        while not self._core.ended.is_set():
+            await asyncio.sleep(0.1)
+            if self._until_done and not self._stay and await asyncio.to_thread(self._is_done):
+                break
+        leave()
+
+    # -- without one ---------------------------------------------------------------------------------
+
+    def _headless(self) -> None:
+        """Progress lines until the end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(number, lambda _number, _frame: self._stop_asked.set())
+        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, lambda _number, _frame: _let_go_of_terminal())
+        said, due = "", 0.0
+        while not self._core.ended.is_set() and not self._stop_asked.wait(0.1):
+            done = self._until_done and self._is_done()
+            if done or time.monotonic() >= due:
+                due = time.monotonic() + PROGRESS_S
+                said = self._say_progress(said)
+            if done:
+                return
+
+    def _say_progress(self, said: str) -> str:
+        try:
+            text = progress.line(self._reader.snapshot())
+        except MutiTaskError as error:
+            text = str(error)
+        if text != said:
+            say(text)
+        return text
+
+    def _is_done(self) -> bool:
+        try:
+            snapshot = self._reader.snapshot()
+        except MutiTaskError:
+            return False
+        halted = {text.partition(":")[0] for text in self._core.halted()}
+        over = all(
+            (channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
+            for channel in snapshot.channels
+        )
+        self.finished = over
+        return over
+
+
+def attach(url: str, name: str, *, read_only: bool = False) -> int:
+    """Show a dashboard on a namespace that runs elsewhere; the exit status."""
+    from mutitask_tui.dashboard.app import DashboardApp
+
+    link = RedisLink(url, name, read_only=read_only)
+    link.snapshot()
+
+    async def show() -> None:
+        app = DashboardApp(link)
+        loop = asyncio.get_running_loop()
+        for signal_name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, signal_name):
+                loop.add_signal_handler(getattr(signal, signal_name), lambda: app.exit(None))
+        await app.run_async()
+
+    asyncio.run(show())
+    return 0
+
+
+def _let_go_of_terminal() -> None:
+    """The terminal is gone: point the standard streams at nothing, so that no write fails or blocks."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.dup2(nothing, stream)
+    os.close(nothing)
