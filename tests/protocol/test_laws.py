@@ -595,6 +595,7 @@ def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
 def test_foreign_items_are_passed_over_by_reload_and_can_be_edited_or_deleted(world: World) -> None:
     agent, ctl = world.agent(), world.passing()
     world.client.rpush(world.at.waiting, "one", "two", "three")
+    assert world.claim(agent) == []
     [failed_task] = world.fail(agent, 1)
     one, two, three = (f"foreign0{number:012d}" for number in (1, 2, 3))
     assert ctl.reload_all(0) == 1 and ctl.reload(0, [one]) == 0
