@@ -17,6 +17,7 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -90,7 +91,7 @@ def translate(error: Exception, where: str) -> MutiTaskError:
         return RedisUnavailable(f"Redis at {where} did not answer in time")
     if isinstance(error, RedisConnectionError):
         return RedisUnavailable(f"Redis at {where} cannot be reached: {_cause(error)}")
-    if "OOM" in text:
+    if isinstance(error, OutOfMemoryError) or "OOM" in text:
         return RedisUnavailable(f"Redis at {where} is out of memory (maxmemory); raise it or drain results")
     if "WRONGTYPE" in text:
         return RedisRefused(
