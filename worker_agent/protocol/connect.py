@@ -59,8 +59,10 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
     try:
         return redis.Redis.from_url(url, **options)
     except (ValueError, TypeError, RedisError) as error:
+        # Behind a login the parser's words may be a piece of the password that it took for a port.
+        cause = "" if "@" in url else f" ({error})"
         raise RedisRefused(
-            f"{redact(url)} is not an address that can be used ({error}); "
+            f"{redact(url)} is not an address that can be used{cause}; "
             "write redis://[user:password@]host:port/db, rediss://... or unix:///path"
         ) from None
 
