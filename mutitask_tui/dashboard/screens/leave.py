@@ -47,9 +47,9 @@ class LeaveScreen(Dialog[Leaving]):
         self.dismiss(None)
 
     @on(Button.Pressed, "#detach")
-    def _detach(self) -> None:
+    def _choose_detach(self) -> None:
         self.dismiss("detach")
 
     @on(Button.Pressed, "#exit")
-    def _exit(self) -> None:
+    def _choose_exit(self) -> None:
         self.dismiss("exit")
