@@ -22,6 +22,7 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         from mutitask_tui.server.commands import CommandError
+        from worker_agent.protocol.connect import advice
 
         debug = bool(click.get_current_context().find_root().params.get("debug"))
         try:
@@ -34,11 +35,35 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
         except MutiTaskError as error:
             if debug:
                 raise
-            click.echo(f"mutitask: {error}", err=True)
+            click.echo(f"mutitask: {_unnamed(error) or advice(error)}", err=True)
             status = error.exit_status
         sys.exit(status)
 
     return run
+
+
+def _address(redis_url: str | None, name: str) -> str:
+    """The URL of the namespace's Redis; remembers where nobody named one."""
+    from worker_agent.protocol.address import check_name, resolve
+
+    url, named = resolve(redis_url, check_name(name))
+    if not named:
+        click.get_current_context().obj = name
+    return url
+
+
+def _unnamed(error: MutiTaskError) -> str:
+    """What to say where nobody named an address and no server of the namespace is on this machine, or ''."""
+    from worker_agent.protocol.connect import NoRights
+    from worker_agent.protocol.errors import RedisUnavailable
+
+    name = click.get_current_context().obj
+    if name is None or not isinstance(error, NoRights | RedisUnavailable):
+        return ""
+    return (
+        f"no server of namespace {name!r} is known on this machine: "
+        "start one with `mutitask run JOB`, or say with --redis where it is"
+    )
 
 
 def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,10 +212,9 @@ def demo(agents: int, headless: bool) -> int:
 def attach(redis_url: str | None, name: str, read_only: bool) -> int:
     """Show the dashboard of a namespace that a server feeds elsewhere."""
     from mutitask_tui.session import attach as show
-    from worker_agent.protocol.address import check_name, resolve
     from worker_agent.protocol.errors import JobError
 
-    url = resolve(redis_url, check_name(name))[0]
+    url = _address(redis_url, name)
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise JobError("attach needs a terminal; `mutitask status` prints the same once")
     return show(url, name, read_only=read_only)
@@ -204,9 +228,8 @@ def status(redis_url: str | None, name: str, as_json: bool) -> int:
     """Print where a namespace stands."""
     from mutitask_tui.server.reading import Reader
     from mutitask_tui.server.status import to_data, to_text
-    from worker_agent.protocol.address import check_name, resolve
 
-    snapshot = Reader(resolve(redis_url, check_name(name))[0], name).snapshot()
+    snapshot = Reader(_address(redis_url, name), name).snapshot()
     click.echo(json.dumps(to_data(snapshot)) if as_json else to_text(snapshot))
     return 0
 
@@ -235,11 +258,10 @@ def ctl(
     """Carry out one command of the dashboard, such as `mutitask ctl pause_one 0`."""
     from mutitask_tui.server.commander import Commander
     from mutitask_tui.server.commands import CommandError, find
-    from worker_agent.protocol.address import check_name, resolve
 
     found = find(command)
     values = found.parse(arguments)
-    commander = Commander(resolve(redis_url, check_name(name))[0], name)
+    commander = Commander(_address(redis_url, name), name)
     commander.reader.channels()
     if found.dangerous and not yes and sys.stdin.isatty():
         asked = " ".join([found.name, *arguments])
@@ -267,11 +289,10 @@ def export(redis_url: str | None, name: str, channel: int | None, format_: str, 
     from mutitask_tui.server.exports import export_results
     from mutitask_tui.server.reading import Reader
     from worker_agent.protocol.actor import Actor
-    from worker_agent.protocol.address import check_name, resolve
     from worker_agent.protocol.broker import Broker
     from worker_agent.protocol.errors import JobError
 
-    reader = Reader(resolve(redis_url, check_name(name))[0], name)
+    reader = Reader(_address(redis_url, name), name)
     count = reader.channels()
     if channel is not None and channel >= count:
         raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")

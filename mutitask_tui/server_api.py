@@ -75,6 +75,7 @@ class Server:
         with a sentence and a status where Redis or the namespace cannot be had.
         """
         from worker_agent.job import as_iterators
+        from worker_agent.protocol.connect import advice
         from worker_agent.protocol.errors import MutiTaskError
 
         iterators = as_iterators(tasks)
@@ -86,7 +87,7 @@ class Server:
         try:
             status = self._run(iterators)
         except MutiTaskError as error:
-            print(f"mutitask: {error}", file=sys.stderr)  # noqa: T201
+            print(f"mutitask: {advice(error)}", file=sys.stderr)  # noqa: T201
             sys.exit(error.exit_status)
         if status:
             sys.exit(status)

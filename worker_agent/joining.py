@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.address import redact
+from worker_agent.protocol.address import DEFAULT_URL, redact
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.connect import NoRights, Patience, connect
 from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable
 from worker_agent.protocol.identity import is_gone, me
 from worker_agent.protocol.membership import Occupied
@@ -55,6 +55,11 @@ def take_device(settings: Settings, stopping: threading.Event, device: int | Non
             return _join(settings, url, stopping, wanted)
         except (NoNamespace, RedisUnavailable) as error:
             text = f"waiting for a server: {error}"
+        except NoRights:
+            if url != DEFAULT_URL:
+                raise
+            # Nobody named an address, and another namespace's embedded Valkey listens on the default one.
+            text = f"waiting for a server of namespace {settings.name!r} on this machine"
         except _Silent as error:
             text = str(error)
         except Changed:

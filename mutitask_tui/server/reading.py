@@ -71,6 +71,12 @@ class Reader:
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
 
+    def _nothing(self) -> NoNamespace:
+        return NoNamespace(
+            f"nothing runs in namespace {self.name!r} at {self.where}: "
+            "start it with `mutitask run JOB`, or name another with --name"
+        )
+
     # -- snapshots -----------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
@@ -81,7 +87,7 @@ class Reader:
             raw = self._raw()
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
         if not meta:
-            raise NoNamespace(f"nothing runs in namespace {self.name!r} at {self.where}")
+            raise self._nothing()
         server = _server(meta, leases, now, raw[7])
         allotting = server is not None and server.allotting
         return Snapshot(
@@ -164,7 +170,7 @@ class Reader:
         """How many channels the namespace has. Raises `NoNamespace`."""
         count = self._ask("HGET", self.keys.meta, "channels")
         if count is None:
-            raise NoNamespace(f"nothing runs in namespace {self.name!r} at {self.where}")
+            raise self._nothing()
         return int(count)
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:

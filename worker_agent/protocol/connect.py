@@ -37,6 +37,10 @@ BLOCK_S = 1.0
 T = TypeVar("T")
 
 
+class NoRights(RedisRefused):
+    """This user may not do what is needed. On the default address: an embedded Valkey of another namespace."""
+
+
 def connect(url: str, *, blocking: bool = False) -> redis.Redis:
     """A client for the URL (`redis://`, `rediss://`, `unix://`). Nothing is sent yet.
 
@@ -83,7 +87,10 @@ def translate(error: Exception, where: str) -> MutiTaskError:
     ):
         return RedisRefused(f"Redis at {where} refuses the password; pass the right one in --redis")
     if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
-        return RedisRefused(f"Redis at {where} does not allow this user what is needed: {text}")
+        return NoRights(
+            f"Redis at {where} does not allow this user what is needed ({text}); "
+            "grant it `~{mt:* +@all`, or name a user with a password in --redis"
+        )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
     if isinstance(error, transient) or text.startswith(
         ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN")
@@ -100,8 +107,20 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
         )
     if isinstance(error, ResponseError):
-        return RedisRefused(f"Redis at {where} refuses: {text}")
+        return RedisRefused(
+            f"Redis at {where} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
+        )
     return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
+
+
+def advice(error: MutiTaskError) -> str:
+    """The error's sentence for whoever gives up now, with what to do where Redis is away.
+
+    Those who wait and try again say the bare text.
+    """
+    if not isinstance(error, RedisUnavailable) or ";" in str(error):
+        return str(error)
+    return f"{error}; see that it runs and can be reached from here, or name another with --redis"
 
 
 def _cause(error: Exception) -> str:
