@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 ParamKind = Literal["device", "channel", "fail", "count", "json"]
 Scope = Literal["all", "device", "channel", "fail", "view"]
 
+MOST = 1_000_000_000
+"""The largest `count`: beyond what any Redis holds, and far from where its numbers lose precision."""
+
 
 class CommandError(Exception):
     """A command that cannot be carried out; its text is one sentence for a person."""
@@ -36,6 +39,8 @@ class Param:
         number = int(text[:20])
         if self.kind == "count" and number < 1:
             raise CommandError(f"{self.name} must be 1 or more")
+        if self.kind == "count" and number > MOST:
+            raise CommandError(f"{self.name} must be at most {MOST:,}")
         return number
 
 
@@ -114,11 +119,13 @@ def find(name: str) -> Command:
 
 def parse_line(line: str) -> tuple[Command, tuple[Any, ...]]:
     """A typed line, such as `pause_one 0`, as its command and values. Raises `CommandError`."""
-    words = line.split()
+    words = line.split(None, 1)
     if not words:
         raise CommandError("type a command, such as pause_one 0")
-    command = find(words[0])
-    return command, command.parse(words[1:])
+    command, rest = find(words[0]), "".join(words[1:])
+    # JSON comes last and is taken as it was typed: blanks in its strings count.
+    last = len(command.params) - 1 if command.params and command.params[-1].kind == "json" else -1
+    return command, command.parse(rest.split(None, last))
 
 
 _N = Param("N", "device")
