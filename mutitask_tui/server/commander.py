@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import connect, translate
-from worker_agent.protocol.errors import Changed, LeaseLost, Unpackable
+from worker_agent.protocol.errors import Changed, LeaseLost, MutiTaskError, Unpackable
 from worker_agent.protocol.identity import me
 
 DETECT_WAIT_S = 1.0
@@ -47,9 +48,11 @@ class Commander:
         outcome = command(self, *values)
         if not command.name.startswith(("detect", "export")):
             words = [str(value) if not isinstance(value, dict | list) else "..." for value in values]
-            self._broker_call(
-                lambda b: b.log("info", self.who, " ".join([command.name, *words, "-", outcome.text]))
-            )
+            # `exit` may take the embedded Valkey away before this line; what was done is done all the same.
+            with contextlib.suppress(MutiTaskError):
+                self._broker_call(
+                    lambda b: b.log("info", self.who, " ".join([command.name, *words, "-", outcome.text]))
+                )
         return outcome
 
     def _broker_call(self, call: Callable[[Broker], T]) -> T:
