@@ -56,6 +56,7 @@ class Session:
 
     def run(self) -> int:
         """Feed until quit, stopped, superseded, or (with `until_done`) done."""
+        self._on_signals()
         self._core.start()
         self._agents.start()
         try:
@@ -138,11 +139,7 @@ class Session:
 
     def _headless(self) -> None:
         """Progress lines until the end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(number, lambda _number, _frame: self._stop_asked.set())
-        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGHUP, lambda _number, _frame: _let_go_of_terminal())
+        self._on_signals()  # Again: the dashboard's loop took them, and left nothing in their place.
         said, due = "", 0.0
         while not self._core.ended.is_set() and not self._stop_asked.wait(0.1):
             done = self._until_done and self._is_done()
@@ -151,6 +148,15 @@ class Session:
                 said = self._say_progress(said)
             if done:
                 return
+
+    def _on_signals(self) -> None:
+        """From the first agent on a signal ends the server in order, and no agent is left behind."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self._stop_asked.set())
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda _number, _frame: _let_go_of_terminal())
 
     def _say_progress(self, said: str) -> str:
         try:
@@ -164,11 +170,12 @@ class Session:
     def _is_done(self) -> bool:
         try:
             snapshot = self._reader.snapshot()
+            ended = self._reader.allot_ended()
         except MutiTaskError:
             return False
         halted = {text.partition(":")[0] for text in self._core.halted()}
         over = all(
-            (channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
+            (ended or channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
             for channel in snapshot.channels
         )
         self.finished = over

@@ -164,6 +164,10 @@ class Reader:
         (first, before) = seen[0]
         return (settled - before) * 1000 / (now - first) if now > first else 0.0
 
+    def allot_ended(self) -> bool:
+        """Whether somebody ended feeding for good."""
+        return bool(self._ask("HGET", self.keys.wish_server, "allot") == b"ended")
+
     # -- failed tasks --------------------------------------------------------------------------------
 
     def channels(self) -> int:
