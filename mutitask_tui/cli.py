@@ -245,7 +245,7 @@ class Commands(click.Command):
             formatter.write_dl([(command.usage, command.summary) for command in COMMANDS if command.run])
 
 
-@cli.command(cls=Commands)
+@cli.command(cls=Commands, context_settings={"ignore_unknown_options": True})
 @click.argument("command")
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...")
 @place_options
@@ -256,9 +256,13 @@ def ctl(
     command: str, arguments: tuple[str, ...], redis_url: str | None, name: str, as_json: bool, yes: bool
 ) -> int:
     """Carry out one command of the dashboard, such as `mutitask ctl pause_one 0`."""
+    # Unknown options are arguments: a JSON payload may well be -5.
     from mutitask_tui.server.commander import Commander
     from mutitask_tui.server.commands import CommandError, find
 
+    if command == "help":
+        click.echo(click.get_current_context().get_help())
+        return 0
     found = find(command)
     values = found.parse(arguments)
     commander = Commander(_address(redis_url, name), name)
