@@ -1,0 +1,488 @@
+"""Laws 1 and 2 over random sequences of what actors do, against a model that knows where each task is.
+
+After each step the raw keys are read at one instant and compared with the model: every allotted task is in exactly
+one place, with the counters that it should have; the books balance; each result was recorded once.
+
+`HYPOTHESIS_PROFILE=long` runs many more and longer sequences.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.protocol.tap import RawCall, dump
+from tests.protocol.valid_calls import NUMBERED
+from tests.protocol.world import (
+    World,
+    done,
+    failed,
+    failed_for_good,
+    handed_back,
+    id_of,
+    reason,
+    result_of,
+    saved,
+)
+from worker_agent.protocol import wire
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
+
+CHANNELS, DEVICES, RETRIES = 2, 4, 2
+OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back}
+LEASE_MS = 3_600_000
+
+channels = st.integers(0, CHANNELS - 1)
+devices = st.integers(0, DEVICES - 1)
+
+
+@dataclass
+class Task:
+    """Where a task is, and its header's counters."""
+
+    place: str
+    attempt: int = 0
+    crashes: int = 0
+
+
+@dataclass
+class Channel:
+    """What a channel should hold."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    cursor: int = 0
+    capacity: int = 50
+    foreign_waiting: int = 0
+    foreign: int = 0
+    results: list[bytes] = field(default_factory=list)
+    drained: int = 0
+    allot: str = ""
+
+    def at(self, place: str) -> list[str]:
+        return [id_ for id_, task in self.tasks.items() if task.place == place]
+
+
+@dataclass
+class Hands:
+    """One agent: its broker, and whether it was declared dead or left."""
+
+    broker: Broker
+    channel: int
+    alive: bool = True
+    expired: bool = False
+
+    @property
+    def place(self) -> str:
+        return f"claimed by {self.broker.actor.id}"
+
+
+class Books(RuleBasedStateMachine):
+    """Agents of two channels, servers that succeed one another, and a person at a command line."""
+
+    client: redis.Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.world = World(self.client, retries=RETRIES, lease_ms=LEASE_MS, autostart=True)
+        self.model = [Channel() for _ in range(CHANNELS)]
+        self.ctl = self.world.passing()
+        self.delay = 0
+        self.allot_wish = ""
+        self.paused: set[int] = set()
+        self.everybody: list[Hands] = []
+        self.on: dict[int, Hands] = {}
+        self.former_servers: list[Broker] = []
+        for device in range(DEVICES):
+            self.join(device)
+
+    # --- What servers do ------------------------------------------------------------------------------
+
+    @rule(channel=channels, count=st.integers(0, 12), ends=st.booleans())
+    def allot(self, channel: int, count: int, ends: bool) -> None:
+        model = self.model[channel]
+        items = self.world.items(model.cursor, count)
+        before = len(model.at("waiting")) + model.foreign_waiting
+        answer = self.world.server.allot(channel, model.cursor, items, exhausted=ends)
+        room = max(0, model.capacity - before)
+        assert answer.taken == (0 if self.allot_wish else min(count, room))
+        assert answer.waiting == before + answer.taken
+        model.tasks |= {id_of(item): Task("waiting") for item in items[: answer.taken]}
+        model.cursor += answer.taken
+
+    @rule(channel=channels, off=st.sampled_from([-3, -1, 1, 2]))
+    def allot_from_another_count(self, channel: int, off: int) -> None:
+        cursor = self.model[channel].cursor + off
+        self.changes_nothing(
+            lambda: self.world.server.allot(channel, cursor, self.world.items(max(0, cursor), 3)), Changed
+        )
+
+    @rule(channel=channels)
+    def skip(self, channel: int) -> None:
+        self.world.server.skip(channel, self.model[channel].cursor)
+        self.model[channel].cursor += 1
+
+    @rule()
+    def a_successor_takes_over(self) -> None:
+        self.former_servers.append(self.world.server)
+        self.world.successor(capacity=None, retries=RETRIES, retry_delay_ms=self.delay)
+        assert self.world.run.resumed
+
+    @precondition(lambda self: self.former_servers)
+    @rule(channel=channels, data=st.data())
+    def a_former_server_wakes(self, channel: int, data: st.DataObject) -> None:
+        server = data.draw(st.sampled_from(self.former_servers))
+        cursor = self.model[channel].cursor
+        self.changes_nothing(lambda: server.allot(channel, cursor, self.world.items(cursor, 2)), Superseded)
+
+    # --- What agents do -------------------------------------------------------------------------------
+
+    @rule(device=devices, want=st.integers(0, 8), data=st.data())
+    def settle_and_claim(self, device: int, want: int, data: st.DataObject) -> None:
+        hands = self.on[device]
+        model = self.model[hands.channel]
+        mine = model.at(hands.place)
+        chosen = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
+        outcomes = [(id_, data.draw(st.sampled_from("ddsffxb"))) for id_ in chosen]
+        strangers = [id_ for id_ in model.tasks if id_ not in mine][-3:] + ["nobody00000000000000"]
+        strange = data.draw(st.lists(st.sampled_from(strangers), max_size=2))
+        outcomes += [(id_, data.draw(st.sampled_from("dsfxb"))) for id_ in strange]
+        if outcomes and data.draw(st.booleans()):
+            outcomes.append(outcomes[0])
+        settlements = [part for id_, kind in outcomes for part in OUTCOMES[kind](id_)]
+
+        if not hands.alive:
+            self.changes_nothing(
+                lambda: hands.broker.settle_and_claim(hands.channel, settlements, want), LeaseLost
+            )
+            return
+        claim = hands.broker.settle_and_claim(hands.channel, settlements, want)
+        hands.expired = False
+        refused = sum(not self.settled(hands, id_, kind) for id_, kind in outcomes)
+        assert claim.refused == refused
+        self.take_away_foreign(hands.channel)
+        for item in claim.items:
+            task = model.tasks[id_of(item)]
+            assert task.place == "waiting", f"{id_of(item)} was {task.place}"
+            task.place = hands.place
+        assert len(claim.items) <= want
+        assert hands.channel not in self.paused or not claim.items
+
+    def settled(self, hands: Hands, id_: str, kind: str) -> bool:
+        """What a settle does to the model; whether the task was the agent's."""
+        model = self.model[hands.channel]
+        task = model.tasks.get(id_)
+        if task is None or task.place != hands.place:
+            return False
+        if kind in "ds":
+            task.place = "done"
+            if kind == "d":
+                model.results.append(result_of(id_, 0))
+        elif kind == "b":
+            task.place = "waiting"
+        else:
+            task.attempt += 1
+            if kind == "x" or task.attempt > RETRIES:
+                task.place = "failed"
+            else:
+                task.place = "delayed" if self.delay else "waiting"
+        return True
+
+    def take_away_foreign(self, channel: int) -> None:
+        model = self.model[channel]
+        seen = int(self.client.hget(self.world.keys.channel(channel).books, "foreign") or 0)
+        for number in range(model.foreign + 1, seen + 1):
+            model.tasks[f"foreign0{number:012d}"] = Task("failed")
+            model.foreign_waiting -= 1
+        model.foreign = seen
+
+    @rule(device=devices, state=st.sampled_from(["running", "paused"]))
+    def report(self, device: int, state: Any) -> None:
+        hands = self.on[device]
+        if hands.alive:
+            hands.broker.report(device, hands.channel, state, b"report")
+            hands.expired = False
+        else:
+            self.changes_nothing(
+                lambda: hands.broker.report(device, hands.channel, state, b"report"), LeaseLost
+            )
+
+    @rule(device=devices)
+    def lease_runs_out(self, device: int) -> None:
+        hands = self.on[device]
+        if hands.alive:
+            self.world.expire(hands.broker)
+            hands.expired = True
+
+    @rule(data=st.data())
+    def recover(self, data: st.DataObject) -> None:
+        """Of anybody who ever was: only those whose lease ran out, or who are dead, lose their tasks."""
+        hands = data.draw(st.sampled_from(self.everybody))
+        moved = self.ctl.recover(hands.broker.actor.id, reason("crashed"))
+        assert moved == self.recovered(hands)
+
+    def recovered(self, hands: Hands) -> int:
+        """What recovery does to the model; how many tasks it moves."""
+        if hands.alive and not hands.expired:
+            return 0
+        hands.alive = False
+        model = self.model[hands.channel]
+        claimed = model.at(hands.place)
+        for id_ in claimed:
+            task = model.tasks[id_]
+            task.crashes += 1
+            task.place = "failed" if task.crashes >= 3 else "waiting"
+        return len(claimed)
+
+    @rule()
+    def sweep(self) -> None:
+        self.client.hset(self.world.keys.meta, "swept_ms", self.ctl.now_ms() - 1_100)
+        found = set(self.ctl.sweep(CHANNELS).dead)
+        by_id = {hands.broker.actor.id: hands for hands in self.everybody}
+        lost = {
+            actor
+            for actor, hands in by_id.items()
+            if (hands.expired and hands.alive)
+            or (not hands.alive and self.model[hands.channel].at(hands.place))
+        }
+        assert lost <= found
+        for actor in sorted(found):
+            assert self.ctl.recover(actor, reason("crashed")) == self.recovered(by_id[actor])
+
+    @rule(device=devices)
+    def leave(self, device: int) -> None:
+        hands = self.on[device]
+        hands.broker.leave(device, hands.channel)
+        hands.alive = False
+
+    @rule(device=devices)
+    def join(self, device: int) -> None:
+        """A newcomer on a device: at once where nobody is, or where the process has certainly ended."""
+        holder = self.ctl.holder_of(device)
+        for hands in self.everybody:
+            if hands.broker.actor.id == holder:
+                hands.alive = False
+        channel = device % CHANNELS
+        agent = self.world.agent(device, channel, holder=holder, gone=True)
+        self.on[device] = Hands(agent, channel)
+        self.everybody.append(self.on[device])
+
+    @rule(channel=channels, data=st.data())
+    def promote(self, channel: int, data: st.DataObject) -> None:
+        model, at = self.model[channel], self.world.keys.channel(channel)
+        delayed = model.at("delayed")
+        due = set(data.draw(st.lists(st.sampled_from(delayed), unique=True))) if delayed else set()
+        for item in self.client.zrange(at.delayed, 0, -1):
+            if id_of(item) in due:
+                self.client.zadd(at.delayed, {item: 1})
+        assert self.ctl.promote(channel) == len(due)
+        for id_ in due:
+            model.tasks[id_].place = "waiting"
+
+    # --- What people do -------------------------------------------------------------------------------
+
+    @rule(channel=channels)
+    def reload_all(self, channel: int) -> None:
+        model = self.model[channel]
+        ours = [id_ for id_ in model.at("failed") if not self.is_foreign(channel, id_)]
+        assert self.ctl.reload_all(channel) == len(ours)
+        for id_ in ours:
+            model.tasks[id_] = Task("waiting")
+
+    @rule(channel=channels, data=st.data())
+    def reload(self, channel: int, data: st.DataObject) -> None:
+        model = self.model[channel]
+        ids = self.some(channel, data)
+        ours = {id_ for id_ in ids if id_ in model.at("failed") and not self.is_foreign(channel, id_)}
+        assert self.ctl.reload(channel, ids) == len(ours)
+        for id_ in ours:
+            model.tasks[id_] = Task("waiting")
+
+    @rule(channel=channels, data=st.data())
+    def delete(self, channel: int, data: st.DataObject) -> None:
+        model = self.model[channel]
+        ids = self.some(channel, data)
+        there = set(ids) & set(model.at("failed"))
+        assert self.ctl.delete(channel, ids) == len(there)
+        for id_ in there:
+            model.tasks[id_].place = "deleted"
+
+    @rule(channel=channels, data=st.data())
+    def edit(self, channel: int, data: st.DataObject) -> None:
+        model = self.model[channel]
+        for id_ in self.some(channel, data)[:1]:
+            there = id_ in model.at("failed")
+            assert self.ctl.edit(channel, id_, wire.pack("edited")) == there
+            if there:
+                model.tasks[id_] = Task("waiting")
+
+    def some(self, channel: int, data: st.DataObject) -> list[str]:
+        """Ids of failed tasks and of others."""
+        model = self.model[channel]
+        others = [id_ for id_ in model.tasks if model.tasks[id_].place != "failed"][-3:]
+        choice = [*model.at("failed"), *others, "nobody00000000000000"]
+        return data.draw(st.lists(st.sampled_from(choice), max_size=6))
+
+    def is_foreign(self, channel: int, id_: str) -> bool:
+        """Whether what failed under the id is still the item without a header."""
+        item = self.client.hget(self.world.keys.channel(channel).failed, id_)
+        return item is not None and not item.startswith(b"M1")
+
+    @rule(channel=channels, capacity=st.integers(1, 20))
+    def set_capacity(self, channel: int, capacity: int) -> None:
+        self.ctl.set_capacity(channel, capacity)
+        self.model[channel].capacity = capacity
+
+    @rule(channel=channels, count=st.integers(0, 4))
+    def drain(self, channel: int, count: int) -> None:
+        model = self.model[channel]
+        drained = self.ctl.drain(channel, model.drained, count)
+        assert drained == min(count, len(model.results) - model.drained)
+        model.drained += drained
+
+    @precondition(lambda self: any(model.drained for model in self.model))
+    @rule()
+    def drain_what_others_drained(self) -> None:
+        channel = next(c for c in range(CHANNELS) if self.model[c].drained)
+        offset = self.model[channel].drained - 1
+        self.changes_nothing(lambda: self.ctl.drain(channel, offset, 5), Changed)
+
+    @rule(channel=channels, paused=st.booleans())
+    def pause_channel(self, channel: int, paused: bool) -> None:
+        self.ctl.wish(self.world.keys.wish_channels, {str(channel): "paused" if paused else ""})
+        (self.paused.add if paused else self.paused.discard)(channel)
+
+    @rule(wished=st.sampled_from(["", "", "paused", "ended"]))
+    def pause_allot(self, wished: str) -> None:
+        self.ctl.wish(self.world.keys.wish_server, {"allot": wished})
+        self.allot_wish = wished
+
+    @rule(delay=st.sampled_from([0, 3_600_000]))
+    def set_retry_delay(self, delay: int) -> None:
+        self.client.hset(self.world.keys.meta, "retry_delay_ms", delay)
+        self.delay = delay
+
+    @rule(channel=channels, text=st.sampled_from([b"", b"foreign", b"M1foreign", b"\xff" * 30]))
+    def somebody_pushes_a_foreign_item(self, channel: int, text: bytes) -> None:
+        """Until it is claimed, waiting stands above the books by it."""
+        self.client.rpush(self.world.keys.channel(channel).waiting, text)
+        self.model[channel].foreign_waiting += 1
+
+    # --- What a network does --------------------------------------------------------------------------
+
+    @rule()
+    def the_last_call_comes_twice(self) -> None:
+        self.comes_again(self.world.tap.log[-1])
+
+    @rule(data=st.data())
+    def an_earlier_call_comes_late(self, data: st.DataObject) -> None:
+        log = self.world.tap.log
+        back = data.draw(st.integers(1, min(len(log), 200)))
+        self.comes_again(log[-back])
+
+    def comes_again(self, call: RawCall) -> None:
+        before = dump(self.client) if call.name in NUMBERED else None
+        reply = call.send(self.client)
+        if before is not None:
+            assert dump(self.client) == before
+        elif call.name == "recover":
+            hands = next(h for h in self.everybody if h.broker.actor.id == call.args[0])
+            self.recovered(hands)
+            assert reply[0] in (b"ok", b"alive")
+        elif call.name == "report" and reply[0] == b"ok":
+            next(h for h in self.everybody if h.broker.actor.id == call.args[0]).expired = False
+        elif call.name == "leave":
+            for hands in self.everybody:
+                if hands.broker.actor.id == call.args[0]:
+                    hands.alive = False
+
+    # --- What holds at every instant ------------------------------------------------------------------
+
+    def changes_nothing(self, call: Any, error: type[Exception]) -> None:
+        before = dump(self.client)
+        with pytest.raises(error):
+            call()
+        assert dump(self.client) == before
+
+    @invariant()
+    def every_task_is_in_exactly_one_place(self) -> None:
+        for channel, model in enumerate(self.model):
+            at = self.world.keys.channel(channel)
+            actors = [h.broker.actor.id for h in self.everybody if h.channel == channel]
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hgetall(at.books).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
+            pipe.lrange(at.results, 0, -1).hgetall(at.holders).llen(at.token)
+            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons)
+            for actor in actors:
+                pipe.hgetall(at.claims(actor))
+            books, waiting, delayed, in_fail, results, holders, tokens, failed_at, reasons, *claims = (
+                pipe.execute()
+            )
+
+            foreign = [
+                item for item in waiting if not item.startswith(b"M1" + self.world.run.id.encode()[:1])
+            ]
+            foreign = [item for item in foreign if not item.startswith(b"M1foreign0")]
+            assert len(foreign) == model.foreign_waiting
+            found: list[tuple[str, str, bytes]] = [
+                (id_of(item), "waiting", item) for item in waiting if item not in foreign
+            ]
+            found += [(id_of(item), "delayed", item) for item in delayed]
+            found += [(id_.decode(), "failed", item) for id_, item in in_fail.items()]
+            for actor, held in zip(actors, claims, strict=True):
+                found += [(id_.decode(), f"claimed by {actor}", item) for id_, item in held.items()]
+                assert int(holders.get(actor.encode(), 0)) == len(held)
+                if any(wire.parse(item).crashes for item in held.values()):
+                    assert len(held) == 1, "a recovered task is claimed alone"
+            assert set(holders) <= {actor.encode() for actor in actors}
+
+            assert max(Counter(id_ for id_, _, _ in found).values(), default=1) == 1
+            assert {id_: place for id_, place, _ in found} == {
+                id_: task.place for id_, task in model.tasks.items() if task.place not in ("done", "deleted")
+            }
+            for id_, _, item in found:
+                if item.startswith(b"M1") and not item == b"M1foreign":
+                    parsed, task = wire.parse(item), model.tasks[id_]
+                    assert (parsed.id, parsed.attempt, parsed.crashes) == (id_, task.attempt, task.crashes)
+
+            counts = Counter(task.place.partition(" ")[0] for task in model.tasks.values())
+            allotted = int(books.get(b"allotted", 0))
+            assert allotted == len(model.tasks) == counts.total()
+            assert int(books.get(b"done", 0)) == counts["done"]
+            assert int(books.get(b"deleted", 0)) == counts["deleted"]
+            on_the_books = sum(int(books.get(name, 0)) for name in (b"done", b"deleted"))
+            held = sum(map(len, claims))
+            kept = len(waiting) - len(foreign) + len(delayed) + len(in_fail)
+            assert allotted == kept + held + on_the_books
+            assert int(books.get(b"cursor", 0)) == model.cursor
+
+            assert results == model.results[model.drained :]
+            assert max(Counter(line[2:22] for line in model.results).values(), default=1) == 1
+            assert set(failed_at) == set(in_fail)
+            assert set(reasons) <= {id_.encode() for id_, _, _ in found}
+            assert tokens <= 1
+
+
+def test_the_books_balance_whatever_actors_and_networks_do(client: redis.Redis) -> None:
+    class OnThisServer(Books):
+        pass
+
+    OnThisServer.client = client
+    long = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+    run_state_machine_as_test(
+        OnThisServer, settings=settings(stateful_step_count=120 if long else 40, deadline=None)
+    )
