@@ -1,0 +1,118 @@
+"""Makes the pictures in this folder from a real run: `make screenshots`.
+
+An embedded Valkey, a server, six agents and the real dashboard, driven by keys. SVG always, PNG where
+rsvg-convert is installed (Debian: librsvg2-bin).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from mutitask_tui import embedded
+from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.local_agents import LocalAgents
+from mutitask_tui.server.commander import Commander
+from mutitask_tui.server.core import ServerCore
+from mutitask_tui.server.link import RedisLink
+from worker_agent.job import load_job
+from worker_agent.protocol.membership import RunPlan
+
+HERE = Path(__file__).parent
+NAME = "screenshots"
+FONT = "'DejaVu Sans Mono', monospace"
+CELL = 12.2
+"""The width of a cell in Textual's pictures, in pixels; the font's own is 0.602 of its size."""
+
+
+def save(app: DashboardApp, name: str) -> None:
+    """Write one picture. The font is named, not fetched, and fits the cells without `textLength`, which
+    rsvg-convert does not know; nor does it keep spaces at a text's start."""
+    svg = app.export_screenshot(title="mutitask")
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;]*;", f"font-family: {FONT};", svg)
+    svg = svg.replace("font-size: 20px;", f"font-size: {CELL / 0.60205:.3f}px;")
+    svg = re.sub(r'(<text [^>]*?x=")([\d.]+)("[^>]*>)((?:&#160;)+)', _without_leading_spaces, svg)
+    path = HERE / f"{name}.svg"
+    path.write_text(svg, encoding="utf-8")
+    if convert := shutil.which("rsvg-convert"):
+        subprocess.run([convert, "-o", str(path.with_suffix(".png")), str(path)], check=True)
+    print(path.name)
+
+
+def _without_leading_spaces(found: re.Match[str]) -> str:
+    before, x, after, spaces = found.groups()
+    after = re.sub(r' textLength="[\d.]+"', "", after)
+    return f"{before}{float(x) + CELL * spaces.count('&#160;'):g}{after}"
+
+
+async def shoot(
+    link: RedisLink, name: str, size: tuple[int, int], act: Callable[[Pilot[str]], Awaitable[None]]
+) -> None:
+    """Open the dashboard at a size, let it fill, act, and keep what it shows."""
+    app = DashboardApp(link, interval=0.25)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await pilot.pause(3.0)
+        await act(pilot)
+        await pilot.pause(0.6)
+        save(app, name)
+
+
+async def nothing(_pilot: Pilot[str]) -> None:
+    """Just look."""
+
+
+def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
+    """Press these keys, one after the other."""
+
+    async def press(pilot: Pilot[str]) -> None:
+        for key in pressed:
+            await pilot.press(key)
+            await pilot.pause(0.3)
+
+    return press
+
+
+async def shoot_all(link: RedisLink) -> None:
+    """Every picture."""
+    await shoot(link, "overview", (120, 40), nothing)
+    await shoot(link, "overview-80x24", (80, 24), nothing)
+    await shoot(link, "overview-200x60", (200, 60), nothing)
+    await shoot(link, "fails", (120, 40), keys("F"))
+    await shoot(link, "device", (120, 40), keys("enter"))
+    await shoot(link, "help", (120, 40), keys("question_mark"))
+    await shoot(link, "command-line", (120, 40), keys("colon", *"reset_max_task", "space", *"500"))
+    await shoot(link, "confirm", (120, 40), keys("R"))
+
+
+def main() -> None:
+    """Run the job, take the pictures, clean up."""
+    job = HERE / "job.py"
+    iterators = load_job(job).iterators()
+    plan = RunPlan(channels=len(iterators), devices=8, capacity=200, autostart=True)
+    with embedded.ensure(NAME, throwaway=True) as own:
+        core = ServerCore(own.url, NAME, plan, iterators)
+        core.open()
+        core.start()
+        agents = LocalAgents(job, own.url, NAME, 7, len(iterators), print)
+        agents.start()
+        try:
+            commander = Commander(own.url, NAME, "operator")
+            link = RedisLink(own.url, NAME, who="operator", owns_server=True)
+            while sum(device.state != "offline" for device in link.snapshot().devices) < 7:
+                pass
+            commander.pause_one(6)
+            asyncio.run(shoot_all(link))
+        finally:
+            agents.stop()
+            core.stop()
+
+
+if __name__ == "__main__":
+    main()
