@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -43,10 +44,19 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
 
 
 def _address(redis_url: str | None, name: str) -> str:
-    """The URL of the namespace's Redis; remembers where nobody named one."""
+    """The URL of the namespace's Redis; remembers where nobody named one.
+
+    An embedded Valkey that ended with its server is started for as long as this command needs what it kept.
+    """
+    from mutitask_tui.opening import wake_up
     from worker_agent.protocol.address import check_name, resolve
 
     url, named = resolve(redis_url, check_name(name))
+    if not named or _is_embedded(url, name):
+        awake = wake_up(name)
+        if awake is not None:
+            click.get_current_context().call_on_close(awake.sleep_again)
+            return awake.url
     if not named:
         click.get_current_context().obj = name
     return url
@@ -188,13 +198,15 @@ def demo(agents: int, headless: bool) -> int:
     from worker_agent.job import load_job
     from worker_agent.protocol.membership import RunPlan
 
+    name = "demo" if embedded.find("demo") is None else f"demo-{os.getpid()}"
     job = Path(__file__).with_name("demo") / "stdlib_report.py"
     iterators = load_job(job).iterators()
     plan = RunPlan(channels=len(iterators), devices=agents, capacity=200, autostart=True)
-    with embedded.ensure("demo", throwaway=True) as own:
+    with embedded.ensure(name, throwaway=True) as own:
+        own.announce(name)
         return run_server(
             Place(own.url, own),
-            "demo",
+            name,
             plan,
             iterators,
             job=job,

@@ -36,6 +36,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
+from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
@@ -97,6 +98,7 @@ class EmbeddedServer:
     """The address on which other machines reach it; loopback: none does."""
     throwaway: bool = False
     _watcher: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _announced: Path | None = field(default=None, repr=False)
 
     @property
     def join_url(self) -> str:
@@ -106,8 +108,20 @@ class EmbeddedServer:
             host = _outward_address()
         return self.url.replace(f"@{LOOPBACK}:", f"@{bracketed(host)}:")
 
+    def announce(self, name: str) -> None:
+        """Let this user's programs on this machine find a throw-away one by the namespace's name, until it ends."""
+        check_name(name)
+        _, _, login = self.url.partition("://")
+        username, _, password = login.partition("@")[0].partition(":")
+        record = ServerFile(self.url, LOOPBACK, self.port, unquote(username), unquote(password), of(self.pid))
+        self._announced = server_file(name)
+        _make_private(self._announced.parent)
+        _write_private(self._announced, dump_server_file(record))
+
     def stop(self) -> None:
         """End it and wait for its end. What it holds stays on disk, unless it is a throw-away one."""
+        if self._announced:
+            self._announced.unlink(missing_ok=True)
         if self._watcher:
             self._stop_throwaway(self._watcher)
             return
@@ -199,6 +213,12 @@ def ensure(
 def find(name: str, *, directory: Path | None = None) -> EmbeddedServer | None:
     """The embedded Valkey of namespace `name` if it runs and answers."""
     return _running(directory or server_file(name).parent)
+
+
+def at_rest(name: str) -> bool:
+    """Whether namespace `name` left data with an embedded Valkey that does not run now."""
+    home = server_file(name).parent
+    return (home / "data" / "appendonlydir").is_dir() and _running(home) is None
 
 
 def default_redis_listens() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import click
 
 from mutitask_tui import embedded
 from mutitask_tui.server.core import ServerCore, afresh, resumed
+from mutitask_tui.server.reading import Reader
 from worker_agent.protocol.address import redact
-from worker_agent.protocol.errors import JobError, NamespaceHoldsWork
+from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
 from worker_agent.protocol.membership import RunPlan
 
 
@@ -27,6 +29,34 @@ class Place:
     def shown(self) -> str:
         """The address as people may see it."""
         return redact(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Awake:
+    """An embedded Valkey that was started only to look at what it kept."""
+
+    own: embedded.EmbeddedServer
+    name: str
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.own.url
+
+    def sleep_again(self) -> None:
+        """End it, unless a server has come to use it meanwhile."""
+        with contextlib.suppress(MutiTaskError):
+            if Reader(self.url, self.name).snapshot().server is not None:
+                return
+        self.own.stop()
+
+
+def wake_up(name: str) -> Awake | None:
+    """Start the embedded Valkey of a namespace whose server has ended; None where it runs, or kept nothing."""
+    if not embedded.at_rest(name):
+        return None
+    own = embedded.ensure(name)
+    return Awake(own, name) if own.started else None
 
 
 def embedded_place(name: str, listen: str, fsync: embedded.Fsync = "everysec") -> Place:

@@ -44,13 +44,14 @@ def run_server(
         lambda text: core.note("warning", text),
     )
     named = "" if name == "default" else f" --name {name}"
-    address = "" if place.own and not place.own.throwaway else f" --redis redis://{place.shown}"
+    address = "" if place.own else f" --redis redis://{place.shown}"
     session = Session(
         core,
         agents,
         dashboard=dashboard,
         until_done=until_done,
         stay=stay,
+        kept=not (place.own and place.own.throwaway),
         attach_line=f"mutitask attach{address}{named}",
         join_line=join_line(place, shown_job, name, with_password=False),
     )

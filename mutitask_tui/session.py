@@ -41,6 +41,7 @@ class Session:
         attach_line: str,
         join_line: str,
         stay: bool = True,
+        kept: bool = True,
     ) -> None:
         self._core = core
         self._agents = agents
@@ -51,6 +52,7 @@ class Session:
         self._reader = Reader(core.url, core.name)
         self._began = time.monotonic()
         self._stay = stay
+        self._kept = kept
         self._stop_asked = threading.Event()
         self.finished = False
 
@@ -80,7 +82,7 @@ class Session:
         self._core.stop()
         last = self._last_snapshot() or last
         if last is not None:
-            say(progress.summary(last, time.monotonic() - self._began))
+            say(progress.summary(last, time.monotonic() - self._began, kept=self._kept))
         for text in self._core.halted():
             say(f"{text}")
 

@@ -20,8 +20,11 @@ def line(snapshot: Snapshot) -> str:
     )
 
 
-def summary(snapshot: Snapshot, seconds: float) -> str:
-    """What became of the run, for its end; `seconds` is how long it took."""
+def summary(snapshot: Snapshot, seconds: float, *, kept: bool = True) -> str:
+    """What became of the run, for its end.
+
+    `seconds` is how long it took, `kept` whether what is left outlives this process.
+    """
     channels = snapshot.channels
     done, failed = sum(c.done for c in channels), sum(c.failed for c in channels)
     deleted, allotted = sum(c.deleted for c in channels), sum(c.allotted for c in channels)
@@ -30,7 +33,7 @@ def summary(snapshot: Snapshot, seconds: float) -> str:
     if deleted:
         parts.append(f"{deleted:,} deleted")
     if rest:
-        parts.append(f"{rest:,} still to do, kept in Redis")
+        parts.append(f"{rest:,} still to do" + (", kept in Redis" if kept else ""))
     rate = f", {(done + failed) / seconds:,.0f} tasks/s" if seconds > 0 and done + failed else ""
     books = "the books balance" if snapshot.balanced else "THE BOOKS DO NOT BALANCE"
     return f"{', '.join(parts)}; {books}; {seconds:.1f} s{rate}"
