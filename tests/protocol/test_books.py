@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,7 @@ CHANNELS, DEVICES, RETRIES = 2, 4, 2
 OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back}
 LEASE_MS = 3_600_000
 
+KINDS = st.sampled_from(["d", "f", "ds", "dfxb", "fb", "x"])
 channels = st.integers(0, CHANNELS - 1)
 devices = st.integers(0, DEVICES - 1)
 
@@ -90,6 +92,15 @@ class Hands:
         return f"claimed by {self.broker.actor.id}"
 
 
+def is_ours(item: bytes) -> bool:
+    """Whether the item has a header."""
+    try:
+        wire.parse(item)
+    except wire.Undecodable:
+        return False
+    return True
+
+
 class Books(RuleBasedStateMachine):
     """Agents of two channels, servers that succeed one another, and a person at a command line."""
 
@@ -108,7 +119,9 @@ class Books(RuleBasedStateMachine):
         self.on: dict[int, Hands] = {}
         self.former_servers: list[Broker] = []
         for device in range(DEVICES):
-            self.join(device)
+            self.come(device)
+        for channel in range(CHANNELS):
+            self.allot(channel, 8, False)
 
     # --- What servers do ------------------------------------------------------------------------------
 
@@ -131,6 +144,7 @@ class Books(RuleBasedStateMachine):
             lambda: self.world.server.allot(channel, cursor, self.world.items(max(0, cursor), 3)), Changed
         )
 
+    @precondition(lambda self: self.former_servers)
     @rule(channel=channels)
     def skip(self, channel: int) -> None:
         self.world.server.skip(channel, self.model[channel].cursor)
@@ -151,20 +165,50 @@ class Books(RuleBasedStateMachine):
 
     # --- What agents do -------------------------------------------------------------------------------
 
-    @rule(device=devices, want=st.integers(0, 8), data=st.data())
-    def settle_and_claim(self, device: int, want: int, data: st.DataObject) -> None:
-        hands = self.on[device]
-        model = self.model[hands.channel]
-        mine = model.at(hands.place)
-        chosen = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
-        outcomes = [(id_, data.draw(st.sampled_from("ddsffxb"))) for id_ in chosen]
-        strangers = [id_ for id_ in model.tasks if id_ not in mine][-3:] + ["nobody00000000000000"]
-        strange = data.draw(st.lists(st.sampled_from(strangers), max_size=2))
-        outcomes += [(id_, data.draw(st.sampled_from("dsfxb"))) for id_ in strange]
-        if outcomes and data.draw(st.booleans()):
-            outcomes.append(outcomes[0])
-        settlements = [part for id_, kind in outcomes for part in OUTCOMES[kind](id_)]
+    def choose(self, data: st.DataObject, those: Callable[[Hands], bool]) -> Hands | None:
+        """One of the actors for whom it is true, the present ones and those of old."""
+        choice = [hands for hands in self.everybody if those(hands)]
+        return data.draw(st.sampled_from(choice)) if choice else None
 
+    def holds(self, hands: Hands) -> bool:
+        """Whether the agent lives and has tasks in hand."""
+        return hands.alive and bool(self.model[hands.channel].at(hands.place))
+
+    @rule(data=st.data(), want=st.integers(1, 8))
+    def claim(self, data: st.DataObject, want: int) -> None:
+        if hands := self.choose(data, lambda hands: hands.alive):
+            self.exchange(hands, [], want)
+
+    @rule(data=st.data(), want=st.integers(0, 8), kinds=KINDS)
+    def settle_and_claim(self, data: st.DataObject, want: int, kinds: str) -> None:
+        if hands := self.choose(data, self.holds):
+            self.exchange(hands, self.outcomes(data, hands, kinds), want)
+
+    @rule(data=st.data(), rounds=st.lists(KINDS, min_size=1, max_size=4))
+    def work(self, data: st.DataObject, rounds: list[str]) -> None:
+        """Some rounds of an agent's work, which bring it about that tasks are in every place."""
+        if hands := self.choose(data, lambda hands: hands.alive):
+            for kinds in rounds:
+                self.exchange(hands, [], 4)
+                self.exchange(hands, self.outcomes(data, hands, kinds), 0)
+
+    def outcomes(self, data: st.DataObject, hands: Hands, kinds: str) -> list[tuple[str, str]]:
+        mine = self.model[hands.channel].at(hands.place)
+        if not mine:
+            return []
+        chosen = data.draw(st.lists(st.sampled_from(mine), unique=True, min_size=1))
+        return [(id_, data.draw(st.sampled_from(kinds))) for id_ in chosen]
+
+    @rule(data=st.data(), twice=st.booleans(), kind=st.sampled_from("dsfxb"))
+    def settle_what_is_not_theirs(self, data: st.DataObject, twice: bool, kind: str) -> None:
+        if hands := self.choose(data, lambda hands: True):
+            ids = [*list(self.model[hands.channel].tasks)[-12:], "nobody00000000000000"]
+            chosen = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3))
+            self.exchange(hands, [(id_, kind) for id_ in chosen * (1 + twice)], 0)
+
+    def exchange(self, hands: Hands, outcomes: list[tuple[str, str]], want: int) -> None:
+        model = self.model[hands.channel]
+        settlements = [part for id_, kind in outcomes for part in OUTCOMES[kind](id_)]
         if not hands.alive:
             self.changes_nothing(
                 lambda: hands.broker.settle_and_claim(hands.channel, settlements, want), LeaseLost
@@ -210,8 +254,9 @@ class Books(RuleBasedStateMachine):
             model.foreign_waiting -= 1
         model.foreign = seen
 
-    @rule(device=devices, state=st.sampled_from(["running", "paused"]))
-    def report(self, device: int, state: Any) -> None:
+    @rule(data=st.data(), state=st.sampled_from(["running", "running", "paused"]))
+    def report(self, data: st.DataObject, state: Any) -> None:
+        device = data.draw(devices)
         hands = self.on[device]
         if hands.alive:
             hands.broker.report(device, hands.channel, state, b"report")
@@ -221,12 +266,19 @@ class Books(RuleBasedStateMachine):
                 lambda: hands.broker.report(device, hands.channel, state, b"report"), LeaseLost
             )
 
-    @rule(device=devices)
-    def lease_runs_out(self, device: int) -> None:
-        hands = self.on[device]
-        if hands.alive:
+    @rule(data=st.data())
+    def lease_runs_out(self, data: st.DataObject) -> None:
+        if hands := self.choose(data, self.holds):
             self.world.expire(hands.broker)
             hands.expired = True
+
+    @rule(data=st.data())
+    def an_agent_dies(self, data: st.DataObject) -> None:
+        if hands := self.choose(data, self.holds):
+            self.world.expire(hands.broker)
+            hands.expired = True
+            assert self.ctl.recover(hands.broker.actor.id, reason("crashed")) == self.recovered(hands)
+            self.come(next(device for device, on_it in self.on.items() if on_it is hands))
 
     @rule(data=st.data())
     def recover(self, data: st.DataObject) -> None:
@@ -263,24 +315,36 @@ class Books(RuleBasedStateMachine):
         for actor in sorted(found):
             assert self.ctl.recover(actor, reason("crashed")) == self.recovered(by_id[actor])
 
-    @rule(device=devices)
-    def leave(self, device: int) -> None:
+    @precondition(lambda self: any(self.holds(hands) for hands in self.on.values()))
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        device = data.draw(st.sampled_from([d for d in range(DEVICES) if self.holds(self.on[d])]))
         hands = self.on[device]
         hands.broker.leave(device, hands.channel)
         hands.alive = False
 
+    @precondition(lambda self: not all(hands.alive and not hands.expired for hands in self.on.values()))
+    @rule(data=st.data())
+    def join(self, data: st.DataObject) -> None:
+        """A newcomer on a device whose agent left, died or is silent."""
+        gone = [device for device, hands in self.on.items() if hands.expired or not hands.alive]
+        self.come(data.draw(st.sampled_from(gone)))
+
     @rule(device=devices)
-    def join(self, device: int) -> None:
-        """A newcomer on a device: at once where nobody is, or where the process has certainly ended."""
+    def join_instead_of_a_process_that_ended(self, device: int) -> None:
+        if self.holds(self.on[device]):
+            self.come(device)
+
+    def come(self, device: int) -> None:
         holder = self.ctl.holder_of(device)
         for hands in self.everybody:
             if hands.broker.actor.id == holder:
                 hands.alive = False
-        channel = device % CHANNELS
-        agent = self.world.agent(device, channel, holder=holder, gone=True)
-        self.on[device] = Hands(agent, channel)
+        agent = self.world.agent(device, device % CHANNELS, holder=holder, gone=True)
+        self.on[device] = Hands(agent, device % CHANNELS)
         self.everybody.append(self.on[device])
 
+    @precondition(lambda self: any(model.at("delayed") for model in self.model))
     @rule(channel=channels, data=st.data())
     def promote(self, channel: int, data: st.DataObject) -> None:
         model, at = self.model[channel], self.world.keys.channel(channel)
@@ -295,6 +359,7 @@ class Books(RuleBasedStateMachine):
 
     # --- What people do -------------------------------------------------------------------------------
 
+    @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels)
     def reload_all(self, channel: int) -> None:
         model = self.model[channel]
@@ -303,6 +368,7 @@ class Books(RuleBasedStateMachine):
         for id_ in ours:
             model.tasks[id_] = Task("waiting")
 
+    @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels, data=st.data())
     def reload(self, channel: int, data: st.DataObject) -> None:
         model = self.model[channel]
@@ -312,6 +378,7 @@ class Books(RuleBasedStateMachine):
         for id_ in ours:
             model.tasks[id_] = Task("waiting")
 
+    @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels, data=st.data())
     def delete(self, channel: int, data: st.DataObject) -> None:
         model = self.model[channel]
@@ -321,6 +388,7 @@ class Books(RuleBasedStateMachine):
         for id_ in there:
             model.tasks[id_].place = "deleted"
 
+    @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels, data=st.data())
     def edit(self, channel: int, data: st.DataObject) -> None:
         model = self.model[channel]
@@ -340,13 +408,9 @@ class Books(RuleBasedStateMachine):
     def is_foreign(self, channel: int, id_: str) -> bool:
         """Whether what failed under the id is still the item without a header."""
         item = self.client.hget(self.world.keys.channel(channel).failed, id_)
-        return item is not None and not item.startswith(b"M1")
+        return item is not None and not is_ours(item)
 
-    @rule(channel=channels, capacity=st.integers(1, 20))
-    def set_capacity(self, channel: int, capacity: int) -> None:
-        self.ctl.set_capacity(channel, capacity)
-        self.model[channel].capacity = capacity
-
+    @precondition(lambda self: any(len(model.results) > model.drained for model in self.model))
     @rule(channel=channels, count=st.integers(0, 4))
     def drain(self, channel: int, count: int) -> None:
         model = self.model[channel]
@@ -361,20 +425,29 @@ class Books(RuleBasedStateMachine):
         offset = self.model[channel].drained - 1
         self.changes_nothing(lambda: self.ctl.drain(channel, offset, 5), Changed)
 
-    @rule(channel=channels, paused=st.booleans())
-    def pause_channel(self, channel: int, paused: bool) -> None:
-        self.ctl.wish(self.world.keys.wish_channels, {str(channel): "paused" if paused else ""})
-        (self.paused.add if paused else self.paused.discard)(channel)
-
-    @rule(wished=st.sampled_from(["", "", "paused", "ended"]))
-    def pause_allot(self, wished: str) -> None:
-        self.ctl.wish(self.world.keys.wish_server, {"allot": wished})
-        self.allot_wish = wished
-
-    @rule(delay=st.sampled_from([0, 3_600_000]))
-    def set_retry_delay(self, delay: int) -> None:
-        self.client.hset(self.world.keys.meta, "retry_delay_ms", delay)
-        self.delay = delay
+    @rule(
+        channel=channels,
+        change=st.one_of(
+            st.tuples(st.just("capacity"), st.integers(1, 20)),
+            st.tuples(st.just("channel"), st.sampled_from(["", "", "paused"])),
+            st.tuples(st.just("allot"), st.sampled_from(["", "", "paused", "ended"])),
+            st.tuples(st.just("delay"), st.sampled_from([0, 3_600_000])),
+        ),
+    )
+    def a_person_wishes(self, channel: int, change: tuple[str, Any]) -> None:
+        what, value = change
+        if what == "capacity":
+            self.ctl.set_capacity(channel, value)
+            self.model[channel].capacity = value
+        elif what == "channel":
+            self.ctl.wish(self.world.keys.wish_channels, {str(channel): value})
+            (self.paused.add if value else self.paused.discard)(channel)
+        elif what == "allot":
+            self.ctl.wish(self.world.keys.wish_server, {"allot": value})
+            self.allot_wish = value
+        else:
+            self.client.hset(self.world.keys.meta, "retry_delay_ms", value)
+            self.delay = value
 
     @rule(channel=channels, text=st.sampled_from([b"", b"foreign", b"M1foreign", b"\xff" * 30]))
     def somebody_pushes_a_foreign_item(self, channel: int, text: bytes) -> None:
@@ -433,10 +506,7 @@ class Books(RuleBasedStateMachine):
                 pipe.execute()
             )
 
-            foreign = [
-                item for item in waiting if not item.startswith(b"M1" + self.world.run.id.encode()[:1])
-            ]
-            foreign = [item for item in foreign if not item.startswith(b"M1foreign0")]
+            foreign = [item for item in waiting if not is_ours(item)]
             assert len(foreign) == model.foreign_waiting
             found: list[tuple[str, str, bytes]] = [
                 (id_of(item), "waiting", item) for item in waiting if item not in foreign
@@ -455,7 +525,7 @@ class Books(RuleBasedStateMachine):
                 id_: task.place for id_, task in model.tasks.items() if task.place not in ("done", "deleted")
             }
             for id_, _, item in found:
-                if item.startswith(b"M1") and not item == b"M1foreign":
+                if is_ours(item):
                     parsed, task = wire.parse(item), model.tasks[id_]
                     assert (parsed.id, parsed.attempt, parsed.crashes) == (id_, task.attempt, task.crashes)
 
@@ -484,5 +554,6 @@ def test_the_books_balance_whatever_actors_and_networks_do(client: redis.Redis) 
     OnThisServer.client = client
     long = os.environ.get("HYPOTHESIS_PROFILE") == "long"
     run_state_machine_as_test(
-        OnThisServer, settings=settings(stateful_step_count=120 if long else 40, deadline=None)
+        OnThisServer,
+        settings=settings(max_examples=1_500 if long else 110, stateful_step_count=120 if long else 50),
     )
