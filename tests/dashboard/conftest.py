@@ -1,0 +1,75 @@
+"""Starts the dashboard on a made-up link, without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from mutitask_tui.dashboard.app import DashboardApp
+from tests.dashboard.fake_link import FakeLink, fail
+
+NEVER = 3600.0
+"""An interval that no test lives to see: tests poll by hand."""
+
+Opened = Callable[..., AbstractAsyncContextManager[Pilot[str]]]
+
+
+@pytest.fixture(autouse=True)
+def _still_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
+
+
+@pytest.fixture
+def link() -> FakeLink:
+    """Two channels, five devices, three failed tasks."""
+    return FakeLink(fails=[fail(n) for n in range(3)])
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until the app has nothing left to do."""
+    await pilot.pause()
+    while any(not worker.is_finished for worker in pilot.app.workers):
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+
+
+async def poll(pilot: Pilot[Any]) -> None:
+    """Let the app ask for a snapshot now."""
+    pilot.app.poll()  # type: ignore[attr-defined]
+    await settle(pilot)
+
+
+async def press(pilot: Pilot[Any], *keys: str) -> None:
+    """Press keys and wait for what comes of them."""
+    await pilot.press(*keys)
+    if any(not worker.is_finished for worker in pilot.app.workers):
+        await settle(pilot)
+
+
+def screen_text(pilot: Pilot[Any]) -> str:
+    """What the whole screen shows, as text."""
+    app = pilot.app
+    width, height = app.size
+    lines = app.screen._compositor.render_strips(app.size)
+    return "\n".join(strip.text[:width] for strip in lines[:height])
+
+
+@pytest.fixture
+def opened(link: FakeLink) -> Opened:
+    """Open the dashboard: `async with opened() as pilot`."""
+
+    @asynccontextmanager
+    async def open_it(
+        own: FakeLink | None = None, size: tuple[int, int] = (120, 40)
+    ) -> AsyncIterator[Pilot[str]]:
+        app = DashboardApp(own or link, interval=NEVER)
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await settle(pilot)
+            yield pilot
+
+    return open_it

@@ -1,0 +1,25 @@
+"""What strangers may put into a payload, an error, a host name or a task id."""
+
+from __future__ import annotations
+
+PAYLOADS = (
+    "ok[/foo]",
+    "[/]",
+    "[red]x[/red]",
+    "[b ",
+    "[@click=app.quit]go[/]",
+    "[@click=app.exit('exit')]go[/]",
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[31mred",
+    "\x9b31m\x85",
+    "\x00\x08\x0b\x7f",
+    "\u202egnp.exe\u202c \u200fabc\u2066x\u2069",
+    "\u200b\ufeff\u2028\u2029\U000e0041",
+    "\ud800 lone",
+    "🚀👩‍👩‍👧❤️",
+    "日本語のタスク" * 20,
+    "a\nb\r\nc\td",
+    "x" * 1_000_000,
+    "e" + "\u0301" * 500,
+    "",
+)

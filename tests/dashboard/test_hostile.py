@@ -1,0 +1,82 @@
+"""Strangers' text in every sink: shown as plain text, with no crash, no link, no escape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mutitask_tui.server.commands import CommandError, Outcome
+from tests.dashboard.conftest import Opened, poll, press, screen_text
+from tests.dashboard.fake_link import FakeLink, channel, device, event, fail, snapshot
+from tests.dashboard.hostile import PAYLOADS
+from worker_agent.protocol.errors import RedisUnavailable
+
+
+def hostile_link(payload: str) -> FakeLink:
+    """A link that says `payload` wherever a string comes from outside."""
+    now = snapshot(
+        name=payload,
+        redis=payload,
+        channels=(channel(0, failed=1), channel(1, halted=payload or "x")),
+        devices=tuple(
+            device(n, current=payload, host=payload, actor=payload, version=payload) for n in range(3)
+        ),
+        events=(event(1, payload, who=payload), event(2, payload, who="Device0", level="error")),
+    )
+    stranger: dict[str, Any] = dict.fromkeys(
+        ("id", "stage", "error_type", "error", "traceback", "task"), payload
+    )
+    return FakeLink(now, [fail(1, **stranger), fail(2)])
+
+
+def check(pilot: Pilot[Any]) -> None:
+    """The screen holds no control character, no hidden one, and no link that came from outside."""
+    for strip in pilot.app.screen._compositor.render_strips(pilot.app.size):
+        for segment in strip:
+            assert not [
+                c for c in segment.text if ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u200f"
+            ]
+            click = segment.style.meta.get("@click") if segment.style and segment.style.meta else None
+            assert click is None
+    assert pilot.app.is_running
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+async def test_every_sink(payload: str, opened: Opened) -> None:
+    link = hostile_link(payload)
+    async with opened(link) as pilot:
+        check(pilot)
+        await press(pilot, "enter")
+        check(pilot)
+        await press(pilot, "escape", "shift+tab", "down", "enter")
+        check(pilot)
+        await press(pilot, "escape", "F")
+        check(pilot)
+        for asking in ("x", "e"):
+            await press(pilot, asking)
+            check(pilot)
+            await press(pilot, "escape")
+        link.outcome = Outcome(payload + "\n" + payload)
+        await press(pilot, "r")
+        check(pilot)
+        link.refusal = CommandError(payload)
+        await press(pilot, "r", "escape", "k")
+        check(pilot)
+        await press(pilot, "escape", "t")
+        check(pilot)
+        link.error = RedisUnavailable(payload)
+        await poll(pilot)
+        check(pilot)
+
+
+async def test_markup_shows_as_it_was_typed(opened: Opened) -> None:
+    link = hostile_link("[@click=app.quit]go[/]")
+    async with opened(link) as pilot:
+        assert "[@click=app.quit]go[/]" in screen_text(pilot)
+        await press(pilot, "colon", *"[@click=app.quit]go[/]", "enter")
+        check(pilot)
+        await press(pilot, "escape", "slash", *"[/x]")
+        assert "0 match /[/x]" in screen_text(pilot)
+        check(pilot)

@@ -1,0 +1,245 @@
+"""Every key of the registry sends its command, with what was selected when it was pressed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.widgets import Button
+
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
+from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
+from mutitask_tui.dashboard.screens.edit import EditScreen
+from mutitask_tui.dashboard.screens.leave import LeaveScreen
+from mutitask_tui.dashboard.screens.main import MainScreen
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
+from mutitask_tui.server.commands import COMMANDS, Outcome, find
+from tests.dashboard.conftest import Opened, poll, press, screen_text, settle
+from tests.dashboard.fake_link import FakeLink, device
+
+ON_MAIN: dict[str, tuple[Any, ...]] = {
+    "detect_all": (),
+    "detect_one": (1,),
+    "pause_all": (),
+    "pause_one": (1,),
+    "start_all": (),
+    "start_one": (1,),
+    "pause_allot": (),
+    "start_allot": (),
+    "detect_fail_channel": (),
+    "reload_all_fail_tasks": (),
+    "export_fail_tasks": (),
+    "pause_channel": (0,),
+    "start_channel": (0,),
+    "skip_item": (0,),
+    "add_device": (),
+    "del_device": (),
+    "stop_one": (1,),
+    "stop_all": (),
+    "purge_device": (1,),
+}
+"""What each key sends from the main screen, with Device1 and TaskChannel0 selected."""
+
+ON_FAILS: dict[str, tuple[Any, ...]] = {
+    "reload_one_fail_task": (0, "r1-000001"),
+    "delete_one_fail_task": (0, "r1-000001"),
+    "reload_all_fail_tasks": (),
+    "export_fail_tasks": (),
+}
+
+ASKED_FOR = ("reset_max_task", "reload_one_fail_task", "delete_one_fail_task", "edit_fail_task")
+
+
+def test_every_command_with_a_key_has_its_binding() -> None:
+    bound = {binding.id: binding.key for binding in app_bindings()}
+    assert {c.name: c.key for c in COMMANDS if c.key}.items() <= bound.items()
+
+
+def test_no_key_of_the_view_takes_a_commands_key() -> None:
+    keys = [key for binding in VIEW_BINDINGS for key in binding.key.split(",")]
+    assert not set(keys) & {c.key for c in COMMANDS}
+    assert len(keys) == len(set(keys))
+
+
+def test_this_file_knows_every_command() -> None:
+    known = {*ON_MAIN, *ON_FAILS, *ASKED_FOR, "detach", "exit"}
+    assert known == {c.name for c in COMMANDS if c.key}
+
+
+@pytest.mark.parametrize("name", ON_MAIN)
+async def test_a_key_sends_its_command(name: str, opened: Opened, link: FakeLink) -> None:
+    command = find(name)
+    async with opened() as pilot:
+        await press(pilot, "right", command.key)
+        if command.dangerous:
+            assert isinstance(pilot.app.screen, ConfirmScreen)
+            await press(pilot, "right", "enter")
+        assert link.asked == [(name, ON_MAIN[name])]
+        assert isinstance(pilot.app.screen, MainScreen)
+
+
+@pytest.mark.parametrize("name", ON_FAILS)
+async def test_a_key_acts_on_the_selected_fail(name: str, opened: Opened, link: FakeLink) -> None:
+    command = find(name)
+    async with opened() as pilot:
+        await press(pilot, "F")
+        await press(pilot, "down", command.key)
+        if command.dangerous:
+            await press(pilot, "right", "enter")
+        assert link.asked == [(name, ON_FAILS[name])]
+
+
+@pytest.mark.parametrize("name", [c.name for c in COMMANDS if c.dangerous and c.key])
+async def test_danger_asks_first_and_enter_alone_cancels(name: str, opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        if find(name).scope == "fail":
+            await press(pilot, "F")
+        await press(pilot, find(name).key)
+        focused = pilot.app.focused
+        assert isinstance(focused, Button)
+        assert focused.id == "cancel"
+        await press(pilot, "enter")
+        assert link.asked == []
+        assert not isinstance(pilot.app.screen, ConfirmScreen | LeaveScreen)
+
+
+async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "t")
+        assert "stop_one 0?" in screen_text(pilot)
+        assert "Device0 (running, node-0:4000, runs 1 task)" in screen_text(pilot)
+        await press(pilot, "escape", "T")
+        assert "all 5 devices (2 running, 1 paused, 2 offline)" in screen_text(pilot)
+        await press(pilot, "escape", "minus")
+        assert "Device4 (offline)" in screen_text(pilot)
+        await press(pilot, "escape", "R")
+        assert "3 failed tasks of all channels" in screen_text(pilot)
+
+
+async def test_an_act_keeps_to_what_was_selected_when_the_key_was_pressed(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "right", "t")
+        link.change(devices=(device(7), device(8)))
+        await poll(pilot)
+        await press(pilot, "right", "enter")
+        assert link.asked == [("stop_one", (1,))]
+
+
+async def test_a_capacity_is_asked_for_and_validated(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "m")
+        assert isinstance(pilot.app.screen, PromptScreen)
+        assert "TaskChannel0 (18/20 waiting)" in screen_text(pilot)
+        await press(pilot, "0", "enter")
+        assert "N must be 1 or more" in screen_text(pilot)
+        await press(pilot, "backspace", "5", "0", "enter")
+        assert link.asked == [("reset_max_task", (50, 0))]
+
+
+async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "r")
+        assert isinstance(pilot.app.screen, PromptScreen)
+        await press(pilot, *"1 r1-77", "enter")
+        assert link.asked == [("reload_one_fail_task", (1, "r1-77"))]
+
+
+async def test_editing_offers_the_payload_and_says_what_is_wrong(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F")
+        await press(pilot, "e")
+        assert isinstance(pilot.app.screen, EditScreen)
+        assert "bad_0.py" in screen_text(pilot)
+        await press(pilot, "x", "f2")
+        assert "not valid JSON" in screen_text(pilot)
+        await press(pilot, "ctrl+u", *"[1, -2, +", "backspace", *"3]")
+        await press(pilot, "ctrl+end", "ctrl+u", *"[1, -2]", "f2")
+        assert link.asked == [("edit_fail_task", (0, "r1-000000", [1, -2]))]
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+q"])
+async def test_leaving_asks_and_enter_alone_stays(key: str, opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, key)
+        assert isinstance(pilot.app.screen, LeaveScreen)
+        await press(pilot, "ctrl+q", "enter")
+        assert isinstance(pilot.app.screen, MainScreen)
+        assert pilot.app.is_running
+        assert link.asked == []
+
+
+async def test_detach_leaves_the_view_alone(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await pilot.press("q", "right", "enter")
+        await pilot.pause()
+    assert pilot.app.return_value == "detach"
+    assert link.asked == []
+
+
+async def test_the_detach_key_leaves_at_once(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await pilot.press("ctrl+d")
+        await pilot.pause()
+    assert pilot.app.return_value == "detach"
+    assert link.asked == []
+
+
+async def test_exit_ends_the_view_once_the_server_said_yes(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "q", "right", "right", "enter")
+    assert pilot.app.return_value == "exit"
+    assert link.asked == [("exit", ())]
+
+
+async def test_an_exit_that_is_refused_leaves_the_view_open(opened: Opened, link: FakeLink) -> None:
+    link.outcome = Outcome("an agent does not answer", ok=False)
+    async with opened() as pilot:
+        await press(pilot, "q", "right", "right", "enter")
+        assert pilot.app.is_running
+        assert "an agent does not answer" in screen_text(pilot)
+    assert pilot.app.return_value is None
+
+
+async def test_ctrl_c_does_not_kill(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "ctrl+c")
+        assert pilot.app.is_running
+
+
+async def test_a_read_only_view_sends_nothing(opened: Opened, link: FakeLink) -> None:
+    link.read_only = True
+    async with opened() as pilot:
+        await press(pilot, "P")
+        assert "read-only" in screen_text(pilot)
+        await press(pilot, "q")
+        assert not pilot.app.screen.query("#exit")
+        assert link.asked == []
+
+
+async def test_an_outcome_is_shown_and_an_error_is_loud(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "p")
+        assert "✓ pause_one 0: done as asked" in screen_text(pilot)
+        link.refusal = RuntimeError("boom")
+        await press(pilot, "s")
+        assert "✗ start_one 0: boom (RuntimeError)" in screen_text(pilot)
+        assert [n.severity for n in pilot.app._notifications] == ["error"]
+
+
+async def test_the_fail_counts_offer_the_fails_screen(opened: Opened, link: FakeLink) -> None:
+    link.outcome = Outcome("TaskChannel0: 3 failed")
+    async with opened() as pilot:
+        await press(pilot, "f")
+        assert "TaskChannel0: 3 failed  (F shows them)" in screen_text(pilot)
+
+
+async def test_acts_that_change_something_run_in_the_order_of_their_keys(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        await pilot.press("p", "s", "P", "S")
+        for _ in range(4):
+            await settle(pilot)
+        assert [name for name, _ in link.asked] == ["pause_one", "start_one", "pause_all", "start_all"]

@@ -1,0 +1,156 @@
+"""The `:` line takes commands as the seed typed them; `/` narrows the devices down."""
+
+from __future__ import annotations
+
+import pytest
+
+from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
+from mutitask_tui.dashboard.screens.help import HelpScreen
+from mutitask_tui.dashboard.screens.leave import LeaveScreen
+from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
+from mutitask_tui.dashboard.widgets.line_input import CommandLine, completions, matches, shared_start
+from tests.dashboard.conftest import Opened, press, screen_text
+from tests.dashboard.fake_link import FakeLink
+
+
+def ids(kind: str) -> list[str]:
+    """Two devices, one channel."""
+    return {"device": ["0", "12"], "channel": ["0"]}.get(kind, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pause_a", ["pause_all", "pause_allot"]),
+        ("reset_", ["reset_max_task", "reset_task_max"]),
+        ("pause_one 1", ["pause_one 12"]),
+        ("pause_one ", ["pause_one 0", "pause_one 12"]),
+        ("pause_all ", []),
+        ("nonsense 1", []),
+        ("reset_max_task 20 ", ["reset_max_task 20 0"]),
+    ],
+)
+def test_completions(line: str, found: list[str]) -> None:
+    assert completions(line, ids) == found
+
+
+def test_shared_start() -> None:
+    assert shared_start(["pause_all", "pause_allot"]) == "pause_all"
+    assert shared_start(["stop"]) == "stop"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        ("", True),
+        ("DEVICE3", True),
+        ("offline node", True),
+        ("running", False),
+        ("!running", True),
+        ("!", True),
+    ],
+)
+def test_filter_words(wanted: str, fits: bool) -> None:
+    assert matches("device3 offline node-3", wanted) is fits
+
+
+async def test_a_typed_line_is_carried_out(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"pause_one 3", "enter")
+        assert link.asked == [("pause_one", (3,))]
+        assert isinstance(pilot.app.focused, DeviceGrid)
+
+
+async def test_letters_and_signs_are_text_while_one_types(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"PSq+-/?j", "ctrl+d")
+        assert pilot.app.screen.query_one(CommandLine).value == "PSq+-/?j"
+        assert pilot.app.is_running
+        assert link.asked == []
+
+
+async def test_a_wrong_line_says_why_and_stays_to_be_mended(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"pause_on 0", "enter")
+        assert "did you mean pause_one?" in screen_text(pilot)
+        assert isinstance(pilot.app.focused, CommandLine)
+        assert link.asked == []
+        await press(pilot, "escape")
+        assert isinstance(pilot.app.focused, DeviceGrid)
+
+
+async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"pa", "tab")
+        line = pilot.app.screen.query_one(CommandLine)
+        assert line.value == "pause_"
+        await press(pilot, "tab")
+        assert "pause_all  pause_allot  pause_channel  pause_one" in screen_text(pilot)
+        await press(pilot, "o", "tab")
+        assert line.value == "pause_one "
+        await press(pilot, "2", "tab", "enter")
+        assert link.asked == [("pause_one", (2,))]
+
+
+async def test_right_takes_the_suggestion(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"detect_f")
+        await press(pilot, "right")
+        assert pilot.app.screen.query_one(CommandLine).value == "detect_fail_channel"
+
+
+async def test_up_and_down_walk_the_history(opened: Opened) -> None:
+    async with opened() as pilot:
+        for typed in ("pause_one 1", "start_one 1", "start_one 1"):
+            await press(pilot, "colon", *typed, "enter")
+        await press(pilot, "colon", "up", "up")
+        line = pilot.app.screen.query_one(CommandLine)
+        assert line.value == "pause_one 1"
+        await press(pilot, "up", "down")
+        assert line.value == "start_one 1"
+        await press(pilot, "down")
+        assert line.value == ""
+
+
+async def test_danger_asks_on_the_line_too(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"stop_all", "enter")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        await press(pilot, "enter")
+        assert link.asked == []
+
+
+@pytest.mark.parametrize("word", ["exit", "stop", "quit"])
+async def test_the_seeds_words_for_leaving_ask(word: str, opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *word, "enter")
+        assert isinstance(pilot.app.screen, LeaveScreen)
+
+
+async def test_detach_and_help_are_words_as_well(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"help", "enter")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        await press(pilot, "escape")
+        await pilot.press("colon", *"detach", "enter")
+        await pilot.pause()
+    assert pilot.app.return_value == "detach"
+
+
+async def test_the_line_is_there_on_other_screens(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "enter", "colon", *"pause_all", "enter")
+        assert link.asked == [("pause_all", ())]
+
+
+async def test_a_filter_narrows_as_one_types_and_says_so(opened: Opened) -> None:
+    async with opened() as pilot:
+        grid = pilot.app.screen.query_one(DeviceGrid)
+        await press(pilot, "slash", *"offline")
+        assert [d.id for d in grid.items] == [3, 4]
+        assert "2 match /offline" in screen_text(pilot)
+        await press(pilot, "enter")
+        assert grid.has_focus
+        assert [d.id for d in grid.items] == [3, 4]
+        await press(pilot, "escape")
+        assert len(grid.items) == 5

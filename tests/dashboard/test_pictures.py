@@ -1,0 +1,125 @@
+"""How the screens look, at the three sizes and in both themes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.dashboard.widgets.banner import Trouble
+from tests.dashboard.conftest import NEVER, settle
+from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, fail, snapshot
+
+SIZES = ((80, 24), (120, 40), (200, 60))
+FAILS = tuple(fail(n) for n in range(40))
+SnapCompare = Callable[..., bool]
+
+
+def link_with_history() -> FakeLink:
+    """A link with failed tasks, on a namespace with a bit of everything."""
+    channels = (
+        channel(0),
+        channel(1, waiting=27, claimed=2, done=4321, failed=40, results=12, rate=87.0),
+    )
+    return FakeLink(snapshot(channels=channels), FAILS)
+
+
+def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callable[[Pilot[Any]], Any]:
+    """Live through a minute of snapshots, then press keys."""
+
+    async def run(pilot: Pilot[Any]) -> None:
+        app = pilot.app
+        assert isinstance(app, DashboardApp)
+        await settle(pilot)
+        link = app.link
+        assert isinstance(link, FakeLink)
+        now = link.now
+        for tick in range(30, -1, -1):
+            pace = 0.6 + (tick * 7 % 11) / 20
+            rates = tuple(replace(c, rate=c.rate * pace) for c in now.channels)
+            past = replace(now, now_ms=NOW_MS - tick * 2000, channels=rates)
+            app.trend.add(past)
+        app.snapshot = now
+        if theme:
+            app.theme = theme
+        for key in keys:
+            await pilot.press(key)
+            await settle(pilot)
+        if trouble is not None:
+            app.trouble = trouble
+        await settle(pilot)
+
+    return run
+
+
+def app_of(link: FakeLink | None = None) -> DashboardApp:
+    """The dashboard on a link."""
+    return DashboardApp(link or link_with_history(), interval=NEVER)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_main(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps(), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_fails(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("F", "down"), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=str)
+def test_help(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("question_mark"), terminal_size=size)
+
+
+def test_confirm(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("t"), terminal_size=(80, 24))
+
+
+def test_leave(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("q"), terminal_size=(80, 24))
+
+
+def test_device(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("right", "enter"), terminal_size=(80, 24))
+
+
+def test_channel(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("shift+tab", "enter"), terminal_size=(120, 40))
+
+
+def test_light(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps(theme="mutitask-light"), terminal_size=(120, 40))
+
+
+def test_light_fails(snap_compare: SnapCompare) -> None:
+    keys = steps("F", theme="mutitask-light")
+    assert snap_compare(app_of(), run_before=keys, terminal_size=(120, 40))
+
+
+def test_command_line(snap_compare: SnapCompare) -> None:
+    keys = steps("colon", *"pause_", "tab", "tab")
+    assert snap_compare(app_of(), run_before=keys, terminal_size=(80, 24))
+
+
+def test_redis_away(snap_compare: SnapCompare) -> None:
+    trouble = Trouble(
+        "Redis does not answer", NOW_MS, NOW_MS + 12_000, "localhost:6379 refused the connection"
+    )
+    assert snap_compare(app_of(), run_before=steps(trouble=trouble), terminal_size=(80, 24))
+
+
+def test_a_thousand_devices(snap_compare: SnapCompare) -> None:
+    states = ("running", "running", "running", "paused", "offline")
+    devices = tuple(device(n, states[n % 5], failed=n % 7) for n in range(1000))
+    link = FakeLink(snapshot(devices=devices, channels=tuple(channel(n) for n in range(6))))
+    assert snap_compare(app_of(link), run_before=steps("pagedown"), terminal_size=(200, 60))
+
+
+def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(app_of(), run_before=steps(), terminal_size=(80, 24))

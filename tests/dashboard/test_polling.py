@@ -1,0 +1,107 @@
+"""Snapshots come off the loop, one at a time; trouble is a banner and never a crash."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.server.snapshot import Snapshot
+from tests.dashboard.conftest import Opened, poll, press, screen_text
+from tests.dashboard.fake_link import FakeLink, snapshot
+from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RedisUnavailable("is it running?"), "Redis does not answer since"),
+        (RedisRefused("out of memory"), "Redis refuses since"),
+        (ValueError("odd"), "no snapshot (ValueError) since"),
+    ],
+)
+async def test_trouble_is_a_banner_that_goes_away(
+    error: Exception, says: str, opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        link.error = error
+        await poll(pilot)
+        assert says in screen_text(pilot)
+        assert str(error) in screen_text(pilot)
+        assert "TaskChannel0" in screen_text(pilot)
+        assert pilot.app.screen.has_class("-stale")
+        link.error = None
+        await poll(pilot)
+        assert says not in screen_text(pilot)
+        assert not pilot.app.screen.has_class("-stale")
+
+
+async def test_the_dashboard_opens_while_redis_is_away(opened: Opened, link: FakeLink) -> None:
+    link.error = RedisUnavailable("is it running?")
+    async with opened() as pilot:
+        await press(pilot, "p", "down", "enter", "F", "escape", "question_mark", "escape")
+        assert "Redis does not answer" in screen_text(pilot)
+        link.error = None
+        await poll(pilot)
+        assert "Device3" in screen_text(pilot)
+
+
+async def test_the_banner_says_since_when_the_first_loss_was(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        link.error = RedisUnavailable("is it running?")
+        await poll(pilot)
+        first = pilot.app.trouble  # type: ignore[attr-defined]
+        await poll(pilot)
+        assert pilot.app.trouble.since_ms == first.since_ms  # type: ignore[attr-defined]
+
+
+class SlowLink(FakeLink):
+    """Answers when it is let go, and counts how many ask at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.inside = 0
+        self.most = 0
+
+    def snapshot(self) -> Snapshot:
+        """Wait at the gate."""
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.gate.wait(10)
+        self.inside -= 1
+        return super().snapshot()
+
+
+async def test_a_slow_redis_blocks_neither_keys_nor_piles_up_questions() -> None:
+    link = SlowLink()
+    app = DashboardApp(link, interval=3600)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for _ in range(5):
+            app.poll()
+        await pilot.press("question_mark")
+        assert len(app.screen_stack) == 2
+        link.gate.set()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert link.most == 1
+
+
+async def test_ticks_go_on_by_themselves() -> None:
+    link = FakeLink()
+    app = DashboardApp(link, interval=0.1)
+    async with app.run_test(size=(80, 24)) as pilot:
+        while link.polls < 3:
+            await pilot.pause(0.02)
+    assert link.polls >= 3
+
+
+async def test_a_frozen_view_stays_until_it_goes_on(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "v")
+        link.now = snapshot(name="another")
+        await poll(pilot)
+        assert "another" not in screen_text(pilot)
+        await press(pilot, "v")
+        assert "another" in screen_text(pilot)
