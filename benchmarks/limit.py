@@ -1,0 +1,42 @@
+"""The limit: a bare loop that moves the same bytes through the same Redis in the same batches, with no lifecycle."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+
+from worker_agent.protocol import wire
+from worker_agent.protocol.connect import connect
+
+# Takes back what was claimed, keeps results, claims the next: the least that claims by id can cost.
+BARE = """
+for i = 3, #ARGV, 2 do
+  redis.call('HDEL', KEYS[2], ARGV[i])
+  redis.call('RPUSH', KEYS[3], ARGV[i + 1])
+end
+local items = redis.call('LPOP', KEYS[1], ARGV[1]) or {}
+for _, item in ipairs(items) do redis.call('HSET', KEYS[2], string.sub(item, 3, 22), item) end
+return items
+"""
+
+
+def drain(url: str, tasks: int, batch: int) -> float:
+    """Tasks a second of a bare loop over `tasks` preloaded no-ops."""
+    client: redis.Redis = connect(url)
+    items = [wire.header("benchmrk", number) + wire.pack(number) for number in range(tasks)]
+    for first in range(0, tasks, 1000):
+        client.rpush("limit:waiting", *items[first : first + 1000])
+    began = time.perf_counter()
+    settled: list[bytes] = []
+    while True:
+        claimed = client.eval(BARE, 3, "limit:waiting", "limit:claims", "limit:results", batch, 0, *settled)
+        if not claimed:
+            break
+        settled = []
+        for item in claimed:
+            value = wire.unpack(item[wire.HEADER_BYTES :])
+            settled += (item[2:22], item[: wire.HEADER_BYTES] + wire.pack([0, 0, value]))
+    took = time.perf_counter() - began
+    client.delete("limit:waiting", "limit:claims", "limit:results")
+    return tasks / took
