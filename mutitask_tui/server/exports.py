@@ -84,8 +84,13 @@ def export_results(reader: Reader, broker: Broker | None, channel: int, file: Te
         if not results:
             return count
         written = _write(channel, results, file)
-        if written and broker.drain(channel, drained, written) != written:
-            raise Changed("somebody else drains these results too; some lines may stand twice")
+        try:
+            broker.drain(channel, drained, written)
+        except Changed:
+            raise Changed(
+                f"somebody else drains the results of TaskChannel{channel} too: the last {written} lines may stand "
+                "in both places; drain from one place at a time"
+            ) from None
         count += written
 
 
