@@ -1,0 +1,257 @@
+"""`mutitask ctl`: every command of the registry, against a live headless server and its agents."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutitask_tui.server.commands import COMMANDS
+from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.snapshot import Snapshot
+from tests.cli.tools import House, double, mutitask, write_job
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+
+JOB = """
+def numbers():
+    yield from range(1_000_000)
+def words():
+    yield "first"
+    yield lambda: "not a task"
+    yield "third"
+tasks = [numbers, words]
+def task_function(task):
+    if isinstance(task, int) and task % 10 == 7:
+        raise ValueError(f"{task} ends in seven")
+    return [task]
+"""
+
+
+def test_every_command_of_the_registry(
+    redis_url: str, spawn: Callable[..., Program], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = spawn(
+        ["mutitask", "run", write_job(tmp_path, JOB), "--redis", redis_url, "--headless", "--devices", "3",
+         "--local-agents", "2", "--capacity", "20", "--retries", "0"],
+    )  # fmt: skip
+    carried_out: set[str] = set()
+    reader = Reader(redis_url, "default")
+
+    def ctl(name: str, *args: object) -> Any:
+        data = mutitask("ctl", name, *args, "--json", "--yes", "--redis", redis_url).json
+        assert {"command", "ok", "text"} <= data.keys() and data["ok"] is True
+        carried_out.add(data["command"])
+        return data
+
+    def until(holds: Callable[[Snapshot], object]) -> Snapshot:
+        def look() -> Snapshot | None:
+            snapshot = reader.snapshot()
+            return snapshot if holds(snapshot) else None
+
+        return wait_until(look, 20, every=0.02, what=f"a snapshot that holds; {server}")  # type: ignore[return-value]
+
+    wait_until(lambda: "run " in server.stderr, 20)
+    until(lambda s: s.devices[0].actor and s.devices[1].actor and s.channels[1].halted)
+    until(lambda s: (s.channels[0].waiting, s.channels[1].waiting) == (20, 1))
+
+    # Devices
+    found = ctl("detect_all")["devices"]
+    assert {device: entry["state"] for device, entry in found.items()} == {
+        "0": "paused", "1": "paused", "2": "offline",
+    }  # fmt: skip
+    assert 0 < found["0"]["ms"] < 1000 and found["2"]["ms"] is None
+    one = ctl("detect_one", 1)
+    assert one["text"].startswith("Device1 paused, ") and one["text"].endswith(" ms")
+    assert ctl("start_one", 0)["wished"] == "running"
+    until(lambda s: s.devices[0].state == "running" and s.channels[0].done > 20)
+    assert ctl("pause_one", 0) == {
+        "command": "pause_one", "ok": True, "text": "asked Device0 to pause", "devices": [0], "wished": "paused",
+    }  # fmt: skip
+    until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
+    assert ctl("start_all")["devices"] == [0, 1, 2]
+    until(lambda s: [d.state for d in s.devices] == ["running", "running", "offline"])
+    ctl("pause_all")
+    until(lambda s: s.devices[0].state == s.devices[1].state == "paused" and s.channels[0].claimed == 0)
+
+    # Feeding
+    assert ctl("pause_allot")["allotting"] is False
+    ctl("start_one", 0)
+    dry = until(lambda s: s.channels[0].open == 0)
+    assert dry.server is not None and dry.server.allotting is False
+    assert not dry.channels[0].exhausted
+    assert ctl("start_allot")["allotting"] is True
+    until(lambda s: s.channels[0].done > dry.channels[0].done + 20)
+    ctl("pause_channel", 0)
+    still = until(
+        lambda s: s.channels[0].paused and s.channels[0].claimed == 0 and s.channels[0].waiting == 20
+    )
+    ctl("start_channel", 0)
+    until(lambda s: s.channels[0].done > still.channels[0].done + 20)
+    ctl("pause_all")
+    until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
+    assert ctl("reset_max_task", 5, 0)["channels"] == [0]
+    assert until(lambda s: s.channels[0].capacity == 5).channels[0].waiting == 20  # Nothing is dropped.
+    assert ctl("reset_task_max", 30) == {
+        "command": "reset_max_task", "ok": True, "capacity": 30, "channels": [0, 1],
+        "text": "capacity of TaskChannel0, TaskChannel1 is 30 now",
+    }  # fmt: skip
+    until(lambda s: s.channels[0].waiting == 30)
+    assert ctl("skip_item", 1)["item"] == 1
+    assert until(lambda s: s.channels[1].exhausted).channels[1].allotted == 2
+
+    # Failed tasks
+    failed = {task.number: task.id for task in reader.failed_tasks(0, 0, 1000)}
+    assert len(failed) >= 3 and all(number % 10 == 7 for number in failed)
+    assert ctl("detect_fail_channel")["failed"] == {"0": len(failed), "1": 0}
+    exported = ctl("export_fail_tasks", 0)
+    lines = [json.loads(line) for line in Path(exported["path"]).read_text().splitlines()]
+    assert exported["count"] == len(lines) == len(failed)
+    assert {line["id"] for line in lines} == set(failed.values())
+    assert lines[0]["stage"] == "run" and lines[0]["type"] == "ValueError" and lines[0]["runs"] == 1
+    assert "ends in seven" in lines[0]["traceback"] and lines[0]["task"] % 10 == 7
+    assert ctl("edit_fail_task", 0, 7, "-5")["edited"] == 1
+    assert ctl("reload_one_fail_task", 0, failed[17])["reloaded"] == 1
+    assert ctl("delete_one_fail_task", 0, 27)["deleted"] == 1
+    again = until(lambda s: s.channels[0].failed == len(failed) - 3)
+    assert again.balanced and again.channels[0].deleted == 1
+    assert ctl("reload_all_fail_tasks", 0)["reloaded"] == len(failed) - 3
+    assert until(lambda s: s.channels[0].failed == 0).balanced
+
+    # The grid
+    assert ctl("add_device")["devices"] == 4
+    assert ctl("del_device")["devices"] == 3
+    assert ctl("stop_one", 1)["devices"] == [1]
+    until(lambda s: s.devices[1].state == "offline")
+    assert ctl("purge_device", 1)["purged"] is True
+    assert until(lambda s: s.devices[1].seen_s is None).devices[1].pid == 0
+
+    # The end
+    ctl("stop_allot")
+    refused = mutitask("ctl", "start_allot", "--redis", redis_url)
+    assert refused.status == 2 and "feeding was ended for good by stop_allot" in refused.stderr
+    ctl("start_all")
+    rest = until(lambda s: s.channels[0].open == 0)
+    assert rest.balanced and rest.channels[1].waiting + rest.channels[1].done == 2
+    results = {line["number"]: line["result"] for line in export(redis_url, 0)}
+    assert results[7] == [-5]
+    again_failed = {task.number: task.id for task in reader.failed_tasks(0, 0, 1000)}
+    assert {7, 27}.isdisjoint(again_failed)
+    assert all(again_failed[number] == failed[number] for number in set(failed) - {7, 27})
+    assert ctl("stop_all")["devices"] == [0]
+    until(lambda s: all(device.state == "offline" for device in s.devices))
+    assert ctl("exit")["server"] is True
+    assert server.wait() == 0, server
+    assert reader.snapshot().server is None
+
+    assert carried_out == {command.name for command in COMMANDS if command.run}
+
+
+def export(url: str, channel: int) -> list[Any]:
+    return mutitask("results", "export", "--channel", channel, "--redis", url).lines
+
+
+@pytest.fixture
+def house(redis_url: str) -> Iterator[House]:
+    """A server with one agent, paused, and twenty tasks that wait."""
+    with House(redis_url, "ctl", iter(range(100)), capacity=20) as house:
+        house.agent(0)
+        house.until(lambda s: s.channels[0].waiting == 20)
+        yield house
+
+
+def test_without_json_a_command_says_one_sentence(house: House) -> None:
+    said = house.ctl("pause_one", 0)
+    assert (said.status, said.stdout, said.stderr) == (0, "asked Device0 to pause\n", "")
+
+
+def test_help_is_a_command_that_lists_them_all(house: House) -> None:
+    said = house.ctl("help")
+    assert said.status == 0
+    assert all(command.usage in said.stdout for command in COMMANDS if command.run)
+
+
+def test_an_alias_is_the_command(house: House) -> None:
+    assert house.done("reset_task_max", 9)["command"] == "reset_max_task"
+    assert house.channel().capacity == 9
+    for alias in ("stop", "quit"):
+        assert mutitask("ctl", alias, "now", "--redis", house.url, "--name", house.name).stderr == (
+            "mutitask: usage: exit\n"
+        )
+
+
+def test_a_command_is_told_to_the_event_log(house: House) -> None:
+    house.done("pause_one", 0)
+    assert any("pause_one 0 - asked Device0 to pause" in event.text for event in house.snapshot().events)
+
+
+def test_a_device_that_is_long_gone_answers_offline_within_the_wait_time(house: House) -> None:
+    house.done("add_device")
+    began = time.monotonic()
+    found = house.done("detect_one", 1)
+    assert found["devices"] == {"1": {"state": "offline", "ms": None}}
+    assert found["text"] == "Device1 offline (no answer in 1 s)"
+    assert time.monotonic() - began < 5
+
+
+def test_pause_and_start_outlive_an_agent(house: House) -> None:
+    """They are kept by device number; a stop is for the agent that was there (law 4)."""
+    house.done("start_one", 0)
+    house.until(lambda s: s.devices[0].state == "running")
+    house.done("stop_one", 0)
+    house.until(lambda s: s.devices[0].state == "offline")
+    house.agent(0)
+    house.until(lambda s: s.devices[0].state == "running")
+    house.done("pause_one", 0)
+    house.until(lambda s: s.devices[0].state == "paused")
+
+
+def test_a_paused_device_hands_back_what_has_not_begun(house: House) -> None:
+    house.done("start_all")
+    house.until(lambda s: s.channels[0].done > 0)
+    house.done("pause_all")
+    paused = house.until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
+    assert paused.balanced
+
+
+def test_a_failed_task_comes_back_with_fresh_retries_and_keeps_its_id(redis_url: str) -> None:
+    seen: list[Any] = []
+
+    def once_mended(task: Any) -> Any:
+        seen.append(task)
+        return task if isinstance(task, dict) else None
+
+    with House(redis_url, "mending", iter(["broken"]), retries=2) as house:
+        house.agent(0, task_function=once_mended)
+        house.done("start_all")
+        house.until(lambda s: s.channels[0].failed == 1)
+        assert seen == ["broken"] * 3
+        (failed,) = house.failed_ids()
+
+        house.done("reload_one_fail_task", 0, failed)
+        house.until(lambda s: s.channels[0].failed == 1 and len(seen) == 6)
+        house.done("edit_fail_task", 0, failed, '{"url": "a  b", "n": [1, null]}')
+        house.until(lambda s: s.channels[0].done == 1)
+
+        (line,) = mutitask("results", "export", "--redis", redis_url, "--name", "mending").lines
+        assert line["id"] == failed
+        assert line["result"] == seen[-1] == {"url": "a  b", "n": [1, None]}
+        assert house.snapshot().balanced
+
+
+def test_exit_stops_agents_first_and_keeps_what_waits(redis_url: str) -> None:
+    with House(redis_url, "leaving", iter(range(100)), capacity=20) as house:
+        house.agent(0, task_function=double)
+        house.until(lambda s: s.channels[0].waiting == 20)
+        said = house.done("quit", "--yes")
+        assert said["text"] == "asked 1 agent to stop and the server to close behind them"
+        assert house.core.ended.wait(15) and house.core.quit
+        after = house.snapshot()
+        assert after.server is None and after.devices[0].state == "offline"
+        assert after.channels[0].waiting == 20 and after.balanced
+        assert house.done("exit")["server"] is False  # Nobody is there any more, and that is said.

@@ -1,0 +1,143 @@
+"""`mutitask results export`: every type as a line of JSON; what was drained is gone, what was not stays."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import io
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy
+import pytest
+
+from mutitask_tui.server.exports import export_results
+from mutitask_tui.server.reading import Reader
+from tests.cli.tools import House, mutitask
+from tests.support.programs import Program
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.errors import Changed
+
+EACH_TYPE: list[tuple[Any, Any]] = [
+    ("text \x1b[31m ü \U0001f600", "text \x1b[31m ü \U0001f600"),
+    (0, 0),
+    ("", ""),
+    ([], []),
+    (False, False),
+    (2**80, 2**80),
+    (1.5, 1.5),
+    ({"a": [1, None], 2: "two"}, {"a": [1, None], "2": "two"}),
+    (b"\x00\xff", {"$bytes": base64.b64encode(b"\x00\xff").decode()}),
+    ((1, (2, 3)), [1, [2, 3]]),
+    ({3, 1, 2}, [1, 2, 3]),
+    (frozenset("ab"), ["a", "b"]),
+    (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc), "2026-01-02T03:04:05+00:00"),  # noqa: UP017
+    (dt.date(2026, 1, 2), "2026-01-02"),
+    (dt.time(3, 4, 5), "03:04:05"),
+    (dt.timedelta(days=1, seconds=2), "1 day, 0:00:02"),
+    (Decimal("1.10"), "1.10"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (1 + 2j, "(1+2j)"),
+    (numpy.arange(4).reshape(2, 2), [[0, 1], [2, 3]]),
+    (numpy.float64(0.5), 0.5),
+]
+
+
+def export(url: str, name: str, *args: object) -> list[Any]:
+    return mutitask("results", "export", "--redis", url, "--name", name, *args).lines
+
+
+def test_every_type_is_a_line_of_json(redis_url: str) -> None:
+    values, shown = zip(*EACH_TYPE, strict=True)
+    with House(redis_url, "types", iter(range(len(values)))) as house:
+        house.agent(0, task_function=lambda number: values[number])
+        house.done("start_all")
+        house.until_all_settled()
+    lines = export(redis_url, "types")
+    assert {line["number"]: line["result"] for line in lines} == dict(enumerate(shown))
+    first = lines[0]
+    assert set(first) == {"channel", "id", "number", "attempt", "device", "finished_ms", "result"}
+    assert (first["channel"], first["attempt"], first["device"]) == (0, 0, 0)
+    assert len(first["id"]) == 20 and first["id"].endswith(f"{first['number']:012d}")
+
+
+def test_what_was_drained_is_gone_and_what_was_not_stays(redis_url: str) -> None:
+    with House(redis_url, "drain", iter(range(40)), iter(range(5))) as house:
+        house.agent(0, channel=0, task_function=lambda task: [task])
+        house.agent(1, channel=1, task_function=lambda task: [task])
+        house.done("start_all")
+        house.until_all_settled()
+
+    assert len(export(redis_url, "drain")) == 45
+    assert len(export(redis_url, "drain")) == 45  # Looking takes nothing away.
+    drained = export(redis_url, "drain", "--channel", 0, "--drain")
+    assert sorted(line["number"] for line in drained) == list(range(40))
+    rest = export(redis_url, "drain", "--drain")
+    assert [(line["channel"], line["number"]) for line in rest] == [(1, number) for number in range(5)]
+    assert export(redis_url, "drain") == []
+    assert house.snapshot().balanced and house.channel(0).done == 40
+
+
+def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Program], tmp_path: Path) -> None:
+    """What was not written whole is still in Redis."""
+    with House(redis_url, "pipe", iter(range(3000)), capacity=3000) as house:
+        house.agent(0, task_function=lambda task: "x" * 200)
+        house.done("start_all")
+        house.until_all_settled()
+    script = f"mutitask results export --drain --redis {redis_url} --name pipe | head -1"
+    reader = spawn(["sh", "-c", f'PATH="$BIN:$PATH" {script}'], env={"BIN": bin_directory()})
+    assert reader.wait() == 0, reader
+    assert "Traceback" not in reader.stderr
+    json.loads(reader.stdout)
+    left = export(redis_url, "pipe")
+    assert len(left) >= 1000  # At most what went into the pipe, and whole pages of it, was drained.
+    assert [line["number"] for line in left][-1] == 2999
+
+
+def bin_directory() -> Path:
+    from tests.support.programs import BIN
+
+    return BIN
+
+
+def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
+    with House(redis_url, "two", iter(range(10))) as house:
+        house.agent(0, task_function=lambda task: [task])
+        house.done("start_all")
+        house.until_all_settled()
+
+    class Meddled(io.StringIO):
+        """While a page is written, somebody else drains it."""
+
+        def fileno(self) -> int:
+            raise OSError
+
+        def flush(self) -> None:
+            export(redis_url, "two", "--drain")
+
+    reader = Reader(redis_url, "two")
+    broker = Broker(reader.client, "two", Actor.passing(), where=reader.where)
+    broker.enter()
+    with pytest.MonkeyPatch.context() as patch:
+        out = Meddled()
+        patch.setattr("mutitask_tui.server.exports.sys.stdout", out)
+        with pytest.raises(
+            Changed, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
+        ):
+            export_results(reader, broker, 0, out)
+
+
+def test_results_of_a_save_function_are_not_in_redis(redis_url: str) -> None:
+    saved: list[Any] = []
+    with House(redis_url, "saved", iter(range(5))) as house:
+        house.agent(0, task_function=lambda task: [task], save_function=saved.append)
+        house.done("start_all")
+        house.until_all_settled()
+    assert sorted(saved) == [[number] for number in range(5)]
+    assert export(redis_url, "saved") == []
+    assert house.channel().done == 5
