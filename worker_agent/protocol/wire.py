@@ -112,28 +112,40 @@ def _encode_datetime(value: dt.datetime) -> tuple[int, bytes]:
     zone = value.tzinfo
     if zone is not None and type(zone) not in (dt.timezone, ZoneInfo):
         raise Unpackable(f"a datetime with a time zone of type {type(zone).__qualname__}")
-    name = zone.key if isinstance(zone, ZoneInfo) else None
-    if isinstance(zone, ZoneInfo) and name is None:
+    if isinstance(zone, ZoneInfo) and zone.key is None:
         raise Unpackable("a datetime with a time zone without a name")
-    bare = value.replace(tzinfo=None).isoformat() if name is not None else value.isoformat()
-    return _DATETIME, msgpack.packb([bare, name, value.fold])
+    bare = value if zone is None else value.replace(tzinfo=None)
+    return _DATETIME, msgpack.packb([bare.isoformat(), _zone_out(zone), value.fold])
 
 
 def _decode_datetime(data: bytes) -> dt.datetime:
-    text, name, fold = msgpack.unpackb(data)
-    value = dt.datetime.fromisoformat(text).replace(fold=fold)
-    return value.replace(tzinfo=ZoneInfo(name)) if name is not None else value
+    text, zone, fold = msgpack.unpackb(data)
+    return dt.datetime.fromisoformat(text).replace(tzinfo=_zone_in(zone), fold=fold)
+
+
+def _zone_out(zone: dt.tzinfo | None) -> str | list[int] | None:
+    """A zone's name, or its offset in days, seconds and microseconds: isoformat's reader loses the last."""
+    if isinstance(zone, ZoneInfo):
+        return zone.key
+    offset = None if zone is None else zone.utcoffset(None)
+    return None if offset is None else [offset.days, offset.seconds, offset.microseconds]
+
+
+def _zone_in(zone: Any) -> dt.tzinfo | None:
+    if zone is None:
+        return None
+    return ZoneInfo(zone) if isinstance(zone, str) else dt.timezone(dt.timedelta(*zone))
 
 
 def _encode_time(value: dt.time) -> tuple[int, bytes]:
     if value.tzinfo is not None and type(value.tzinfo) is not dt.timezone:
         raise Unpackable("a time with a named time zone")
-    return _TIME, msgpack.packb([value.isoformat(), value.fold])
+    return _TIME, msgpack.packb([value.replace(tzinfo=None).isoformat(), _zone_out(value.tzinfo), value.fold])
 
 
 def _decode_time(data: bytes) -> dt.time:
-    text, fold = msgpack.unpackb(data)
-    return dt.time.fromisoformat(text).replace(fold=fold)
+    text, zone, fold = msgpack.unpackb(data)
+    return dt.time.fromisoformat(text).replace(tzinfo=_zone_in(zone), fold=fold)
 
 
 _CONTAINERS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
