@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,7 @@ MAX_DEPTH = 100
 
 HEADER_BYTES = 26
 MSGPACK = b"m"
+_HEADER = re.compile(b"M1([A-Za-z0-9]{8})([0-9]{12})([0-9]{2})([0-9])" + MSGPACK)
 
 _DATETIME, _DATE, _TIME, _TIMEDELTA = 1, 2, 3, 4
 _TUPLE, _SET, _FROZENSET = 5, 6, 7
@@ -223,11 +225,8 @@ def header(run: str, number: int, attempt: int = 0, crashes: int = 0) -> bytes:
 
 def parse(item: bytes) -> Item:
     """The item's header and body. Raises `Undecodable` for what has no valid header (law 11)."""
-    try:
-        run = item[2:10].decode("ascii")
-        number, attempt, crashes = int(item[10:22]), int(item[22:24]), int(item[24:25])
-    except ValueError:
-        raise Undecodable("no valid header") from None
-    if not item.startswith(b"M1") or not run.isalnum() or item[25:26] != MSGPACK:
+    found = _HEADER.match(item)
+    if found is None:
         raise Undecodable("no valid header")
-    return Item(run, number, attempt, crashes, item[HEADER_BYTES:])
+    run, number, attempt, crashes = found.groups()
+    return Item(run.decode(), int(number), int(attempt), int(crashes), item[HEADER_BYTES:])
