@@ -195,7 +195,7 @@ def _decode_array(code: int, data: bytes, depth: int) -> Any:
     except ImportError:
         raise Undecodable("a numpy array, and numpy is not installed here") from None
     described, shape, raw = _unpack(data, depth)
-    dtype = numpy.dtype([tuple(part) for part in described] if isinstance(described, list) else described)
+    dtype = numpy.lib.format.descr_to_dtype(described)
     if dtype.hasobject:
         raise Undecodable("a numpy array of Python objects")
     array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
