@@ -18,8 +18,8 @@ from worker_agent.protocol.errors import Unpackable
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest task or result, in bytes once packed."""
-MAX_DEPTH = 100
-"""How deep tuples and sets may stand in one another."""
+MAX_DEPTH = 32
+"""How deep tuples and sets may stand in one another: each level takes 40 kB of stack to unpack."""
 
 HEADER_BYTES = 26
 MSGPACK = b"m"
@@ -99,6 +99,8 @@ class _Encoder:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unpackable(f"tuples or sets more than {MAX_DEPTH} deep")
+        if self.depth > 2:
+            _refuse_deep_lists(value)
         packed: bytes = msgpack.packb(value, default=self, strict_types=True)
         self.depth -= 1
         return packed
@@ -108,6 +110,21 @@ class _Encoder:
             raise Unpackable("a numpy array of Python objects, which msgpack cannot carry")
         described = array.dtype.descr if array.dtype.names else array.dtype.str
         return self._nested([described, list(array.shape), array.tobytes()])
+
+
+def _refuse_deep_lists(value: Any) -> None:
+    """Within tuples in tuples, lists and dicts stand at most 32 deep.
+
+    msgpack counts 511 levels anew for each tuple (some 400 bytes of stack a level): together they could
+    overrun the stack, which no exception would tell.
+    """
+    levels = [(value, 1)]
+    while levels:
+        container, depth = levels.pop()
+        if depth > 32:
+            raise Unpackable("lists nested too deeply within tuples or sets")
+        inner = container.values() if type(container) is dict else container
+        levels += [(each, depth + 1) for each in inner if type(each) in (list, dict)]
 
 
 def _encode_datetime(value: dt.datetime) -> tuple[int, bytes]:
