@@ -183,7 +183,7 @@ def _is_embedded(url: str, name: str) -> bool:
     return url == read_server_file(name)
 
 
-@cli.command()
+@cli.command(short_help="Watch it work on this machine's standard library.")
 @click.option("--agents", type=click.IntRange(1, 64), default=4, show_default=True, help="Local agents.")
 @click.option("--headless", is_flag=True, help="No dashboard, even on a terminal.")
 @for_people
@@ -257,7 +257,11 @@ class Commands(click.Command):
             formatter.write_dl([(command.usage, command.summary) for command in COMMANDS if command.run])
 
 
-@cli.command(cls=Commands, context_settings={"ignore_unknown_options": True})
+@cli.command(
+    cls=Commands,
+    context_settings={"ignore_unknown_options": True},
+    short_help="Carry out one command of the dashboard.",
+)
 @click.argument("command")
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...")
 @place_options
