@@ -1,0 +1,119 @@
+"""`mutitask run` and `worker-agent` where nobody names a Redis: the embedded Valkey is found, kept and ended."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cli.tools import mutitask, write_job
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+from worker_agent.protocol.address import load_server_file
+
+Spawn = Callable[..., Program]
+
+JOB = """
+def tasks():
+    yield from range(60)
+def task_function(task):
+    return [task]
+"""
+
+
+def pid_of(state_dir: Path, name: str = "default") -> int:
+    record = load_server_file(state_dir / name / "server.json")
+    assert record
+    return record.process.pid
+
+
+def test_the_embedded_valkey_is_kept_and_resumed(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
+    line = ["mutitask", "run", write_job(tmp_path, JOB), "--headless", "--capacity", "10"]
+    first = spawn(line)
+    wait_until(lambda: "10/10 waiting" in first.stderr, 20, what=repr(first))
+    first.terminate()
+    assert first.wait() == 0, first
+    valkey = pid_of(state_dir)
+    assert mutitask("status", "--json").json["channels"][0]["waiting"] == 10  # It outlives its server.
+
+    refused = spawn(line)
+    assert refused.wait() == 5, refused
+    second = spawn([*line, "--resume", "--autostart", "--until-done", "--local-agents", "1"])
+    assert second.wait() == 0, second
+
+    assert pid_of(state_dir) == valkey
+    lines = mutitask("results", "export", "--drain").lines
+    assert sorted(line["number"] for line in lines) == list(range(60))
+    secret = (state_dir / "default" / "password").read_text().strip()
+    assert not any(secret in program.stderr for program in (first, refused, second))
+
+
+def test_exit_ends_the_embedded_valkey_and_keeps_what_waits(
+    state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    line = [
+        "mutitask",
+        "run",
+        write_job(tmp_path, JOB),
+        "--headless",
+        "--capacity",
+        "10",
+        "--local-agents",
+        "1",
+    ]
+    server = spawn(line)
+    wait_until(lambda: "10/10 waiting" in server.stderr, 20, what=repr(server))
+    said = mutitask("ctl", "exit", "--yes", "--json").json
+    assert said["ok"] is True and said["server"] is True
+    assert server.wait() == 0, server
+    assert not (state_dir / "default" / "server.json").exists()
+
+    again = spawn([*line, "--resume", "--autostart", "--until-done"])
+    assert again.wait() == 0, again
+    assert mutitask("status", "--json").json["channels"][0]["done"] == 60
+
+
+def test_agents_may_come_before_their_server(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
+    """Also of a second namespace, while the first one's Valkey has the default port, and lets nobody in."""
+    job = write_job(tmp_path, JOB)
+    early = spawn(["worker-agent", job, "--name", "first"])
+    wait_until(lambda: "waiting for a server" in early.stderr, 20, what=repr(early))
+    first = spawn(["mutitask", "run", job, "--name", "first", "--headless", "--autostart", "--until-done"])
+    assert first.wait() == 0, first
+    early.terminate()
+    assert early.wait() == 0, early
+    assert "Device0 serves TaskChannel0 of 'first'" in early.stderr
+
+    other = spawn(["worker-agent", job, "--name", "second"])
+    wait_until(lambda: "waiting for a server" in other.stderr or not other.running, 20, what=repr(other))
+    second = spawn(["mutitask", "run", job, "--name", "second", "--headless", "--autostart", "--until-done"])
+    assert second.wait() == 0, (second, other)
+    other.terminate()
+    assert other.wait() == 0, other
+    assert pid_of(state_dir, "first") != pid_of(state_dir, "second")
+
+
+def test_the_line_to_type_elsewhere_joins(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
+    """Typed as it was printed, where no state directory helps."""
+    job = write_job(tmp_path, JOB)
+    server = spawn(
+        ["mutitask", "run", "job.py", "--headless", "--listen", "127.0.0.2", "--until-done", "--autostart"],
+        cwd=tmp_path,
+    )
+    wait_until(lambda: "on other machines: " in server.stderr, 20, what=repr(server))
+    found = re.search(r"on other machines: (worker-agent .*)", server.stderr)
+    assert found
+    words = shlex.split(found[1])
+    assert words[:2] == ["worker-agent", "job.py"]
+    assert re.fullmatch(r"redis://mutitask:\S+@127\.0\.0\.2:\d+/0", words[words.index("--redis") + 1])
+
+    elsewhere = tmp_path / "elsewhere"
+    write_job(elsewhere, job.read_text())
+    agent = spawn(words, env={"MUTITASK_STATE_DIR": tmp_path / "another-state"}, cwd=elsewhere)
+
+    assert server.wait() == 0, (server, agent)
+    assert "60 tasks allotted: 60 done, 0 failed" in server.stderr
+    agent.terminate()
+    assert agent.wait() == 0, agent
+    assert words[words.index("--redis") + 1] not in agent.stderr
