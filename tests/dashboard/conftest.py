@@ -24,6 +24,12 @@ def _still_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
 
 
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pilot looks every 20 ms whether the app is idle, several times a key: look every 5 ms."""
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 200)
+
+
 @pytest.fixture
 def link() -> FakeLink:
     """Two channels, five devices, three failed tasks."""
@@ -70,6 +76,7 @@ def opened(link: FakeLink) -> Opened:
         app = DashboardApp(own or link, interval=NEVER)
         async with app.run_test(size=size, notifications=True) as pilot:
             await settle(pilot)
+            await pilot.pause()  # the layout that the first snapshot brought about
             yield pilot
 
     return open_it

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from mutitask_tui.server.commands import CommandError, Outcome
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import FakeLink, channel, device, event, fail, snapshot
-from tests.dashboard.hostile import PAYLOADS
+from tests.dashboard.hostile import TOGETHER
 from worker_agent.protocol.errors import RedisUnavailable
 
 
@@ -43,7 +43,7 @@ def check(pilot: Pilot[Any]) -> None:
     assert pilot.app.is_running
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+@pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
 async def test_every_sink(payload: str, opened: Opened) -> None:
     link = hostile_link(payload)
     async with opened(link) as pilot:

@@ -16,6 +16,13 @@ from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, fail, s
 
 SIZES = ((80, 24), (120, 40), (200, 60))
 FAILS = tuple(fail(n) for n in range(40))
+
+
+def size_id(size: object) -> str:
+    """A size as part of a file's name."""
+    return "{}x{}".format(*size) if isinstance(size, tuple) else str(size)
+
+
 SnapCompare = Callable[..., bool]
 
 
@@ -61,17 +68,17 @@ def app_of(link: FakeLink | None = None) -> DashboardApp:
     return DashboardApp(link or link_with_history(), interval=NEVER)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_main(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps(), terminal_size=size)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_fails(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("F", "down"), terminal_size=size)
 
 
-@pytest.mark.parametrize("size", SIZES[:2], ids=str)
+@pytest.mark.parametrize("size", SIZES[:2], ids=size_id)
 def test_help(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("question_mark"), terminal_size=size)
 

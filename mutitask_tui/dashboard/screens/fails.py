@@ -187,7 +187,7 @@ class FailsScreen(FrameScreen):
 
     def _fill(self, tasks: tuple[FailedTask, ...]) -> None:
         """Show these tasks; the cursor stays on its task, or else on its place."""
-        if tasks == self.tasks:
+        if tasks and tasks == self.tasks:
             self._title()
             return
         fails = self.query_one("#fails", OptionList)

@@ -47,17 +47,17 @@ class EventLog(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.lines: deque[Event] = deque(maxlen=_KEPT)
+        self._following = True
 
     def show(self, events: Sequence[Event]) -> None:
         """Append those of `events` (oldest first) that are not here yet."""
         new = _unseen(events, self.lines[-1].id if self.lines else None)
         if not new:
             return
-        at_end = self.scroll_offset.y >= self.max_scroll_y
         dropped = max(0, len(self.lines) + len(new) - _KEPT)
         self.lines.extend(new)
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.lines))
-        if at_end:
+        if self._following:
             self.scroll_end(animate=False)
         elif dropped:
             self.scroll_to(y=self.scroll_y - dropped, animate=False)
@@ -66,7 +66,13 @@ class EventLog(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         """Keep to the end where the log was at the end."""
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.lines))
-        self.scroll_end(animate=False)
+        if self._following:
+            self.scroll_end(animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Whoever scrolls up stops the following, whoever scrolls to the end resumes it."""
+        super().watch_scroll_y(old_value, new_value)
+        self._following = round(new_value) >= self.max_scroll_y
 
     def render_line(self, y: int) -> Strip:
         """The strip at line `y` of what can be seen."""
