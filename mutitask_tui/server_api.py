@@ -123,9 +123,16 @@ class Server:
         )
 
     def command(self, command: Command, *values: Any) -> Outcome:
-        """Carry a command of the registry out. Raises `CommandError`, or `RuntimeError` before `start()`."""
+        """Carry a command of the registry out.
+
+        Raises `CommandError`, `TypeError` for a number that is none, or `RuntimeError` before `start()`.
+        """
         from mutitask_tui.server.commander import Commander
 
+        for param, value in zip(command.params, values, strict=False):
+            number = param.kind in ("device", "channel", "count") and not (param.optional and value is None)
+            if number and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise TypeError(f"{param.name} of {command.usage} must be a whole number, not {value!r}")
         if not self._url:
             raise RuntimeError("start() comes first; call commands from another thread while it runs")
         return Commander(self._url, self._name).run(command, values)

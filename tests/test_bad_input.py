@@ -477,7 +477,12 @@ CTL_ROWS = [
         2,
         r"task 999 is no longer there in FailChannel0",
     ),
-    Row("no JSON", f"mutitask ctl edit_fail_task 0 7 {{{{oops {HELD}", 2, r"not valid JSON: "),
+    Row(
+        "no JSON",
+        f"mutitask ctl edit_fail_task 0 7 {{{{oops {HELD}",
+        2,
+        r"not valid JSON \(.*\): text stands in double quotes, such as \"text\"",
+    ),
     Row(
         "a command of the dashboard",
         f"mutitask ctl detach {HELD}",
@@ -571,6 +576,11 @@ PROGRAM_ROWS = [
         "Server(5).start([double])",
         TypeError,
         r"Tasks are given as the function `double`, which was not called: pass \[double\(\)\]",
+    ),
+    (
+        "Server(5).pause_one('0')",
+        TypeError,
+        r"N of pause_one N must be a whole number, not '0'",
     ),
     (
         "Server(5).pause_one(0)",

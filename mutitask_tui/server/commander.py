@@ -187,7 +187,7 @@ class Commander:
         """One agent finishes what runs, hands back the rest and exits."""
         actor = self._agents().get(device)
         if actor is None:
-            raise CommandError(f"Device{device} has no agent that could stop")
+            raise CommandError(f"Device{device} has no agent that could stop: it is offline")
         return self._stop({device: actor})
 
     def _stop(self, agents: dict[int, str]) -> Outcome:
@@ -236,14 +236,14 @@ class Commander:
     def pause_allot(self) -> Outcome:
         """Stop feeding; devices go on."""
         if self._allot_wish() == "ended":
-            raise CommandError("feeding was ended for good by stop_allot")
+            raise CommandError("feeding was ended for good by stop_allot: only a new run feeds again")
         self._wish_allot("paused")
         return Outcome("feeding paused; devices go on with what waits", data={"allotting": False})
 
     def start_allot(self) -> Outcome:
         """Resume feeding."""
         if self._allot_wish() == "ended":
-            raise CommandError("feeding was ended for good by stop_allot")
+            raise CommandError("feeding was ended for good by stop_allot: only a new run feeds again")
         self._wish_allot("")
         return Outcome("feeding resumed", data={"allotting": True})
 
@@ -291,7 +291,9 @@ class Commander:
         books = self.reader.keys.channel(channel).books
         cursor, halted = self._broker_call(lambda b: b.ask("HMGET", books, "cursor", "halted"))
         if not halted:
-            raise CommandError(f"TaskChannel{channel}'s feed has not stopped at an item")
+            raise CommandError(
+                f"TaskChannel{channel}'s feed has not stopped at an item: there is none to skip"
+            )
         number = int(cursor or 0)
         self._broker_call(
             lambda b: b.wish(
@@ -326,14 +328,14 @@ class Commander:
         record = self.reader.failed_record(channel, full)
         if record is not None and record.view.stage == "foreign":
             raise CommandError(f"task {id_} is foreign: it has no header to run it by; edit or delete it")
-        raise CommandError(f"task {id_} is no longer there in FailChannel{channel}")
+        raise _no_longer_there(channel, id_)
 
     def delete_one_fail_task(self, channel: int, id_: str) -> Outcome:
         """Drop one failed task for good."""
         self._channels(channel)
         full = self.reader.full_id(channel, id_)
         if not self._broker_call(lambda b: b.delete(channel, [full])):
-            raise CommandError(f"task {id_} is no longer there in FailChannel{channel}")
+            raise _no_longer_there(channel, id_)
         return Outcome(f"task {id_} deleted from FailChannel{channel}", data={"deleted": 1})
 
     def edit_fail_task(self, channel: int, id_: str, task: Any) -> Outcome:
@@ -345,7 +347,7 @@ class Commander:
         except Unpackable as error:
             raise CommandError(f"the new payload is {error}") from None
         if not self._broker_call(lambda b: b.edit(channel, full, body)):
-            raise CommandError(f"task {id_} is no longer there in FailChannel{channel}")
+            raise _no_longer_there(channel, id_)
         return Outcome(f"task {id_} edited; it went back to TaskChannel{channel}", data={"edited": 1})
 
     def export_fail_tasks(self, channel: int | None = None) -> Outcome:
@@ -406,6 +408,12 @@ class Commander:
                 f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
             )
         return [channel]
+
+
+def _no_longer_there(channel: int, id_: str) -> CommandError:
+    return CommandError(
+        f"task {id_} is no longer there in FailChannel{channel}: it was reloaded or deleted, or never failed"
+    )
 
 
 def _devices(count: int) -> str:

@@ -102,7 +102,9 @@ def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise CommandError(f"not valid JSON: {error}") from None
+        raise CommandError(
+            f'not valid JSON ({error}): text stands in double quotes, such as "text"'
+        ) from None
 
 
 def find(name: str) -> Command:
