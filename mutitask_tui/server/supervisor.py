@@ -65,8 +65,10 @@ class Supervisor(threading.Thread):
     def _look_after(self) -> None:
         actor = self._broker.actor.id
         try:
-            if self._broker.renew():
-                self._bury_the_gone()
+            sweep_due = self._broker.renew()
+            # Not only when a sweep is due: the agents' reports may be first to each of them.
+            self._bury_the_gone()
+            if sweep_due:
                 self._recover()
             self._obey()
         except LeaseLost:
