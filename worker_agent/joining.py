@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("worker_agent")
 
-SILENT_MS = 2_500
-"""A holder that has not renewed its lease for this long is silent: a newcomer waits instead of giving up."""
+SILENT_S = 1.5
+"""A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
 RETRY_S = 0.5
 
 
@@ -49,10 +49,11 @@ def take_device(settings: Settings, stopping: threading.Event, device: int | Non
     """
     wanted = settings.device if device is None else device
     said = ""
+    looks: Looks = {}
     while not stopping.is_set():
         url = settings.address()
         try:
-            return _join(settings, url, stopping, wanted)
+            return _join(settings, url, stopping, wanted, looks)
         except (NoNamespace, RedisUnavailable) as error:
             text = f"waiting for a server: {error}"
         except NoRights:
@@ -61,7 +62,7 @@ def take_device(settings: Settings, stopping: threading.Event, device: int | Non
             # Nobody named an address, and another namespace's embedded Valkey listens on the default one.
             text = f"waiting for a server of namespace {settings.name!r} on this machine"
         except _Silent as error:
-            text = str(error)
+            text = str(error) if error.seconds >= SILENT_S else said
         except Changed:
             continue
         if text != said:
@@ -71,20 +72,30 @@ def take_device(settings: Settings, stopping: threading.Event, device: int | Non
     return None
 
 
+Looks = dict[str, tuple[float, float]]
+"""When each holder's lease was to end at the first look at it, and when that look was (monotonic)."""
+
+
 class _Silent(Exception):
-    """A holder elsewhere that does not report any more, whose lease still runs."""
+    """A holder elsewhere whose lease still runs, and that has not renewed it for `seconds` of looking on."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
-def _join(settings: Settings, url: str, stopping: threading.Event, wanted: int | None) -> Session:
+def _join(
+    settings: Settings, url: str, stopping: threading.Event, wanted: int | None, looks: Looks
+) -> Session:
     where = redact(url)
     actor = Actor.agent(settings.channel)
     probe = Broker(connect(url), settings.name, actor, where=where)
     identity = me()
     if wanted is None:
-        device, run, replaced = _join_first_free(probe, settings, identity)
+        device, run, replaced = _join_first_free(probe, settings, identity, looks)
     else:
         device = wanted
-        run, replaced = _join_device(probe, settings.name, device, settings.channel, identity)
+        run, replaced = _join_device(probe, settings.name, device, settings.channel, identity, looks)
     patience = Patience(
         give_up=stopping,
         on_wait=lambda error: LOG.warning("%s; trying again", error),
@@ -106,8 +117,13 @@ def _join(settings: Settings, url: str, stopping: threading.Event, wanted: int |
     return session
 
 
-def _join_device(broker: Broker, name: str, device: int, channel: int, identity: Any) -> tuple[str, str]:
-    """The run's id, and the actor that was replaced on the device or ''."""
+def _join_device(
+    broker: Broker, name: str, device: int, channel: int, identity: Any, looks: Looks
+) -> tuple[str, str]:
+    """The run's id, and the actor that was replaced on the device or ''.
+
+    Only a holder that reports refuses a newcomer (law 7): one that renewed its lease since the first look.
+    """
     holder = broker.holder_of(device)
     try:
         return broker.join(device, channel, identity, holder=holder), holder
@@ -118,12 +134,13 @@ def _join_device(broker: Broker, name: str, device: int, channel: int, identity:
     except Occupied as held:
         if is_gone(held.identity):
             return broker.join(device, channel, identity, holder=held.actor, gone=True), held.actor
-        lease_ms = int(broker.ask("HGET", broker.keys.meta, "lease_ms") or 0)
+        lease_ends = float(broker.ask("ZSCORE", broker.keys.leases, held.actor) or 0)
+        first, looked = looks.setdefault(held.actor, (lease_ends, time.monotonic()))
         who = f"{held.identity.host} pid {held.identity.pid}"
-        if held.left_ms < lease_ms - SILENT_MS:
+        if lease_ends <= first:
             raise _Silent(
-                f"Device{device} is held by an agent that does not report ({who}); "
-                f"waiting until its lease ends, {held.left_ms / 1000:.0f} s"
+                f"Device{device} is held by an agent that does not report ({who}); waiting until its lease ends",
+                time.monotonic() - looked,
             ) from None
         since = time.strftime("%H:%M:%S", time.localtime(held.since_ms / 1000))
         raise Held(
@@ -132,12 +149,12 @@ def _join_device(broker: Broker, name: str, device: int, channel: int, identity:
         ) from None
 
 
-def _join_first_free(broker: Broker, settings: Settings, identity: Any) -> tuple[int, str, str]:
+def _join_first_free(broker: Broker, settings: Settings, identity: Any, looks: Looks) -> tuple[int, str, str]:
     """Take the first device that nobody alive has; its number, the run's id, the actor that was replaced."""
     device = 0
     while True:
         try:
-            run, replaced = _join_device(broker, settings.name, device, settings.channel, identity)
+            run, replaced = _join_device(broker, settings.name, device, settings.channel, identity, looks)
         except (Held, _Silent, Changed):
             device += 1
         else:

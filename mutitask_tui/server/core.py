@@ -27,7 +27,8 @@ from worker_agent.protocol.errors import (
 from worker_agent.protocol.identity import is_gone, me
 from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, Run, RunPlan
 
-SILENT_MS = 2_500
+SILENT_S = 1.5
+"""A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
 DRAIN_S = 30.0
 """How long `quit` waits for the agents to leave."""
 
@@ -101,6 +102,7 @@ class ServerCore:
         """Take the namespace. Raises `Held`, `NamespaceHoldsWork`, `VersionMismatch` or `RedisRefused`."""
         said = False
         gone = ""
+        looks: dict[str, tuple[float, float]] = {}
         while True:
             try:
                 self.run = self._broker.open_run(self.plan, self._identity, gone=gone)
@@ -108,15 +110,18 @@ class ServerCore:
                 if is_gone(holder.identity):
                     gone = holder.actor
                     continue
-                if holder.left_ms >= self.plan.lease_ms - SILENT_MS or self._stopping.is_set():
+                # Only a holder that reports refuses a newcomer: one that renewed its lease since the first look.
+                lease_ends = float(self._broker.ask("ZSCORE", self._broker.keys.leases, holder.actor) or 0)
+                first, looked = looks.setdefault(holder.actor, (lease_ends, time.monotonic()))
+                if lease_ends > first or self._stopping.is_set():
                     raise Held(self._held(holder)) from None
-                if not said:
+                if not said and time.monotonic() - looked >= SILENT_S:
                     said = True
                     who = f"{holder.identity.host} pid {holder.identity.pid}"
                     self._on_note(
                         f"a server that does not report holds {self.name!r} ({who}); waiting for its lease"
                     )
-                self._stopping.wait(0.5)
+                self._stopping.wait(0.25)
             except HoldsWork as work:
                 raise NamespaceHoldsWork(self._work(work.counts)) from None
             except OtherChannels as other:
