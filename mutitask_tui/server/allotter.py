@@ -11,18 +11,21 @@ from redis.exceptions import RedisError
 from mutitask_tui.server.feed import Feed
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import BLOCK_S
-from worker_agent.protocol.errors import Changed, LeaseLost
+from worker_agent.protocol.errors import Changed, LeaseLost, MutiTaskError, Superseded
 
 
 class Allotter(threading.Thread):
-    """Pushes until ended. `on_lost(actor)` is asked to come back as a new actor; other errors go to `on_error`."""
+    """Pushes until ended; errors go to `on_error`.
+
+    Where its calls are refused, `on_lost(actor, error)` comes back as a new actor or raises.
+    """
 
     def __init__(
         self,
         broker: Broker,
         waiter_client: Any,
         who: str,
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[str, MutiTaskError], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         super().__init__(name="allotter", daemon=True)
@@ -63,8 +66,8 @@ class Allotter(threading.Thread):
                 actor = self._broker.actor.id
                 try:
                     pushed = [self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()]
-                except LeaseLost:
-                    self._on_lost(actor)
+                except (LeaseLost, Superseded) as error:
+                    self._on_lost(actor, error)
                     continue
                 if not any(pushed):
                     self._wake.wait()

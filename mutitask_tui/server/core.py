@@ -100,18 +100,22 @@ class ServerCore:
 
     def open(self) -> Run:
         """Take the namespace. Raises `Held`, `NamespaceHoldsWork`, `VersionMismatch` or `RedisRefused`."""
+        self.run = self._open(self._broker)
+        return self.run
+
+    def _open(self, broker: Broker) -> Run:
         said = False
         gone = ""
         looks: dict[str, tuple[float, float]] = {}
         while True:
             try:
-                self.run = self._broker.open_run(self.plan, self._identity, gone=gone)
+                run = broker.open_run(self.plan, self._identity, gone=gone)
             except Occupied as holder:
                 if is_gone(holder.identity):
                     gone = holder.actor
                     continue
                 # Only a holder that reports refuses a newcomer: one that renewed its lease since the first look.
-                lease_ends = float(self._broker.ask("ZSCORE", self._broker.keys.leases, holder.actor) or 0)
+                lease_ends = float(broker.ask("ZSCORE", broker.keys.leases, holder.actor) or 0)
                 first, looked = looks.setdefault(holder.actor, (lease_ends, time.monotonic()))
                 if lease_ends > first or self._stopping.is_set():
                     raise Held(self._held(holder)) from None
@@ -130,9 +134,9 @@ class ServerCore:
                     "resume it with the job that it was begun with, or pass --fresh or another --name"
                 ) from None
             else:
-                verb = "resumed" if self.run.resumed else "began"
-                self._broker.log("info", self.who, f"{verb} run {self.run.id}")
-                return self.run
+                verb = "resumed" if run.resumed else "began"
+                broker.log("info", self.who, f"{verb} run {run.id}")
+                return run
 
     def _held(self, holder: Occupied) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since_ms / 1000))
@@ -215,26 +219,30 @@ class ServerCore:
     def _failed(self, error: Exception) -> None:
         self._finish(error, quit_=False)
 
-    def _come_back(self, lost: str) -> None:
+    def _come_back(self, lost: str, error: MutiTaskError) -> None:
         """This server was frozen past its lease and declared dead: go on as a new actor, unless another came.
 
-        `lost` is the actor that was declared dead. Raises `Superseded`, naming the successor.
+        `lost` is the actor that was refused with `error`. Raises `Superseded`, naming the successor.
         """
         with self._coming_back:
             if self._broker.actor.id != lost or self._stopping.is_set():
-                return
-            actor = Actor.server()
-            for broker in self._brokers:
-                broker.actor = actor
+                return  # Another thread's call was refused first, and we are back: this call goes out again.
+            if isinstance(error, Superseded):
+                raise error
             self._on_note("this server did not report for longer than its lease; taking the namespace again")
             self.plan = replace(self.plan, mode="resume", autostart=False)
-            before = self.run
+            now = self._broker
+            fresh = Broker(now.client, self.name, Actor.server(), where=self.where, patience=now.patience)
             try:
-                after = self.open()
-            except Held as error:
-                raise Superseded(str(error)) from None
-            if before is not None and after.id != before.id:
+                after = self._open(fresh)
+            except Held as held:
+                raise Superseded(str(held)) from None
+            if self.run is not None and after.id != self.run.id:
                 raise Superseded("another server began a new run in this namespace meanwhile")
+            # Only now: what another thread sends as an actor that has not opened the run yet is refused for good.
+            self.run = after
+            for broker in self._brokers:
+                broker.actor = fresh.actor
 
     def _finish(self, failure: Exception | None, *, quit_: bool) -> None:
         with self._over:

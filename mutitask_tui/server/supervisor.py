@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, Superseded
 from worker_agent.protocol.identity import Identity, is_gone
 from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
@@ -25,7 +25,7 @@ class Supervisor(threading.Thread):
         *,
         on_quit: Callable[[], None],
         on_skip: Callable[[int, int], bool],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[str, MutiTaskError], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -71,8 +71,8 @@ class Supervisor(threading.Thread):
             if sweep_due:
                 self._recover()
             self._obey()
-        except LeaseLost:
-            self._on_lost(actor)
+        except (LeaseLost, Superseded) as error:
+            self._on_lost(actor, error)
 
     def _recover(self) -> None:
         recovered = recover_and_promote(self._broker, None)
