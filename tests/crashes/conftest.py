@@ -1,0 +1,30 @@
+"""Fixtures of the crash tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crashes.fleet import Fleet, closing
+from tests.support.programs import Program
+from tests.support.redis_server import RealServer
+
+
+@pytest.fixture
+def fleet(
+    shared_server: RealServer, redis_url: str, spawn: Callable[..., Program], tmp_path: Path
+) -> Iterator[Fleet]:
+    """A namespace in the emptied shared server."""
+    with closing(Fleet(shared_server, spawn, tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def own_fleet(own_server: RealServer, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Fleet]:
+    """A namespace in a durable server of the test's own; every write is on the disk before its answer."""
+    with own_server.client() as admin:
+        admin.config_set("appendfsync", "always")
+    with closing(Fleet(own_server, spawn, tmp_path)) as made:
+        yield made

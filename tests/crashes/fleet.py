@@ -1,0 +1,209 @@
+"""One namespace run by real processes: its server, its agents, its books and its results."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.snapshot import ChannelView, DeviceView, FailedTask, Snapshot
+from tests.support.programs import Program
+from tests.support.redis_server import RealServer
+from tests.support.waiting import wait_until
+from worker_agent.protocol import wire
+from worker_agent.protocol.keys import ChannelKeys, Keys
+
+NAME = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One line of a result channel."""
+
+    number: int
+    attempt: int
+    crashes: int
+    device: int
+    value: Any
+
+
+class Fleet:
+    """Starts programs against one Redis and looks at what they leave there."""
+
+    def __init__(self, redis_server: RealServer, spawn: Callable[..., Program], folder: Path) -> None:
+        self.redis = redis_server
+        self.keys = Keys(NAME)
+        self.folder = folder
+        self.job_path = folder / "job.py"
+        self._spawn = spawn
+        self._reader = Reader(redis_server.url, NAME)
+        self._client = redis_server.client()
+
+    # -- programs ------------------------------------------------------------------------------------
+
+    def job(self, text: str) -> Path:
+        """Write the job file; `FOLDER` in it is the test's own folder."""
+        self.job_path.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(text)}")
+        return self.job_path
+
+    def serve(self, *options: str, autostart: bool = True) -> Program:
+        """Start a headless server, and return once it holds the namespace."""
+        started = ["--autostart"] if autostart else []
+        program = self._start("mutitask", "run", self.job_path, "--headless", *started, *options)
+        wait_until(lambda: self._holds(program), 20, what="the server holds the namespace")
+        return program
+
+    def newcomer(self, *options: str) -> Program:
+        """Start a server that may have to wait or be refused."""
+        return self._start("mutitask", "run", self.job_path, "--headless", *options)
+
+    def agent(self, *options: str) -> Program:
+        """Start an agent, and return once it has its device."""
+        program = self.candidate(*options)
+        wait_for_text(program, " serves ")
+        return program
+
+    def agent_later(self, *options: str) -> Program:
+        """Start an agent before its server; it waits for one."""
+        program = self.candidate(*options)
+        wait_for_text(program, "waiting for a server")
+        return program
+
+    def candidate(self, *options: str) -> Program:
+        """Start an agent that may have to wait or be refused."""
+        return self._start("worker-agent", self.job_path, *options)
+
+    def ctl(self, *words: str) -> str:
+        """Carry out a command; what it said."""
+        program = self._start("mutitask", "ctl", *words, "--yes")
+        assert program.wait() == 0, program
+        return program.stdout
+
+    def _start(self, *args: str | Path) -> Program:
+        return self._spawn([*args, "--name", NAME], env={"MUTITASK_REDIS_URL": self.redis.url})
+
+    def _holds(self, program: Program) -> bool:
+        assert program.running, program
+        server = self.snapshot().server if self._client.exists(self.keys.meta) else None
+        return server is not None and server.pid == program.pid
+
+    # -- what is there -------------------------------------------------------------------------------
+
+    def at(self, channel: int = 0) -> ChannelKeys:
+        return self.keys.channel(channel)
+
+    @property
+    def client(self) -> redis.Redis:
+        return self._client
+
+    def snapshot(self) -> Snapshot:
+        return self._reader.snapshot()
+
+    def books(self, channel: int = 0) -> ChannelView:
+        return self.snapshot().channels[channel]
+
+    def device(self, number: int) -> DeviceView:
+        return self.snapshot().devices[number]
+
+    def held_by(self, program: Program) -> int:
+        """How many tasks that agent has claimed."""
+        return sum(int(self._client.hget(self.at(c).holders, a) or 0) for a in self._actors(program)
+                   for c in range(len(self.snapshot().channels)))  # fmt: skip
+
+    def actor_of(self, program: Program) -> str:
+        """The actor of an agent that is on a device."""
+        (actor,) = self._actors(program)
+        return actor
+
+    def _actors(self, program: Program) -> list[str]:
+        actors = [actor.decode() for actor in self._client.hvals(self.keys.agents)]
+        return [a for a in actors if int(self._client.hget(self.keys.actor(a), "pid") or 0) == program.pid]
+
+    def results(self, channel: int = 0) -> list[Recorded]:
+        """All results, in the order in which they were recorded."""
+        recorded = []
+        for line in self._client.lrange(self.at(channel).results, 0, -1):
+            item = wire.parse(line)
+            device, _, value = wire.unpack(item.body)
+            recorded.append(Recorded(item.number, item.attempt, item.crashes, device, value))
+        return recorded
+
+    def failed(self, channel: int = 0) -> list[FailedTask]:
+        return list(self._reader.failed_tasks(channel, 0, 1_000))
+
+    def wait_for(self, condition: Callable[[ChannelView], object], timeout: float = 30.0) -> ChannelView:
+        """The books of channel 0 as soon as they meet the condition; they balance at every look."""
+
+        def met() -> ChannelView | None:
+            books = self.books()
+            assert books.balanced, books
+            return books if condition(books) else None
+
+        return wait_until(met, timeout, what="the books meet the condition")
+
+    def wait_until_over(self, count: int, timeout: float = 40.0) -> ChannelView:
+        """The books once `count` tasks were allotted and every one is done or failed."""
+        return self.wait_for(lambda b: b.exhausted and b.allotted == count and b.open == 0, timeout)
+
+    def expect_each_once(self, expected: list[Any], *, failed: int = 0) -> list[Recorded]:
+        """Every item was allotted once, in order, and what is not failed was recorded exactly once."""
+        books = self.wait_until_over(len(expected))
+        results = sorted(self.results(), key=lambda recorded: recorded.number)
+        numbers = [recorded.number for recorded in results]
+        assert len(set(numbers)) == len(numbers), "a result was recorded twice"
+        assert (books.done, books.failed, books.deleted) == (len(expected) - failed, failed, 0)
+        assert len(results) == books.done
+        if not failed:
+            assert numbers == list(range(len(expected)))
+        assert all(recorded.value == expected[recorded.number] for recorded in results)
+        return results
+
+    # -- catching somebody in the middle -------------------------------------------------------------
+
+    def freeze_with_claims(self, agent: Program, least: int = 2) -> None:
+        """Freeze an agent at a moment at which it has claimed at least so many tasks."""
+
+        def caught() -> bool:
+            agent.freeze()
+            wait_until(lambda: state_of(agent) == "T", what="the agent stands still")
+            if self.held_by(agent) >= least:
+                return True
+            agent.thaw()
+            return False
+
+        wait_until(caught, 20, what=f"the agent has claimed {least} tasks")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def wait_for_text(program: Program, text: str, times: int = 1) -> None:
+    """Wait until a program has written `text` to stderr; fails where it ended without."""
+
+    def written() -> bool:
+        over = not program.running
+        there = program.stderr.count(text) >= times
+        assert there or not over, f"ended with {program.wait()} and without {text!r}: {program}"
+        return there
+
+    wait_until(written, 20, what=f"it writes {text!r} ({program.stderr_path})")
+
+
+def state_of(program: Program) -> str:
+    """The state letter of a process: R runs, S sleeps, T is stopped."""
+    text = Path(f"/proc/{program.pid}/stat").read_text()
+    return text[text.rindex(")") + 2]
+
+
+@contextmanager
+def closing(fleet: Fleet) -> Iterator[Fleet]:
+    try:
+        yield fleet
+    finally:
+        fleet.close()

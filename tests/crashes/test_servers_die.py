@@ -1,0 +1,120 @@
+"""Law 5: the generator's place is saved with its tasks, whatever becomes of the server."""
+
+from __future__ import annotations
+
+from socket import gethostname
+
+from tests.crashes.fleet import Fleet, wait_for_text
+from tests.support.programs import Program
+
+COUNT = 2_000
+COUNTED = f"""
+import time
+
+def tasks():
+    for number in range({COUNT}):
+        yield [number, f"item {{number}}"]
+
+def task_function(task):
+    time.sleep(0.001)
+    return task
+"""
+EACH = [[number, f"item {number}"] for number in range(COUNT)]
+
+
+def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet):
+    fleet.job(COUNTED)
+    agents = [fleet.agent_later("--device", str(device)) for device in (0, 1)]
+    server = fleet.serve("--lease", "600", "--capacity", "40")
+    for part in (1, 2, 3):
+        fleet.wait_for(lambda books, part=part: books.allotted >= part * 400)
+        server.kill()
+        assert not fleet.books().exhausted
+        server = fleet.serve("--lease", "600", "--resume", "--until-done")
+
+    results = fleet.expect_each_once(EACH)
+
+    assert server.wait() == 0, server
+    assert f"{COUNT:,} tasks allotted: {COUNT:,} done, 0 failed; the books balance" in server.stderr
+    assert {recorded.attempt for recorded in results} == {0}
+    assert all(agent.running for agent in agents), agents
+
+
+def freeze_while_feeding(fleet: Fleet, server: Program) -> None:
+    fleet.wait_for(lambda books: books.allotted >= 400)
+    server.freeze()
+
+
+def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(fleet):
+    fleet.job(COUNTED)
+    agent = fleet.agent_later("--device", "0")
+    frozen = fleet.serve("--lease", "2", "--capacity", "40")
+    freeze_while_feeding(fleet, frozen)
+    successor = fleet.serve("--resume", "--lease", "2")
+    fleet.wait_for(lambda books: books.allotted >= 600)
+
+    frozen.thaw()
+
+    assert frozen.wait() == 4, frozen
+    assert f"a server on {gethostname()} (pid {successor.pid}) holds this namespace now" in frozen.stderr
+    fleet.expect_each_once(EACH)
+    assert agent.running
+    assert successor.running
+
+
+def test_a_server_that_was_frozen_past_its_lease_comes_back_by_itself(fleet, wait_until):
+    fleet.job(COUNTED)
+    fleet.agent_later("--device", "0")
+    server = fleet.serve("--lease", "2", "--capacity", "40", "--until-done")
+    actor = fleet.client.hget(fleet.keys.meta, "server").decode()
+    freeze_while_feeding(fleet, server)
+    # The agent found it dead.
+    wait_until(lambda: fleet.client.hget(fleet.keys.actor(actor), "dead"))
+
+    server.thaw()
+
+    wait_for_text(server, "this server did not report for longer than its lease")
+    fleet.expect_each_once(EACH)
+    assert server.wait() == 0, server
+
+
+def test_agents_go_on_when_their_server_is_asked_to_stop(fleet):
+    fleet.job(COUNTED)
+    server = fleet.serve("--capacity", str(COUNT))
+    fleet.wait_for(lambda books: books.exhausted)
+    server.terminate()
+    assert server.wait() == 0, server
+
+    agent = fleet.agent("--device", "0")
+    successor = fleet.serve("--resume")
+    fleet.wait_for(lambda books: books.done > 0)
+    successor.terminate()
+    assert successor.wait() == 0, successor
+
+    fleet.expect_each_once(EACH)
+    assert agent.running
+    assert fleet.snapshot().server is None
+
+
+def test_a_second_server_is_refused_and_shown_to_the_first(fleet):
+    fleet.job(COUNTED)
+    server = fleet.serve("--lease", "2")
+
+    second = fleet.newcomer()
+
+    assert second.wait() == 4, second
+    assert (
+        f"namespace 'crash' already has a server: {gethostname()} pid {server.pid}, since " in second.stderr
+    )
+    assert "`mutitask attach --name crash`" in second.stderr
+    assert server.running
+
+
+def test_a_second_server_is_refused_too_when_it_would_resume_or_begin_afresh(fleet):
+    fleet.job(COUNTED)
+    server = fleet.serve("--lease", "30")
+
+    seconds = [fleet.newcomer(mode) for mode in ("--resume", "--fresh")]
+
+    assert [second.wait() for second in seconds] == [4, 4]
+    assert server.running
