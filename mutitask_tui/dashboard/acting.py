@@ -44,6 +44,11 @@ class ActingApp(App[str]):
         self._queue: deque[Act] = deque()
         self._busy = False
 
+    @property
+    def hidden_devices(self) -> int:
+        """How many devices a filter hides."""
+        return 0
+
     def begin(self, command: Command, selection: Selection) -> None:
         """A person asked for a command while this was selected."""
         if command.name == "detach":
@@ -65,7 +70,7 @@ class ActingApp(App[str]):
         if not command.dangerous:
             self.send(command, values)
             return
-        target = target_of(command, by_name(command, values), self.snapshot)
+        target = target_of(command, by_name(command, values), self.snapshot, self.hidden_devices)
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -78,7 +83,7 @@ class ActingApp(App[str]):
         """Ask whether to stay, to leave the view or to close the server."""
         if isinstance(self.screen, LeaveScreen):
             return
-        target = target_of(find("exit"), {}, self.snapshot)
+        target = target_of(find("exit"), {}, self.snapshot, self.hidden_devices)
         question = LeaveScreen(target, owns_server=self.link.owns_server, may_exit=not self.link.read_only)
 
         def answered(way: str | None) -> None:
@@ -92,7 +97,7 @@ class ActingApp(App[str]):
     def send(self, command: Command, values: Sequence[Any]) -> None:
         """Carry a command out in a thread, and say at once that it was asked."""
         act = Act(command, tuple(values))
-        target = target_of(command, by_name(command, values), self.snapshot)
+        target = target_of(command, by_name(command, values), self.snapshot, self.hidden_devices)
         self.say(f"asked: {line_of(command, values)}  ({target})", "calm")
         if command.name in _LOOKING:
             self._carry_out(act, in_turn=False)

@@ -77,6 +77,11 @@ class DashboardApp(ActingApp):
         frames = [screen for screen in self.screen_stack if isinstance(screen, FrameScreen)]
         return frames[-1] if frames else None
 
+    @property
+    def hidden_devices(self) -> int:
+        """How many devices the main screen's filter hides."""
+        return sum(screen.hidden_devices for screen in self.screen_stack if isinstance(screen, MainScreen))
+
     def poll(self) -> None:
         """Ask for a snapshot, unless one was asked for and has not come."""
         if not self._polling:

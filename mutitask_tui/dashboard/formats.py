@@ -9,9 +9,9 @@ from rich.cells import cell_len, chop_cells
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def short_count(number: int) -> str:
-    """`number` in at most 6 cells: 99,999, then 123k, 1.23M."""
-    if number < 100_000:
+def short_count(number: int, exact_below: int = 100_000) -> str:
+    """`number` in at most 7 cells: exact where it is small, then 123k, 1.23M."""
+    if number < exact_below:
         return f"{number:,}"
     for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9)):
         if number < 1000 * size:

@@ -23,8 +23,11 @@ def by_name(command: Command, values: Sequence[Any]) -> dict[str, Any]:
     return dict(zip((param.name for param in command.params), values, strict=False))
 
 
-def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | None) -> str:
-    """Exactly what the command acts on, with the `values` that are known: names, states, counts."""
+def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | None, hidden: int = 0) -> str:
+    """Exactly what the command acts on, with the `values` that are known: names, states, counts.
+
+    `hidden` is how many devices a filter hides: a command for all acts on them too, and that is said.
+    """
     named = {param.kind: values[param.name] for param in command.params if param.name in values}
     if "fail" in named:
         return f"task {safe_str(named['fail'], 40)} in the FailChannel of TaskChannel{named['channel']}"
@@ -38,7 +41,7 @@ def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | 
         return _channel(int(named["channel"]), snapshot)
     if command.scope == "channel" and snapshot is not None:
         return f"all {plural(len(snapshot.channels), 'channel')}"
-    return _all(command, snapshot)
+    return _all(command, snapshot, hidden)
 
 
 def _device(number: int, snapshot: Snapshot | None) -> str:
@@ -67,13 +70,14 @@ def _fails(channel: int | None, snapshot: Snapshot | None) -> str:
     return f"{failed} of TaskChannel{channel}" if channel is not None else f"{failed} of all channels"
 
 
-def _all(command: Command, snapshot: Snapshot | None) -> str:
+def _all(command: Command, snapshot: Snapshot | None, hidden: int) -> str:
     if snapshot is None:
         return "the whole namespace"
     if "allot" in command.name:
         return f"the generators of {plural(len(snapshot.channels), 'channel')}"
     counts = count_devices(snapshot)
+    unseen = f"; {hidden} of them hidden by the filter" if hidden else ""
     return (
         f"all {plural(len(snapshot.devices), 'device')} "
-        f"({counts.running} running, {counts.paused} paused, {counts.offline} offline)"
+        f"({counts.running} running, {counts.paused} paused, {counts.offline} offline{unseen})"
     )

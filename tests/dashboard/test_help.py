@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from textual.command import CommandList, CommandPalette
+from textual.pilot import Pilot
 from textual.widgets import Static
 
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.server.commands import COMMANDS
-from tests.dashboard.conftest import Opened, press, screen_text
+from tests.dashboard.conftest import Opened, press, screen_text, settle
 from tests.dashboard.fake_link import FakeLink
+
+
+async def search(pilot: Pilot[str], name: str) -> None:
+    """Type a command's name into the palette and take the hit."""
+    await press(pilot, *name)
+    hits = pilot.app.screen.query_one(CommandList)
+    for _ in range(200):
+        hit = hits.get_option_at_index(0).hit if hits.option_count else None  # type: ignore[attr-defined]
+        if hit is not None and hit.text == name and hits.highlighted == 0:
+            break
+        await pilot.pause()
+    await press(pilot, "enter")
 
 
 async def test_help_lists_every_command_with_its_summary(opened: Opened) -> None:
@@ -26,19 +40,14 @@ async def test_help_lists_every_command_with_its_summary(opened: Opened) -> None
 async def test_the_palette_acts_on_what_was_selected(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
         await press(pilot, "right", "ctrl+p")
-        await press(pilot, *"pause_one")
-        await pilot.pause(0.3)
-        await press(pilot, "enter")
-        await press(pilot, "enter") if not link.asked else None
+        await search(pilot, "pause_one")
         assert link.asked == [("pause_one", (1,))]
 
 
 async def test_the_palette_asks_before_danger_too(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
         await press(pilot, "ctrl+p")
-        await press(pilot, *"stop_all")
-        await pilot.pause(0.3)
-        await press(pilot, "enter")
+        await search(pilot, "stop_all")
         assert isinstance(pilot.app.screen, ConfirmScreen)
         assert link.asked == []
 
@@ -58,3 +67,17 @@ async def test_the_footer_cuts_no_key_in_half(opened: Opened) -> None:
         assert "? Help" in last
         assert "q Leave" in last
         assert "^p Palette" in last
+
+
+async def test_a_click_in_the_footer_presses_that_key(opened: Opened, link: FakeLink) -> None:
+    async with opened(size=(80, 24)) as pilot:
+        await pilot.click("KeyBar", offset=(2, 0))
+        await settle(pilot)
+        await pilot.click("KeyBar", offset=(3, 0))
+        await settle(pilot)
+        await pilot.click("KeyBar", offset=(16, 0))
+        await settle(pilot)
+        assert [name for name, _ in link.asked] == ["pause_one", "pause_all", "start_one"]
+        await pilot.click("KeyBar", offset=(78, 0))
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, CommandPalette)

@@ -66,41 +66,44 @@ def test_this_file_knows_every_command() -> None:
     assert known == {c.name for c in COMMANDS if c.key}
 
 
-@pytest.mark.parametrize("name", ON_MAIN)
-async def test_a_key_sends_its_command(name: str, opened: Opened, link: FakeLink) -> None:
-    command = find(name)
+async def test_each_key_sends_its_command(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
-        await press(pilot, "right", command.key)
-        if command.dangerous:
-            assert isinstance(pilot.app.screen, ConfirmScreen)
-            await press(pilot, "right", "enter")
-        assert link.asked == [(name, ON_MAIN[name])]
-        assert isinstance(pilot.app.screen, MainScreen)
+        await press(pilot, "right")
+        for name, values in ON_MAIN.items():
+            link.asked.clear()
+            await press(pilot, find(name).key)
+            if find(name).dangerous:
+                assert isinstance(pilot.app.screen, ConfirmScreen), name
+                await press(pilot, "right", "enter")
+            assert link.asked == [(name, values)]
+            assert isinstance(pilot.app.screen, MainScreen), name
 
 
-@pytest.mark.parametrize("name", ON_FAILS)
-async def test_a_key_acts_on_the_selected_fail(name: str, opened: Opened, link: FakeLink) -> None:
-    command = find(name)
+async def test_each_fail_key_acts_on_the_selected_fail(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
-        await press(pilot, "down", command.key)
-        if command.dangerous:
-            await press(pilot, "right", "enter")
-        assert link.asked == [(name, ON_FAILS[name])]
+        await press(pilot, "down")
+        for name, values in ON_FAILS.items():
+            link.asked.clear()
+            await press(pilot, find(name).key)
+            if find(name).dangerous:
+                await press(pilot, "right", "enter")
+            assert link.asked == [(name, values)]
 
 
-@pytest.mark.parametrize("name", [c.name for c in COMMANDS if c.dangerous and c.key])
-async def test_danger_asks_first_and_enter_alone_cancels(name: str, opened: Opened, link: FakeLink) -> None:
+async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
-        if find(name).scope == "fail":
-            await press(pilot, "F")
-        await press(pilot, find(name).key)
-        focused = pilot.app.focused
-        assert isinstance(focused, Button)
-        assert focused.id == "cancel"
-        await press(pilot, "enter")
+        await press(pilot, "F")
+        for command in COMMANDS:
+            if not (command.dangerous and command.key):
+                continue
+            await press(pilot, command.key)
+            focused = pilot.app.focused
+            assert isinstance(focused, Button), command.name
+            assert focused.id == "cancel", command.name
+            await press(pilot, "enter")
+            assert not isinstance(pilot.app.screen, ConfirmScreen | LeaveScreen), command.name
         assert link.asked == []
-        assert not isinstance(pilot.app.screen, ConfirmScreen | LeaveScreen)
 
 
 async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> None:

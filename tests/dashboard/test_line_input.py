@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.widgets import Static
 
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
@@ -154,3 +155,10 @@ async def test_a_filter_narrows_as_one_types_and_says_so(opened: Opened) -> None
         assert [d.id for d in grid.items] == [3, 4]
         await press(pilot, "escape")
         assert len(grid.items) == 5
+
+
+async def test_an_act_on_all_says_how_many_a_filter_hides(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "slash", *"node-1", "enter", "T")
+        question = str(pilot.app.screen.query(Static).first().content)
+        assert question == "all 5 devices (2 running, 1 paused, 2 offline; 4 of them hidden by the filter)"

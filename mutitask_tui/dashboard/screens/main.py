@@ -69,6 +69,12 @@ class MainScreen(FrameScreen):
         """The device and the channel under the two cursors."""
         return Selection(self.query_one(DeviceGrid).cursor, self.query_one(ChannelList).cursor)
 
+    @property
+    def hidden_devices(self) -> int:
+        """How many devices the filter hides."""
+        snapshot = self.host.snapshot
+        return len(snapshot.devices) - len(self._filtered(snapshot.devices)) if snapshot else 0
+
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Hand each panel its part."""
         channels = self.query_one(ChannelList)

@@ -94,12 +94,13 @@ def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     parts: list[tuple[str, str]] = [(f" {rate_text(trend.total_rate())}", "bold")]
     if width >= 110:
         parts.append((f" {sparkline(trend.all_points(), 20 if width < 160 else 40)}", "$text-primary"))
-    parts += [("  done ", FAINT), (short_count(totals.done), "")]
-    parts += [("  failed ", FAINT), (short_count(totals.failed), failed_style)]
+    exact = 100_000 if width >= 110 else 10_000
+    parts += [("  done ", FAINT), (short_count(totals.done, exact), "")]
+    parts += [("  failed ", FAINT), (short_count(totals.failed, exact), failed_style)]
     if grown:
         parts.append((f" +{short_count(grown)}", "bold $text-error"))
-    parts += [("  open ", FAINT), (short_count(totals.open), "")]
-    books = ("  ✓ balanced", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
+    parts += [("  open ", FAINT), (short_count(totals.open, exact), "")]
+    books = ("  ✓ books", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
     parts.append(books)
     parts += _devices(count_devices(snapshot), wide=width >= 150)
     return _spread(Content.assemble(*parts), _server(snapshot, width), width)
@@ -115,15 +116,17 @@ def _devices(counts: DeviceCounts, *, wide: bool) -> list[tuple[str, str]]:
 
 
 def _server(snapshot: Snapshot, width: int) -> Content:
-    server = snapshot.server
+    server, wide = snapshot.server, width >= 100
     if server is None:
         return Content.styled("no server ", TONES["bad"])
-    exhausted = bool(snapshot.channels) and all(c.exhausted for c in snapshot.channels)
-    feeds = ("allotting", "$text-success") if server.allotting else ("not allotting", "$text-warning")
-    if exhausted:
-        feeds = ("all allotted", "$text-primary")
-    where = f"{safe_str(server.host, 30)}:{server.pid} " if width >= 100 else ""
-    return Content.assemble((f"{feeds[0]} ", feeds[1]), (where, FAINT))
+    if snapshot.channels and all(channel.exhausted for channel in snapshot.channels):
+        feed = ("■ all allotted " if wide else "■ all fed ", "$text-primary")
+    elif server.allotting:
+        feed = ("▶ allotting " if wide else "▶ fed ", "$text-success")
+    else:
+        feed = ("‖ not allotting " if wide else "‖ not fed ", "$text-warning")
+    where = f"{safe_str(server.host, 30)}:{server.pid} " if wide else ""
+    return Content.assemble(feed, (where, FAINT))
 
 
 def _spread(left: Content, right: Content, width: int) -> Content:
