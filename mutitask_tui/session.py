@@ -84,7 +84,7 @@ class Session:
         if last is not None:
             say(progress.summary(last, time.monotonic() - self._began, kept=self._kept))
         for text in self._core.halted():
-            say(f"{text}")
+            say(progress.halt(text))
 
     def _last_snapshot(self) -> Snapshot | None:
         try:
@@ -172,10 +172,11 @@ class Session:
     def _is_done(self) -> bool:
         try:
             snapshot = self._reader.snapshot()
-            ended = self._reader.allot_ended()
+            ended, skips = self._reader.allot_ended(), self._reader.wished_skips()
         except MutiTaskError:
             return False
         halted = {text.partition(":")[0] for text in self._core.halted()}
+        halted -= {f"TaskChannel{channel}" for channel in skips}
         over = all(
             (ended or channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
             for channel in snapshot.channels

@@ -789,11 +789,27 @@ def test_a_mended_job_meets_the_item_again(
     assert broken.wait() == 1, broken
     assert len(re.findall(f"\\d\\d TaskChannel0: {LAMBDA}", broken.stderr)) == 1, broken
     assert "Traceback" not in broken.stderr
+    assert (
+        "mend the job and go on with --resume, or pass the item over: `mutitask ctl skip_item 0`"
+        in broken.stderr
+    )
 
     mended = spawn([*line, "--resume"])
     assert mended.wait() == 0, mended
     lines = mutitask("results", "export", "--redis", redis_url).lines
     assert sorted(line["number"] for line in lines) == [0, 1, 2, 3]
+
+
+def test_what_was_to_be_passed_over_is_passed_over_by_the_next_server(
+    redis_url: str, spawn: Callable[..., Program], tmp_path: Path
+) -> None:
+    line = ["mutitask", "run", write_job(tmp_path, HALTING_JOB), "--redis", redis_url, "--headless",
+            "--until-done", "--autostart", "--local-agents", "1"]  # fmt: skip
+    assert spawn(line, env={"BROKEN": "1"}).wait() == 1
+    assert mutitask("ctl", "skip_item", "0", "--redis", redis_url).status == 0
+    again = spawn([*line, "--resume"], env={"BROKEN": "1"})
+    assert again.wait() == 0, again
+    assert "3 tasks allotted: 3 done" in again.stderr
 
 
 def test_a_task_of_more_than_64_mib_stops_the_feed(redis_url: str) -> None:
@@ -856,7 +872,10 @@ def test_a_generator_that_became_shorter_is_no_success(
          "--redis", redis_url, "--name", "shorter", "--local-agents", "1", "--autostart"],
     )  # fmt: skip
     assert program.wait() == 1, program
-    says = r"TaskChannel0: the generator ended after 5 items, and \d+ were allotted: not the same one"
+    says = (
+        r"TaskChannel0: the generator ended after 5 items, and \d+ were allotted: not the same one; "
+        r"resume with the job that the run was begun with, or pass --fresh"
+    )
     assert re.search(says, program.stderr), program
 
 

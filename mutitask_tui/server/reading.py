@@ -168,6 +168,12 @@ class Reader:
         """Whether somebody ended feeding for good."""
         return bool(self._ask("HGET", self.keys.wish_server, "allot") == b"ended")
 
+    def wished_skips(self) -> set[int]:
+        """The channels whose feed was asked to pass an item over, and has not yet."""
+        fields = self._ask("HKEYS", self.keys.wish_channels)
+        named = [field.decode("utf-8", "replace").partition(":") for field in fields]
+        return {int(channel) for name, _, channel in named if name == "skip" and channel.isdigit()}
+
     # -- failed tasks --------------------------------------------------------------------------------
 
     def channels(self) -> int:
