@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mutitask_tui.server.commands import Command, Outcome
-from mutitask_tui.server.snapshot import FailedTask, Snapshot
+from mutitask_tui.server.snapshot import (
+    FailedDetail,
+    FailedTask,
+    FailGroup,
+    ResultView,
+    Sample,
+    Snapshot,
+    WaitingTask,
+)
 
 
 class Link(Protocol):
-    """What `server/` offers to a dashboard. All methods block: call them from a thread worker.
+    """What `server/` offers to a dashboard. All methods block, for a few seconds at most: call them from a
+    thread worker.
 
     Each raises `RedisUnavailable` or `RedisRefused` where Redis is away or says no; `run` also raises
     `CommandError`.
@@ -32,6 +41,24 @@ class Link(Protocol):
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Failed tasks, newest first; `channel` None means all channels."""
+
+    def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
+        """One failed task in full; None if it is no longer there."""
+
+    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
+        """Failed tasks grouped by error, the largest group first; reads at most the newest 10,000."""
+
+    def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
+        """The next waiting tasks of a channel, the first to be claimed first."""
+
+    def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
+        """The newest results that wait in a channel, newest first."""
+
+    def device_log(self, device: int) -> tuple[str, ...]:
+        """The tail of what the device's agent logged, oldest first; at most 100 lines, untrusted."""
+
+    def history(self) -> tuple[tuple[Sample, ...], ...]:
+        """For each channel the samples of the last hour, oldest first."""
 
     def join_line(self) -> str:
         """The line to type on another machine, without the password."""

@@ -42,6 +42,10 @@ class ChannelView:
     exhausted: bool
     halted: str
     """Why the feed stands still by itself (an item that cannot be packed, results at their cap), or ''."""
+    total: int | None = None
+    """How many tasks the generator will yield, where the job says so."""
+    oldest_s: float | None = None
+    """How long ago the first waiting task was allotted, in seconds, about; None if none waits or nobody knows."""
 
     @property
     def balanced(self) -> bool:
@@ -78,6 +82,8 @@ class DeviceView:
     """Seconds since its agent last reported; None if there never was one."""
     since_ms: int
     version: str
+    python: str = ""
+    concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,88 @@ class FailedTask:
     device: int | None
     task: str
     """The payload as text, cut to a few hundred characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """Why one run of a task failed. All texts are untrusted."""
+
+    at_ms: int
+    device: int | None
+    stage: str
+    error_type: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDetail:
+    """A failed task in full: its payload and every failed run, oldest first."""
+
+    task: FailedTask
+    attempt: int
+    crashes: int
+    payload: object
+    """The payload as plain Python data (`dict`, `list`, `str`, ...; anything that travels); untrusted."""
+    unpacks: bool
+    """False: `payload` is the raw bytes, which do not unpack or carry no header."""
+    json: str | None
+    """The payload as indented JSON, to be edited; None where JSON would not give the same value back."""
+    size: int
+    """Of the payload, in bytes as packed."""
+    failed_runs: tuple[FailedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailGroup:
+    """Failed tasks of one channel with the same error type, stage and place."""
+
+    channel: int
+    error_type: str
+    stage: str
+    where: str
+    """The traceback's last `File ..., line ...` in short (`job.py:12 in parse`), or the error's text."""
+    count: int
+    newest_ms: int
+    example: FailedTask
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTask:
+    """A task that waits, in its place in the channel."""
+
+    id: str
+    number: int
+    attempt: int
+    crashes: int
+    task: str
+    """The payload as text, cut to a few hundred characters; untrusted."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """A result that waits to be drained; `result` is cut text, untrusted."""
+
+    id: str
+    number: int
+    attempt: int
+    device: int
+    finished_ms: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A channel's books at one moment of the last hour; about one every five seconds."""
+
+    at_ms: int
+    waiting: int
+    capacity: int
+    claimed: int
+    done: int
+    failed: int
+    allotted: int
 
 
 @dataclass(frozen=True, slots=True)
