@@ -1,6 +1,6 @@
 """Bad input: each a row with its command line, exit status and sentence. Nothing is lost, no traceback is shown.
 
-`docs/errors.md` holds a row for each sentence; `tests/cli/test_docs.py` compares.
+`docs/errors.md` has a row for each sentence; `tests/cli/test_docs.py` looks for those that stand nowhere here.
 """
 
 # ruff: noqa: E501 (a sentence stands on one line, to be searched for)
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.cli import errors_page
 from tests.cli.tools import House, double, mutitask, write_job
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer, free_port
@@ -706,6 +707,7 @@ def test_bad_input_ends_with_its_sentence_and_status(
     assert status == row.status, out
     text = " ".join(out.split())
     assert len(re.findall(place.fill(row.says), text)) == 1, out
+    assert errors_page.holds(text), f"docs/errors.md has no row for: {text}"
     assert "Traceback" not in out and 'File "' not in out
     assert not any(secret in out for secret in place.secrets)
     assert books(place.client) == before
@@ -717,8 +719,9 @@ def test_a_program_is_told_what_to_pass(code: str, kind: type[Exception], says: 
     from worker_agent import Client, current_task
 
     names = {"Server": Server, "Client": Client, "current_task": current_task, "double": double}
-    with pytest.raises(kind, match=says):
+    with pytest.raises(kind, match=says) as raised:
         eval(code, names)
+    assert errors_page.holds(str(raised.value)), f"docs/errors.md has no row for: {raised.value}"
 
 
 def test_a_program_without_redis_ends_with_a_sentence(place: Place, spawn: Callable[..., Program]) -> None:
