@@ -39,6 +39,16 @@ class Link(Protocol):
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
         """Carry a command out."""
 
+    def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+        """Carry one command out on many devices or failed tasks, in few calls; one sentence for them all.
+
+        Each target is the values of one call. What is no longer there is counted in the text, not raised;
+        `data` holds `asked` and `done` as numbers.
+        """
+
+    def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+        """Write these failed tasks (channel, id) to a file as JSON lines; the text names it."""
+
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Failed tasks, newest first; `channel` None means all channels."""
 
