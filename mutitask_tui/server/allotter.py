@@ -36,6 +36,7 @@ class Allotter(threading.Thread):
         self._on_lost = on_lost
         self._on_error = on_error
         self._wake = threading.Event()
+        self._looks = 0
         self._ended = threading.Event()
 
     def wake(self) -> None:
@@ -44,6 +45,7 @@ class Allotter(threading.Thread):
 
     def look_again(self) -> None:
         """Room may have come: try the blocked feeds again."""
+        self._looks += 1
         for feed in self.feeds:
             feed.blocked = False
         self._wake.set()
@@ -92,6 +94,7 @@ class Allotter(threading.Thread):
         """Whether the channel took anything."""
         items = feed.ready()
         exhausted, halted = feed.ending(len(items))
+        looks = self._looks
         try:
             answer = self._broker.allot(feed.channel, feed.cursor, items, exhausted=exhausted, halted=halted)
         except Changed as error:
@@ -99,7 +102,8 @@ class Allotter(threading.Thread):
             self._broker.log("error", self._who, f"TaskChannel{feed.channel}: {error}; the feed stands still")
             return False
         feed.advance(answer.taken)
-        feed.blocked = bool(answer.why)
+        # A token that came while the answer was on its way may already speak of the room made since.
+        feed.blocked = bool(answer.why) and looks == self._looks
         if answer.taken == len(items):
             self._tell(feed, exhausted, halted)
         return answer.taken > 0

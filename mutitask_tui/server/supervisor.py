@@ -13,6 +13,7 @@ from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
 
 PERIOD_S = 1.0
+LEAST_PERIOD_S = 0.05
 
 
 class Supervisor(threading.Thread):
@@ -60,6 +61,8 @@ class Supervisor(threading.Thread):
                     self._on_error(error)
                 return
             self._wake.wait(PERIOD_S)
+            # A busy channel's tokens come by the hundred a second; wishes need no more than this.
+            self._ended.wait(LEAST_PERIOD_S)
             self._wake.clear()
 
     def _look_after(self) -> None:
