@@ -174,6 +174,7 @@ def run(
         headless=headless,
         until_done=until_done,
         announce=bool(listen),
+        totals=lambda: loaded.totals,
     )
 
 
@@ -200,7 +201,8 @@ def demo(agents: int, headless: bool) -> int:
 
     name = "demo" if embedded.find("demo") is None else f"demo-{os.getpid()}"
     job = Path(__file__).with_name("demo") / "stdlib_report.py"
-    iterators = load_job(job).iterators()
+    loaded = load_job(job)
+    iterators = loaded.iterators()
     plan = RunPlan(channels=len(iterators), devices=agents, capacity=200, autostart=True)
     with embedded.ensure(name, throwaway=True) as own:
         own.announce(name)
@@ -214,6 +216,7 @@ def demo(agents: int, headless: bool) -> int:
             headless=headless,
             until_done=True,
             stay=True,
+            totals=lambda: loaded.totals,
         )
 
 

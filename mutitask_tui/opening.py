@@ -73,10 +73,11 @@ def open_core(
     on_note: Callable[[str], None],
     *,
     may_ask: bool,
+    totals: Callable[[], Sequence[int | None]] = tuple,
 ) -> ServerCore:
     """A core that holds the namespace. Where that holds work and nobody said what becomes of it, a person
     on a terminal is asked. Raises `MutiTaskError`."""
-    core = ServerCore(place.url, name, plan, iterators, on_note=on_note)
+    core = ServerCore(place.url, name, plan, iterators, totals=totals, on_note=on_note)
     core.check()
     try:
         core.open()
@@ -86,7 +87,7 @@ def open_core(
         choice = _ask(str(work).partition(": pass --resume")[0])
         if choice is None:
             raise JobError("nothing was begun and nothing dropped") from None
-        core = ServerCore(place.url, name, choice(plan), iterators, on_note=on_note)
+        core = ServerCore(place.url, name, choice(plan), iterators, totals=totals, on_note=on_note)
         core.open()
     return core
 

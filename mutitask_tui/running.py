@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ def run_server(
     until_done: bool = False,
     stay: bool = False,
     announce: bool = False,
+    totals: Callable[[], Sequence[int | None]] = tuple,
 ) -> int:
     """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
     dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
-    core = open_core(place, name, plan, iterators, say, may_ask=not headless)
+    core = open_core(place, name, plan, iterators, say, may_ask=not headless, totals=totals)
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
         say(f"namespace {name!r} on {place.shown}; run {core.run.id if core.run else ''}")

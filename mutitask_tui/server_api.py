@@ -40,6 +40,7 @@ class Server:
         retry_delay: float = 0.0,
         lease: float = 10.0,
         results_max: int = 1_000_000,
+        totals: Sequence[int | None] = (),
     ) -> None:
         from worker_agent.protocol.address import check_name
 
@@ -65,6 +66,7 @@ class Server:
         self._headless = headless
         self._until_done = until_done
         self._terms = (retries, round(retry_delay * 1000), round(lease * 1000), results_max)
+        self._totals = tuple(totals)
         self._url = ""
 
     def start(self, tasks: Sequence[Iterator[Any]]) -> None:
@@ -119,7 +121,13 @@ class Server:
             place = Place(url, None)
         self._url = place.url
         return run_server(
-            place, self._name, plan, iterators, headless=self._headless, until_done=self._until_done
+            place,
+            self._name,
+            plan,
+            iterators,
+            headless=self._headless,
+            until_done=self._until_done,
+            totals=lambda: self._totals,
         )
 
     def command(self, command: Command, *values: Any) -> Outcome:

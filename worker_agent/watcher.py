@@ -8,6 +8,7 @@ import platform
 import socket
 import threading
 import time
+from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from worker_agent.hands import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.connect import BLOCK_S
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.protocol.membership import LOG_LINES
 from worker_agent.protocol.recovery import recover_and_promote
 
 if TYPE_CHECKING:
@@ -26,6 +28,27 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("worker_agent")
 
 REPORT_S = 1.0
+LINE_CHARACTERS = 500
+
+
+class LogTail(logging.Handler):
+    """Keeps what the agent logged since the last report, for the device's log in Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.created))
+        self._lines.append(f"{stamp}Z {record.levelname} {record.getMessage()}"[:LINE_CHARACTERS])
+
+    def take(self) -> list[str]:
+        """The lines since the last call."""
+        taken: list[str] = []
+        while self._lines:
+            taken.append(self._lines.popleft())
+        return taken
 
 
 class Waiter(threading.Thread):
@@ -62,8 +85,9 @@ class Waiter(threading.Thread):
             if session is not None:
                 key = session.broker.keys.channel(self._agent.settings.channel).token
                 _block(session.waiter_client, key, BLOCK_S)
-            self.token = True
+            # In this order: a wish that the claimer makes once it has seen the token must stand.
             self._wanted.clear()
+            self.token = True
             self._agent.hands.nudge.set()
 
 
@@ -75,6 +99,8 @@ class Watcher(threading.Thread):
         self._agent = agent
         self._ended = threading.Event()
         self._answered = ""
+        self._tail = LogTail()
+        LOG.addHandler(self._tail)
         self._about = {
             "host": socket.gethostname(),
             "version": _version(),
@@ -85,6 +111,7 @@ class Watcher(threading.Thread):
 
     def end(self) -> None:
         """Report no more."""
+        LOG.removeHandler(self._tail)
         self._ended.set()
 
     def run(self) -> None:
@@ -141,6 +168,8 @@ class Watcher(threading.Thread):
         }
         channel = self._agent.settings.channel
         terms = session.reports.report(session.device, channel, self._state(), wire.pack(fields))
+        if lines := self._tail.take():
+            session.reports.tell(session.device, [line.encode("utf-8", "replace").decode() for line in lines])
         if terms.sweep_due:
             self._recover(session)
 

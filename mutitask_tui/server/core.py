@@ -18,6 +18,7 @@ from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import Patience, connect
 from worker_agent.protocol.errors import (
     Held,
+    LeaseLost,
     MutiTaskError,
     NamespaceHoldsWork,
     RedisRefused,
@@ -47,6 +48,7 @@ class ServerCore:
         plan: RunPlan,
         iterators: Sequence[Iterator[Any]],
         *,
+        totals: Callable[[], Sequence[int | None]] = tuple,
         on_note: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.url = url
@@ -58,6 +60,7 @@ class ServerCore:
         self.failure: Exception | None = None
         self.run: Run | None = None
         self._iterators = iterators
+        self._totals = totals
         self._on_note = on_note
         self._stopping = threading.Event()
         identity = me()
@@ -182,8 +185,21 @@ class ServerCore:
         )
         allotter.on_token = supervisor.wake  # type: ignore[method-assign]
         self._allotter, self._supervisor = allotter, supervisor
+        # Counting may take long, and nobody has to wait for it.
+        threading.Thread(target=self._count, args=(len(self._iterators),), name="totals", daemon=True).start()
         supervisor.start()
         allotter.start()
+
+    def _count(self, channels: int) -> None:
+        """Tell how many tasks each generator will yield, where the job knows."""
+        try:
+            for channel, total in enumerate(list(self._totals())[:channels]):
+                if total is not None:
+                    self._broker.set_total(channel, total)
+        except LeaseLost:
+            pass
+        except Exception as error:
+            self.note("warning", f"the number of tasks is not known: {error}")
 
     def halted(self) -> list[str]:
         """Why feeds stand still, one text for each that does."""

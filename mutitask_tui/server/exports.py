@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -49,6 +49,18 @@ def export_failed(reader: Reader, channel: int | None, path: Path) -> int:
                     file.write(failed_line(record) + "\n")
                 count += len(page)
                 offset += PAGE
+    return count
+
+
+def export_these(reader: Reader, targets: Sequence[tuple[int, str]], path: Path) -> int:
+    """Write these failed tasks (channel, id), as far as they are still there; how many."""
+    count = 0
+    with _private_file(path) as file:
+        for channel, id_ in targets:
+            record = reader.failed_record(channel, id_)
+            if record is not None:
+                file.write(failed_line(record) + "\n")
+                count += 1
     return count
 
 

@@ -7,8 +7,18 @@ from typing import Any
 
 from mutitask_tui.server.commander import Commander
 from mutitask_tui.server.commands import Command, CommandError, Outcome
+from mutitask_tui.server.inspection import Inspector
+from mutitask_tui.server.many import run_many
 from mutitask_tui.server.reading import Reader
-from mutitask_tui.server.snapshot import FailedTask, Snapshot
+from mutitask_tui.server.snapshot import (
+    FailedDetail,
+    FailedTask,
+    FailGroup,
+    ResultView,
+    Sample,
+    Snapshot,
+    WaitingTask,
+)
 
 
 class RedisLink:
@@ -19,7 +29,7 @@ class RedisLink:
         join_line: str = "",
     ) -> None:  # fmt: skip
         self._reader = Reader(url, name)
-        self._pages = Reader(url, name)
+        self._inspector = Inspector(url, name)
         self._commander = Commander(url, name, who)
         self._owns_server = owns_server
         self._read_only = read_only
@@ -44,14 +54,50 @@ class RedisLink:
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
         """Carry a command out. Raises `CommandError`."""
-        if self._read_only and not command.name.startswith("detect"):
-            raise CommandError(f"this dashboard is read-only: {command.name} is refused")
+        self._refuse_writing(command)
         return self._commander.run(command, values)
+
+    def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+        """Carry one command out on many devices or failed tasks. Raises `CommandError`."""
+        self._refuse_writing(command)
+        return run_many(self._commander, command, targets)
+
+    def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+        """Write these failed tasks to a file as JSON lines."""
+        return self._commander.export_these(targets)
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Failed tasks, newest first."""
-        return self._pages.failed_tasks(channel, offset, limit)
+        return self._inspector.failed_tasks(channel, offset, limit)
+
+    def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
+        """One failed task in full."""
+        return self._inspector.failed_task(channel, id_)
+
+    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
+        """Failed tasks grouped by error, the largest group first."""
+        return self._inspector.fail_groups(channel)
+
+    def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
+        """The next waiting tasks of a channel."""
+        return self._inspector.waiting_tasks(channel, limit)
+
+    def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
+        """The newest results that wait in a channel."""
+        return self._inspector.last_results(channel, limit)
+
+    def device_log(self, device: int) -> tuple[str, ...]:
+        """The tail of what the device's agent logged."""
+        return self._inspector.device_log(device)
+
+    def history(self) -> tuple[tuple[Sample, ...], ...]:
+        """For each channel the samples of the last hour."""
+        return self._inspector.history()
 
     def join_line(self) -> str:
         """The line to type on another machine, without the password."""
         return self._join_line
+
+    def _refuse_writing(self, command: Command) -> None:
+        if self._read_only and not command.name.startswith("detect"):
+            raise CommandError(f"this dashboard is read-only: {command.name} is refused")

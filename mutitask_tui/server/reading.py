@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError
 
-from mutitask_tui.server.snapshot import (
-    ChannelView,
-    DeviceView,
-    Event,
-    EventLevel,
-    FailedTask,
-    ServerView,
-    Snapshot,
+from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
+from mutitask_tui.server.snapshots import (
+    channel_view,
+    devices,
+    event,
+    history_line,
+    mapping,
+    server_view,
+    text,
 )
 from worker_agent.protocol import wire
 from worker_agent.protocol.address import redact
@@ -29,6 +30,8 @@ from worker_agent.protocol.scripts import script
 
 EVENTS = 200
 RATE_WINDOW_MS = 3_000
+MARK_MS = 500
+MARKS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Reader:
         self.client: redis.Redis = connect(url)
         self._channels = 0
         self._settled: dict[int, deque[tuple[int, int]]] = {}
+        self._counts: dict[int, deque[tuple[int, int]]] = {}
 
     def _ask(self, *command: Any) -> Any:
         try:
@@ -88,12 +92,12 @@ class Reader:
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
         if not meta:
             raise self._nothing()
-        server = _server(meta, leases, now, raw[7])
+        server = server_view(meta, leases, now, raw[7])
         allotting = server is not None and server.allotting
         return Snapshot(
             name=self.name,
             redis=self.where,
-            run=_text(meta.get(b"run")),
+            run=text(meta.get(b"run")),
             now_ms=now,
             started_ms=int(meta.get(b"started_ms", now)),
             server=server,
@@ -101,8 +105,8 @@ class Reader:
                 self._channel(number, counts, meta, raw[6], now, allotting)
                 for number, counts in enumerate(raw[9])
             ),
-            devices=_devices(meta, leases, agents, raw[4], raw[5], now),
-            events=tuple(_event(*entry) for entry in reversed(raw[8])),
+            devices=devices(meta, leases, agents, raw[4], raw[5], now),
+            events=tuple(event(*entry) for entry in reversed(raw[8])),
         )
 
     def _raw(self) -> list[Any]:
@@ -118,40 +122,41 @@ class Reader:
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
         for place in (1, 2, 3, 4, 5, 6, 7):
-            raw[place] = _mapping(raw[place])
+            raw[place] = mapping(raw[place])
         return raw
 
     def _channel(
         self, number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int,
         allotting: bool,
     ) -> ChannelView:  # fmt: skip
-        books, waiting, delayed, failed, results, claimed = counts
-        books = _mapping(books)
-        done = int(books.get(b"done", 0))
-        exhausted = books.get(b"exhausted") == b"1"
-        results_max = int(meta.get(b"results_max", 0))
-        halted = _text(books.get(b"halted"))
-        if not halted and results >= results_max and not exhausted:
-            halted = f"{results:,} results wait to be drained (at most {results_max:,})"
-        return ChannelView(
-            id=number,
-            capacity=int(books.get(b"capacity", 0)),
-            waiting=waiting,
-            claimed=claimed,
-            delayed=delayed,
-            done=done,
-            failed=failed,
-            deleted=int(books.get(b"deleted", 0)),
-            allotted=int(books.get(b"allotted", 0)),
-            foreign=int(books.get(b"foreign", 0)),
-            results=results,
-            results_max=results_max,
-            rate=self._rate(number, now, done + failed),
-            allotting=allotting and not exhausted and not halted,
-            paused=wishes.get(b"%d" % number) == b"paused",
-            exhausted=exhausted,
-            halted=halted,
-        )
+        counts[0] = mapping(counts[0])
+        settled = int(counts[0].get(b"done", 0)) + counts[3]
+        rate = self._rate(number, now, settled)
+        oldest_s = self._oldest(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
+        return channel_view(number, counts, meta, wishes, allotting=allotting, rate=rate, oldest_s=oldest_s)
+
+    def _oldest(self, channel: int, now: int, cursor: int, head: bytes) -> float | None:
+        """How long ago the first waiting item was allotted: when the count had not come that far yet.
+
+        As fine as the snapshots (and, from before the first, the history) that this reader has seen.
+        """
+        seen = self._counts.get(channel)
+        if seen is None or (seen and cursor < seen[-1][1]):
+            seen = self._counts[channel] = deque(self._marks(channel), maxlen=MARKS)
+        if not seen or (cursor > seen[-1][1] and now - seen[-1][0] >= MARK_MS):
+            seen.append((now, cursor))
+        if not head:
+            return None
+        try:
+            number = wire.parse(head).number
+        except wire.Undecodable:
+            return None
+        since = next((at for at, count in seen if count > number), now)
+        return max(0.0, (now - since) / 1000)
+
+    def _marks(self, channel: int) -> list[tuple[int, int]]:
+        lines = self._ask("LRANGE", self.keys.channel(channel).history, 0, -1)
+        return [(numbers[0], numbers[7]) for numbers in map(history_line, lines) if numbers is not None]
 
     def _rate(self, channel: int, now: int, settled: int) -> float:
         """Tasks settled a second over the last three seconds."""
@@ -208,7 +213,7 @@ class Reader:
         items = self._ask("HMGET", at.failed, *ids)
         reasons = self._ask("HMGET", at.reasons, *ids)
         return [
-            _failed(channel, _text(id_), int(float(at_ms)), item, why or b"")
+            _failed(channel, text(id_), int(float(at_ms)), item, why or b"")
             for (id_, at_ms), item, why in zip(pairs, items, reasons, strict=True)
             if item is not None
         ]
@@ -226,7 +231,7 @@ class Reader:
         """A task's id as people shorten it (its number alone means this run), in full."""
         if not id_.isascii() or not id_.isdigit() or len(id_) > 12:
             return id_
-        run = _text(self._ask("HGET", self.keys.meta, "run"))
+        run = text(self._ask("HGET", self.keys.meta, "run"))
         return f"{run}{int(id_):012d}"
 
     # -- results -------------------------------------------------------------------------------------
@@ -237,74 +242,6 @@ class Reader:
         drained = int(self._ask("HGET", at.books, "drained") or 0)
         raw = self._ask("LRANGE", at.results, start, start + count - 1)
         return drained, [_result(channel, item) for item in raw]
-
-
-def _server(
-    meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, wishes: dict[bytes, bytes]
-) -> ServerView | None:
-    actor = meta.get(b"server")
-    if actor is None or float(leases.get(actor, 0)) <= now:
-        return None
-    try:
-        record = wire.unpack(meta.get(b"server_record", b""))
-        host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
-    except (wire.Undecodable, KeyError, TypeError, ValueError):
-        host, pid, since = "?", 0, now
-    return ServerView(_text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
-
-
-def _devices(
-    meta: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
-    wishes: dict[bytes, bytes], now: int,
-) -> tuple[DeviceView, ...]:  # fmt: skip
-    live = {int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now}
-    numbers = sorted({*range(int(meta.get(b"devices", 0))), *live})
-    return tuple(_device(number, live.get(number), reports, wishes, now) for number in numbers)
-
-
-def _device(
-    number: int, actor: bytes | None, reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int
-) -> DeviceView:
-    wished = wishes.get(b"%d" % number, wishes.get(b"default", b"paused"))
-    report = reports.get(b"%d" % number, b"")
-    fields: dict[str, Any] = {}
-    seen_s: float | None = None
-    if len(report) > 13 and report[:13].isdigit():
-        seen_s = max(0.0, (now - int(report[:13])) / 1000)
-        try:
-            unpacked = wire.unpack(report[13:])
-            fields = unpacked if isinstance(unpacked, dict) else {}
-        except wire.Undecodable:
-            fields = {}
-    state: Literal["running", "paused", "offline"] = "offline"
-    if actor is not None:
-        state = "running" if fields.get("state") == "running" else "paused"
-    online = actor is not None
-    return DeviceView(
-        id=number,
-        state=state,
-        wished="running" if wished == b"running" else "paused",
-        actor=_text(actor),
-        host=str(fields.get("host", "")),
-        pid=_whole(fields.get("pid")),
-        channel=_whole(fields.get("channel")),
-        running=_whole(fields.get("running")) if online else 0,
-        current=str(fields.get("current", "")) if online else "",
-        current_s=_seconds(fields.get("current_s")) if online else 0.0,
-        done=_whole(fields.get("done")),
-        failed=_whole(fields.get("failed")),
-        seen_s=seen_s,
-        since_ms=_whole(fields.get("since_ms")),
-        version=str(fields.get("version", "")),
-    )
-
-
-def _event(id_: bytes, fields: list[bytes]) -> Event:
-    named = {_text(key): _text(value) for key, value in zip(fields[::2], fields[1::2], strict=True)}
-    level = named.get("level", "info")
-    at = _text(id_).partition("-")[0]
-    known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
-    return Event(_text(id_), int(at or 0), known, named.get("who", ""), named.get("text", ""))
 
 
 def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:
@@ -363,23 +300,3 @@ def every_result(
             return
         yield drained, start, results
         start += len(results)
-
-
-def _mapping(reply: Any) -> dict[bytes, bytes]:
-    if isinstance(reply, dict):
-        return reply
-    if reply and isinstance(reply[0], list | tuple):
-        return {pair[0]: pair[1] for pair in reply}
-    return dict(zip(reply[::2], reply[1::2], strict=True))
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode("utf-8", "replace")
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _seconds(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -136,6 +136,10 @@ class Broker(Membership):
         """Set a channel's capacity; a smaller one drops nothing."""
         self._configure(self.keys.channel(channel).books, "capacity", f"={capacity}", 1)
 
+    def set_total(self, channel: int, total: int) -> None:
+        """Tell how many tasks a channel's generator will yield."""
+        self._configure(self.keys.channel(channel).books, "total", f"={total}", 0)
+
     def step_devices(self, step: int) -> int:
         """Add to the number of devices in the grid; the new number. Raises `ValueError` below 0."""
         return self._configure(self.keys.meta, "devices", f"{step:+d}", 0)

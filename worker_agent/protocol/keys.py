@@ -61,6 +61,11 @@ class ChannelKeys:
         """LIST, at most one entry: something waits."""
         return f"{self.prefix}:token"
 
+    @property
+    def history(self) -> str:
+        """LIST of lines of numbers, a sample of the books every few seconds, for an hour."""
+        return f"{self.prefix}:history"
+
     def claims(self, actor: str) -> str:
         """HASH id -> item, of one actor."""
         return f"{self.prefix}:claims:{actor}"
@@ -135,6 +140,10 @@ class Keys:
     def device_token(self, device: int) -> str:
         """LIST, at most one entry: the device's agent should look at its wishes."""
         return f"{self.prefix}:token:device:{device}"
+
+    def device_log(self, device: int) -> str:
+        """LIST with a time to live: the tail of what the device's agent logged."""
+        return f"{self.prefix}:log:device:{device}"
 
     def actor(self, actor: str) -> str:
         """HASH with a time to live: number, answer, dead, and who it is."""

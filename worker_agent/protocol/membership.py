@@ -24,6 +24,11 @@ from worker_agent.protocol.scripts import Argument
 MOST = 1000
 """The most tasks that one call moves."""
 PASSING_TTL_MS = 3_600_000
+SAMPLE_MS = 5_000
+SAMPLES = 720
+"""An hour of samples."""
+LOG_LINES = 100
+LOG_TTL_MS = 86_400_000
 
 
 class Occupied(MutiTaskError):
@@ -217,6 +222,19 @@ class Membership(Calls):
     def bury(self, actor: str) -> None:
         """Mark an actor dead whose process has certainly ended, so that its tasks are recovered at once."""
         self._call("bury", [self.keys.actor(actor), self.keys.leases], actor)
+
+    def sample(self, channels: int) -> None:
+        """Add a line to each channel's history, if one is due."""
+        keys: list[str] = []
+        for number in range(channels):
+            at = self.keys.channel(number)
+            keys += [at.books, at.waiting, at.holders, at.failed, at.history]
+        if keys:
+            self._call("sample", keys, SAMPLE_MS, SAMPLES)
+
+    def tell(self, device: int, lines: Sequence[str]) -> None:
+        """Add lines to a device's log."""
+        self._call("tell", [self.keys.device_log(device)], LOG_LINES, LOG_TTL_MS, *lines)
 
     def promote(self, channel: int) -> int:
         """Bring delayed tasks whose time has come back to waiting; how many."""

@@ -1,4 +1,4 @@
-"""The duty that agents and server share: recover the dead, promote the delayed (law 8)."""
+"""The duty that agents and server share: recover the dead, promote the delayed (law 8), keep the history."""
 
 from __future__ import annotations
 
@@ -16,4 +16,5 @@ def recover_and_promote(broker: Membership, device: int | None) -> int:
     recovered = sum(broker.recover(dead, crashed(device)) for dead in found.dead)
     for channel in found.due:
         broker.promote(channel)
+    broker.sample(channels)
     return recovered

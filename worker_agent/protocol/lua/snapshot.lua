@@ -4,7 +4,7 @@
 -- then for each channel: books HASH, waiting LIST, delayed ZSET, failed HASH, results LIST, holders HASH
 -- ARGV[1] most events
 -- Returns {ms, meta, leases, agents, devices, wish:devices, wish:channels, wish:server, events newest first,
---          {for each channel: {books, waiting, delayed, failed, results, claimed}}}
+--          {for each channel: {books, waiting, delayed, failed, results, claimed, first waiting item's header}}}
 
 local channels = {}
 for i = 9, #KEYS, 6 do
@@ -13,6 +13,7 @@ for i = 9, #KEYS, 6 do
   channels[#channels + 1] = {
     redis.call('HGETALL', KEYS[i]), redis.call('LLEN', KEYS[i + 1]), redis.call('ZCARD', KEYS[i + 2]),
     redis.call('HLEN', KEYS[i + 3]), redis.call('LLEN', KEYS[i + 4]), claimed,
+    string.sub(redis.call('LINDEX', KEYS[i + 1], 0) or '', 1, 26),
   }
 end
 return {

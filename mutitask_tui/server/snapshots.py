@@ -1,0 +1,147 @@
+"""Builds a snapshot's parts from what the snapshot script returns."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
+from worker_agent.protocol import wire
+
+
+def server_view(
+    meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, wishes: dict[bytes, bytes]
+) -> ServerView | None:
+    """The server that holds the namespace, if its lease runs."""
+    actor = meta.get(b"server")
+    if actor is None or float(leases.get(actor, 0)) <= now:
+        return None
+    try:
+        record = wire.unpack(meta.get(b"server_record", b""))
+        host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
+    except (wire.Undecodable, KeyError, TypeError, ValueError):
+        host, pid, since = "?", 0, now
+    return ServerView(text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
+
+
+def devices(
+    meta: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
+    wishes: dict[bytes, bytes], now: int,
+) -> tuple[DeviceView, ...]:  # fmt: skip
+    """The devices of the grid, and those beyond it that have an agent."""
+    live = {int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now}
+    numbers = sorted({*range(int(meta.get(b"devices", 0))), *live})
+    return tuple(_device(number, live.get(number), reports, wishes, now) for number in numbers)
+
+
+def _device(
+    number: int, actor: bytes | None, reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int
+) -> DeviceView:
+    wished = wishes.get(b"%d" % number, wishes.get(b"default", b"paused"))
+    report = reports.get(b"%d" % number, b"")
+    fields: dict[str, Any] = {}
+    seen_s: float | None = None
+    if len(report) > 13 and report[:13].isdigit():
+        seen_s = max(0.0, (now - int(report[:13])) / 1000)
+        try:
+            unpacked = wire.unpack(report[13:])
+            fields = unpacked if isinstance(unpacked, dict) else {}
+        except wire.Undecodable:
+            fields = {}
+    state: Literal["running", "paused", "offline"] = "offline"
+    if actor is not None:
+        state = "running" if fields.get("state") == "running" else "paused"
+    online = actor is not None
+    return DeviceView(
+        id=number,
+        state=state,
+        wished="running" if wished == b"running" else "paused",
+        actor=text(actor),
+        host=str(fields.get("host", "")),
+        pid=_whole(fields.get("pid")),
+        channel=_whole(fields.get("channel")),
+        running=_whole(fields.get("running")) if online else 0,
+        current=str(fields.get("current", "")) if online else "",
+        current_s=_seconds(fields.get("current_s")) if online else 0.0,
+        done=_whole(fields.get("done")),
+        failed=_whole(fields.get("failed")),
+        seen_s=seen_s,
+        since_ms=_whole(fields.get("since_ms")),
+        version=str(fields.get("version", "")),
+        python=str(fields.get("python", "")),
+        concurrency=_whole(fields.get("concurrency")),
+    )
+
+
+def event(id_: bytes, fields: list[bytes]) -> Event:
+    """One entry of the event stream."""
+    named = {text(key): text(value) for key, value in zip(fields[::2], fields[1::2], strict=True)}
+    level = named.get("level", "info")
+    at = text(id_).partition("-")[0]
+    known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
+    return Event(text(id_), int(at or 0), known, named.get("who", ""), named.get("text", ""))
+
+
+def channel_view(
+    number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], *,
+    allotting: bool, rate: float, oldest_s: float | None,
+) -> ChannelView:  # fmt: skip
+    """One channel; `counts` are books, waiting, delayed, failed, results, claimed and the first item's header."""
+    books, waiting, delayed, failed, results, claimed, _ = counts
+    exhausted = books.get(b"exhausted") == b"1"
+    results_max = int(meta.get(b"results_max", 0))
+    halted = text(books.get(b"halted"))
+    if not halted and results >= results_max and not exhausted:
+        halted = f"{results:,} results wait to be drained (at most {results_max:,})"
+    total = books.get(b"total")
+    return ChannelView(
+        id=number,
+        capacity=int(books.get(b"capacity", 0)),
+        waiting=waiting,
+        claimed=claimed,
+        delayed=delayed,
+        done=int(books.get(b"done", 0)),
+        failed=failed,
+        deleted=int(books.get(b"deleted", 0)),
+        allotted=int(books.get(b"allotted", 0)),
+        foreign=int(books.get(b"foreign", 0)),
+        results=results,
+        results_max=results_max,
+        rate=rate,
+        allotting=allotting and not exhausted and not halted,
+        paused=wishes.get(b"%d" % number) == b"paused",
+        exhausted=exhausted,
+        halted=halted,
+        total=int(total) if total else None,
+        oldest_s=oldest_s,
+    )
+
+
+def history_line(line: bytes) -> list[int] | None:
+    """A line of a channel's history: ms, waiting, capacity, claimed, done, failed, allotted, count; None if broken."""
+    try:
+        numbers = [int(word) for word in line.split()]
+    except ValueError:
+        return None
+    return numbers if len(numbers) == 8 else None
+
+
+def mapping(reply: Any) -> dict[bytes, bytes]:
+    """A HASH as redis-py answers it: a mapping, pairs, or alternating fields and values."""
+    if isinstance(reply, dict):
+        return reply
+    if reply and isinstance(reply[0], list | tuple):
+        return {pair[0]: pair[1] for pair in reply}
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def text(value: bytes | None) -> str:
+    """Bytes from Redis as text, whatever they are."""
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
