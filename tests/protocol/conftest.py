@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 import redis
 
+from tests.protocol.examples import LONG
 from tests.protocol.world import World
 
 HERE = Path(__file__).parent
 
-hypothesis.settings.register_profile(
-    "short", deadline=None, derandomize=True, print_blob=True, database=None, max_examples=60
-)
-hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=1500)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+hypothesis.settings.register_profile("short", deadline=None, derandomize=True, print_blob=True, database=None)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("long" if LONG else "short")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

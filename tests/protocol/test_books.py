@@ -8,7 +8,6 @@ one place, with the counters that it should have; the books balance; each result
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.protocol.examples import LONG, examples
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
@@ -552,8 +552,7 @@ def test_the_books_balance_whatever_actors_and_networks_do(client: redis.Redis) 
         pass
 
     OnThisServer.client = client
-    long = os.environ.get("HYPOTHESIS_PROFILE") == "long"
     run_state_machine_as_test(
         OnThisServer,
-        settings=settings(max_examples=1_500 if long else 110, stateful_step_count=120 if long else 50),
+        settings=settings(max_examples=examples(110), stateful_step_count=120 if LONG else 50),
     )

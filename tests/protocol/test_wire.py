@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.protocol.examples import examples
 from tests.support.programs import environment
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
@@ -118,7 +119,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(values)
 def test_every_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     back = there_and_back(value)
@@ -414,7 +415,7 @@ def decodes_or_says_so(packed: bytes) -> None:
         assert str(error)
 
 
-@settings(max_examples=3_000)
+@settings(max_examples=examples(3_000))
 @given(st.binary(max_size=60))
 def test_random_bytes_are_a_value_or_undecodable(packed: bytes) -> None:
     decodes_or_says_so(packed)
@@ -425,7 +426,7 @@ ext_payloads = st.one_of(
 )
 
 
-@settings(max_examples=1_500)
+@settings(max_examples=examples(1_500))
 @given(st.integers(-128, 127), ext_payloads)
 def test_random_extension_types_are_a_value_or_undecodable(code: int, payload: bytes) -> None:
     decodes_or_says_so(
@@ -433,7 +434,7 @@ def test_random_extension_types_are_a_value_or_undecodable(code: int, payload: b
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(values.map(wire.pack), st.data())
 def test_a_damaged_value_is_a_value_or_undecodable(packed: bytes, data: st.DataObject) -> None:
     damaged = bytearray(packed)
@@ -455,7 +456,7 @@ arrays = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(st.sampled_from([13, 14]), arrays)
 @pytest.mark.filterwarnings("ignore")
 def test_a_strangers_array_is_an_array_or_undecodable(code: int, parts: tuple[Any, Any, Any]) -> None:
@@ -467,7 +468,7 @@ def test_a_strangers_array_is_an_array_or_undecodable(code: int, parts: tuple[An
     assert not np.asarray(found).dtype.hasobject
 
 
-@settings(max_examples=3_000)
+@settings(max_examples=examples(3_000))
 @given(st.binary(max_size=60) | st.binary(max_size=30).map(lambda tail: b"M1abcdefgh000000000001" + tail))
 def test_random_bytes_are_an_item_or_undecodable(item: bytes) -> None:
     try:
