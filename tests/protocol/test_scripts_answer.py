@@ -500,6 +500,34 @@ def test_sweep_finds_the_dead_and_the_channels_with_tasks_that_are_due(furnished
     assert (found.dead, found.due) == ([furnished.mine.actor.id], [1])
 
 
+@replies("sample", "ok")
+def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished: Furnished) -> None:
+    client, at = furnished.client, furnished.at
+    furnished.ctl.sample(2)
+    furnished.ctl.sample(2)
+    [line] = client.lrange(at.history, 0, -1)
+    now, *counts = (int(word) for word in line.split())
+    assert counts == [
+        client.llen(at.waiting), 50, sum(int(n) for n in client.hvals(at.holders)),
+        int(client.hget(at.books, "done") or 0), client.hlen(at.failed),
+        int(client.hget(at.books, "allotted")), int(client.hget(at.books, "cursor")),
+    ]  # fmt: skip
+    client.delete(at.history)
+    client.rpush(at.history, *[f"{now - 5_000} 0 50 0 0 0 0 0"] * 720)
+    furnished.ctl.sample(2)
+    assert client.llen(at.history) == 720
+    assert int(client.lindex(at.history, -1).split()[0]) >= now
+
+
+@replies("tell", "ok")
+def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
+    agent = world.agent(0)
+    for first in range(0, 150, 50):
+        agent.tell(0, [f"line {number}" for number in range(first, first + 50)])
+    kept = world.client.lrange(world.keys.device_log(0), 0, -1)
+    assert (len(kept), kept[0], kept[-1]) == (100, b"line 50", b"line 149")
+
+
 # --- settle and claim -------------------------------------------------------------------------------------
 
 
@@ -637,7 +665,8 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
     assert server_wished == [b"old", b"wish"]
     assert events[0][1] == [b"level", b"info", b"who", b"test", b"text", b"furnished"]
     counts = furnished.counts()
-    assert channels[0][1:] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
+    assert channels[0][1:6] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
+    assert channels[0][6] == furnished.client.lindex(furnished.at.waiting, 0)[:26]
 
 
 def test_namespaces_do_not_see_one_another(client: redis.Redis) -> None:

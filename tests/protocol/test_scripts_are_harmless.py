@@ -75,6 +75,9 @@ def test_a_numbered_call_sent_twice_gets_the_stored_answer_and_changes_nothing(
     assert dump(furnished.client) == after
 
 
+TWO_LINES = {"answer", "tell"}
+"""Scripts whose second copy is a second line, which does no harm."""
+
 AGAIN: dict[str, list | None] = {
     "bury": [b"ok"],
     "enter": [b"ok"],
@@ -86,6 +89,7 @@ AGAIN: dict[str, list | None] = {
     "recover": [b"ok", 0, 0, 0],
     "renew": None,
     "report": None,
+    "sample": [b"ok", 0],
     "snapshot": None,
     "sweep": [[], []],
 }
@@ -93,7 +97,7 @@ AGAIN: dict[str, list | None] = {
 
 
 @pytest.mark.parametrize(
-    "valid", [v for v in VALID_CALLS if not v.numbered and v.script != "answer"], ids=str
+    "valid", [v for v in VALID_CALLS if not v.numbered and v.script not in TWO_LINES], ids=str
 )
 def test_an_unnumbered_call_sent_twice_changes_nothing_but_the_time_of_a_sign_of_life(
     furnished: Furnished, valid: ValidCall
@@ -113,7 +117,7 @@ def test_an_unnumbered_call_sent_twice_changes_nothing_but_the_time_of_a_sign_of
 
 
 def test_every_unnumbered_script_says_how_a_second_copy_is_answered() -> None:
-    assert set(AGAIN) | NUMBERED | {"answer"} == set(SCRIPTS)
+    assert set(AGAIN) | NUMBERED | TWO_LINES == set(SCRIPTS)
 
 
 def test_an_answer_sent_twice_is_a_second_line_with_a_time_to_live(furnished: Furnished) -> None:
@@ -122,6 +126,14 @@ def test_an_answer_sent_twice_is_a_second_line_with_a_time_to_live(furnished: Fu
     key = furnished.keys.answers("d1")
     assert furnished.client.lrange(key, 0, -1) == [b"here", b"here"]
     assert 0 < furnished.client.pttl(key) <= 60_000
+
+
+def test_lines_told_twice_stand_twice_and_have_a_time_to_live(furnished: Furnished) -> None:
+    furnished.mine.tell(0, ["started"])
+    furnished.last().send(furnished.client)
+    key = furnished.keys.device_log(0)
+    assert furnished.client.lrange(key, 0, -1) == [b"started", b"started"]
+    assert 0 < furnished.client.pttl(key) <= 86_400_000
 
 
 # --- Late -------------------------------------------------------------------------------------------------
@@ -340,7 +352,7 @@ EACH_KEY = [
     for valid in VALID_CALLS
     for index in range(
         {"open_run": 8 + 9 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
-         "sweep": 6, "snapshot": 20, "wish": 4}.get(valid.script, keys_declared(valid.script))
+         "sweep": 6, "sample": 10, "snapshot": 20, "wish": 4}.get(valid.script, keys_declared(valid.script))
     )
 ]  # fmt: skip
 

@@ -284,6 +284,19 @@ def _snapshot(world: Furnished) -> RawCall:
     return RawCall("snapshot", tuple(keys), (100,))
 
 
+@valid("sample")
+def _sample(world: Furnished) -> RawCall:
+    for channel in range(2):
+        world.client.rpush(world.keys.channel(channel).history, "1 0 50 0 0 0 0 0")
+    return world.held(lambda: world.ctl.sample(2))
+
+
+@valid("tell")
+def _tell(world: Furnished) -> RawCall:
+    world.mine.tell(0, ["earlier"])
+    return world.held(lambda: world.mine.tell(0, ["now"]))
+
+
 @valid("sweep")
 def _sweep(world: Furnished) -> RawCall:
     world.client.zrem(world.keys.leases, world.neighbour.actor.id)

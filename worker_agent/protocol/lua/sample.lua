@@ -1,6 +1,6 @@
 -- Keeps the last hour of each channel's books, a line every few seconds, for dashboards that come later.
 -- Whoever sweeps calls it; Redis's clock decides whether a sample is due, so a copy is harmless.
--- KEYS for each channel: books HASH, waiting LIST, holders HASH, failed HASH, history LIST
+-- KEYS[1..] for each channel: books HASH, waiting LIST, holders HASH, failed HASH, history LIST
 -- ARGV[1] ms between samples  ARGV[2] how many to keep
 -- Returns {'ok', channels sampled}
 
