@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from worker_agent.execution import Runner, SaveFunction, TaskFunction
 from worker_agent.hands import Hands
@@ -36,7 +37,7 @@ class Settings:
 
 
 class Agent:
-    """One agent. `run()` returns once it has stopped; `stop()` may be called from a signal handler."""
+    """One agent. `run()` returns once it has stopped; `stop()` may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -165,33 +166,42 @@ class Agent:
         self.declared_dead.clear()
 
     def _leave(self) -> None:
-        """Finish what runs, settle it, hand back the rest and leave (law 7)."""
+        """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""
         hands, session = self.hands, self._current()
         back = hands.take_back()
         handed_back = len(back) // 2
-        running = len(hands.begun)
-        if running:
-            LOG.info("stopping: waiting for %d running tasks; stop again to hand them back instead", running)
-        hands.close()
-        while any(thread.is_alive() for thread in self._slots) and not self.hurried.is_set():
-            for thread in self._slots:
-                thread.join(0.02)
-        settlements = hands.take_settlements()
-        while hands.settlements:
-            session.broker.settle_and_claim(self.settings.channel, settlements, 0)
-            settlements = hands.take_settlements()
-        if self.hurried.is_set():
-            begun = hands.take_back_begun()
-            handed_back += len(begun) // 2
-            back = begun + back
         try:
-            session.broker.settle_and_claim(self.settings.channel, settlements + back, 0)
+            # At once, not behind what runs: another agent can have it meanwhile.
+            self._settle(session, back)
+            running = len(hands.begun)
+            if running:
+                LOG.info(
+                    "stopping: waiting for %d running tasks; stop again to hand them back instead", running
+                )
+            hands.close()
+            while any(thread.is_alive() for thread in self._slots) and not self.hurried.wait(0.02):
+                if hands.settlements:
+                    self._settle(session, [])
+            begun: list[bytes] = []
+            if self.hurried.is_set():
+                begun = hands.take_back_begun()
+                handed_back += len(begun) // 2
+            self._settle(session, begun)
             session.broker.leave(session.device, self.settings.channel)
             session.broker.log("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
         except (LeaseLost, RedisUnavailable) as error:
             LOG.warning("could not leave in order: %s; what was in hand is recovered by the others", error)
         else:
             LOG.info("stopped; %d tasks handed back", handed_back)
+
+    def _settle(self, session: Session, back: list[bytes]) -> None:
+        """Settle what has been run, hand `back` with it, claim nothing."""
+        while True:
+            settlements = self.hands.take_settlements()
+            session.broker.settle_and_claim(self.settings.channel, settlements + back, 0)
+            if not self.hands.settlements:
+                return
+            back = []
 
 
 def run_agent(settings: Settings) -> int:
@@ -201,14 +211,21 @@ def run_agent(settings: Settings) -> int:
     log_to_stderr()
     agent = Agent(settings)
 
-    def on_signal(_number: int, _frame: object) -> None:
-        if agent.stopping.is_set() and agent.session is None:
-            os._exit(1)
-        agent.stop()
+    # A handler interrupts the main thread anywhere, even where it holds the lock of the event that `stop()` sets:
+    # it only puts a word into a queue that is made for this, and another thread acts.
+    signals: SimpleQueue[int] = SimpleQueue()
+
+    def obey_signals() -> None:
+        while True:
+            signals.get()
+            if agent.stopping.is_set() and agent.session is None:
+                os._exit(1)
+            agent.stop()
 
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGINT"):
-            signal.signal(getattr(signal, name), on_signal)
+        threading.Thread(target=obey_signals, name="signals", daemon=True).start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda caught, _frame: signals.put(caught))
     try:
         agent.run()
     except MutiTaskError as error:
