@@ -57,7 +57,9 @@ def reason(
     Frames of the file `hidden` at the traceback's start are left out: they say nothing about the task.
     """
     if error is None:
-        name, text, trace = "None", message or "the task function returned None", ""
+        name, text, trace = (
+            ("AgentDied", message, "") if message else ("None", "the task function returned None", "")
+        )
     else:
         name, text, trace = type(error).__name__, _text_of(error), _traceback_of(error, hidden)
     at = int(time.time() * 1000)
@@ -67,9 +69,8 @@ def reason(
 
 def crashed(device: int | None) -> bytes:
     """The reason kept for a task whose agent died three times while it may have run; who recovered it."""
-    return reason(
-        "crashed", None, -1 if device is None else device, "its agent died three times while it ran"
-    )
+    told = "its agent died three times while it ran"
+    return reason("crashed", None, -1 if device is None else device, message=told)
 
 
 def _text_of(error: BaseException) -> str:
