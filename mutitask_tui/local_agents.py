@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker_agent.agent import ENDED_NOTE_VARIABLE
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
 
-HELD_STATUS = 4
 RESTART_S = 1.0
 STOP_S = 10.0
 
@@ -24,6 +24,8 @@ class _Agent:
     device: int
     channel: int
     log: Path
+    note: Path
+    """Made by the agent when it ends by itself."""
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     at: float = field(default=0.0)
@@ -43,7 +45,10 @@ class LocalAgents:
         self._on_note = on_note
         self._environment: Mapping[str, str] = {**os.environ, REDIS_URL_VARIABLE: url}
         self.logs = state_dir() / name / "agents"
-        self._agents = [_Agent(n, n % channels, self.logs / f"device{n}.log") for n in range(count)]
+        self._agents = [
+            _Agent(n, n % channels, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
+            for n in range(count)
+        ]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="local-agents", daemon=True)
 
@@ -78,10 +83,12 @@ class LocalAgents:
             sys.executable, "-m", "worker_agent", str(self._job), "--name", self._name,
             "--device", str(agent.device), "--channel", str(agent.channel),
         ]  # fmt: skip
+        agent.note.unlink(missing_ok=True)
+        environment = {**self._environment, ENDED_NOTE_VARIABLE: str(agent.note)}
         with agent.log.open("ab") as log:
             # A session of its own: Ctrl+C in the terminal is for the server, which then stops its agents in order.
             agent.process = subprocess.Popen(
-                command, env=dict(self._environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         agent.at = time.monotonic()
@@ -93,11 +100,14 @@ class LocalAgents:
                     self._after(agent, agent.process.returncode)
 
     def _after(self, agent: _Agent, status: int) -> None:
-        """An agent that was stopped stays stopped; one that died comes back, later and later."""
-        if status == 0:
+        """An agent that ended by itself stays away; one that died comes back, later and later.
+
+        The status alone does not tell: a task can end its process with any.
+        """
+        if agent.note.exists():
             agent.process = None
-        elif 0 < status <= HELD_STATUS + 2:
-            agent.process = None
+            if status == 0:
+                return
             self._on_note(f"Device{agent.device}'s agent ended: {self._last_line(agent)} ({agent.log})")
         elif time.monotonic() - agent.at >= RESTART_S * min(30, agent.restarts):
             agent.restarts += 1

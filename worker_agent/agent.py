@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 
 from worker_agent.execution import Runner, SaveFunction, TaskFunction
@@ -18,6 +20,9 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavaila
 from worker_agent.watcher import Waiter, Watcher
 
 LOG = logging.getLogger("worker_agent")
+
+ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
+"""Names the file that an agent makes when it ends by itself, and that is missing where a task ended its process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +240,16 @@ def run_agent(settings: Settings) -> int:
         # Task functions may still run in other threads; nothing of theirs is ours any more.
         sys.stdout.flush()
         sys.stderr.flush()
+        note_end()
         os._exit(1)
     return 0
+
+
+def note_end() -> None:
+    """Tell whoever started this agent, and asked for it, that no task ended its process."""
+    if note := os.environ.get(ENDED_NOTE_VARIABLE):
+        with contextlib.suppress(OSError):
+            Path(note).touch()
 
 
 def log_to_stderr() -> None:

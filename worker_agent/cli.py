@@ -53,7 +53,7 @@ def worker_agent(
     It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
     goes back. A second one does not wait.
     """
-    from worker_agent.agent import Settings, run_agent
+    from worker_agent.agent import Settings, note_end, run_agent
     from worker_agent.job import load_job
     from worker_agent.protocol.address import check_name, resolve
 
@@ -76,6 +76,7 @@ def worker_agent(
             raise
         click.echo(f"worker-agent: {error}", err=True)
         status = error.exit_status
+    note_end()
     sys.exit(status)
 
 
