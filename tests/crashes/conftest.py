@@ -24,7 +24,6 @@ def fleet(
 @pytest.fixture
 def own_fleet(own_server: RealServer, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Fleet]:
     """A namespace in a durable server of the test's own; every write is on the disk before its answer."""
-    with own_server.client() as admin:
-        admin.config_set("appendfsync", "always")
     with closing(Fleet(own_server, spawn, tmp_path)) as made:
+        made.every_write_on_disk()
         yield made

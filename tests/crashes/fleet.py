@@ -134,6 +134,11 @@ class Fleet:
             recorded.append(Recorded(item.number, item.attempt, item.crashes, device, value))
         return recorded
 
+    def waiting_counts(self, channel: int = 0) -> dict[int, tuple[int, int]]:
+        """Attempts and crashes of each waiting task."""
+        items = [wire.parse(line) for line in self._client.lrange(self.at(channel).waiting, 0, -1)]
+        return {item.number: (item.attempt, item.crashes) for item in items}
+
     def failed(self, channel: int = 0) -> list[FailedTask]:
         return list(self._reader.failed_tasks(channel, 0, 1_000))
 
@@ -178,6 +183,14 @@ class Fleet:
             return False
 
         wait_until(caught, 20, what=f"the agent has claimed {least} tasks")
+
+    def every_write_on_disk(self) -> None:
+        """Let a durable server answer only when a write is on the disk."""
+        self._client.config_set("appendfsync", "always")
+
+    def wait_for_stall(self, agent: Program) -> None:
+        """Wait until an agent has noticed that Redis does not answer."""
+        wait_for_text(agent, "did not answer in time")
 
     def close(self) -> None:
         self._client.close()
