@@ -31,6 +31,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     """No test reads or writes the state of the person who runs it."""
     monkeypatch.delenv("MUTITASK_REDIS_URL", raising=False)
     monkeypatch.setenv("MUTITASK_STATE_DIR", str(tmp_path_factory.getbasetemp() / "no-state-here"))
+    monkeypatch.setenv("MUTITASK_CONFIG_FILE", str(tmp_path_factory.getbasetemp() / "no-config-here.toml"))
 
 
 @pytest.fixture(scope="session")

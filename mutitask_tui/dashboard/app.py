@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import App
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
@@ -15,16 +15,18 @@ from textual.widgets import Input, TextArea
 
 from mutitask_tui.dashboard.acting import ActingApp
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
+from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, effective_keys, keymap
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
+from mutitask_tui.dashboard.remember import Memory
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen, selection_of
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.screens.join import JoinScreen
 from mutitask_tui.dashboard.screens.main import MainScreen
 from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.themes import DARK, THEMES
+from mutitask_tui.dashboard.themes import THEMES
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands import CommandError, find, parse_line
@@ -42,18 +44,23 @@ class DashboardApp(ActingApp):
 
     TITLE = "MutiTask"
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [*app_bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *app_bindings(),
+        Binding(PALETTE_KEY, "command_palette", "Palette", show=False, priority=True, id=PALETTE),
+    ]
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {CommandProvider}
 
     trouble: reactive[Trouble | None] = reactive(None, repaint=False)
 
-    def __init__(self, link: Link, *, interval: float = 0.5) -> None:
-        """`interval` is how many seconds pass between a snapshot's arrival and the next question."""
+    def __init__(self, link: Link, *, interval: float | None = None, memory: Memory | None = None) -> None:
+        """`interval` is how many seconds pass between a snapshot's arrival and the next question; `memory`
+        holds what a person chose before, and takes what they choose now."""
         super().__init__(link)
+        self.memory = memory or Memory()
         self.trend = Trend()
         self.history: list[str] = []
         """The command lines that were typed, oldest first."""
-        self._interval = max(0.1, interval)
+        self._interval = max(0.1, self.memory.config.refresh if interval is None else interval)
         self._polling = False
         self._timer: Timer | None = None
         self._frozen = False
@@ -61,7 +68,27 @@ class DashboardApp(ActingApp):
         self.animation_level = "none"
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = DARK.name
+        self.theme = self.memory.config.theme
+        self.keys = effective_keys(self.memory.config.keys)
+        """The keys of every command and of the view, by name."""
+        self.COMMAND_PALETTE_BINDING = self.keys[PALETTE].split(",")[0]  # type: ignore[misc]
+        self.set_keymap(keymap(self.memory.config.keys))
+
+    def remember(self, name: str, value: object) -> None:
+        """Keep a choice (`theme`, `layout.density`) for the next start."""
+        self._remember(name, value)
+
+    @work(thread=True, exit_on_error=False, group="remember")
+    def _remember(self, name: str, value: object) -> None:
+        try:
+            self.memory.change(name, value)
+        except Exception as error:  # said; the choice holds until the end of this view
+            self.call_later(self.complain, f"not remembered: {error}")
+
+    def watch_theme(self, theme: str) -> None:
+        """A person chose another theme."""
+        if theme != self.memory.config.theme:
+            self.remember("theme", theme)
 
     def get_default_screen(self) -> Screen[Any]:
         """The main screen lies under all others."""
@@ -177,7 +204,7 @@ class DashboardApp(ActingApp):
 
     def action_density(self) -> None:
         """Show each device in one line or in three."""
-        self._main().toggle_density()
+        self.remember("layout.density", self._main().toggle_density())
 
     def action_freeze(self) -> None:
         """Hold the view still, or let it go on; nothing else stops."""

@@ -56,6 +56,7 @@ class MainScreen(FrameScreen):
         """The three panels and the filter."""
         channels = ChannelList(id="channels")
         devices = DeviceGrid(id="devices")
+        devices.density = self.host.memory.config.layout.density
         log = EventLog(id="events")
         for panel, title in ((channels, "Channels"), (devices, "Devices"), (log, "Events (UTC)")):
             panel.border_title = title
@@ -92,9 +93,10 @@ class MainScreen(FrameScreen):
         line.add_class("-open")
         line.focus()
 
-    def toggle_density(self) -> None:
-        """Show each device in one line or in three."""
+    def toggle_density(self) -> str:
+        """Show each device in one line or in three; which of them."""
         self.query_one(DeviceGrid).action_toggle_density()
+        return self.query_one(DeviceGrid).density
 
     def action_drop_filter(self) -> None:
         """Show all devices again."""

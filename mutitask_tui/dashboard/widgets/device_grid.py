@@ -27,6 +27,15 @@ class DeviceGrid(CellGrid[DeviceView]):
     dense: bool | None = None
     """One line for each device: True, False, or None to decide by their number."""
 
+    @property
+    def density(self) -> str:
+        """The same as the config file has it."""
+        return "auto" if self.dense is None else "dense" if self.dense else "roomy"
+
+    @density.setter
+    def density(self, word: str) -> None:
+        self.dense = {"dense": True, "roomy": False}.get(word)
+
     def key_of(self, item: DeviceView) -> int:
         """A device's number."""
         return item.id

@@ -15,10 +15,11 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 
+from mutitask_tui.dashboard.bindings import key_text
+
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-_PALETTE = ("^p", "Palette")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,16 @@ class KeyBar(Widget):
             parts.append((f" {entry.label}", ""))
         room = self.size.width - sum(entry.width for entry in fitting) - self._palette_width
         parts.append((" " * max(0, room + 1), ""))
-        parts += [(_PALETTE[0], "bold $footer-key-foreground"), (f" {_PALETTE[1]} ", "")]
+        parts += [(self._palette_key, "bold $footer-key-foreground"), (" Palette ", "")]
         return Content.assemble(*parts)
 
     @property
     def _palette_width(self) -> int:
-        return sum(len(word) for word in _PALETTE) + 3
+        return cell_len(self._palette_key) + len("Palette") + 3
+
+    @property
+    def _palette_key(self) -> str:
+        return key_text(self.app.COMMAND_PALETTE_BINDING)
 
     def _fitting(self) -> list[Entry]:
         room = self.size.width - self._palette_width
