@@ -296,6 +296,17 @@ def ctl(
     return 0 if outcome.ok else 1
 
 
+@cli.command()
+@for_people
+def config() -> int:
+    """Print the dashboard's config file and every setting, and where each came from."""
+    from mutitask_tui.config import load
+    from mutitask_tui.config_show import to_text
+
+    click.echo(to_text(load()))
+    return 0
+
+
 @cli.group()
 def results() -> None:
     """What the task functions returned, as long as it waits in Redis."""

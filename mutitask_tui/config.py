@@ -180,6 +180,8 @@ def read_text(path: Path) -> str | None:
 
 def parse(text: str, path: Path) -> tuple[Config, dict[str, int | None]]:
     """The config that `text` holds, and the line of each setting in it. Raises `ConfigError`."""
+    from mutitask_tui.dashboard.keymap import full_name
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -200,8 +202,8 @@ def parse(text: str, path: Path) -> tuple[Config, dict[str, int | None]]:
             values[name] = checked.setting("", name, value)
     layout = {key: checked.setting("layout", key, value) for key, value in data.get("layout", {}).items()}
     keys = checked.keys(data.get("keys", {}))
-    names = [*values, *(f"layout.{key}" for key in layout), *(f"keys.{key}" for key in data.get("keys", {}))]
-    lines = {name: line_of(text, name) for name in names}
+    lines = {name: line_of(text, name) for name in (*values, *(f"layout.{key}" for key in layout))}
+    lines |= {f"keys.{full_name(word)}": line_of(text, f"keys.{word}") for word in data.get("keys", {})}
     if "refresh" in values:
         values["refresh"] = float(values["refresh"])
     return Config(**values, layout=Layout(**layout), keys=keys), lines

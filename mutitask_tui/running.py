@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mutitask_tui.config import load
 from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.opening import Place, join_line, open_core
 from mutitask_tui.session import Session, say
@@ -29,6 +30,7 @@ def run_server(
 ) -> int:
     """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
     dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
+    config = load() if dashboard else None
     core = open_core(place, name, plan, iterators, say, may_ask=not headless, totals=totals)
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
@@ -52,6 +54,7 @@ def run_server(
         dashboard=dashboard,
         until_done=until_done,
         stay=stay,
+        config=config,
         kept=not (place.own and place.own.throwaway),
         attach_line=f"mutitask attach{address}{named}",
         join_line=join_line(place, shown_job, name, with_password=False),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from mutitask_tui.config import Loaded, load
 from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.server import progress
 from mutitask_tui.server.core import ServerCore
@@ -42,6 +43,7 @@ class Session:
         join_line: str,
         stay: bool = True,
         kept: bool = True,
+        config: Loaded | None = None,
     ) -> None:
         self._core = core
         self._agents = agents
@@ -53,6 +55,7 @@ class Session:
         self._began = time.monotonic()
         self._stay = stay
         self._kept = kept
+        self._config = config
         self._stop_asked = threading.Event()
         self.finished = False
 
@@ -97,9 +100,10 @@ class Session:
     async def _show(self) -> None:
         """The dashboard, until the person leaves it, the terminal goes away, or the server ends."""
         from mutitask_tui.dashboard.app import DashboardApp
+        from mutitask_tui.dashboard.remember import Memory
 
         loop = asyncio.get_running_loop()
-        app = DashboardApp(self._link)
+        app = DashboardApp(self._link, memory=Memory(self._config))
         hung_up = False
 
         def leave(*, stop: bool, gone: bool) -> None:
@@ -186,14 +190,16 @@ class Session:
 
 
 def attach(url: str, name: str, *, read_only: bool = False) -> int:
-    """Show a dashboard on a namespace that runs elsewhere; the exit status."""
+    """Show a dashboard on a namespace that runs elsewhere; the exit status. Raises `MutiTaskError`."""
     from mutitask_tui.dashboard.app import DashboardApp
+    from mutitask_tui.dashboard.remember import Memory
 
+    memory = Memory(load())
     link = RedisLink(url, name, read_only=read_only)
     link.snapshot()
 
     async def show() -> None:
-        app = DashboardApp(link)
+        app = DashboardApp(link, memory=memory)
         loop = asyncio.get_running_loop()
         for signal_name in ("SIGTERM", "SIGINT", "SIGHUP"):
             if hasattr(signal, signal_name):

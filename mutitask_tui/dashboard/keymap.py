@@ -52,7 +52,7 @@ def default_keys() -> dict[str, str]:
 def checked_keys(given: Mapping[str, Any]) -> dict[str, str]:
     """The moved keys as Textual names them. Raises `KeyProblem`."""
     defaults = default_keys()
-    aliases = {alias: command.name for command in COMMANDS for alias in command.aliases}
+    aliases = _aliases()
     moved: dict[str, str] = {}
     said: dict[str, str] = {}
     for word, value in given.items():
@@ -67,6 +67,15 @@ def checked_keys(given: Mapping[str, Any]) -> dict[str, str]:
         moved[name], said[name] = _keys_of(word, value), word
     _no_key_twice(moved, said)
     return moved
+
+
+def full_name(word: str) -> str:
+    """A command's own name, of any of its names."""
+    return _aliases().get(word, word)
+
+
+def _aliases() -> dict[str, str]:
+    return {alias: command.name for command in COMMANDS for alias in command.aliases}
 
 
 def _keys_of(word: str, value: Any) -> str:

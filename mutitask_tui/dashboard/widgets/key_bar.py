@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One label and its keys: as shown, and as Textual names them."""
