@@ -76,19 +76,19 @@ class DashboardApp(ActingApp):
 
     def remember(self, name: str, value: object) -> None:
         """Keep a choice (`theme`, `layout.density`) for the next start."""
-        self._remember(name, value)
+        if self.memory.note(name, value):
+            self._write_memory()
 
     @work(thread=True, exit_on_error=False, group="remember")
-    def _remember(self, name: str, value: object) -> None:
+    def _write_memory(self) -> None:
         try:
-            self.memory.change(name, value)
+            self.memory.write()
         except Exception as error:  # said; the choice holds until the end of this view
             self.call_later(self.complain, f"not remembered: {error}")
 
     def watch_theme(self, theme: str) -> None:
         """A person chose another theme."""
-        if theme != self.memory.config.theme:
-            self.remember("theme", theme)
+        self.remember("theme", theme)
 
     def get_default_screen(self) -> Screen[Any]:
         """The main screen lies under all others."""
