@@ -16,16 +16,10 @@ directory, `<state dir>/<name>/`:
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import ipaddress
 import os
 import platform
-import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -35,13 +29,33 @@ from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from mutitask_tui.embedded_home import (
+    USERNAME,
+    Fsync,
+    acl_file,
+    configuration,
+    kept_password,
+    last_port,
+    locked,
+    log_text,
+    make_private,
+    write_private,
+)
+from mutitask_tui.embedded_ports import (
+    LOOPBACK,
+    EmbeddedError,
+    bind_addresses,
+    candidates,
+    check_bindable,
+    is_loopback,
+    outward_address,
+)
 from worker_agent.protocol.address import (
     DEFAULT_PORT,
     DEFAULT_URL,
@@ -56,11 +70,6 @@ from worker_agent.protocol.address import (
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.identity import is_gone, of
 
-Fsync = Literal["always", "everysec", "no"]
-
-LOOPBACK = "127.0.0.1"
-USERNAME = "mutitask"
-
 _START_SECONDS = 30.0  # For the first answer; loading what was saved may take as long as it needs.
 _TURN_SECONDS = 60.0  # For another MutiTask that is starting it.
 _STOP_SECONDS = 30.0  # Valkey writes out what it holds.
@@ -72,12 +81,6 @@ _LAUNCH = 'umask 077; "$0" "$1" >>"$2" 2>&1 </dev/null & echo $!'
 # A throw-away one is watched: the shell's stdin ends when our process does, however that happens. Not
 # PR_SET_PDEATHSIG: that goes off when the *thread* that started the child ends, and only Linux has it.
 _LAUNCH_AND_WATCH = f'{_LAUNCH}; read -r _; kill "$!"; wait "$!"; rm -rf -- "$3"'
-
-
-class EmbeddedError(MutiTaskError):
-    """The embedded Valkey cannot be had; the text says why and what to do instead."""
-
-    exit_status = 3
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class EmbeddedServer:
         """For programs on other machines, with user and password."""
         host = self.listen
         if host in ("*", "0.0.0.0", "::"):  # noqa: S104
-            host = _outward_address()
+            host = outward_address()
         return self.url.replace(f"@{LOOPBACK}:", f"@{bracketed(host)}:")
 
     def announce(self, name: str) -> None:
@@ -115,8 +118,8 @@ class EmbeddedServer:
         username, _, password = login.partition("@")[0].partition(":")
         record = ServerFile(self.url, LOOPBACK, self.port, unquote(username), unquote(password), of(self.pid))
         self._announced = server_file(name)
-        _make_private(self._announced.parent)
-        _write_private(self._announced, dump_server_file(record))
+        make_private(self._announced.parent)
+        write_private(self._announced, dump_server_file(record))
 
     def stop(self) -> None:
         """End it and wait for its end. What it holds stays on disk, unless it is a throw-away one."""
@@ -184,20 +187,20 @@ def ensure(
         if throwaway:
             home = Path(tempfile.mkdtemp(prefix="mutitask-", dir=directory))
             try:
-                return _start(name, home, _candidates(port, []), listen, fsync, throwaway=True)
+                return _start(name, home, candidates(port, []), listen, fsync, throwaway=True)
             except BaseException:
                 shutil.rmtree(home, ignore_errors=True)
                 raise
         home = directory or server_file(name).parent
-        _make_private(home)
-        with _lock(home / "starting.lock", _TURN_SECONDS) as mine:
+        make_private(home)
+        with locked(home / "starting.lock", _TURN_SECONDS) as mine:
             if not mine:
                 raise EmbeddedError(
                     f"Another MutiTask has been starting the embedded Valkey of {name!r} for a minute: "
                     "end it, or take another --name."
                 )
             server = _running(home) or _start(
-                name, home, _candidates(port, [_last_port(home), DEFAULT_PORT]), listen, fsync
+                name, home, candidates(port, [last_port(home), DEFAULT_PORT]), listen, fsync
             )
         if not server.started:
             _adjust(server, name, port, listen, fsync)
@@ -283,7 +286,7 @@ def _state(url: str, pid: int) -> _State:
 def _listens_on(url: str) -> str:
     with contextlib.suppress(redis.RedisError), _client(url) as client:
         bound = str(client.config_get("bind").get("bind", "")).split()
-        return next((address for address in bound if not _is_loopback(address)), LOOPBACK)
+        return next((address for address in bound if not is_loopback(address)), LOOPBACK)
     return LOOPBACK
 
 
@@ -294,11 +297,11 @@ def _adjust(server: EmbeddedServer, name: str, port: int | None, listen: str, fs
             f"The embedded Valkey of {name!r} already runs on port {server.port}: "
             "leave the port out, or stop it first."
         )
-    wished = _addresses(listen)
+    wished = bind_addresses(listen)
     try:
         with _client(server.url) as client:
             client.config_set("appendfsync", fsync)
-            if not all(map(_is_loopback, wished)) and listen != server.listen:
+            if not all(map(is_loopback, wished)) and listen != server.listen:
                 client.config_set("protected-mode", "no")
                 client.config_set("bind", " ".join(wished))
                 server.listen = listen
@@ -318,30 +321,30 @@ def _start(
     name: str, home: Path, ports: Iterator[int], listen: str, fsync: Fsync, *, throwaway: bool = False
 ) -> EmbeddedServer:
     binary = _binary()
-    addresses = _addresses(listen)
-    _make_private(home / "data")
-    with _lock(home / "data.lock", _DATA_SECONDS) as lock:
-        if not lock:
+    addresses = bind_addresses(listen)
+    make_private(home / "data")
+    with locked(home / "data.lock", _DATA_SECONDS) as held:
+        if not held:
             record = load_server_file(home / "server.json")
             process = f" (process {record.process.pid})" if record else ""
             raise EmbeddedError(
                 f"The embedded Valkey of {name!r}{process} runs and does not answer: end it, "
                 "or take another --name."
             )
-        password = _password(home)
+        password = kept_password(home)
         for port in ports:
-            _check_bindable(addresses, port)
-            _write_private(home / "users.acl", _acl(password))
-            _write_private(home / "valkey.conf", _configuration(home, port, addresses, fsync, throwaway))
-            _write_private(home / "valkey.log", b"")
-            pid, watcher = _launch(binary, home, lock, throwaway)
+            check_bindable(addresses, port)
+            write_private(home / "users.acl", acl_file(password))
+            write_private(home / "valkey.conf", configuration(home, port, addresses, fsync, throwaway))
+            write_private(home / "valkey.log", b"")
+            pid, watcher = _launch(binary, home, held, throwaway)
             url = build_url(LOOPBACK, port, username=USERNAME, password=password)
             server = EmbeddedServer(url, port, pid, True, home, listen, throwaway, watcher)
             try:
                 if _wait_for_answer(server):
                     if not throwaway:
                         record = ServerFile(url, LOOPBACK, port, USERNAME, password, of(pid))
-                        _write_private(home / "server.json", dump_server_file(record))
+                        write_private(home / "server.json", dump_server_file(record))
                     return server
             except BaseException:
                 _abandon(server)
@@ -365,115 +368,6 @@ def _binary() -> Path:
 
 
 _MACHINES = {"amd64": "x86_64"}
-
-
-def _candidates(named: int | None, wished: list[int | None]) -> Iterator[int]:
-    """The ports to try in turn."""
-    if named is not None:
-        if not _is_free(named):
-            raise EmbeddedError(
-                f"Port {named} is in use: leave the port out, name another, "
-                "or pass --redis to use what listens there."
-            )
-        yield named
-        raise EmbeddedError(f"Port {named} is in use: somebody took it just now; name another one.")
-    yield from (port for port in dict.fromkeys(wished) if port and _is_free(port))
-    for _ in range(10):
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = probe.getsockname()[1]
-        yield port
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), 1.0).close()
-    except OSError:
-        return True
-    return False
-
-
-def _check_bindable(addresses: list[str], port: int) -> None:
-    """Say now what Valkey would only say in its log."""
-    for address in addresses:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            try:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, port))
-            except OSError as error:
-                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    raise EmbeddedError(
-                        f"Cannot listen on {address}: this machine has no such address; name one of its own."
-                    ) from None
-                if error.errno in (errno.EACCES, errno.EPERM):
-                    raise EmbeddedError(f"Port {port} needs root's rights: name one from 1024 up.") from None
-
-
-def _addresses(listen: str) -> list[str]:
-    """What Valkey binds: loopback, and the address that was asked for."""
-    if listen in ("*", "0.0.0.0"):  # noqa: S104
-        return ["0.0.0.0"]  # noqa: S104
-    if listen == "::":
-        return ["0.0.0.0", "::"]  # noqa: S104
-    try:
-        found = socket.getaddrinfo(listen, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise EmbeddedError(
-            f"Cannot listen on {listen!r}: it is neither an address nor a known host; "
-            "name an address of this machine."
-        ) from None
-    return list(dict.fromkeys((LOOPBACK, str(found[0][4][0]))))
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address.lstrip("-")).is_loopback
-    except ValueError:
-        return False
-
-
-def _last_port(home: Path) -> int | None:
-    """The port of the last start, so that agents elsewhere find it where they left it."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^port (\d+)$", (home / "valkey.conf").read_text(errors="replace"), re.MULTILINE)
-        return int(found[1]) if found else None
-    return None
-
-
-def _password(home: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        if kept := (home / "password").read_text().strip():
-            return kept
-    password = secrets.token_urlsafe(24)
-    _write_private(home / "password", password.encode() + b"\n")
-    return password
-
-
-def _acl(password: str) -> bytes:
-    digest = hashlib.sha256(password.encode()).hexdigest()
-    return f"user default on nopass -@all +ping\nuser {USERNAME} on #{digest} ~* &* +@all\n".encode()
-
-
-def _configuration(home: Path, port: int, addresses: list[str], fsync: Fsync, throwaway: bool) -> bytes:
-    settings = {
-        "port": str(port),
-        "bind": " ".join(addresses),
-        # Protected mode turns other machines away while `default` has no password; the ACL protects us.
-        "protected-mode": "yes" if all(map(_is_loopback, addresses)) else "no",
-        "dir": _quoted(home / "data"),
-        "aclfile": _quoted(home / "users.acl"),
-        "appendonly": "no" if throwaway else "yes",
-        "appendfsync": fsync,
-        "save": '""',
-        "maxmemory-policy": "noeviction",
-        "tcp-keepalive": "60",
-    }
-    return b"".join(f"{key} ".encode() + os.fsencode(value) + b"\n" for key, value in settings.items())
-
-
-def _quoted(path: Path) -> str:
-    escaped = str(path.absolute()).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 def _launch(
@@ -516,7 +410,7 @@ def _wait_for_answer(server: EmbeddedServer) -> bool:
     while True:
         time.sleep(_POLL_SECONDS)  # First, because one that finds its port taken needs no more to end.
         alive = _alive(server.pid)
-        if not alive and "Failed listening on port" in _log(server.directory):
+        if not alive and "Failed listening on port" in log_text(server.directory):
             return False
         if alive and _state(server.url, server.pid) in (_State.LOADING, _State.READY):
             return True
@@ -539,7 +433,7 @@ def _wait_until_loaded(server: EmbeddedServer) -> None:
 def _check_life(server: EmbeddedServer, alive: bool, end: float) -> None:
     log = server.directory / "valkey.log"
     if not alive:
-        lines = [line.strip() for line in _log(server.directory).splitlines() if line.strip()]
+        lines = [line.strip() for line in log_text(server.directory).splitlines() if line.strip()]
         last = lines[-1] if lines else "it said nothing"
         raise EmbeddedError(f"The embedded Valkey ended at its start ({last}): see {log}, or pass --redis.")
     if time.monotonic() > end:
@@ -577,62 +471,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return not is_gone(of(pid))
-
-
-def _log(home: Path) -> str:
-    try:
-        return (home / "valkey.log").read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _make_private(directory: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
-        directory.chmod(0o700)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Replace a file at once by one that only its owner can read."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from its first moment.
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _lock(path: Path, seconds: float) -> Iterator[int | None]:
-    """Hold a file's lock; gives its descriptor, or None if another holds it for longer than `seconds`."""
-    import fcntl  # Not on Windows, where no Valkey comes along either.
-
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    yield None
-                    return
-                time.sleep(_POLL_SECONDS)
-            else:
-                yield handle
-                return
-    finally:
-        os.close(handle)
-
-
-def _outward_address() -> str:
-    """The address by which this machine is known to its network; nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return socket.gethostname()
-        return str(probe.getsockname()[0])

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mutitask_tui import embedded
+from mutitask_tui.embedded_home import Fsync
 from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.reading import Reader
 from worker_agent.protocol.address import redact
@@ -59,7 +60,7 @@ def wake_up(name: str) -> Awake | None:
     return Awake(own, name) if own.started else None
 
 
-def embedded_place(name: str, listen: str, fsync: embedded.Fsync = "everysec") -> Place:
+def embedded_place(name: str, listen: str, fsync: Fsync = "everysec") -> Place:
     """The embedded Valkey of a namespace, found or started."""
     own = embedded.ensure(name, listen=listen, fsync=fsync)
     return Place(own.url, own)

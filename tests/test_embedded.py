@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui import embedded
+from mutitask_tui import embedded, embedded_ports
 from mutitask_tui.embedded import EmbeddedError, EmbeddedServer, ensure, find
 from tests.support.redis_server import RealServer, free_port
 from tests.support.waiting import wait_until
@@ -125,9 +125,9 @@ def test_it_waits_until_what_a_killed_server_held_is_loaded(monkeypatch):
     with connected(first.url) as client:
         client.eval("for i = 1, 5000 do redis.call('RPUSH', 'list', i) end", 0)
     kill(first)
-    plain = embedded._configuration
+    plain = embedded.configuration
     slow = b"key-load-delay 200\n"  # Microseconds a command: a second in all.
-    monkeypatch.setattr(embedded, "_configuration", lambda *given: plain(*given) + slow)
+    monkeypatch.setattr(embedded, "configuration", lambda *given: plain(*given) + slow)
     states = []
     ask = embedded._state
 
@@ -176,7 +176,7 @@ def test_a_taken_port_that_was_named_is_an_error(listener):
 
 
 def test_a_port_that_is_taken_at_the_last_moment_means_another_try(listener, monkeypatch):
-    monkeypatch.setattr(embedded, "_is_free", lambda port: True)
+    monkeypatch.setattr(embedded_ports, "is_free", lambda port: True)
     monkeypatch.setattr(embedded, "DEFAULT_PORT", listener.getsockname()[1])
     assert ensure("n").port != listener.getsockname()[1]
     with ensure("t", throwaway=True, port=free_port()) as server, connected(server.url) as client:
@@ -224,7 +224,7 @@ def test_a_deleted_note_does_not_lead_to_a_second_server_on_the_same_data():
 
 
 def test_beyond_loopback_it_lets_others_in_with_the_password_only():
-    host = embedded._outward_address()
+    host = embedded.outward_address()
     server = ensure("n", listen="0.0.0.0")
     assert server.join_url == server.url.replace("127.0.0.1", host)
     with connected(server.join_url) as client:
@@ -234,7 +234,7 @@ def test_beyond_loopback_it_lets_others_in_with_the_password_only():
 
 
 def test_one_that_runs_on_loopback_can_be_opened_later():
-    host = embedded._outward_address()
+    host = embedded.outward_address()
     if host.startswith("127."):
         pytest.skip("this machine has no address but loopback")
     first = ensure("n")

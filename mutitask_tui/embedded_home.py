@@ -1,0 +1,120 @@
+"""What lies in the directory of an embedded Valkey: password, users, configuration, log, locks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from mutitask_tui.embedded_ports import is_loopback
+
+Fsync = Literal["always", "everysec", "no"]
+
+USERNAME = "mutitask"
+_POLL_SECONDS = 0.02
+
+
+def last_port(home: Path) -> int | None:
+    """The port of the last start, so that agents elsewhere find it where they left it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^port (\d+)$", (home / "valkey.conf").read_text(errors="replace"), re.MULTILINE)
+        return int(found[1]) if found else None
+    return None
+
+
+def kept_password(home: Path) -> str:
+    """The password, made at the first start."""
+    with contextlib.suppress(FileNotFoundError):
+        if kept := (home / "password").read_text().strip():
+            return kept
+    password = secrets.token_urlsafe(24)
+    write_private(home / "password", password.encode() + b"\n")
+    return password
+
+
+def acl_file(password: str) -> bytes:
+    """The users: ours may all, whoever gives no password may PING."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    return f"user default on nopass -@all +ping\nuser {USERNAME} on #{digest} ~* &* +@all\n".encode()
+
+
+def configuration(home: Path, port: int, addresses: list[str], fsync: Fsync, throwaway: bool) -> bytes:
+    """The configuration file; no password stands in it."""
+    settings = {
+        "port": str(port),
+        "bind": " ".join(addresses),
+        # Protected mode turns other machines away while `default` has no password; the ACL protects us.
+        "protected-mode": "yes" if all(map(is_loopback, addresses)) else "no",
+        "dir": quoted(home / "data"),
+        "aclfile": quoted(home / "users.acl"),
+        "appendonly": "no" if throwaway else "yes",
+        "appendfsync": fsync,
+        "save": '""',
+        "maxmemory-policy": "noeviction",
+        "tcp-keepalive": "60",
+    }
+    return b"".join(f"{key} ".encode() + os.fsencode(value) + b"\n" for key, value in settings.items())
+
+
+def quoted(path: Path) -> str:
+    """A path as the configuration wants it."""
+    escaped = str(path.absolute()).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def log_text(home: Path) -> str:
+    """What it said since it was last started."""
+    try:
+        return (home / "valkey.log").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def make_private(directory: Path) -> None:
+    """A directory that only its owner can enter."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file at once by one that only its owner can read."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from its first moment.
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float) -> Iterator[int | None]:
+    """Hold a file's lock; gives its descriptor, or None if another holds it for longer than `seconds`."""
+    import fcntl  # Not on Windows, where no Valkey comes along either.
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    yield None
+                    return
+                time.sleep(_POLL_SECONDS)
+            else:
+                yield handle
+                return
+    finally:
+        os.close(handle)
