@@ -92,7 +92,7 @@ class Session:
     def _last_snapshot(self) -> Snapshot | None:
         try:
             return self._reader.snapshot()
-        except MutiTaskError:
+        except Exception:  # A last look is a courtesy: whatever is wrong with it, the agents are stopped.
             return None
 
     # -- with a screen -------------------------------------------------------------------------------
