@@ -20,12 +20,14 @@ import pytest
 import redis
 
 from tests.cli import errors_page
-from tests.cli.tools import House, double, mutitask, write_job
+from tests.cli.tools import House, double, mutitask, no_agents_left, write_job
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer, free_port
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.keys import Keys
+
+__all__ = ["no_agents_left"]
 
 SECRET = "s3cret-of-the-url"
 GOOD = """
@@ -837,8 +839,9 @@ def test_a_generator_that_raises_stops_the_feed(redis_url: str) -> None:
 
 
 def test_a_strangers_item_goes_to_the_fail_channel_and_the_rest_goes_on(
-    redis_url: str, client: redis.Redis
+    redis_url: str, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with House(redis_url, "strange", iter(range(5)), capacity=10) as house:
         house.until(lambda s: s.channels[0].waiting == 5)
         at = Keys("strange").channel(0)

@@ -11,9 +11,11 @@ import pexpect
 import pytest
 
 from mutitask_tui.embedded import default_redis_listens
-from tests.cli.tools import mutitask
+from tests.cli.tools import mutitask, no_agents_left
 from tests.support.waiting import wait_until
 from worker_agent.protocol.address import load_server_file
+
+__all__ = ["no_agents_left"]
 
 SERVER = """\
 from Mutitask.server import Server          # also: from mutitask_tui import Server

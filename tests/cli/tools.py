@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from mutitask_tui.cli import cli
@@ -38,6 +42,16 @@ class Said:
     def lines(self) -> list[Any]:
         assert self.status == 0, self
         return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def no_agents_left(tmp_path: Path) -> Iterator[None]:
+    """Local agents outlive a killed server; those of a test that failed must not meet the next one."""
+    yield
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{tmp_path}/".encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def mutitask(*args: object) -> Said:

@@ -1,0 +1,7 @@
+"""What every command-line test does behind itself."""
+
+from __future__ import annotations
+
+from tests.cli.tools import no_agents_left
+
+__all__ = ["no_agents_left"]
