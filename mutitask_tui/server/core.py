@@ -277,6 +277,8 @@ class ServerCore:
                 self._allotter.join(5.0)
             if failure is None:
                 try:
+                    if quit_:
+                        self._broker.ask("HDEL", self._broker.keys.wish_server, "quit")
                     self._broker.log("info", self.who, "stopped")
                     self._broker.leave()
                 except (RedisUnavailable, MutiTaskError):
