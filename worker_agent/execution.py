@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import time
 from collections.abc import Callable
-from typing import Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
 from worker_agent.task import LOCAL, CurrentTask
 
+if TYPE_CHECKING:
+    import asyncio
+
 TaskFunction = Callable[[Any], Any]
 SaveFunction = Callable[[Any], Any]
 
 
 class Runner:
-    """Runs tasks in the calling thread, one at a time. Coroutine functions run on a loop of its own."""
+    """Runs tasks in the calling thread, one at a time. Coroutines run on a loop of its own."""
 
     def __init__(
         self, task_function: TaskFunction, save_function: SaveFunction | None, device: int, channel: int
@@ -27,8 +29,7 @@ class Runner:
         self._save_function = save_function
         self._device = device
         self._channel = channel
-        coroutines = inspect.iscoroutinefunction(task_function) or inspect.iscoroutinefunction(save_function)
-        self._loop = asyncio.Runner() if coroutines else None
+        self._loop: asyncio.Runner | None = None
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
         """The settlement of one list item: its letter and id, and what goes with it. Never raises."""
@@ -65,7 +66,12 @@ class Runner:
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
         returned = function(value)
-        if self._loop is not None and inspect.iscoroutine(returned):
+        # By what came back, not by the function: a lambda or a wrapper can return a coroutine too.
+        if type(returned) is CoroutineType:
+            if self._loop is None:
+                import asyncio
+
+                self._loop = asyncio.Runner()
             return self._loop.run(returned)
         return returned
 
