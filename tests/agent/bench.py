@@ -1,0 +1,129 @@
+"""An agent in a thread of the test, fed by a real server core: what a function does can be seen from within."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from mutitask_tui.server.commander import Commander
+from mutitask_tui.server.core import ServerCore
+from mutitask_tui.server.reading import Reader, Result
+from mutitask_tui.server.snapshot import ChannelView, FailedTask
+from tests.support.waiting import wait_until
+from worker_agent.agent import Agent, Settings
+from worker_agent.protocol.keys import ChannelKeys, Keys
+from worker_agent.protocol.membership import RunPlan
+
+NAME = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run."""
+
+    books: ChannelView
+    results: list[Result]
+    """In the order of the items."""
+    failed: list[FailedTask]
+    """In the order of the items."""
+
+    @property
+    def values(self) -> list[Any]:
+        return [result.value for result in self.results]
+
+
+class Bench:
+    """One namespace with a server core and agents in this process."""
+
+    def __init__(self, url: str, client: redis.Redis) -> None:
+        self.url = url
+        self.client = client
+        self.keys = Keys(NAME)
+        self.commands = Commander(url, NAME)
+        self.agents: list[Agent] = []
+        self._reader = Reader(url, NAME)
+        self._threads: list[threading.Thread] = []
+        self._cores: list[ServerCore] = []
+
+    @property
+    def at(self) -> ChannelKeys:
+        return self.keys.channel(0)
+
+    def serve(self, items: Iterable[Any], *, autostart: bool = True, **plan: Any) -> ServerCore:
+        """Feed the items to channel 0 of a new run."""
+        terms = {"capacity": 2_000, "devices": 1} | plan
+        whole = RunPlan(channels=1, autostart=autostart, mode="fresh", **terms)
+        core = ServerCore(self.url, NAME, whole, [iter(items)])
+        core.open()
+        core.start()
+        self._cores.append(core)
+        return core
+
+    def agent(
+        self, task_function: Callable[[Any], Any], save_function: Callable[[Any], Any] | None = None,
+        *, device: int = 0, concurrency: int = 1,
+    ) -> Agent:  # fmt: skip
+        """Start an agent, and return once it has its device."""
+        settings = Settings(
+            address=lambda: self.url, name=NAME, device=device, channel=0, concurrency=concurrency,
+            task_function=task_function, save_function=save_function,
+        )  # fmt: skip
+        agent = Agent(settings)
+        thread = threading.Thread(target=agent.run, daemon=True)
+        self.agents.append(agent)
+        self._threads.append(thread)
+        thread.start()
+        wait_until(lambda: agent.session is not None, what="the agent has its device")
+        return agent
+
+    def run(
+        self, items: Iterable[Any], task_function: Callable[[Any], Any],
+        save_function: Callable[[Any], Any] | None = None, *, concurrency: int = 1, **plan: Any,
+    ) -> Outcome:  # fmt: skip
+        """Run all items to their end with one agent."""
+        self.serve(items, **plan)
+        self.agent(task_function, save_function, concurrency=concurrency)
+        return self.outcome()
+
+    def books(self) -> ChannelView:
+        books = self._reader.snapshot().channels[0]
+        assert books.balanced, books
+        return books
+
+    def wait_for(self, condition: Callable[[ChannelView], object], timeout: float = 20.0) -> ChannelView:
+        """The books once they meet the condition."""
+
+        def met() -> ChannelView | None:
+            books = self.books()
+            return books if condition(books) else None
+
+        return wait_until(met, timeout, what="the books meet the condition")
+
+    def outcome(self) -> Outcome:
+        """What became of all items, once every one is done or failed."""
+        books = self.wait_for(lambda b: b.exhausted and b.open == 0)
+        results = [r for r in self._reader.results(0, 0, 10_000)[1] if isinstance(r, Result)]
+        failed = list(self._reader.failed_tasks(0, 0, 10_000))
+        by_number: Callable[[Any], int] = lambda task: task.number  # noqa: E731
+        return Outcome(books, sorted(results, key=by_number), sorted(failed, key=by_number))
+
+    def claimed_by(self, agent: Agent) -> int:
+        assert agent.session
+        return int(self.client.hget(self.at.holders, agent.session.actor.id) or 0)
+
+    def stop(self) -> None:
+        """End agents and servers in order; another run can follow."""
+        for agent in self.agents:
+            agent.stop()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive(), "an agent did not stop"
+        for core in self._cores:
+            core.stop()
+            assert core.failure is None, core.failure
+        for kept in (self.agents, self._threads, self._cores):
+            kept.clear()
