@@ -15,7 +15,7 @@ from textual.widgets import Input, TextArea
 
 from mutitask_tui.dashboard.acting import ActingApp
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
-from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, effective_keys, keymap
+from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, default_keys, effective_keys, keymap
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
@@ -73,6 +73,9 @@ class DashboardApp(ActingApp):
         """The keys of every command and of the view, by name."""
         self.COMMAND_PALETTE_BINDING = self.keys[PALETTE].split(",")[0]  # type: ignore[misc]
         self.set_keymap(keymap(self.memory.config.keys))
+        for name, key in self.memory.config.keys.items():
+            if not default_keys()[name]:
+                self.bind(key, f"command('{name}')", description=name, show=False)
 
     def remember(self, name: str, value: object) -> None:
         """Keep a choice (`theme`, `layout.density`) for the next start."""

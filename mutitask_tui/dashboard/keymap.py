@@ -9,7 +9,7 @@ from typing import Any
 from textual.binding import Binding
 from textual.keys import Keys, _character_to_key
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, key_text
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.server.commands import COMMANDS
 
@@ -44,7 +44,7 @@ def default_keys() -> dict[str, str]:
     """The key or keys of every name that can be moved: commands, the view's own, the palette."""
     return {
         **{command.name: command.key for command in COMMANDS},
-        **{_name(binding): binding.key for binding in VIEW_BINDINGS},
+        **{view_name(binding): binding.key for binding in VIEW_BINDINGS},
         PALETTE: PALETTE_KEY,
     }
 
@@ -130,7 +130,7 @@ def effective_keys(moved: Mapping[str, str]) -> dict[str, str]:
 
 def keymap(moved: Mapping[str, str]) -> dict[str, str]:
     """The same for `App.set_keymap`: by the ids of the bindings."""
-    views = {_name(binding): binding.id for binding in VIEW_BINDINGS}
+    views = {view_name(binding): binding.id for binding in VIEW_BINDINGS}
     defaults = default_keys()
     return {
         views.get(name) or name: keys
@@ -159,5 +159,15 @@ def _family(owner: type[Any]) -> Iterable[type[Any]]:
         yield from _family(child)
 
 
-def _name(binding: Binding) -> str:
+def shown_keys(keys: str) -> str:
+    """Keys as a person knows them: `? F1`."""
+    return " ".join(
+        key_text(key).upper() if key[:1] == "f" and key[1:].isdigit() else key_text(key)
+        for key in keys.split(",")
+        if key
+    )
+
+
+def view_name(binding: Binding) -> str:
+    """The name in the config file of one of the view's own bindings."""
     return (binding.id or "").removeprefix("view.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, key_text
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keymap import shown_keys, view_name
 from mutitask_tui.dashboard.screens.frame import selection_of
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.server.commands import COMMANDS, Command
@@ -28,21 +30,21 @@ class CommandProvider(Provider):
         """Every command, in the registry's order, then the view's own keys."""
         for command in COMMANDS:
             yield DiscoveryHit(
-                Content(_label(command)), self._run(command), text=command.name, help=command.summary
+                Content(self._label(command)), self._run(command), text=command.name, help=command.summary
             )
         for binding in VIEW_BINDINGS:
             run = partial(self.app.run_action, binding.action)
-            label = f"{binding.description}  ({key_text(binding.key.split(',')[0])})"
+            label = f"{binding.description}  ({shown_keys(self._keys[view_name(binding)])})"
             yield DiscoveryHit(Content(label), run, text=binding.description, help=binding.tooltip)
 
     async def search(self, query: str) -> Hits:
         """The commands that match."""
         matcher = self.matcher(query)
         for command in COMMANDS:
-            haystack = f"{_label(command)} {' '.join(command.aliases)}".strip()
+            haystack = f"{self._label(command)} {' '.join(command.aliases)}".strip()
             score = max(matcher.match(haystack), matcher.match(command.summary) * 0.8)
             if score > 0:
-                shown = matcher.highlight(_label(command))
+                shown = matcher.highlight(self._label(command))
                 yield Hit(score, shown, self._run(command), text=command.name, help=command.summary)
 
     def _run(self, command: Command) -> partial[None]:
@@ -50,6 +52,10 @@ class CommandProvider(Provider):
         selection: Selection = self._selection
         return partial(app.begin, command, selection)
 
+    def _label(self, command: Command) -> str:
+        key = self._keys[command.name]
+        return f"{command.usage}  ({shown_keys(key)})" if key else command.usage
 
-def _label(command: Command) -> str:
-    return f"{command.usage}  ({key_text(command.key)})" if command.key else command.usage
+    @property
+    def _keys(self) -> Mapping[str, str]:
+        return cast("DashboardApp", self.app).keys

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,9 +11,13 @@ from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, key_text
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keymap import PALETTE, shown_keys, view_name
 from mutitask_tui.dashboard.screens.dialog import Dialog
 from mutitask_tui.server.commands import COMMANDS, Scope
+
+if TYPE_CHECKING:
+    from mutitask_tui.dashboard.app import DashboardApp
 
 _TITLES: tuple[tuple[Scope, str], ...] = (
     ("device", "The selected device"),
@@ -28,7 +32,6 @@ _MOVING = (
     ("←↑↓→", "", "move the cursor; PgUp, PgDn, Home, End"),
     ("Enter", "", "details of the selected device or channel"),
     ("Esc", "", "back"),
-    ("^p", "", "the command palette; themes too"),
     ("^q", "", "leave: asks"),
 )
 
@@ -52,6 +55,7 @@ class HelpScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """One group for each scope, then the view's keys."""
+        keys = cast("DashboardApp", self.app).keys
         with VerticalScroll(classes="dialog", id="table") as box:
             box.border_title = " Keys and commands "
             box.border_subtitle = " Esc closes "
@@ -64,25 +68,23 @@ class HelpScreen(Dialog[None]):
             for scope, title in _TITLES:
                 yield Static(Content(title), classes="title")
                 yield from _rows(
-                    (key_text(c.key) if c.key else ":", c.usage, _summary(c.summary, c.aliases, c.dangerous))
+                    (shown_keys(keys[c.name]) or ":", c.usage, _summary(c.summary, c.aliases, c.dangerous))
                     for c in COMMANDS
                     if c.scope == scope
                 )
                 if scope == "view":
-                    yield from _rows(_view_rows())
+                    yield from _rows(_view_rows(keys))
 
     def on_mount(self) -> None:
         """The table takes the arrow keys."""
         self.query_one("#table").focus()
 
 
-def _view_rows() -> Iterable[tuple[str, str, str]]:
+def _view_rows(keys: Mapping[str, str]) -> Iterable[tuple[str, str, str]]:
     for binding in VIEW_BINDINGS:
-        keys = " ".join(
-            key_text(key).upper() if key == "f1" else key_text(key) for key in binding.key.split(",")
-        )
-        yield keys, binding.description.lower(), binding.tooltip
+        yield shown_keys(keys[view_name(binding)]), binding.description.lower(), binding.tooltip
     yield from _MOVING
+    yield shown_keys(keys[PALETTE]), "", "the command palette; themes too"
 
 
 def _summary(summary: str, aliases: tuple[str, ...], dangerous: bool) -> str:
