@@ -114,10 +114,18 @@ class KeyBar(Widget):
         shown = [
             binding for _, binding, enabled, _ in screen.active_bindings.values() if binding.show and enabled
         ]
-        entries = self._gather(shown)
+        entries = self._gather(self._in_place(shown))
         if entries != self.entries:
             self.entries = entries
             self.refresh()
+
+    def _in_place(self, bindings: list[Binding]) -> list[Binding]:
+        """Textual puts bindings whose keys were moved last: bring them back to where they stood."""
+        places: dict[str, int] = {}
+        for node in (self.screen, self.app):
+            for _, binding in node._bindings:
+                places.setdefault(binding.id or "", len(places))
+        return sorted(bindings, key=lambda binding: places.get(binding.id, -1) if binding.id else -1)
 
     def _gather(self, bindings: list[Binding]) -> tuple[Entry, ...]:
         """One entry for each family of keys, and for each key without a family."""
