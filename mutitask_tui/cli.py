@@ -296,7 +296,7 @@ def ctl(
     return 0 if outcome.ok else 1
 
 
-@cli.command()
+@cli.command(short_help="Print the dashboard's settings.")
 @for_people
 def config() -> int:
     """Print the dashboard's config file and every setting, and where each came from."""

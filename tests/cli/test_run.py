@@ -222,7 +222,7 @@ def test_the_demo_ends_by_itself_without_a_terminal(spawn: Spawn, state_dir: Pat
 
 
 HELP = {
-    "mutitask --help": ["attach", "ctl", "demo", "results", "run", "status", "--debug", "--version"],
+    "mutitask --help": ["attach", "config", "ctl", "demo", "results", "run", "status", "--debug", "--version"],
     "mutitask run --help": [
         "JOB", "--redis", "--name", "--devices", "--capacity", "--retries", "--retry-delay", "--lease",
         "--results-max", "--local-agents", "--autostart", "--headless", "--until-done", "--resume", "--fresh",
