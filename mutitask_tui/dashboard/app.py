@@ -15,7 +15,7 @@ from textual.widgets import Input, TextArea
 
 from mutitask_tui.dashboard.acting import ActingApp
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
-from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, default_keys, effective_keys, keymap
+from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, default_keys, effective_keys, keymap, shown_keys
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
@@ -76,6 +76,10 @@ class DashboardApp(ActingApp):
         for name, key in self.memory.config.keys.items():
             if not default_keys()[name]:
                 self.bind(key, f"command('{name}')", description=name, show=False)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as the help screen shows it too."""
+        return binding.key_display or shown_keys(binding.key)
 
     def remember(self, name: str, value: object) -> None:
         """Keep a choice (`theme`, `layout.density`) for the next start."""
