@@ -1,0 +1,130 @@
+"""The dashboard keeps what a person chose, and takes keys that were moved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from mutitask_tui.config import Config, Loaded, load
+from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.screens.help import HelpScreen
+from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
+from tests.dashboard.conftest import NEVER, press, screen_text, settle
+from tests.dashboard.fake_link import FakeLink
+
+Begun = Callable[[str], AbstractAsyncContextManager[Pilot[str]]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the config is."""
+    return tmp_path / "config.toml"
+
+
+@pytest.fixture
+def begun(link: FakeLink, path: Path) -> Begun:
+    """Open the dashboard on a config file with that text."""
+
+    @asynccontextmanager
+    async def begin(text: str = "") -> AsyncIterator[Pilot[str]]:
+        if text:
+            path.write_text(text)
+        app = DashboardApp(link, interval=NEVER, memory=Memory(load(path)))
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await settle(pilot)
+            await pilot.pause()
+            yield pilot
+
+    return begin
+
+
+async def test_a_theme_is_kept(begun: Begun, path: Path) -> None:
+    async with begun("# mine\ntheme = 'nord'\n") as pilot:
+        assert pilot.app.theme == "nord"
+        pilot.app.theme = "dracula"
+        await settle(pilot)
+    assert path.read_text() == '# mine\ntheme = "dracula"\n'
+
+
+async def test_nothing_is_written_by_looking(begun: Begun, path: Path) -> None:
+    async with begun("") as pilot:
+        await press(pilot, "F", "escape", "question_mark", "escape", "right")
+    assert not path.exists()
+
+
+async def test_density_is_kept_and_taken_up(begun: Begun, path: Path) -> None:
+    async with begun("") as pilot:
+        await press(pilot, "g")
+        assert pilot.app.screen.query_one(DeviceGrid).cell_height == 1
+    assert load(path).config.layout.density == "dense"
+    async with begun() as pilot:
+        assert pilot.app.screen.query_one(DeviceGrid).cell_height == 1
+        await press(pilot, "g")
+    assert load(path).config.layout.density == "roomy"
+
+
+async def test_a_choice_that_cannot_be_written_is_said_and_holds(begun: Begun, path: Path) -> None:
+    async with begun("theme = 'nord'\n") as pilot:
+        path.write_text("theme = broken\n")
+        pilot.app.theme = "dracula"
+        await settle(pilot)
+        await pilot.pause()
+        assert "not remembered" in screen_text(pilot)
+        assert pilot.app.theme == "dracula"
+    assert path.read_text() == "theme = broken\n"
+
+
+async def test_a_moved_key_acts_and_the_old_one_does_not(begun: Begun, link: FakeLink) -> None:
+    async with begun("[keys]\npause_all = 'ctrl+p'\n") as pilot:
+        await press(pilot, "P")
+        assert link.asked == []
+        await press(pilot, "ctrl+p")
+        assert link.asked == [("pause_all", ())]
+        await press(pilot, "ctrl+backslash")
+        assert "CommandPalette" in type(pilot.app.screen).__name__
+
+
+async def test_two_keys_may_be_swapped(begun: Begun, link: FakeLink) -> None:
+    async with begun("[keys]\npause_all = 'p'\npause_one = 'P'\n") as pilot:
+        await press(pilot, "p", "P")
+        assert link.asked == [("pause_all", ()), ("pause_one", (0,))]
+
+
+async def test_a_moved_key_holds_on_every_screen(begun: Begun, link: FakeLink) -> None:
+    async with begun("[keys]\npause_one = 'f7'\nfails = 'f8'\n") as pilot:
+        await press(pilot, "enter", "f7", "p")
+        assert link.asked == [("pause_one", (0,))]
+        await press(pilot, "f8")
+        assert "FailsScreen" in type(pilot.app.screen).__name__
+
+
+async def test_a_command_without_a_key_may_be_given_one(begun: Begun) -> None:
+    async with begun("[keys]\nstop_allot = 'f9'\n") as pilot:
+        await press(pilot, "f9")
+        assert "stop_allot" in screen_text(pilot)
+
+
+async def test_key_bar_help_and_palette_show_moved_keys(begun: Begun) -> None:
+    async with begun("[keys]\npause_all = 'ctrl+p'\nhelp = 'f2'\n") as pilot:
+        bar = screen_text(pilot).splitlines()[-1]
+        assert "p^p Pause" in bar and "F2 Help" in bar and "^\\ Palette" in bar
+        await press(pilot, "f2")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        assert "^p   pause_all" in screen_text(pilot)
+
+
+def test_a_memory_without_a_file_writes_nothing() -> None:
+    memory = Memory()
+    assert not memory.note("theme", "nord")
+    memory.write()
+    assert memory.value("theme") == "nord"
+
+
+def test_a_memory_begins_with_what_the_file_says(path: Path) -> None:
+    memory = Memory(Loaded(Config(theme="nord"), path, {}, exists=True))
+    assert memory.value("theme") == "nord" and memory.value("layout.density") == "auto"
