@@ -115,7 +115,7 @@ async def test_key_bar_help_and_palette_show_moved_keys(begun: Begun) -> None:
         assert "p^p Pause" in bar and "F2 Help" in bar and "^\\ Palette" in bar
         await press(pilot, "f2")
         assert isinstance(pilot.app.screen, HelpScreen)
-        assert "^p   pause_all" in screen_text(pilot)
+        assert "^p    pause_all" in screen_text(pilot)
 
 
 def test_a_memory_without_a_file_writes_nothing() -> None:
