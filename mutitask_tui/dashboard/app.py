@@ -17,9 +17,11 @@ from mutitask_tui.dashboard.acting import ActingApp
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, default_keys, effective_keys, keymap, shown_keys
 from mutitask_tui.dashboard.link import Link
-from mutitask_tui.dashboard.messages import ActDone, ActFailed, Polled, PollFailed
+from mutitask_tui.dashboard.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
+from mutitask_tui.dashboard.past import Past
 from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.screens.chart import ChartScreen
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen, selection_of
 from mutitask_tui.dashboard.screens.help import HelpScreen
@@ -58,6 +60,7 @@ class DashboardApp(ActingApp):
         super().__init__(link)
         self.memory = memory or Memory()
         self.trend = Trend()
+        self.past = Past()
         self.history: list[str] = []
         """The command lines that were typed, oldest first."""
         self._interval = max(0.1, self.memory.config.refresh if interval is None else interval)
@@ -116,6 +119,22 @@ class DashboardApp(ActingApp):
         """How many devices the main screen's filter hides."""
         return sum(screen.hidden_devices for screen in self.screen_stack if isinstance(screen, MainScreen))
 
+    @work(thread=True, exit_on_error=False, group="past")
+    def _look_back(self) -> None:
+        """Fetch what was kept before this view came, or while it had no connection."""
+        try:
+            history = self.link.history()
+        except Exception:  # the next snapshot says what is wrong; the charts begin with now
+            return
+        self.post_message(LookedBack(history))
+
+    @on(LookedBack)
+    def _looked_back(self, event: LookedBack) -> None:
+        self.past.seed(event.history)
+        self.trend.seed(event.history)
+        if self.snapshot is not None and not self._frozen:
+            self.snapshot = self.snapshot
+
     def poll(self) -> None:
         """Ask for a snapshot, unless one was asked for and has not come."""
         if not self._polling:
@@ -134,9 +153,12 @@ class DashboardApp(ActingApp):
     @on(Polled)
     def _polled(self, event: Polled) -> None:
         self._ask_again_later()
+        if self._lost_ms is not None or event.snapshot.run != self.past.run:
+            self._look_back()
         self._lost_ms = None
         self.trouble = None
         self.trend.add(event.snapshot)
+        self.past.add(event.snapshot)
         if not self._frozen:
             self.snapshot = event.snapshot
 
@@ -191,6 +213,13 @@ class DashboardApp(ActingApp):
         """Show the failed tasks."""
         if not isinstance(self.screen, FailsScreen):
             self.push_screen(FailsScreen())
+
+    def action_chart(self) -> None:
+        """Show the last hour as curves, or go back from there."""
+        if isinstance(self.screen, ChartScreen):
+            self.pop_screen()
+        elif isinstance(self.screen, FrameScreen):
+            self.push_screen(ChartScreen(self.past, selection_of(self.screen).only_channel))
 
     def action_help(self) -> None:
         """Show every key."""

@@ -33,6 +33,7 @@ VIEW_BINDINGS: tuple[Binding, ...] = (
     Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
     Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
     Binding("slash", "filter", "Filter", tooltip="show only the devices that match", id="view.filter"),
+    Binding("H", "chart", "Charts", tooltip="rate, fill and fails of the last hour", id="view.chart"),
     Binding("j", "join", "Join", tooltip="the line to type on another machine", id="view.join"),
     Binding("v", "freeze", "Freeze", tooltip="hold the view still, or let it go on", id="view.freeze"),
     Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),

@@ -9,7 +9,7 @@ from typing import Any
 from textual.message import Message
 
 from mutitask_tui.server.commands import Command, Outcome
-from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.snapshot import Sample, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class Polled(Message):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__()
         self.snapshot = snapshot
+
+
+class LookedBack(Message):
+    """What was kept of the last hour came: for each channel its samples, oldest first."""
+
+    def __init__(self, history: Sequence[Sequence[Sample]]) -> None:
+        super().__init__()
+        self.history = history
 
 
 class PollFailed(Message):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 
-from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.snapshot import Sample, Snapshot
 
 BUCKET_MS = 2000
 """How long one point of a sparkline stands for."""
@@ -12,6 +14,8 @@ BUCKET_MS = 2000
 POINTS = 240
 GROWTH_MS = 60_000
 _SMOOTH_MS = 4000
+_HOLE_MS = 30_000
+"""Kept samples farther apart than this say nothing of the time between them."""
 
 
 class Trend:
@@ -36,6 +40,38 @@ class Trend:
         self._fails.append((now, {c.id: c.failed for c in snapshot.channels}))
         while len(self._fails) > 1 and self._fails[0][0] < now - GROWTH_MS:
             self._fails.popleft()
+
+    def seed(self, history: Sequence[Sequence[Sample]]) -> None:
+        """Put what was kept in Redis before the first snapshot that was added."""
+        for channel, samples in enumerate(history):
+            seen = self._points.get(channel)
+            if not seen:
+                continue
+            before: dict[int, tuple[int, float, int]] = {}
+            for first, last in pairwise(samples):
+                if not 0 < last.at_ms - first.at_ms <= _HOLE_MS:
+                    continue
+                settled = max(0, last.done + last.failed - first.done - first.failed)
+                rate = settled * 1000 / (last.at_ms - first.at_ms)
+                for bucket in range(first.at_ms // BUCKET_MS + 1, last.at_ms // BUCKET_MS + 1):
+                    before[bucket] = (bucket, rate, 1)
+            older = [point for point in before.values() if point[0] < seen[0][0]]
+            self._points[channel] = deque([*older, *seen], maxlen=POINTS)
+        self._seed_fails(history)
+
+    def _seed_fails(self, history: Sequence[Sequence[Sample]]) -> None:
+        """How many had failed a minute ago: whoever attaches late sees at once that they grow."""
+        if not self._fails:
+            return
+        since, counts = self._fails[0]
+        ago = {
+            channel: min(recent, key=lambda sample: sample.at_ms).failed
+            for channel, samples in enumerate(history)
+            if (recent := [s for s in samples if since - GROWTH_MS <= s.at_ms < since])
+        }
+        if ago:
+            first = min(s.at_ms for samples in history for s in samples if s.at_ms >= since - GROWTH_MS)
+            self._fails.appendleft((min(first, since), {**counts, **ago}))
 
     def points(self, channel: int) -> list[float]:
         """The channel's mean rates, oldest first, one for each `BUCKET_MS`."""

@@ -1,0 +1,129 @@
+"""The last hour as curves: how fast, how full, how many failed, for one channel or for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widget import Widget
+
+from mutitask_tui.config import CHART_MINUTES
+from mutitask_tui.dashboard.formats import rate_text, short_count
+from mutitask_tui.dashboard.past import Past, Series
+from mutitask_tui.dashboard.screens.frame import FrameScreen
+from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.widgets.chart import Chart
+from mutitask_tui.dashboard.widgets.header import FAINT
+from mutitask_tui.server.snapshot import Snapshot
+
+
+class ChartScreen(FrameScreen):
+    """Three charts over the same stretch of time; arrow keys choose the channel and the stretch."""
+
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace", "app.pop_screen", "Back"),
+        Binding("right", "channel(1)", "Next channel"),
+        Binding("left", "channel(-1)", "Channel before", show=False),
+        Binding("up", "zoom(-1)", "Closer"),
+        Binding("down", "zoom(1)", "Wider"),
+    ]
+    DEFAULT_CSS = """
+    ChartScreen {
+        #fails { height: 1fr; }
+        #rate { height: 2fr; }
+        #fill { height: 1fr; }
+        &.-tall #fails { height: 2fr; }
+        &.-tall #rate { height: 3fr; }
+        &.-tall #fill { height: 2fr; }
+        Chart { border-title-color: $foreground; }
+    }
+    """
+
+    def __init__(self, past: Past, channel: int | None = None) -> None:
+        """`channel` is the one to begin with; None: all together."""
+        super().__init__()
+        self._past = past
+        self._channel = channel
+        self._missing = False
+
+    def body(self) -> Iterable[Widget]:
+        """The three charts."""
+        for chart in (
+            Chart("rate", rate_text, least=1.0, id="rate"),
+            Chart("fill", _percent, least=100.0, id="fill"),
+            Chart("fails", _each_minute, least=1.0, id="fails"),
+        ):
+            chart.add_class("panel", "body")
+            yield chart
+
+    @property
+    def selection(self) -> Selection:
+        """The channel whose charts are shown."""
+        return Selection(channel=self._channel, only_channel=self._channel)
+
+    def show(self, snapshot: Snapshot, trend: Trend) -> None:
+        """Draw what has come."""
+        if self._channel is not None and self._channel >= len(snapshot.channels):
+            self._channel = None
+        self._draw()
+
+    def on_resize(self) -> None:
+        """More room shows more."""
+        self.call_after_refresh(self._draw)
+
+    def action_channel(self, step: int) -> None:
+        """The next channel, or the one before; all together lie between the last and the first."""
+        count = self._past.channels
+        place = count if self._channel is None else self._channel
+        place = (place + step) % (count + 1)
+        self._channel = None if place == count else place
+        self._draw()
+        self.selection_changed()
+
+    def action_zoom(self, step: int) -> None:
+        """A longer stretch, or a shorter one."""
+        place = CHART_MINUTES.index(self._minutes) + step
+        if 0 <= place < len(CHART_MINUTES):
+            self.host.remember("layout.chart_minutes", CHART_MINUTES[place])
+            self._draw()
+
+    @property
+    def _minutes(self) -> int:
+        return self.host.memory.config.layout.chart_minutes
+
+    def _draw(self) -> None:
+        rate = self.query_one("#rate", Chart)
+        if not rate.size.width:
+            return
+        charts = self._past.charts(self._channel, self._minutes, rate.steps)
+        name = "All channels" if self._channel is None else f"TaskChannel{self._channel}"
+        whose = Content.styled(f"{name}  ", "bold $text-primary")
+        for id_, title, series, say in (
+            ("rate", "Rate", charts.rate, rate_text),
+            ("fill", "Waiting, of capacity", charts.fill, _percent),
+            ("fails", "Failed for good", charts.fails, _each_minute),
+        ):
+            chart = self.query_one(f"#{id_}", Chart)
+            chart.show(series, times=self.has_class("-tall") or id_ == "fails")
+            titled = _title(title, series, say)
+            chart.border_title = Content.assemble(whose, titled) if chart is rate else titled
+        self.query_one("#fails", Chart).border_subtitle = f"{self._minutes} minutes, {time.strftime('%Z')}"
+
+
+def _title(title: str, series: Series, say: Callable[[float], str]) -> Content:
+    if series.newest is None:
+        return Content.assemble(f"{title}  ", ("nothing was kept yet: a sample comes every 5 s", FAINT))
+    return Content.assemble(f"{title}  ", (say(series.newest), "bold"), (f"   top {say(series.top)}", FAINT))
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0f}%" if value < 10_000 else f"{short_count(round(value))}%"
+
+
+def _each_minute(value: float) -> str:
+    return f"{value:.1f}/min" if 0 < value < 10 else f"{short_count(round(value), 10_000)}/min"
