@@ -219,7 +219,7 @@ class DashboardApp(ActingApp):
         if isinstance(self.screen, ChartScreen):
             self.pop_screen()
         elif isinstance(self.screen, FrameScreen):
-            self.push_screen(ChartScreen(self.past, selection_of(self.screen).only_channel))
+            self.push_screen(ChartScreen(self.past, self.screen.selection.only_channel))
 
     def action_help(self) -> None:
         """Show every key."""
