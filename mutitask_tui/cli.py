@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import os
 import sys
@@ -38,9 +41,27 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
                 raise
             click.echo(f"mutitask: {_unnamed(error) or advice(error)}", err=True)
             status = error.exit_status
+        except OSError as error:
+            if debug or error.errno == errno.EPIPE:
+                raise
+            _give_up_output()
+            click.echo(
+                f"mutitask: the system refuses {error.filename or 'the output'} ({error.strerror}): "
+                "mend that, or name another place; nothing is lost",
+                err=True,
+            )
+            status = 1
         sys.exit(status)
 
     return run
+
+
+def _give_up_output() -> None:
+    """What could not be written is not tried once more when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _address(redis_url: str | None, name: str) -> str:
@@ -330,6 +351,8 @@ def export(redis_url: str | None, name: str, channel: int | None, format_: str, 
     count = reader.channels()
     if channel is not None and channel >= count:
         raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON lines are UTF-8, whatever the terminal is.
     broker = None
     if drain:
         broker = Broker(reader.client, name, Actor.passing(), where=reader.where)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,9 +110,17 @@ def _write(channel: int, results: list[Result | bytes], file: TextIO) -> int:
     for result in results:
         file.write(result_line(channel, result) + "\n")
     file.flush()
-    if file is not sys.stdout:
-        os.fsync(file.fileno())
+    _sync(file)
     return len(results)
+
+
+def _sync(file: TextIO) -> None:
+    """To the disk, if that is where it goes: what is drained next is nowhere else."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # A pipe, a terminal, memory.
+            raise
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mutitask_tui.server.commands import COMMANDS
+from mutitask_tui.server.commands import COMMANDS, parse_line
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import House, double, mutitask, write_job
@@ -257,3 +257,10 @@ def test_exit_stops_agents_first_and_keeps_what_waits(redis_url: str) -> None:
         assert after.server is None and after.devices[0].state == "offline"
         assert after.channels[0].waiting == 20 and after.balanced
         assert house.done("exit")["server"] is False  # Nobody is there any more, and that is said.
+
+
+def test_a_typed_line_keeps_the_blanks_of_its_json() -> None:
+    command, values = parse_line('  edit_fail_task\t0 7 {"a":  "b  c"} ')
+    assert command.name == "edit_fail_task"
+    assert values == (0, "7", {"a": "b  c"})
+    assert parse_line("stop") == (parse_line("exit")[0], ())

@@ -99,6 +99,32 @@ def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Prog
     assert [line["number"] for line in left][-1] == 2999
 
 
+def test_a_full_disk_loses_no_result(redis_url: str, spawn: Callable[..., Program]) -> None:
+    with House(redis_url, "full", iter(range(10))) as house:
+        house.agent(0, task_function=lambda task: [task])
+        house.done("start_all")
+        house.until_all_settled()
+    line = f'"$BIN"/mutitask results export --drain --redis {redis_url} --name full'
+    writer = spawn(["sh", "-c", f"{line} > /dev/full"], env={"BIN": bin_directory()})
+    assert writer.wait() == 1, writer
+    assert writer.stderr == (
+        "mutitask: the system refuses the output (No space left on device): "
+        "mend that, or name another place; nothing is lost\n"
+    )
+    assert len(export(redis_url, "full")) == 10
+
+
+def test_lines_are_utf_8_whatever_the_terminal_is(redis_url: str, spawn: Callable[..., Program]) -> None:
+    with House(redis_url, "utf8", iter(["ü \U0001f600"])) as house:
+        house.agent(0, task_function=lambda task: task)
+        house.done("start_all")
+        house.until_all_settled()
+    line = ["mutitask", "results", "export", "--redis", redis_url, "--name", "utf8"]
+    program = spawn(line, env={"PYTHONIOENCODING": "ascii"})
+    assert program.wait() == 0, program
+    assert json.loads(program.stdout)["result"] == "ü \U0001f600"
+
+
 def bin_directory() -> Path:
     from tests.support.programs import BIN
 
@@ -114,22 +140,16 @@ def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
     class Meddled(io.StringIO):
         """While a page is written, somebody else drains it."""
 
-        def fileno(self) -> int:
-            raise OSError
-
         def flush(self) -> None:
             export(redis_url, "two", "--drain")
 
     reader = Reader(redis_url, "two")
     broker = Broker(reader.client, "two", Actor.passing(), where=reader.where)
     broker.enter()
-    with pytest.MonkeyPatch.context() as patch:
-        out = Meddled()
-        patch.setattr("mutitask_tui.server.exports.sys.stdout", out)
-        with pytest.raises(
-            Changed, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
-        ):
-            export_results(reader, broker, 0, out)
+    with pytest.raises(
+        Changed, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
+    ):
+        export_results(reader, broker, 0, Meddled())
 
 
 def test_results_of_a_save_function_are_not_in_redis(redis_url: str) -> None:
