@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
@@ -34,8 +35,8 @@ class CommandProvider(Provider):
             )
         for binding in VIEW_BINDINGS:
             run = partial(self.app.run_action, binding.action)
-            label = f"{binding.description}  ({shown_keys(self._keys[view_name(binding)])})"
-            yield DiscoveryHit(Content(label), run, text=binding.description, help=binding.tooltip)
+            label = Content(self._view_label(binding))
+            yield DiscoveryHit(label, run, text=binding.description, help=binding.tooltip)
 
     async def search(self, query: str) -> Hits:
         """The commands that match."""
@@ -46,6 +47,13 @@ class CommandProvider(Provider):
             if score > 0:
                 shown = matcher.highlight(self._label(command))
                 yield Hit(score, shown, self._run(command), text=command.name, help=command.summary)
+        for binding in VIEW_BINDINGS:
+            label = self._view_label(binding)
+            score = max(matcher.match(label), matcher.match(binding.tooltip) * 0.8)
+            if score > 0:
+                run = partial(self.app.run_action, binding.action)
+                shown = matcher.highlight(label)
+                yield Hit(score, shown, run, text=binding.description, help=binding.tooltip)
 
     def _run(self, command: Command) -> partial[None]:
         app = cast("DashboardApp", self.app)
@@ -55,6 +63,9 @@ class CommandProvider(Provider):
     def _label(self, command: Command) -> str:
         key = self._keys[command.name]
         return f"{command.usage}  ({shown_keys(key)})" if key else command.usage
+
+    def _view_label(self, binding: Binding) -> str:
+        return f"{binding.description}  ({shown_keys(self._keys[view_name(binding)])})"
 
     @property
     def _keys(self) -> Mapping[str, str]:
