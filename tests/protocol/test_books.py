@@ -128,14 +128,25 @@ class Books(RuleBasedStateMachine):
     @rule(channel=channels, count=st.integers(0, 12), ends=st.booleans())
     def allot(self, channel: int, count: int, ends: bool) -> None:
         model = self.model[channel]
-        items = self.world.items(model.cursor, count)
+        tasks = [self.task(model.cursor + number) for number in range(count)]
+        items = [
+            wire.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
+            + wire.pack("body")
+            for number, task in enumerate(tasks)
+        ]
         before = len(model.at("waiting")) + model.foreign_waiting
         answer = self.world.server.allot(channel, model.cursor, items, exhausted=ends)
         room = max(0, model.capacity - before)
         assert answer.taken == (0 if self.allot_wish else min(count, room))
         assert answer.waiting == before + answer.taken
-        model.tasks |= {id_of(item): Task("waiting") for item in items[: answer.taken]}
+        model.tasks |= {id_of(item): task for item, task in zip(items[: answer.taken], tasks, strict=False)}
         model.cursor += answer.taken
+
+    def task(self, number: int) -> Task:
+        """Some tasks come with a past, so that few steps lead to a last retry or a third crash."""
+        return {1: Task("waiting", attempt=RETRIES), 3: Task("waiting", crashes=2)}.get(
+            number % 5, Task("waiting")
+        )
 
     @rule(channel=channels, off=st.sampled_from([-3, -1, 1, 2]))
     def allot_from_another_count(self, channel: int, off: int) -> None:
@@ -272,13 +283,16 @@ class Books(RuleBasedStateMachine):
             self.world.expire(hands.broker)
             hands.expired = True
 
-    @rule(data=st.data())
-    def an_agent_dies(self, data: st.DataObject) -> None:
-        if hands := self.choose(data, self.holds):
-            self.world.expire(hands.broker)
-            hands.expired = True
+    @rule(device=devices, deaths=st.integers(1, 3))
+    def agents_die_on_a_device(self, device: int, deaths: int) -> None:
+        for _ in range(deaths):
+            hands = self.on[device]
+            if hands.alive:
+                self.exchange(hands, [], 3)
+                self.world.expire(hands.broker)
+                hands.expired = True
             assert self.ctl.recover(hands.broker.actor.id, reason("crashed")) == self.recovered(hands)
-            self.come(next(device for device, on_it in self.on.items() if on_it is hands))
+            self.come(device)
 
     @rule(data=st.data())
     def recover(self, data: st.DataObject) -> None:
