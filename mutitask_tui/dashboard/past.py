@@ -107,13 +107,21 @@ def _at(sample: Sample) -> int:
     return sample.at_ms
 
 
+_Place = tuple[int, float] | None
+"""A sample's number and how far towards the next one, from 0 to 1; None in a hole, or outside of all samples."""
+
+
 class _Channel:
-    """One channel's samples, looked at between the edges of the steps."""
+    """One channel's samples, looked at at the edges of the steps."""
 
     def __init__(self, samples: list[Sample], edges: list[int]) -> None:
         self._samples = samples
-        self._times = [sample.at_ms for sample in samples]
-        self._edges = edges
+        times = [sample.at_ms for sample in samples]
+        self._places = [_place(times, edge) for edge in edges]
+        # The step that has just begun looks as far back as the others.
+        step = edges[1] - edges[0]
+        self._newest = _place(times, edges[-1] - step)
+        self._step_ms = step
 
     def rates(self) -> list[float | None]:
         return self._growth([sample.done + sample.failed for sample in self._samples], 1_000)
@@ -124,43 +132,56 @@ class _Channel:
     def _growth(self, counts: list[int], per_ms: int) -> list[float | None]:
         """How fast a count grew in each step. Where it fell (failed tasks went back) it grew by nothing."""
         grown = [0.0]
+        total = 0.0
         for before, after in pairwise(counts):
-            grown.append(grown[-1] + max(0, after - before))
-        values: list[float | None] = []
-        for start, end in pairwise(self._edges):
-            # The step that has just begun looks as far back as the others.
-            start = min(start, end - (self._edges[1] - self._edges[0]))
-            low, high = self._between(grown, start), self._between(grown, end)
-            values.append(None if low is None or high is None else (high - low) * per_ms / (end - start))
-        return values
+            total += max(0, after - before)
+            grown.append(total)
+        values = _at_places(grown, [*self._places[:-1], self._newest, self._places[-1]])
+        scale = per_ms / self._step_ms
+        pairs = [*pairwise(values[:-2]), (values[-2], values[-1])]
+        return [None if low is None or high is None else (high - low) * scale for low, high in pairs]
 
     def levels(self) -> list[tuple[float, float] | None]:
         """Waiting tasks and capacity, at the end of each step."""
-        waiting = [float(sample.waiting) for sample in self._samples]
-        capacity = [float(sample.capacity) for sample in self._samples]
-        values: list[tuple[float, float] | None] = []
-        for end in self._edges[1:]:
-            level, room = self._between(waiting, end), self._between(capacity, end)
-            values.append(None if level is None or room is None else (level, room))
-        return values
+        places = self._places[1:]
+        waiting = _at_places([float(sample.waiting) for sample in self._samples], places)
+        capacity = _at_places([float(sample.capacity) for sample in self._samples], places)
+        return [
+            None if level is None or room is None else (level, room)
+            for level, room in zip(waiting, capacity, strict=True)
+        ]
 
-    def _between(self, values: list[float], at_ms: int) -> float | None:
-        """The value at that time, on the line between two samples; None in a hole, or outside of them all."""
-        place = bisect_right(self._times, at_ms)
-        if place == 0:
-            return None
-        before = self._times[place - 1]
-        if place == len(self._times):
-            return values[-1] if at_ms - before <= GAP_MS else None
-        after = self._times[place]
-        if after - before > GAP_MS:
-            return values[place - 1] if at_ms == before else None
-        share = (at_ms - before) / (after - before)
-        return values[place - 1] + share * (values[place] - values[place - 1])
+
+def _place(times: list[int], at_ms: int) -> _Place:
+    place = bisect_right(times, at_ms) - 1
+    if place < 0:
+        return None
+    away = at_ms - times[place]
+    if place + 1 == len(times):
+        return (place, 0.0) if away <= GAP_MS else None
+    apart = times[place + 1] - times[place]
+    if apart > GAP_MS:
+        return (place, 0.0) if away == 0 else None
+    return place, away / apart
+
+
+def _at_places(values: list[float], places: list[_Place]) -> list[float | None]:
+    """The values there, on the lines between the samples."""
+    found: list[float | None] = []
+    for place in places:
+        if place is None:
+            found.append(None)
+            continue
+        number, share = place
+        value = values[number]
+        found.append(value + share * (values[number + 1] - value) if share else value)
+    return found
 
 
 def _sums(rows: list[list[float | None]], steps: int) -> tuple[float | None, ...]:
-    return tuple(_sum([row[step] for row in rows]) for step in range(steps))
+    if len(rows) == 1:
+        return tuple(rows[0])
+    return tuple(_sum(column) for column in zip(*rows, strict=True)) if rows else (None,) * steps
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
@@ -171,8 +192,8 @@ def _sum(values: Sequence[float | None]) -> float | None:
 def _fill(parts: list[_Channel], steps: int) -> tuple[float | None, ...]:
     rows = [part.levels() for part in parts]
     values: list[float | None] = []
-    for step in range(steps):
-        known = [pair for row in rows if (pair := row[step]) is not None]
+    for column in zip(*rows, strict=True) if rows else [()] * steps:
+        known = [pair for pair in column if pair is not None]
         room = sum(capacity for _, capacity in known)
         values.append(100.0 * sum(level for level, _ in known) / room if room else None)
     return tuple(values)

@@ -102,7 +102,8 @@ class ChartScreen(FrameScreen):
             return
         charts = self._past.charts(self._channel, self._minutes, rate.steps)
         name = "All channels" if self._channel is None else f"TaskChannel{self._channel}"
-        whose = Content.styled(f"{name}  ", "bold $text-primary")
+        stretch = f", {self._minutes} minutes ({time.strftime('%Z')})   "
+        whose = Content.assemble((name, "bold $text-primary"), (stretch, FAINT))
         for id_, title, series, say in (
             ("rate", "Rate", charts.rate, rate_text),
             ("fill", "Waiting, of capacity", charts.fill, _percent),
@@ -112,7 +113,6 @@ class ChartScreen(FrameScreen):
             chart.show(series, times=self.has_class("-tall") or id_ == "fails")
             titled = _title(title, series, say)
             chart.border_title = Content.assemble(whose, titled) if chart is rate else titled
-        self.query_one("#fails", Chart).border_subtitle = f"{self._minutes} minutes, {time.strftime('%Z')}"
 
 
 def _title(title: str, series: Series, say: Callable[[float], str]) -> Content:

@@ -23,6 +23,7 @@ _CELLS = [[chr(0x2800 + left + right) if left + right else " " for right in _RIG
 
 AXIS_WIDTH = 9
 """The cells at the left that hold the labels and the axis."""
+_ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 _TICKS_MIN = (1, 2, 5, 10, 15, 20, 30, 60)
 
 
@@ -116,15 +117,15 @@ def plot(values: tuple[float | None, ...], top: float, cells: int, rows: int) ->
     pairs = list(zip(heights[::2], heights[1::2], strict=True))
     lines = []
     for row in range(rows - 1, -1, -1):
-        base = 4 * row
-        lines.append("".join([_CELLS[min(4, max(0, a - base))][min(4, max(0, b - base))] for a, b in pairs]))
+        part = [min(4, max(0, height - 4 * row)) for height in range(dots + 1)]
+        lines.append("".join([_CELLS[part[a]][part[b]] for a, b in pairs]))
     return lines
 
 
 def nice_top(value: float) -> float:
-    """The next number of the row 1, 2, 5, 10, ... from `value` up."""
+    """The next round number from `value` up."""
     size: float = 10.0 ** (ceil(log10(value)) - 1) if value > 0 else 0.1
-    return next(size * step for step in (1, 2, 5, 10) if size * step >= value * 0.9999)
+    return next(size * step for step in _ROUND if size * step >= value * 0.9999)
 
 
 def time_axis(series: Series, cells: int) -> str:
