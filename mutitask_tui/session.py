@@ -147,7 +147,8 @@ class Session:
         """Progress lines until the end."""
         self._on_signals()  # Again: the dashboard's loop took them, and left nothing in their place.
         said, due = "", 0.0
-        while not self._core.ended.is_set() and not self._stop_asked.wait(0.1):
+        # It must not wait on the event that the signal handler sets: the handler may interrupt it with its lock held.
+        while not self._stop_asked.is_set() and not self._core.ended.wait(0.1):
             done = self._until_done and self._is_done()
             if done or time.monotonic() >= due:
                 due = time.monotonic() + PROGRESS_S
