@@ -39,10 +39,10 @@ def resident_kb(pid: int) -> int:
 
 
 def settled_kb(pid: int) -> int:
-    """The same once it has stood still for a second."""
+    """The same once it has stood still for half a second."""
     before = resident_kb(pid)
     while True:
-        time.sleep(1.0)
+        time.sleep(0.5)
         now = resident_kb(pid)
         if abs(now - before) < 64:
             return now

@@ -53,10 +53,11 @@ class Fleet:
         return self.job_path
 
     def serve(self, *options: str, autostart: bool = True) -> Program:
-        """Start a headless server, and return once it holds the namespace."""
+        """Start a headless server, and return once it holds the namespace and feeds it."""
         started = ["--autostart"] if autostart else []
         program = self._start("mutitask", "run", self.job_path, "--headless", *started, *options)
         wait_until(lambda: self._holds(program), 20, what="the server holds the namespace")
+        wait_for_text(program, "\n", times=2)  # Its first line of progress: it feeds, and listens to signals.
         return program
 
     def newcomer(self, *options: str) -> Program:

@@ -7,7 +7,7 @@ from socket import gethostname
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
 
-COUNT = 2_000
+COUNT = 1_200
 COUNTED = f"""
 import time
 
@@ -27,7 +27,7 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
     agents = [fleet.agent_later("--device", str(device)) for device in (0, 1)]
     server = fleet.serve("--lease", "600", "--capacity", "40")
     for part in (1, 2, 3):
-        fleet.wait_for(lambda books, part=part: books.allotted >= part * 400)
+        fleet.wait_for(lambda books, part=part: books.allotted >= part * 250)
         server.kill()
         assert not fleet.books().exhausted
         server = fleet.serve("--lease", "600", "--resume", "--until-done")
@@ -41,7 +41,7 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
 
 
 def freeze_while_feeding(fleet: Fleet, server: Program) -> None:
-    fleet.wait_for(lambda books: books.allotted >= 400)
+    fleet.wait_for(lambda books: books.allotted >= 250)
     server.freeze()
 
 
@@ -51,7 +51,7 @@ def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(
     frozen = fleet.serve("--lease", "2", "--capacity", "40")
     freeze_while_feeding(fleet, frozen)
     successor = fleet.serve("--resume", "--lease", "2")
-    fleet.wait_for(lambda books: books.allotted >= 600)
+    fleet.wait_for(lambda books: books.allotted >= 500)
 
     frozen.thaw()
 
@@ -97,24 +97,15 @@ def test_agents_go_on_when_their_server_is_asked_to_stop(fleet):
 
 
 def test_a_second_server_is_refused_and_shown_to_the_first(fleet):
+    """Whatever it wants with the namespace, and however long a lease it would have."""
     fleet.job(COUNTED)
     server = fleet.serve("--lease", "2")
 
-    second = fleet.newcomer()
+    seconds = [fleet.newcomer(*wanted) for wanted in ([], ["--resume", "--lease", "2"], ["--fresh"])]
 
-    assert second.wait() == 4, second
-    assert (
-        f"namespace 'crash' already has a server: {gethostname()} pid {server.pid}, since " in second.stderr
-    )
-    assert "`mutitask attach --name crash`" in second.stderr
-    assert server.running
-
-
-def test_a_second_server_is_refused_too_when_it_would_resume_or_begin_afresh(fleet):
-    fleet.job(COUNTED)
-    server = fleet.serve("--lease", "30")
-
-    seconds = [fleet.newcomer(mode) for mode in ("--resume", "--fresh")]
-
-    assert [second.wait() for second in seconds] == [4, 4]
+    for second in seconds:
+        assert second.wait() == 4, second
+        told = f"namespace 'crash' already has a server: {gethostname()} pid {server.pid}, since "
+        assert told in second.stderr
+        assert "`mutitask attach --name crash`" in second.stderr
     assert server.running
