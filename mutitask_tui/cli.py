@@ -297,6 +297,7 @@ def ctl(
 ) -> int:
     """Carry out one command of the dashboard, such as `mutitask ctl pause_one 0`."""
     # Unknown options are arguments: a JSON payload may well be -5.
+    from mutitask_tui.opening import put_to_rest
     from mutitask_tui.server.commander import Commander
     from mutitask_tui.server.commands import CommandError, find
 
@@ -312,6 +313,9 @@ def ctl(
         if not click.confirm(f"{asked}: {found.summary}. Do it?", default=False, err=True):
             raise CommandError("nothing was done")
     outcome = commander.run(found, values)
+    if found.name == "exit" and not outcome.data["server"]:
+        # No server will do it behind its agents.
+        put_to_rest(commander.url, name)
     data = {"command": found.name, "ok": outcome.ok, "text": outcome.text, **outcome.data}
     click.echo(json.dumps(data) if as_json else outcome.text)
     return 0 if outcome.ok else 1

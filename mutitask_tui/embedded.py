@@ -350,7 +350,7 @@ def _start(
                 _abandon(server)
                 raise
             _abandon(server)  # Somebody took the port in between.
-    raise EmbeddedError("Found no free port for the embedded Valkey: name one with --port, or pass --redis.")
+    raise EmbeddedError("Found no free port for the embedded Valkey: try again, or pass --redis.")
 
 
 def _binary() -> Path:

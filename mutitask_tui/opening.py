@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from mutitask_tui.server.reading import Reader
 from worker_agent.protocol.address import redact
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
 from worker_agent.protocol.membership import RunPlan
+
+DRAIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,19 @@ def wake_up(name: str) -> Awake | None:
         return None
     own = embedded.ensure(name)
     return Awake(own, name) if own.started else None
+
+
+def put_to_rest(url: str, name: str) -> None:
+    """End the embedded Valkey at `url`, if it is one, once its agents have left (or did not, in ten seconds)."""
+    own = embedded.find(name)
+    if own is None or own.url != url:
+        return
+    reader = Reader(url, name)
+    until = time.monotonic() + DRAIN_S
+    with contextlib.suppress(MutiTaskError):
+        while time.monotonic() < until and any(d.state != "offline" for d in reader.snapshot().devices):
+            time.sleep(0.1)
+    own.stop()
 
 
 def embedded_place(name: str, listen: str, fsync: Fsync = "everysec") -> Place:

@@ -87,7 +87,7 @@ class Session:
         if last is not None:
             say(progress.summary(last, time.monotonic() - self._began, kept=self._kept))
         for text in self._core.halted():
-            say(progress.halt(text))
+            say(text)
 
     def _last_snapshot(self) -> Snapshot | None:
         try:

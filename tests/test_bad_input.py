@@ -833,7 +833,9 @@ def test_a_generator_that_raises_stops_the_feed(redis_url: str) -> None:
 
     with House(redis_url, "raising", broken()) as house:
         stopped = house.until(lambda s: s.channels[0].halted)
-        assert stopped.channels[0].halted == "item 1: the generator raised OSError: the list is gone"
+        assert stopped.channels[0].halted == (
+            "item 1: the generator raised OSError: the list is gone; mend the job, then go on with --resume"
+        )
         said = house.ctl("skip_item", 0, "--yes")
         assert said.status == 2 or house.channel().halted  # Nothing lies behind a broken generator.
 

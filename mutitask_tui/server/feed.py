@@ -50,11 +50,15 @@ class Feed(threading.Thread):
         try:
             passed = sum(1 for _ in itertools.islice(self._iterator, number)) if number else 0
         except Exception as error:
-            self._halt(f"the generator raised {_described(error)} while passing over allotted items")
+            self._halt(
+                f"the generator raised {_described(error)} while passing over allotted items; "
+                "mend the job, then go on with --resume"
+            )
             return
         if passed < number:
             self._halt(
-                f"the generator ended after {passed} items, and {number} were allotted: not the same one"
+                f"the generator ended after {passed} items, and {number} were allotted: "
+                "not the same one; resume with the job that the run was begun with, or pass --fresh"
             )
             return
         while not self._ended:
@@ -64,12 +68,18 @@ class Feed(threading.Thread):
                 self._finish()
                 return
             except BaseException as error:
-                self._halt(f"item {number}: the generator raised {_described(error)}")
+                self._halt(
+                    f"item {number}: the generator raised {_described(error)}; mend the job, then go on with --resume"
+                )
                 return
             try:
                 packed = wire.header(self._run, number) + wire.pack(item)
             except Unpackable as error:
-                self._halt(f"item {number} is {error}", skippable=True)
+                self._halt(
+                    f"item {number} is {error}; mend the job and go on with --resume, "
+                    f"or pass the item over: `mutitask ctl skip_item {self.channel}`",
+                    skippable=True,
+                )
                 if not self._wait_for_skip():
                     return
             else:

@@ -20,16 +20,6 @@ def line(snapshot: Snapshot) -> str:
     )
 
 
-def halt(text: str) -> str:
-    """Why a channel's feed stands still, with what to do about it."""
-    if "not the same one" in text:
-        return f"{text}; resume with the job that the run was begun with, or pass --fresh"
-    if "the generator raised" in text:
-        return f"{text}; mend the job, then go on with --resume"
-    channel = text.partition(":")[0].removeprefix("TaskChannel")
-    return f"{text}; mend the job and go on with --resume, or pass the item over: `mutitask ctl skip_item {channel}`"
-
-
 def summary(snapshot: Snapshot, seconds: float, *, kept: bool = True) -> str:
     """What became of the run, for its end.
 
