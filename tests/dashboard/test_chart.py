@@ -182,7 +182,7 @@ def test_a_curve_is_filled_from_below() -> None:
         or True
     )
     lines = plot((None, 0.0, 4.0, 8.0), 8.0, 2, 2)
-    assert lines == [" ⢸", "⢀⣿"]
+    assert lines == ["⠀⢸", "⢀⣿"]
 
 
 @given(
@@ -215,7 +215,7 @@ def test_times_are_local_and_round(zone: str, shown: str, monkeypatch: pytest.Mo
 
 def test_nothing_to_draw_is_an_empty_axis() -> None:
     assert time_axis(Series(0, 1, ()), 10) == "─" * 10
-    assert plot((), 1.0, 3, 1) == ["   "]
+    assert plot((), 1.0, 3, 1) == ["⠀⠀⠀"]
 
 
 async def test_a_draw_stays_in_its_budget(opened: Opened) -> None:
