@@ -10,20 +10,33 @@ from textual import on, work
 from textual.app import App
 from textual.reactive import reactive
 
+from mutitask_tui.dashboard.detections import Detections
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import Act, ActDone, ActFailed
+from mutitask_tui.dashboard.obedience import Obedience
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.edit import EditScreen
 from mutitask_tui.dashboard.screens.leave import LeaveScreen
 from mutitask_tui.dashboard.screens.prompt import PromptScreen
-from mutitask_tui.dashboard.selection import Selection, in_order, known_values, missing
+from mutitask_tui.dashboard.selection import (
+    Batch,
+    Fail,
+    Selection,
+    batch_of,
+    in_order,
+    known_values,
+    missing,
+)
 from mutitask_tui.dashboard.states import Tone
-from mutitask_tui.dashboard.wording import by_name, line_of, target_of
+from mutitask_tui.dashboard.wording import batch_target, by_name, line_of, target_of
 from mutitask_tui.server.commands import Command, CommandError, Outcome, find
-from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.snapshot import FailedDetail, Snapshot
 
-_LOOKING = frozenset({"detect_all", "detect_one", "detect_fail_channel", "export_fail_tasks"})
+_LOOKS = ("detect_all", "detect_one", "detect_fail_channel")
+"""Commands that a view may send that is read-only."""
+
+_LOOKING = frozenset({*_LOOKS, "export_fail_tasks"})
 """Commands that change nothing: they need not wait for others, nor others for them."""
 
 _LONG = 100
@@ -35,12 +48,17 @@ class ActingApp(App[str]):
 
     snapshot: reactive[Snapshot | None] = reactive(None, always_update=True, repaint=False)
     said: reactive[tuple[str, Tone]] = reactive(("", "faint"), repaint=False)
+    last_act: Act | None = None
+    """The one that ended last."""
+
     acts_done: reactive[int] = reactive(0, repaint=False)
     """How many acts have ended: what they may have changed is to be read again."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
         self.link = link
+        self.obedience = Obedience()
+        self.detections = Detections()
         self._queue: deque[Act] = deque()
         self._busy = False
 
@@ -55,8 +73,10 @@ class ActingApp(App[str]):
             self.exit("detach")
         elif command.name == "exit":
             self.ask_to_leave()
-        elif self.link.read_only:
+        elif self.link.read_only and command.name not in _LOOKS:
             self.complain(f"{command.name}: this view is read-only")
+        elif (batch := batch_of(command, selection)) is not None:
+            self.begin_many(batch)
         else:
             known = known_values(command, selection)
             wanted = missing(command, known)
@@ -79,6 +99,23 @@ class ActingApp(App[str]):
         question = ConfirmScreen(line_of(command, values), target, command.summary)
         self.push_screen(question, answered)
 
+    def begin_many(self, batch: Batch) -> None:
+        """Carry a command out on several targets, after a yes if it is dangerous or if some are hidden."""
+        if not batch.targets:
+            self.complain(f"{batch.command.name}: nothing is shown")
+            return
+        target = batch_target(batch, self.snapshot)
+        act = Act(batch.command, (), batch.line, batch)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._send(act, target)
+
+        if batch.asks:
+            self.push_screen(ConfirmScreen(batch.line, target, batch.command.summary), answered)
+        else:
+            self._send(act, target)
+
     def ask_to_leave(self) -> None:
         """Ask whether to stay, to leave the view or to close the server."""
         if isinstance(self.screen, LeaveScreen):
@@ -96,10 +133,15 @@ class ActingApp(App[str]):
 
     def send(self, command: Command, values: Sequence[Any]) -> None:
         """Carry a command out in a thread, and say at once that it was asked."""
-        act = Act(command, tuple(values))
         target = target_of(command, by_name(command, values), self.snapshot, self.hidden_devices)
-        self.say(f"asked: {line_of(command, values)}  ({target})", "calm")
-        if command.name in _LOOKING:
+        self._send(Act(command, tuple(values), line_of(command, values)), target)
+
+    def _send(self, act: Act, target: str) -> None:
+        self.say(f"asked: {act.line}  ({target})", "calm")
+        if self.snapshot is not None:
+            targets = act.batch.targets if act.batch else (act.values,)
+            self.obedience.ask(act.line, act.command, targets, self.snapshot)
+        if act.command.name in _LOOKING:
             self._carry_out(act, in_turn=False)
         else:
             self._queue.append(act)
@@ -122,10 +164,33 @@ class ActingApp(App[str]):
             if values is not None:
                 self.confirm(command, values)
 
-        if [param.kind for param in wanted] == ["json"]:
-            self.push_screen(EditScreen(command, known, target, selection.payload), answered)
+        if [param.kind for param in wanted] == ["json"] and selection.fail is not None:
+            self._edit(command, known, selection.fail, target)
         else:
             self.push_screen(PromptScreen(command, known, wanted, target), answered)
+
+    @work(thread=True, exit_on_error=False, group="edit", exclusive=True)
+    def _edit(self, command: Command, known: dict[str, Any], fail: Fail, target: str) -> None:
+        """Read the whole payload first: what a list shows of it may be cut."""
+        try:
+            detail = self.link.failed_task(*fail)
+        except Exception as error:  # said; the view stays
+            self.call_later(self.complain, f"{command.name}: {error}")
+            return
+        self.call_later(self._edit_this, command, known, detail, target)
+
+    def _edit_this(
+        self, command: Command, known: dict[str, Any], detail: FailedDetail | None, target: str
+    ) -> None:
+        if detail is None:
+            self.complain(f"{command.name}: {target} is no longer there")
+            return
+
+        def answered(values: tuple[Any, ...] | None) -> None:
+            if values is not None:
+                self.confirm(command, values)
+
+        self.push_screen(EditScreen(command, known, target, detail), answered)
 
     def _next(self) -> None:
         if self._queue and not self._busy:
@@ -135,13 +200,20 @@ class ActingApp(App[str]):
     @work(thread=True, exit_on_error=False, group="acts")
     def _carry_out(self, act: Act, *, in_turn: bool) -> None:
         try:
-            outcome = self.link.run(act.command, act.values)
+            outcome = self._run(act)
         except Exception as error:  # whatever goes wrong with one act, the view stays
             self.post_message(ActFailed(act, error))
         else:
             self.post_message(ActDone(act, outcome))
         if in_turn:
             self.call_later(self._turn_over)
+
+    def _run(self, act: Act) -> Outcome:
+        if act.batch is None:
+            return self.link.run(act.command, act.values)
+        if act.command.name == "export_fail_tasks":
+            return self.link.export_failed([(channel, id_) for channel, id_ in act.batch.targets])
+        return self.link.run_many(act.command, act.batch.targets)
 
     def _turn_over(self) -> None:
         self._busy = False
@@ -150,27 +222,40 @@ class ActingApp(App[str]):
     @on(ActDone)
     def _act_done(self, event: ActDone) -> None:
         act, outcome = event.act, event.outcome
-        line = line_of(act.command, act.values)
+        self.last_act = act
         self.acts_done += 1
         if not outcome.ok:
-            self.complain(f"{line}: {outcome.text}")
+            self.obedience.drop(act.line)
+            self.complain(f"{act.line}: {outcome.text}")
             return
         if act.command.name == "exit":
             self.exit("exit")
             return
-        self._report(line, act.command, outcome)
+        self._report(act, outcome)
 
     @on(ActFailed)
     def _act_failed(self, event: ActFailed) -> None:
-        line = line_of(event.act.command, event.act.values)
+        line = event.act.line
+        self.obedience.drop(line)
+        self.last_act = None
         self.acts_done += 1
         kind = "" if isinstance(event.error, CommandError) else f" ({type(event.error).__name__})"
         self.complain(f"{line}: {event.error}{kind}")
 
-    def _report(self, line: str, command: Command, outcome: Outcome) -> None:
-        text = outcome.text
-        if command.name == "detect_fail_channel":
+    def _report(self, act: Act, outcome: Outcome) -> None:
+        text, name = outcome.text, act.command.name
+        if name == "detect_fail_channel":
             text = f"{text}  (F shows them)"
-        self.say(f"{line}: {text}", "good")
+        if name in ("detect_one", "detect_all") and self.snapshot is not None:
+            self.detections.add(outcome.data, self.snapshot.now_ms)
+        obeyed_later = self.obedience.confirm(act.line)
+        self.say(f"{act.line}: {text}", "calm" if obeyed_later else "good")
         if len(text) > _LONG or "\n" in text:
-            self.notify(safe_str(text, 3000, lines=True), title=command.name, markup=False)
+            self.notify(safe_str(text, 3000, lines=True), title=name, markup=False)
+
+    def watch_obedience(self, snapshot: Snapshot) -> None:
+        """Say who has obeyed by now, and who ought to have."""
+        for text, tone in self.obedience.look(snapshot):
+            self.say(text, tone)
+            if tone == "warn":
+                self.notify(safe_str(text, 1000), severity="warning", markup=False)

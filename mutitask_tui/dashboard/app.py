@@ -15,13 +15,23 @@ from textual.widgets import Input, TextArea
 
 from mutitask_tui.dashboard.acting import ActingApp
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
-from mutitask_tui.dashboard.keymap import PALETTE, PALETTE_KEY, default_keys, effective_keys, keymap, shown_keys
+from mutitask_tui.dashboard.device_trend import DeviceTrend
+from mutitask_tui.dashboard.keymap import (
+    PALETTE,
+    PALETTE_KEY,
+    default_keys,
+    effective_keys,
+    keymap,
+    shown_keys,
+)
 from mutitask_tui.dashboard.link import Link
+from mutitask_tui.dashboard.listing import next_sort, reversed_sort
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
 from mutitask_tui.dashboard.palette import CommandProvider
 from mutitask_tui.dashboard.past import Past
 from mutitask_tui.dashboard.remember import Memory
 from mutitask_tui.dashboard.screens.chart import ChartScreen
+from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen, selection_of
 from mutitask_tui.dashboard.screens.help import HelpScreen
@@ -34,7 +44,10 @@ from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands import CommandError, find, parse_line
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
-_NOT_WHILE_TYPING = frozenset({"command", *(binding.action for binding in VIEW_BINDINGS)})
+_NOT_WHILE_TYPING = frozenset({"command", *(b.action.partition("(")[0] for b in VIEW_BINDINGS)})
+_ON_MAIN = frozenset({"next_fault", "faults_only", "sort", "sort_reverse", "hide_offline"})
+"""What the other screens have no use for."""
+_SUSPENDED = "The server runs in this terminal: suspended, it feeds nothing, and another may take its place."
 
 
 class DashboardApp(ActingApp):
@@ -48,9 +61,13 @@ class DashboardApp(ActingApp):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         *app_bindings(),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
         Binding(PALETTE_KEY, "command_palette", "Palette", show=False, priority=True, id=PALETTE),
     ]
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {CommandProvider}
+
+    hurry_s = 0.2
+    """The interval while somebody may obey any moment."""
 
     trouble: reactive[Trouble | None] = reactive(None, repaint=False)
 
@@ -61,6 +78,7 @@ class DashboardApp(ActingApp):
         self.memory = memory or Memory()
         self.trend = Trend()
         self.past = Past()
+        self.device_trend = DeviceTrend()
         self.history: list[str] = []
         """The command lines that were typed, oldest first."""
         self._interval = max(0.1, self.memory.config.refresh if interval is None else interval)
@@ -159,6 +177,8 @@ class DashboardApp(ActingApp):
         self.trouble = None
         self.trend.add(event.snapshot)
         self.past.add(event.snapshot)
+        self.device_trend.add(event.snapshot)
+        self.watch_obedience(event.snapshot)
         if not self._frozen:
             self.snapshot = event.snapshot
 
@@ -173,7 +193,8 @@ class DashboardApp(ActingApp):
         self._polling = False
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(self._interval, self.poll)
+        interval = min(self._interval, self.hurry_s) if self.obedience.urgent else self._interval
+        self._timer = self.set_timer(interval, self.poll)
 
     @on(ActDone)
     @on(ActFailed)
@@ -199,6 +220,8 @@ class DashboardApp(ActingApp):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that are text to whoever is typing are no commands."""
         typing = isinstance(self.focused, Input | TextArea)
+        if action in _ON_MAIN and not isinstance(self.screen, MainScreen):
+            return False
         return not (typing and action in _NOT_WHILE_TYPING)
 
     def action_command(self, name: str) -> None:
@@ -235,8 +258,44 @@ class DashboardApp(ActingApp):
             self.front.open_command_line()
 
     def action_filter(self) -> None:
-        """Let a person narrow the devices down."""
-        self._main().open_filter()
+        """Let a person narrow down what the screen lists; the devices where it lists nothing."""
+        front = self.front
+        screen = front if isinstance(front, FrameScreen) and front.filters else self._main()
+        screen.open_filter()
+
+    def action_next_fault(self, step: int) -> None:
+        """Move the cursor to the next device with something wrong, or to the one before."""
+        self._main().next_fault(step)
+
+    def action_faults_only(self) -> None:
+        """Show only the devices with something wrong, or all."""
+        self._main().toggle_faults()
+
+    def action_sort(self) -> None:
+        """Sort the devices by the next column."""
+        self.remember("sort", self._main().sort_by(next_sort))
+
+    def action_sort_reverse(self) -> None:
+        """Sort the devices the other way round."""
+        self.remember("sort", self._main().sort_by(reversed_sort))
+
+    def action_hide_offline(self) -> None:
+        """Leave the offline devices out of the grid, or show them."""
+        self.remember("layout.hide_offline", self._main().toggle_offline())
+
+    def action_suspend_process(self) -> None:
+        """Give the terminal back until `fg`; ask first where the server would stand still too."""
+        if not self.link.owns_server:
+            super().action_suspend_process()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.call_after_refresh(super(DashboardApp, self).action_suspend_process)
+
+        self.push_screen(
+            ConfirmScreen("suspend", _SUSPENDED, "Ctrl+D leaves the view alone instead"), answered
+        )
 
     def action_density(self) -> None:
         """Show each device in one line or in three."""

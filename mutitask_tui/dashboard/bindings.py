@@ -28,16 +28,29 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """The commands as the footer groups them, most used first."""
 
+# fmt: off
 VIEW_BINDINGS: tuple[Binding, ...] = (
     Binding("F", "fails", "Fails", tooltip="the failed tasks, newest first", id="view.fails"),
     Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
     Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
-    Binding("slash", "filter", "Filter", tooltip="show only the devices that match", id="view.filter"),
+    Binding("slash", "filter", "Filter", tooltip="show only what matches, as one types", id="view.filter"),
+    Binding("n", "next_fault(1)", "Next fault", tooltip="to the next device that is offline, slow or failing",
+            id="view.next_fault"),
+    Binding("N", "next_fault(-1)", "Fault before", show=False, tooltip="to the one before",
+            id="view.fault_before"),
+    Binding("exclamation_mark", "faults_only", "Faults only",
+            tooltip="only the devices that are offline, slow or failing, or all", id="view.faults_only"),
+    Binding("o", "sort", "Sort", tooltip="sort the devices by the next column", id="view.sort"),
+    Binding("O", "sort_reverse", "Reverse", show=False, tooltip="sort the other way round",
+            id="view.sort_reverse"),
+    Binding("h", "hide_offline", "Hide offline", tooltip="leave the offline devices out, or show them",
+            id="view.hide_offline"),
     Binding("H", "chart", "Charts", tooltip="rate, fill and fails of the last hour", id="view.chart"),
     Binding("j", "join", "Join", tooltip="the line to type on another machine", id="view.join"),
     Binding("v", "freeze", "Freeze", tooltip="hold the view still, or let it go on", id="view.freeze"),
     Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
 )
+# fmt: on
 """Keys that change nothing but the view."""
 
 _AFTER_START = ("view.fails", "view.command_line", "view.help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
@@ -47,9 +48,47 @@ def seen_text(seen_s: float | None) -> str:
 
 
 def clock(at_ms: int) -> str:
-    """The time of day, HH:MM:SS in UTC, so that dashboards on several machines agree."""
-    seconds = at_ms // 1000 % 86400
-    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+    """The time of day where the dashboard is looked at, HH:MM:SS; `zone` names the place."""
+    return time.strftime("%H:%M:%S", _local(at_ms))
+
+
+def clock_minutes(at_ms: int) -> str:
+    """The same to the minute."""
+    return time.strftime("%H:%M", _local(at_ms))
+
+
+def zone(at_ms: int) -> str:
+    """The time zone that `clock` is in at that moment, such as `UTC` or `CEST`."""
+    return _local(at_ms).tm_zone or "local time"
+
+
+def when(at_ms: int, now_ms: int) -> str:
+    """A moment with its zone; with its date too if that is not today's."""
+    at, now = _local(at_ms), _local(now_ms)
+    form = "%H:%M:%S" if at[:3] == now[:3] else "%Y-%m-%d %H:%M:%S"
+    return f"{time.strftime(form, at)} {zone(at_ms)}"
+
+
+def about(seconds: float) -> str:
+    """How long something will take, as one says it: `8 s`, `12 min`, `2h 04m`, `3d 02h`."""
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 3570 else span(seconds)
+
+
+def size_text(size: int) -> str:
+    """A number of bytes: `812 B`, `4.1 kB`, `2.3 MB`."""
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _local(at_ms: int) -> time.struct_time:
+    """Local time; the epoch for what no clock can say (a stranger's number)."""
+    try:
+        return time.localtime(at_ms / 1000)
+    except (ValueError, OverflowError, OSError):
+        return time.localtime(0)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.message import Message
 
+from mutitask_tui.dashboard.selection import Batch
 from mutitask_tui.server.commands import Command, Outcome
 from mutitask_tui.server.snapshot import Sample, Snapshot
 
@@ -18,6 +19,10 @@ class Act:
 
     command: Command
     values: Sequence[Any]
+    line: str
+    """What was asked, in short."""
+    batch: Batch | None = None
+    """The same command on several targets, in place of `values`."""
 
 
 class Polled(Message):

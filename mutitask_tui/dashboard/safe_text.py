@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 from rich.text import Text
@@ -32,6 +33,14 @@ def safe_text(value: object, limit: int = 200, *, lines: bool = False, style: st
 def safe_rich(value: object, limit: int = 200, *, lines: bool = False) -> Text:
     """`safe_str` for the sinks that take Rich's Text."""
     return Text(safe_str(value, limit, lines=lines))
+
+
+def safe_json(text: str) -> str:
+    """JSON with the characters that a screen cannot show as JSON's own escapes: the value stays the same."""
+    return "".join(
+        json.dumps(c)[1:-1] if c != "\n" and (unicodedata.category(c) in _DROPPED or _is_selector(c)) else c
+        for c in text
+    )
 
 
 def _clean(text: str, lines: bool) -> str:

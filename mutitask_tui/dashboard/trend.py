@@ -16,6 +16,8 @@ GROWTH_MS = 60_000
 _SMOOTH_MS = 4000
 _HOLE_MS = 30_000
 """Kept samples farther apart than this say nothing of the time between them."""
+_STEADY_MS = 60_000
+"""An ETA stands on the rate of so long: it must not jump."""
 
 
 class Trend:
@@ -93,6 +95,13 @@ class Trend:
     def total_rate(self) -> float:
         """The whole namespace's rate, smoothed likewise."""
         return sum(self.rate(channel) for channel in self._recent)
+
+    def steady_rate(self, channel: int) -> float:
+        """The channel's mean rate of the last minute, or of as much of it as was seen."""
+        points = self._points.get(channel, ())
+        recent = list(points)[-_STEADY_MS // BUCKET_MS :]
+        count = sum(count for _, _, count in recent)
+        return sum(total for _, total, _ in recent) / count if count else 0.0
 
     def new_fails(self, channel: int | None = None) -> int:
         """How many failures more than a minute ago, of one channel or of all; 0 if fewer."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutitask_tui.dashboard.formats import plural
 from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.selection import Batch
 from mutitask_tui.dashboard.states import device_state
 from mutitask_tui.dashboard.verdict import count_devices
 from mutitask_tui.server.commands import Command
 from mutitask_tui.server.snapshot import Snapshot
+
+_NAMED = 8
+"""So many of a batch are named."""
 
 
 def line_of(command: Command, values: Sequence[Any]) -> str:
@@ -26,7 +31,7 @@ def by_name(command: Command, values: Sequence[Any]) -> dict[str, Any]:
 def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | None, hidden: int = 0) -> str:
     """Exactly what the command acts on, with the `values` that are known: names, states, counts.
 
-    `hidden` is how many devices a filter hides: a command for all acts on them too, and that is said.
+    `hidden` is how many devices a filter or a toggle hides: a command for all acts on them too, and that is said.
     """
     named = {param.kind: values[param.name] for param in command.params if param.name in values}
     if "fail" in named:
@@ -42,6 +47,29 @@ def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | 
     if command.scope == "channel" and snapshot is not None:
         return f"all {plural(len(snapshot.channels), 'channel')}"
     return _all(command, snapshot, hidden)
+
+
+def batch_target(batch: Batch, snapshot: Snapshot | None) -> str:
+    """Exactly what a batch acts on: how many, which, in which states, how many of them hidden."""
+    words = [batch.narrowed] if batch.narrowed else []
+    if batch.command.scope == "device":
+        numbers = [int(values[0]) for values in batch.targets]
+        names = [f"Device{number}" for number in numbers[:_NAMED]]
+        if snapshot is not None:
+            chosen = set(numbers)
+            states = Counter(device.state for device in snapshot.devices if device.id in chosen)
+            words += [
+                f"{states[state]} {state}" for state in ("running", "paused", "offline") if states[state]
+            ]
+        count = plural(len(numbers), "device")
+    else:
+        names = [f"{safe_str(id_, 40)} of TaskChannel{channel}" for channel, id_ in batch.targets[:_NAMED]]
+        count = plural(len(batch.targets), "failed task")
+    more = f" and {len(batch.targets) - _NAMED:,} more" if len(batch.targets) > _NAMED else ""
+    if batch.hidden:
+        words.append(f"{batch.hidden:,} of them hidden")
+    state = f" ({', '.join(words)})" if words else ""
+    return f"{count}{state}: {', '.join(names)}{more}"
 
 
 def _device(number: int, snapshot: Snapshot | None) -> str:
@@ -76,7 +104,7 @@ def _all(command: Command, snapshot: Snapshot | None, hidden: int) -> str:
     if "allot" in command.name:
         return f"the generators of {plural(len(snapshot.channels), 'channel')}"
     counts = count_devices(snapshot)
-    unseen = f"; {hidden} of them hidden by the filter" if hidden else ""
+    unseen = f"; {hidden} of them hidden" if hidden else ""
     return (
         f"all {plural(len(snapshot.devices), 'device')} "
         f"({counts.running} running, {counts.paused} paused, {counts.offline} offline{unseen})"

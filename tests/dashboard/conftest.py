@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from tests.dashboard.fake_link import FakeLink, fail
 
 NEVER = 3600.0
@@ -22,6 +24,23 @@ Opened = Callable[..., AbstractAsyncContextManager[Pilot[str]]]
 @pytest.fixture(autouse=True)
 def _still_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times on the screen are local ones: let that be UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is polled but by hand, and what is peeked at is read at each snapshot."""
+    monkeypatch.setattr(DashboardApp, "hurry_s", NEVER)
+    monkeypatch.setattr(PeekingScreen, "EVERY_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from mutitask_tui.dashboard.fail_view import group_key
 from mutitask_tui.server.commands import Command, CommandError, Outcome
 from mutitask_tui.server.snapshot import (
     ChannelView,
     DeviceView,
     Event,
+    FailedDetail,
+    FailedRun,
     FailedTask,
+    FailGroup,
+    ResultView,
+    Sample,
     ServerView,
     Snapshot,
+    WaitingTask,
 )
 
 NOW_MS = 1_790_000_000_000
@@ -63,6 +71,8 @@ def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
         "seen_s": 42.0 if gone else 0.3,
         "since_ms": NOW_MS - 3_600_000,
         "version": "0.1.0",
+        "python": "3.11.7",
+        "concurrency": 1,
         **changes,
     }
     return DeviceView(**values)
@@ -103,6 +113,62 @@ def fail(number: int, **changes: Any) -> FailedTask:
         **changes,
     }
     return FailedTask(**values)
+
+
+def detail(task: FailedTask, **changes: Any) -> FailedDetail:
+    """A failed task in full; its payload is what `task` shows of it, or `payload`."""
+    payload = changes.pop("payload", task.task.strip('"'))
+    runs = tuple(
+        FailedRun(
+            task.failed_ms - (task.runs - n - 1) * 2000,
+            task.device,
+            task.stage,
+            task.error_type,
+            task.error,
+            task.traceback,
+        )
+        for n in range(task.runs)
+    )
+    values: dict[str, Any] = {
+        "task": task,
+        "attempt": task.runs - 1,
+        "crashes": 0,
+        "payload": payload,
+        "unpacks": True,
+        "json": json.dumps(payload, indent=2, ensure_ascii=False),
+        "size": 57,
+        "failed_runs": runs,
+        **changes,
+    }
+    return FailedDetail(**values)
+
+
+def waiting_task(number: int, **changes: Any) -> WaitingTask:
+    """One task that waits."""
+    values: dict[str, Any] = {
+        "id": f"r1-{number:06}",
+        "number": number,
+        "attempt": 0,
+        "crashes": 0,
+        "task": f"/usr/lib/python3.11/json/module_{number}.py",
+        "size": 40,
+        **changes,
+    }
+    return WaitingTask(**values)
+
+
+def result(number: int, **changes: Any) -> ResultView:
+    """One result that waits."""
+    values: dict[str, Any] = {
+        "id": f"r1-{number:06}",
+        "number": number,
+        "attempt": 0,
+        "device": number % 5,
+        "finished_ms": NOW_MS - number * 100,
+        "result": f"{{'lines': {number}}}",
+        **changes,
+    }
+    return ResultView(**values)
 
 
 def snapshot(**changes: Any) -> Snapshot:
@@ -149,6 +215,15 @@ class FakeLink:
         self.error: Exception | None = None
         self.refusal: Exception | None = None
         self.polls = 0
+        self.reads: list[str] = []
+        """The methods that were called to drill down, in order."""
+        self.details: dict[str, FailedDetail | None] = {}
+        """Failed tasks in full by id, where `fails` does not say enough."""
+        self.many: Outcome | None = None
+        self.groups: tuple[FailGroup, ...] | None = None
+        self.waiting = tuple(waiting_task(n) for n in range(18))
+        self.results = tuple(result(n) for n in range(12))
+        self.log = tuple(f"2026-11-24 03:00:{n:02}Z INFO line {n} of the log" for n in range(30))
 
     def snapshot(self) -> Snapshot:
         """The snapshot that it was given, unless it is in trouble."""
@@ -172,6 +247,64 @@ class FakeLink:
             raise self.error
         found = [task for task in self.fails if channel in (None, task.channel)]
         return tuple(found[offset : offset + limit])
+
+    def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+        """Keep what was asked, on all at once."""
+        self.asked.append((f"{command.name}*", tuple(tuple(target) for target in targets)))
+        if self.refusal is not None:
+            raise self.refusal
+        return self.many or Outcome(f"{command.name} on {len(targets)}", data={"asked": len(targets)})
+
+    def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+        """Keep what was to be exported."""
+        self.asked.append(("export_failed", tuple(targets)))
+        return Outcome(f"{len(targets)} failed tasks written to fails.jsonl")
+
+    def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
+        """What `details` says of it, or else what follows from the list."""
+        self._reading("failed_task")
+        if id_ in self.details:
+            return self.details[id_]
+        found = next((task for task in self.fails if (task.channel, task.id) == (channel, id_)), None)
+        return None if found is None else detail(found)
+
+    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
+        """Those that it was given, or one for each error type."""
+        self._reading("fail_groups")
+        if self.groups is not None:
+            return self.groups
+        found: dict[tuple[int, str, str, str], list[FailedTask]] = {}
+        for task in self.fails:
+            if channel in (None, task.channel):
+                found.setdefault(group_key(task), []).append(task)
+        return tuple(
+            FailGroup(*key, len(tasks), tasks[0].failed_ms, tasks[0]) for key, tasks in found.items()
+        )
+
+    def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
+        """Those that it was given."""
+        self._reading("waiting_tasks")
+        return self.waiting[:limit]
+
+    def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
+        """Those that it was given."""
+        self._reading("last_results")
+        return self.results[:limit]
+
+    def device_log(self, device: int) -> tuple[str, ...]:
+        """The lines that it was given."""
+        self._reading("device_log")
+        return self.log
+
+    def history(self) -> tuple[tuple[Sample, ...], ...]:
+        """No history."""
+        self._reading("history")
+        return tuple(() for _ in self.now.channels)
+
+    def _reading(self, name: str) -> None:
+        self.reads.append(name)
+        if self.error is not None:
+            raise self.error
 
     def join_line(self) -> str:
         """A line as the server would give it."""

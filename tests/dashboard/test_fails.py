@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from textual.widgets import OptionList
-
 from mutitask_tui.dashboard.screens.fails import PAGE, FailsScreen
+from mutitask_tui.dashboard.widgets.fail_list import FailList
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import FakeLink, channel, fail
 
@@ -28,13 +27,13 @@ async def test_the_end_of_the_list_brings_the_next_page(opened: Opened, link: Fa
     link.fails = tuple(fail(n) for n in range(PAGE + 20))
     async with opened() as pilot:
         await press(pilot, "F")
-        fails = pilot.app.screen.query_one("#fails", OptionList)
-        assert fails.option_count == PAGE
+        fails = pilot.app.screen.query_one(FailList)
+        assert len(fails.items) == PAGE
         await press(pilot, "end")
-        assert fails.option_count == PAGE + 20
-        assert fails.highlighted == PAGE - 1
+        assert len(fails.items) == PAGE + 20
+        assert fails.cursor == (0, f"r1-{PAGE - 1:06}")
         await press(pilot, "end")
-        assert fails.highlighted == PAGE + 19
+        assert fails.cursor == (0, f"r1-{PAGE + 19:06}")
 
 
 async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, link: FakeLink) -> None:
@@ -47,7 +46,7 @@ async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, lin
         screen = pilot.app.screen
         assert isinstance(screen, FailsScreen)
         assert screen.selection.fail == (0, "r1-000001")
-        assert screen.query_one("#fails", OptionList).highlighted == 3
+        assert [task.number for task in screen.query_one(FailList).items] == [90, 91, 0, 1, 2]
 
 
 async def test_an_act_is_followed_by_a_look(opened: Opened, link: FakeLink) -> None:
@@ -55,7 +54,7 @@ async def test_an_act_is_followed_by_a_look(opened: Opened, link: FakeLink) -> N
         await press(pilot, "F")
         link.fails = link.fails[1:]
         await press(pilot, "r")
-        assert pilot.app.screen.query_one("#fails", OptionList).option_count == 2
+        assert len(pilot.app.screen.query_one(FailList).items) == 2
         assert link.asked == [("reload_one_fail_task", (0, "r1-000000"))]
 
 

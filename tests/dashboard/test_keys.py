@@ -223,7 +223,7 @@ async def test_a_read_only_view_sends_nothing(opened: Opened, link: FakeLink) ->
 async def test_an_outcome_is_shown_and_an_error_is_loud(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
         await press(pilot, "p")
-        assert "✓ pause_one 0: done as asked" in screen_text(pilot)
+        assert "… pause_one 0: done as asked" in screen_text(pilot)
         link.refusal = RuntimeError("boom")
         await press(pilot, "s")
         assert "✗ start_one 0: boom (RuntimeError)" in screen_text(pilot)

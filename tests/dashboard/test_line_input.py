@@ -161,4 +161,4 @@ async def test_an_act_on_all_says_how_many_a_filter_hides(opened: Opened) -> Non
     async with opened() as pilot:
         await press(pilot, "slash", *"node-1", "enter", "T")
         question = str(pilot.app.screen.query(Static).first().content)
-        assert question == "all 5 devices (2 running, 1 paused, 2 offline; 4 of them hidden by the filter)"
+        assert question == "all 5 devices (2 running, 1 paused, 2 offline; 4 of them hidden)"

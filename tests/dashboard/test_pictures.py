@@ -15,7 +15,10 @@ from tests.dashboard.conftest import NEVER, settle
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, fail, snapshot
 
 SIZES = ((80, 24), (120, 40), (200, 60))
-FAILS = tuple(fail(n) for n in range(40))
+FAILS = (
+    *(fail(n) for n in range(30)),
+    *(fail(n, error_type="ReadTimeout", error="no answer in 30 s", stage="timeout") for n in range(30, 40)),
+)
 
 
 def size_id(size: object) -> str:
@@ -29,8 +32,8 @@ SnapCompare = Callable[..., bool]
 def link_with_history() -> FakeLink:
     """A link with failed tasks, on a namespace with a bit of everything."""
     channels = (
-        channel(0),
-        channel(1, waiting=27, claimed=2, done=4321, failed=40, results=12, rate=87.0),
+        channel(0, total=1_000_000, oldest_s=0.4),
+        channel(1, waiting=27, claimed=2, done=4321, failed=40, results=12, rate=87.0, oldest_s=12.0),
     )
     return FakeLink(snapshot(channels=channels), FAILS)
 

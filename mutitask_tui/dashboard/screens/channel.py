@@ -6,26 +6,33 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Sparkline
 
 from mutitask_tui.dashboard.bindings import screen_bindings
-from mutitask_tui.dashboard.formats import rate_text
+from mutitask_tui.dashboard.eta import channel_eta
+from mutitask_tui.dashboard.formats import clock, fit, rate_text, size_text, span, zone
+from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fails import FailsScreen
-from mutitask_tui.dashboard.screens.frame import FrameScreen
+from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import channel_state
 from mutitask_tui.dashboard.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
-from mutitask_tui.server.snapshot import ChannelView, Snapshot
+from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines
+from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask
+
+_PEEKED = 100
+
+Peeked = tuple[tuple[WaitingTask, ...], tuple[ResultView, ...]]
 
 
-class ChannelScreen(FrameScreen):
-    """One channel's books, its feed and its rate; the channel keys act on it."""
+class ChannelScreen(PeekingScreen):
+    """One channel's books, its feed, its rate, what waits in it and what came out; the channel keys act on it."""
 
-    AUTO_FOCUS = "#facts-scroll"
+    AUTO_FOCUS = "#waiting"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "app.pop_screen", "Back"),
         *screen_bindings("Channel", "Max", "Skip"),
@@ -33,12 +40,16 @@ class ChannelScreen(FrameScreen):
     ]
     DEFAULT_CSS = """
     ChannelScreen {
-        #facts-scroll { height: 1fr; scrollbar-size-vertical: 1; }
+        #facts-scroll { height: auto; max-height: 50%; scrollbar-size-vertical: 1; }
         #chart { height: auto; }
-        Sparkline { height: 3; }
-        &.-tall Sparkline { height: 8; }
+        Sparkline { height: 1; }
+        &.-tall Sparkline { height: 5; }
         Sparkline > .sparkline--max-color { color: $primary; }
         Sparkline > .sparkline--min-color { color: $primary; }
+        #peeks { height: 1fr; layout: vertical; }
+        #waiting, #results { height: 1fr; }
+        &.-wide #peeks, &.-normal #peeks { layout: horizontal; }
+        &.-wide #waiting, &.-normal #waiting, &.-wide #results, &.-normal #results { width: 1fr; }
     }
     """
 
@@ -47,12 +58,16 @@ class ChannelScreen(FrameScreen):
         self._channel = channel
 
     def body(self) -> Iterable[Widget]:
-        """The facts, and the rate of the last minutes."""
-        scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body")
+        """The facts, the rate of the last minutes, the next tasks and the last results."""
+        scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body", can_focus=False)
         scroll.border_title = f"TaskChannel{self._channel}"
+        waiting = PlainLines(_waiting_line, id="waiting")
+        results = PlainLines(_result_line, id="results")
+        for panel in (waiting, results):
+            panel.add_class("panel", "body")
         yield scroll
-        chart = Vertical(Sparkline([]), id="chart", classes="panel body")
-        yield chart
+        yield Vertical(Sparkline([]), id="chart", classes="panel body")
+        yield Container(waiting, results, id="peeks")
 
     @property
     def selection(self) -> Selection:
@@ -66,37 +81,85 @@ class ChannelScreen(FrameScreen):
             gone = f"TaskChannel{self._channel} is not there any more"
             self.query_one(Facts).show([("channel", gone, "$text-error")])
             return
-        self.query_one(Facts).show(_facts(channel, served=snapshot.server is not None))
+        served = snapshot.server is not None
+        lead = 1 if channel.halted else 0
+        facts = _facts(channel, trend, snapshot.now_ms, served=served)
+        self.query_one(Facts).show(facts, lead=lead, columns=2)
         chart = self.query_one(Sparkline)
         points = trend.points(self._channel)[-chart.size.width :]
         chart.data = [0.0] * (chart.size.width - len(points)) + points
         rate = rate_text(trend.rate(self._channel))
         self.query_one("#chart").border_title = f"Rate {rate}, {BUCKET_MS // 1000} s a column"
+        self.query_one("#waiting").border_title = f"The next of {channel.waiting:,} waiting tasks"
+        last = f"The last of {channel.results:,} waiting results ({zone(snapshot.now_ms)})"
+        self.query_one("#results").border_title = last
+        self.peek_soon()
+
+    def peek(self) -> Peeked:
+        """The next tasks and the last results."""
+        link = self.host.link
+        waiting = tuple(link.waiting_tasks(self._channel, _PEEKED))
+        return waiting, tuple(link.last_results(self._channel, _PEEKED))
+
+    def show_peeked(self, found: Peeked) -> None:
+        """Show them."""
+        for name, items in zip(("#waiting", "#results"), found, strict=True):
+            lines = self.query_one(name, PlainLines)
+            if tuple(lines.shown) != items:
+                lines.show_lines(items)
 
     def action_its_fails(self) -> None:
         """The failed tasks of this channel alone."""
         self.app.push_screen(FailsScreen(self._channel))
 
 
-def _facts(channel: ChannelView, *, served: bool) -> list[Fact]:
+def _waiting_line(task: WaitingTask, width: int) -> list[Piece]:
+    run = f"run {task.attempt + 1}" if task.attempt else ""
+    crashes = f"{task.crashes} crashed" if task.crashes else ""
+    head = f" {f'#{task.number}':<9}"
+    tail = "  ".join(filter(None, (run, crashes, size_text(task.size)))) + " "
+    text = fit(safe_str(task.task, 400), width - len(head) - len(tail) - 1)
+    return [(head, "who"), (f"{text} ", "info"), (tail, "warning" if crashes else "time")]
+
+
+def _result_line(result: ResultView, width: int) -> list[Piece]:
+    when = clock(result.finished_ms) if result.finished_ms else " " * 8
+    head, device = f" {when} {f'#{result.number}':<9}", f"{f'Device{result.device}':<10}"
+    text = fit(safe_str(result.result, 400), width - len(head) - len(device))
+    return [(head, "time"), (device, "who"), (text, "info")]
+
+
+def _facts(channel: ChannelView, trend: Trend, now_ms: int, *, served: bool) -> list[Fact]:
     state = channel_state(channel, served=served)
     balance = ("✓ the books balance", "$text-success")
     if not channel.balanced:
         balance = ("✗ THE BOOKS DO NOT BALANCE", TONES["bad"])
     feed = "exhausted" if channel.exhausted else "feeding" if channel.allotting else "not fed"
+    eta = channel_eta(channel, trend, now_ms)
+    total = "unknown" if channel.total is None else f"{channel.total:,}"
+    if eta is not None:
+        done = f"{eta.share_text}, {eta.text}, {eta.at_text}" if eta.text else f"{eta.share_text}, stalled"
+    else:
+        done = "all settled" if channel.exhausted and not channel.open else "unknown: no total is given"
+    oldest = "" if channel.oldest_s is None else f", the oldest for {span(channel.oldest_s)}"
+    new = trend.new_fails(channel.id)
+    failed = f"{channel.failed:,}" + (f"  +{new:,} in the last minute" if new else "")
     return [
+        *([("halted by", channel.halted, TONES["bad"])] if channel.halted else []),
         ("state", state.text, TONES[state.tone]),
-        ("halted by", channel.halted or "nothing", TONES["bad"] if channel.halted else ""),
         ("generator", feed, ""),
+        ("tasks in all", total, ""),
+        ("done when", done, "$text-primary" if eta is not None else ""),
         ("claims", "paused" if channel.paused else "open", "$text-warning" if channel.paused else ""),
         ("capacity", f"{channel.capacity:,}", ""),
-        ("waiting", f"{channel.waiting:,}", ""),
+        ("waiting", f"{channel.waiting:,}{oldest}", ""),
         ("claimed", f"{channel.claimed:,}", ""),
         ("delayed", f"{channel.delayed:,}", ""),
         ("done", f"{channel.done:,}", ""),
-        ("failed", f"{channel.failed:,}", "$text-warning" if channel.failed else ""),
+        ("failed", failed, TONES["bad"] if new else "$text-warning" if channel.failed else ""),
         ("deleted", f"{channel.deleted:,}", ""),
-        ("allotted", f"{channel.allotted:,}  {balance[0]}", balance[1]),
+        ("allotted", f"{channel.allotted:,}", ""),
+        ("books", *balance),
         ("foreign", f"{channel.foreign:,}", "$text-warning" if channel.foreign else ""),
-        ("results", f"{channel.results:,} of at most {channel.results_max:,} wait to be drained", ""),
+        ("results", f"{channel.results:,} of at most {channel.results_max:,} wait", ""),
     ]

@@ -6,33 +6,55 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.bindings import screen_bindings
-from mutitask_tui.dashboard.formats import clock, seen_text, span
-from mutitask_tui.dashboard.screens.frame import FrameScreen
+from mutitask_tui.dashboard.device_trend import DeviceTrend
+from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, span, when, zone
+from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import device_state
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
+from mutitask_tui.dashboard.widgets.line_input import matcher
+from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
 
 
-class DeviceScreen(FrameScreen):
-    """One device's facts and its events; the device keys act on it."""
+class AgentLog(TailView[str]):
+    """The tail of what an agent logged."""
 
-    AUTO_FOCUS = "#facts-scroll"
+    def pieces(self, item: str, width: int) -> list[Piece]:
+        """The line as it came, coloured by its level."""
+        look = "error" if " ERROR " in item or " CRITICAL " in item else "info"
+        look = "warning" if " WARNING " in item else look
+        return [(fit(f" {safe_str(item, 600)}", width), look)]
+
+
+class DeviceScreen(PeekingScreen):
+    """One device's facts, its events and its agent's log; the device keys act on it."""
+
+    AUTO_FOCUS = "#device-log"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
+        Binding("escape", "let_go", "Back"),
+        Binding("backspace", "app.pop_screen", "Back", show=False),
         *screen_bindings("Pause", "Start", "Detect", "Stop", "Purge"),
+        Binding("slash", "app.filter", "Filter"),
     ]
+    filters: ClassVar[bool] = True
     DEFAULT_CSS = """
     DeviceScreen {
-        #facts-scroll { height: 2fr; scrollbar-size-vertical: 1; }
-        #device-events { height: 1fr; }
+        #facts-scroll { height: auto; max-height: 50%; scrollbar-size-vertical: 1; }
+        #lower { height: 1fr; layout: vertical; }
+        #device-events { height: 1fr; min-height: 3; }
+        #device-log { height: 2fr; }
+        &.-wide #lower { layout: horizontal; }
+        &.-wide #device-events { width: 1fr; height: 1fr; }
+        &.-wide #device-log { width: 1fr; height: 1fr; }
     }
     """
 
@@ -40,16 +62,18 @@ class DeviceScreen(FrameScreen):
         super().__init__()
         self._device = device
         self._channel: int | None = None
+        self._log: tuple[str, ...] = ()
+        self._wanted = ""
 
     def body(self) -> Iterable[Widget]:
-        """Facts above, events below."""
-        scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body")
+        """Facts above, events and the log below."""
+        scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body", can_focus=False)
         scroll.border_title = f"Device{self._device}"
-        log = EventLog(id="device-events")
-        log.add_class("panel", "body")
-        log.border_title = f"Events of Device{self._device}"
+        events, log = EventLog(id="device-events"), AgentLog(id="device-log")
+        for panel in (events, log):
+            panel.add_class("panel", "body")
         yield scroll
-        yield log
+        yield Container(events, log, id="lower")
 
     @property
     def selection(self) -> Selection:
@@ -64,27 +88,79 @@ class DeviceScreen(FrameScreen):
             facts.show([("device", f"Device{self._device} is not in the grid any more", "$text-error")])
             return
         self._channel = device.channel if device.seen_s is not None else None
-        facts.show(_facts(device))
+        facts.show(_facts(device, self.host.device_trend, snapshot.now_ms), lead=1, columns=2)
         own = f"Device{self._device}"
-        self.query_one(EventLog).show([e for e in snapshot.events if e.who == own])
+        events = self.query_one(EventLog)
+        events.show([e for e in snapshot.events if e.who == own])
+        match = f"  {len(events.shown):,} match /{safe_str(self._wanted, 30)}" if self._wanted.strip() else ""
+        events.border_title = f"Its events ({zone(snapshot.now_ms)}){match}"
+        self.peek_soon()
+
+    def peek(self) -> tuple[str, ...]:
+        """The tail of the agent's log."""
+        return tuple(self.host.link.device_log(self._device))
+
+    def show_peeked(self, found: tuple[str, ...]) -> None:
+        """Show the log's tail."""
+        log = self.query_one(AgentLog)
+        if found != self._log or not log.border_title:
+            self._log = found
+            self._show_log()
+
+    def filter_value(self) -> str:
+        """The present filter."""
+        return self._wanted
+
+    def filter_by(self, wanted: str) -> None:
+        """Narrow down the events and the log."""
+        self._wanted = wanted
+        self.query_one(EventLog).filter_by(wanted)
+        self._show_log()
+        if self.host.snapshot is not None:
+            self.show(self.host.snapshot, self.host.trend)
+
+    def action_let_go(self) -> None:
+        """Let go of the filter, else of the screen."""
+        if self._wanted.strip():
+            self.drop_filter()
+        else:
+            self.app.pop_screen()
+
+    def _show_log(self) -> None:
+        log = self.query_one(AgentLog)
+        if self._wanted.strip():
+            fits = matcher(self._wanted)
+            shown = tuple(line for line in self._log if fits(line.casefold()))
+            log.border_title = f"Its agent's log: {len(shown):,} match /{safe_str(self._wanted, 30)}"
+        else:
+            shown = self._log
+            log.border_title = "Its agent's log (UTC)" if shown else "Its agent's log: nothing was logged"
+        log.show_lines(shown)
 
 
-def _facts(device: DeviceView) -> list[Fact]:
-    state = device_state(device)
-    since = f"{clock(device.since_ms)} UTC" if device.since_ms else "never"
+def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
+    state, fault = device_state(device), trend.fault(device)
+    fault_text = f", {fault}" if fault in ("slow", "failing") else ""
+    grown = trend.grown(device.id)
+    failed = f"{device.failed:,}" + (f"  +{grown:,} in the last minute" if grown else "")
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
+    served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
+    versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")
+    longest = f"for {span(device.current_s)}" if device.running else "nothing runs"
+    running = f"{device.running:,}" + (f" of {device.concurrency:,} at a time" if device.concurrency else "")
     return [
-        ("state", state.text, TONES[state.tone]),
+        ("its task", device.current or "none", ""),
+        ("state", f"{state.text}{fault_text}", TONES["warn" if fault_text else state.tone]),
         ("wished", device.wished, "$text-warning" if device.wished != device.state else ""),
         ("seen", seen_text(device.seen_s), ""),
-        ("agent", process, ""),
-        ("agent since", since, ""),
-        ("version", device.version or "unknown", ""),
-        ("actor", device.actor or "none", ""),
-        ("channel", f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet", ""),
+        ("running", running, ""),
+        ("longest", longest, "$text-warning" if fault == "slow" else ""),
+        ("rate", rate_text(trend.rate(device.id)), ""),
         ("done", f"{device.done:,}", ""),
-        ("failed", f"{device.failed:,}", "$text-warning" if device.failed else ""),
-        ("running", f"{device.running:,}", ""),
-        ("longest", span(device.current_s) if device.running else "nothing runs", ""),
-        ("its task", device.current or "none", ""),
+        ("failed", failed, TONES["bad"] if grown else "$text-warning" if device.failed else ""),
+        ("channel", served, ""),
+        ("agent", process, ""),
+        ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),
+        ("versions", versions, ""),
+        ("actor", device.actor or "none", ""),
     ]

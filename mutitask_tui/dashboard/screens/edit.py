@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
 from textual import on
@@ -11,10 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static, TextArea
 
-from mutitask_tui.dashboard.safe_text import safe_str, safe_text
+from mutitask_tui.dashboard.formats import size_text
+from mutitask_tui.dashboard.safe_text import safe_json, safe_text
 from mutitask_tui.dashboard.screens.dialog import Dialog
 from mutitask_tui.dashboard.selection import in_order
 from mutitask_tui.server.commands import Command, CommandError
+from mutitask_tui.server.snapshot import FailedDetail
+
+_LONGEST = 200_000
+"""A longer text makes the editor slow."""
 
 
 class EditScreen(Dialog[tuple[Any, ...]]):
@@ -29,20 +33,20 @@ class EditScreen(Dialog[tuple[Any, ...]]):
     }
     """
 
-    def __init__(self, command: Command, known: dict[str, Any], target: str, payload: str) -> None:
-        """`payload` is the present one as text; it is offered for editing if it is whole JSON."""
+    def __init__(self, command: Command, known: dict[str, Any], target: str, detail: FailedDetail) -> None:
+        """The whole payload of `detail` is offered for editing, if JSON can say it."""
         super().__init__()
         self._command = command
         self._known = known
         self._target = target
-        self._payload = payload
+        self._detail = detail
 
     def compose(self) -> ComposeResult:
         """The present payload, the new one, and what is wrong with it."""
         with Vertical(classes="dialog") as box:
             box.border_title = " edit_fail_task: another payload, then reload "
             yield Static(safe_text(self._target, 500), classes="text", markup=False)
-            yield Static(safe_text(f"now: {self._payload}", 300), classes="text faint", markup=False)
+            yield Static(safe_text(self._now(), 400), classes="text faint", markup=False)
             yield TextArea(self._start(), language=None, show_line_numbers=False, compact=True)
             yield Static("", classes="fault", markup=False)
             with Horizontal(classes="buttons"):
@@ -68,9 +72,14 @@ class EditScreen(Dialog[tuple[Any, ...]]):
             return
         self.dismiss(in_order(self._command, {**self._known, param.name: value}))
 
+    def _now(self) -> str:
+        size = size_text(self._detail.size)
+        if self._detail.json is None:
+            return f"JSON cannot say the present payload; type another. Now: {self._detail.task.task}"
+        if len(self._detail.json) > _LONGEST:
+            return f"The present payload is too long to be edited here ({size}); type another."
+        return f"The whole payload, {size} as packed:"
+
     def _start(self) -> str:
-        try:
-            value = json.loads(self._payload)
-        except ValueError:
-            return ""
-        return safe_str(json.dumps(value, indent=2), 100_000, lines=True)
+        whole = self._detail.json or ""
+        return safe_json(whole) if len(whole) <= _LONGEST else ""

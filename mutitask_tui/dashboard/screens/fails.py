@@ -1,7 +1,8 @@
-"""The failed tasks, newest first, and all that is known of the selected one."""
+"""The failed tasks, newest first or grouped by error, and all that is known of the selected one."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -11,71 +12,80 @@ from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Static
 
 from mutitask_tui.dashboard.bindings import screen_bindings
-from mutitask_tui.dashboard.formats import clock
+from mutitask_tui.dashboard.fail_view import FailView, haystack
+from mutitask_tui.dashboard.formats import plural, when
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
+from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.facts import Facts
-from mutitask_tui.dashboard.widgets.header import FAINT
-from mutitask_tui.server.snapshot import FailedTask, Snapshot
+from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
+from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
 
 PAGE = 100
+DEEP = 10_000
+"""A filter and a group look through so many of the newest."""
 _TRACE_LIMIT = 20_000
+_REST = 4
+"""A read that took long is followed by a rest of so many times that long."""
 
 
 class FailsScreen(FrameScreen):
-    """A list that grows by a page when its end is reached; the fail keys act on the selected task."""
+    """A list that grows by a page when its end is reached; the fail keys act on the marked or selected tasks."""
 
     AUTO_FOCUS = "#fails"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
+        Binding("escape", "let_go", "Back"),
+        Binding("backspace", "app.pop_screen", "Back", show=False),
         *screen_bindings("Reload", "Edit", "Delete", "Export"),
+        Binding("G", "groups", "Groups", tooltip="the failed tasks grouped by error, or each"),
+        Binding("slash", "app.filter", "Filter"),
         Binding("left_square_bracket", "turn(-1)", "Channel before", show=False),
         Binding("right_square_bracket", "turn(1)", "Next channel"),
         Binding("f5", "read_again", "Read again", show=False),
     ]
+    filters: ClassVar[bool] = True
     DEFAULT_CSS = """
     FailsScreen {
         #split { height: 1fr; layout: vertical; }
-        #fails {
-            height: 2fr;
-            padding: 0;
-            scrollbar-size-vertical: 1;
-            background: $background;
-            text-wrap: nowrap;
-            text-overflow: ellipsis;
-            &:focus { background-tint: $foreground 0%; }
-            & > .option-list--option-highlighted {
-                background: $foreground 10%;
-                color: $foreground;
-                text-style: none;
-            }
-            &:focus > .option-list--option-highlighted { background: $primary 28%; }
-        }
-        &.-short #fails { border: none; border-top: solid $border; }
+        #lists { height: 2fr; }
+        #groups { display: none; }
+        &.-grouped #groups { display: block; }
+        &.-grouped #fails { display: none; }
         #detail { height: 3fr; scrollbar-size-vertical: 1; }
         #trace { height: auto; padding: 1 1 0 1; }
         &.-wide #split { layout: horizontal; }
-        &.-wide #fails { width: 2fr; height: 1fr; }
+        &.-wide #lists { width: 2fr; height: 1fr; }
         &.-wide #detail { width: 3fr; height: 1fr; }
     }
     """
 
     class Loaded(Message):
-        """A page of failed tasks came from Redis."""
+        """Failed tasks, or groups of them, came from Redis."""
 
-        def __init__(self, tasks: tuple[FailedTask, ...], *, whole: bool) -> None:
+        def __init__(
+            self,
+            tasks: tuple[FailedTask, ...] | None,
+            haystacks: list[str],
+            groups: tuple[FailGroup, ...] | None,
+            *,
+            whole: bool,
+            took_s: float,
+        ) -> None:
             super().__init__()
             self.tasks = tasks
+            self.haystacks = haystacks
+            self.groups = groups
             self.whole = whole
+            self.took_s = took_s
 
     class NotLoaded(Message):
-        """No page came, and why."""
+        """Nothing came, and why."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()
@@ -85,40 +95,58 @@ class FailsScreen(FrameScreen):
         super().__init__()
         self.channel = channel
         """The one channel whose failed tasks are shown; None for all."""
-        self.tasks: tuple[FailedTask, ...] = ()
+        self.view = FailView()
+        """What was read, and what of it is shown."""
         self._wanted = PAGE
-        self._whole = False
         self._loading = False
         self._again = False
         self._total: int | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The list and the detail."""
-        fails = OptionList(id="fails", markup=False, classes="panel body")
+        """The list or the groups, and the detail."""
+        fails, groups = FailList(id="fails"), GroupList(id="groups")
+        for panel in (fails, groups):
+            panel.add_class("panel", "body")
         detail = VerticalScroll(
             Facts(), Static("", id="trace", markup=False), id="detail", classes="panel body"
         )
         detail.border_title = "Detail"
-        yield Container(fails, detail, id="split")
+        yield Container(Container(fails, groups, id="lists"), detail, id="split")
 
     def on_mount(self) -> None:
         """Read the first page, and again after each act."""
         super().on_mount()
-        self.watch(self.app, "acts_done", self.load)
+        self.watch(self.app, "acts_done", self._act_ended)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether groups are shown in place of tasks."""
+        return self.has_class("-grouped")
 
     @property
     def selected(self) -> FailedTask | None:
         """The failed task under the cursor."""
-        place = self.query_one("#fails", OptionList).highlighted
-        return self.tasks[place] if place is not None and place < len(self.tasks) else None
+        return None if self.grouped else self.query_one(FailList).selected
 
     @property
     def selection(self) -> Selection:
-        """The failed task, its channel and its device."""
-        task = self.selected
-        if task is None:
-            return Selection(only_channel=self.channel)
-        return Selection(task.device, task.channel, (task.channel, task.id), self.channel, task.task)
+        """The marked tasks, the one under the cursor, and what the list is narrowed down to."""
+        task, fails = self.selected, self.query_one(FailList)
+        shown = [(t.channel, t.id) for t in self.view.shown]
+        marked = [fail for fail in shown if fail in fails.marked]
+        hidden = len(fails.marked) - len(marked)
+        unseen = [fail for fail in self.view.keys if fail in fails.marked and fail not in set(marked)]
+        narrowed = self._narrowed()
+        return Selection(
+            device=task.device if task else None,
+            channel=task.channel if task else None,
+            fail=(task.channel, task.id) if task else None,
+            only_channel=self.channel,
+            fails=(*marked, *unseen) if not self.grouped else (),
+            hidden=hidden if not self.grouped else 0,
+            shown_fails=tuple(shown) if narrowed and not self.grouped else None,
+            narrowed=narrowed,
+        )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Read again where the number of failed tasks is another."""
@@ -135,7 +163,41 @@ class FailsScreen(FrameScreen):
             self._again = True
             return
         self._loading = True
-        self._read(self.channel, self._wanted)
+        self._read(self.channel, DEEP if self.view.narrow else self._wanted, self.grouped)
+
+    def filter_value(self) -> str:
+        """The present filter."""
+        return self.view.wanted
+
+    def filter_by(self, wanted: str) -> None:
+        """Narrow down to the tasks that match; all of the newest 10,000 are looked through."""
+        if self.grouped:
+            self._set_grouped(False)
+        was_narrow = self.view.narrow
+        self.view.narrow_down(wanted, self.view.group)
+        self._fill()
+        if self.view.narrow and not was_narrow and not self.view.whole:
+            self.load()
+
+    def action_let_go(self) -> None:
+        """Let go of the marks, else of the filter, else of the group, else of the screen."""
+        fails = self.query_one(FailList)
+        if fails.marked:
+            fails.mark(set())
+        elif self.view.wanted.strip():
+            self.drop_filter()
+        elif self.view.group is not None:
+            self.view.narrow_down("", None)
+            self._set_grouped(True)
+            self.load()
+        else:
+            self.app.pop_screen()
+
+    def action_groups(self) -> None:
+        """Show groups, or each task."""
+        self.view.narrow_down(self.view.wanted, None)
+        self._set_grouped(not self.grouped)
+        self.load()
 
     def action_read_again(self) -> None:
         """Read the list again."""
@@ -152,32 +214,86 @@ class FailsScreen(FrameScreen):
             self.show(snapshot, self.host.trend)
 
     @work(thread=True, exit_on_error=False, group="fails")
-    def _read(self, channel: int | None, wanted: int) -> None:
+    def _read(self, channel: int | None, wanted: int, grouped: bool) -> None:
+        began = time.monotonic()
         try:
-            tasks = self.host.link.failed_tasks(channel, 0, wanted)
+            if grouped:
+                groups = self.host.link.fail_groups(channel)
+                took = time.monotonic() - began
+                message = self.Loaded(None, [], tuple(groups), whole=False, took_s=took)
+            else:
+                tasks = tuple(self.host.link.failed_tasks(channel, 0, wanted))
+                stacks = [haystack(task) for task in tasks]
+                took = time.monotonic() - began
+                message = self.Loaded(tasks, stacks, None, whole=len(tasks) < wanted, took_s=took)
         except Exception as error:  # a list that cannot be read is said, and the view goes on
             self.post_message(self.NotLoaded(error))
         else:
-            self.post_message(self.Loaded(tuple(tasks), whole=len(tasks) < wanted))
+            self.post_message(message)
 
     @on(Loaded)
     def _loaded(self, event: Loaded) -> None:
-        self._whole = event.whole
-        self._fill(event.tasks)
-        self._read_over()
+        if event.tasks is not None:
+            self.view.take(event.tasks, event.haystacks, whole=event.whole)
+            self._fill()
+        if event.groups is not None:
+            self.query_one(GroupList).show(event.groups)
+            self._show_detail()
+            self._title()
+        if event.took_s > 0.05:
+            self.set_timer(event.took_s * _REST, self._read_over)
+        else:
+            self._read_over()
 
     @on(NotLoaded)
     def _not_loaded(self, event: NotLoaded) -> None:
         self.host.say(f"the failed tasks could not be read: {event.error}", "bad")
         self._read_over()
 
-    @on(OptionList.OptionHighlighted, "#fails")
-    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+    @on(CellGrid.Highlighted)
+    def _highlighted(self, event: CellGrid.Highlighted) -> None:
         self._show_detail()
         self.selection_changed()
-        if event.option_index == len(self.tasks) - 1 and not self._whole:
-            self._wanted = len(self.tasks) + PAGE
+        tasks = self.view.shown
+        last = (tasks[-1].channel, tasks[-1].id) if tasks else None
+        if event.key == last is not None and not self.view.whole and not self.view.narrow:
+            self._wanted = len(self.view.tasks) + PAGE
             self.load()
+
+    @on(CellGrid.Marked)
+    def _marked(self) -> None:
+        self.selection_changed()
+        self._title()
+
+    @on(CellGrid.Opened, "#fails")
+    def _opened(self) -> None:
+        task = self.selected
+        if task is not None:
+            self.app.push_screen(FailedScreen((task.channel, task.id), task.device))
+
+    @on(CellGrid.Opened, "#groups")
+    def _group_opened(self) -> None:
+        group = self.query_one(GroupList).selected
+        if group is not None:
+            self.view.narrow_down("", group)
+            self._set_grouped(False)
+            self._fill()
+            self.load()
+
+    def _set_grouped(self, grouped: bool) -> None:
+        self.set_class(grouped, "-grouped")
+        self.query_one(GroupList if grouped else FailList).focus()
+        self._title()
+        self._show_detail()
+        self.selection_changed()
+
+    def _act_ended(self) -> None:
+        """What was acted on loses its mark; then look again."""
+        act = self.host.last_act
+        if act is not None and act.batch is not None and act.command.scope == "fail":
+            fails = self.query_one(FailList)
+            fails.mark(fails.marked - set(act.batch.targets))
+        self.load()
 
     def _read_over(self) -> None:
         self._loading = False
@@ -185,57 +301,67 @@ class FailsScreen(FrameScreen):
             self._again = False
             self.load()
 
-    def _fill(self, tasks: tuple[FailedTask, ...]) -> None:
-        """Show these tasks; the cursor stays on its task, or else on its place."""
-        if tasks and tasks == self.tasks:
-            self._title()
-            return
-        fails = self.query_one("#fails", OptionList)
-        was, place, top = self.selected, fails.highlighted or 0, fails.scroll_offset.y
-        self.tasks = tasks
-        fails.set_options(Option(_line(task)) for task in tasks)
-        if tasks:
-            key = (was.channel, was.id) if was else None
-            places = {(task.channel, task.id): i for i, task in enumerate(tasks)}
-            fails.scroll_to(y=top, animate=False)
-            fails.highlighted = places.get(key, min(place, len(tasks) - 1)) if key else 0
+    def _fill(self) -> None:
+        """Show what the view holds; the cursor stays on its task, or else on its place."""
+        self.query_one(FailList).show(self.view.shown)
         self._title()
         self._show_detail()
         self.selection_changed()
 
+    def _narrowed(self) -> str:
+        """What narrows the list down, in words, or ''."""
+        words = []
+        if self.view.group is not None:
+            group = self.view.group
+            words.append(f"{safe_str(group.error_type or group.stage, 30)} at {safe_str(group.where, 60)}")
+        if self.view.wanted.strip():
+            words.append(f"match /{safe_str(self.view.wanted, 30)}")
+        if not words:
+            return ""
+        deep = f", of the newest {len(self.view.tasks):,}" if self._more_than_read else ""
+        return ", ".join(words) + deep
+
+    @property
+    def _more_than_read(self) -> bool:
+        return self._total is not None and self._total > len(self.view.tasks)
+
     def _title(self) -> None:
         where = "all channels" if self.channel is None else f"TaskChannel{self.channel}"
-        of = f" of {max(self._total, len(self.tasks)):,}" if self._total is not None else ""
-        fails = self.query_one("#fails", OptionList)
-        fails.border_title = f"Failed tasks of {where}: {len(self.tasks):,}{of}, newest first"
+        total = self._total or 0
+        groups = self.query_one(GroupList)
+        groups.border_title = f"Failed tasks of {where} in {plural(len(groups.items), 'group')}"
+        groups.border_subtitle = "Enter shows a group's tasks"
+        fails, narrowed = self.query_one(FailList), self._narrowed()
+        if narrowed:
+            shown = f"{len(self.view.shown):,} "
+            title = Content.assemble(f"Failed tasks of {where}: ", (shown + narrowed, "$text-accent"))
+        else:
+            of = f" of {total:,}" if total > len(self.view.tasks) else ""
+            title = Content(f"Failed tasks of {where}: {len(self.view.tasks):,}{of}, newest first")
+        fails.border_title = title
+        fails.border_subtitle = f"{len(fails.marked):,} marked" if fails.marked else ""
 
     def _show_detail(self) -> None:
-        task = self.selected
         facts, trace = self.query_one("#detail Facts", Facts), self.query_one("#trace", Static)
+        group = self.query_one(GroupList).selected if self.grouped else None
+        task = group.example if group is not None else self.selected
         if task is None:
-            facts.show([("", "no task has failed", "$text-success")])
+            nothing = "nothing matches" if self.view.narrow else "no task has failed"
+            facts.show([("", nothing, "$text-success" if not self.view.narrow else "")])
             trace.update("")
             return
+        now_ms = self.host.snapshot.now_ms if self.host.snapshot else task.failed_ms
         device = "none" if task.device is None else f"Device{task.device}"
+        error = f"{task.error_type}: {task.error}" if task.error_type else task.error
+        counted = [("group", f"{plural(group.count, 'task')}, for example", "bold")] if group else []
         facts.show(
             [
-                ("error", f"{task.error_type}: {task.error}" if task.error_type else task.error, "bold"),
+                *counted,
+                ("error", error, "bold"),
                 ("payload", task.task, ""),
                 ("task", f"{task.id} (number {task.number}) of TaskChannel{task.channel}", ""),
-                ("failed", f"{clock(task.failed_ms)} UTC at stage {task.stage}, run {task.runs}", ""),
+                ("failed", f"{when(task.failed_ms, now_ms)} at stage {task.stage}, run {task.runs}", ""),
                 ("device", device, ""),
             ]
         )
         trace.update(safe_text(task.traceback or "no traceback", _TRACE_LIMIT, lines=True))
-
-
-def _line(task: FailedTask) -> Content:
-    device = "" if task.device is None else f"Device{task.device}"
-    return Content.assemble(
-        (f" {clock(task.failed_ms)} ", FAINT),
-        (f"{f'#{task.number}':<8}", ""),
-        (f"{device:<10}", "$text-primary"),
-        (f"{safe_str(task.error_type or task.stage, 30)} ", "$text-error"),
-        (safe_str(task.error, 120), ""),
-        (f"  {safe_str(task.task, 120)}", FAINT),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,7 +16,7 @@ from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Banner, Trouble
 from mutitask_tui.dashboard.widgets.header import Header
 from mutitask_tui.dashboard.widgets.key_bar import KeyBar
-from mutitask_tui.dashboard.widgets.line_input import CommandLine
+from mutitask_tui.dashboard.widgets.line_input import CommandLine, FilterLine
 from mutitask_tui.dashboard.widgets.status_line import StatusLine
 from mutitask_tui.server.snapshot import Snapshot
 
@@ -57,6 +57,9 @@ class FrameScreen(Screen[None]):
     }
     """
 
+    filters: ClassVar[bool] = False
+    """Whether `/` narrows down what the screen lists; it then has `filter_value` and `filter_by`."""
+
     _focused_before: Widget | None = None
 
     def compose(self) -> ComposeResult:
@@ -64,6 +67,8 @@ class FrameScreen(Screen[None]):
         yield Header()
         yield Banner()
         yield from self.body()
+        if self.filters:
+            yield FilterLine(id="filter-line").add_class("line")
         yield CommandLine(self._ids, self.host.history, id="command-line").add_class("line")
         yield StatusLine()
         yield KeyBar()
@@ -103,6 +108,47 @@ class FrameScreen(Screen[None]):
         line.open()
         line.add_class("-open")
         line.focus()
+
+    def open_filter(self) -> None:
+        """Let a person narrow down what is listed."""
+        line = self.query_one(FilterLine)
+        if not line.has_focus:
+            self._focused_before = self.focused
+            with self.prevent(FilterLine.Changed):
+                line.value = self.filter_value()
+        line.add_class("-open")
+        line.focus()
+
+    def filter_value(self) -> str:
+        """The present filter."""
+        return ""
+
+    def filter_by(self, wanted: str) -> None:
+        """Narrow down to what matches `wanted`; to everything if it is blank."""
+
+    def drop_filter(self) -> None:
+        """Show everything again."""
+        line = self.query_one(FilterLine)
+        with self.prevent(FilterLine.Changed):
+            line.value = ""
+        self.filter_by("")
+        self._leave_filter()
+
+    @on(FilterLine.Changed, "#filter-line")
+    def _filter_changed(self, event: FilterLine.Changed) -> None:
+        self.filter_by(event.value)
+
+    @on(FilterLine.Submitted, "#filter-line")
+    @on(FilterLine.Left)
+    def _leave_filter(self) -> None:
+        line = self.query_one(FilterLine)
+        line.remove_class("-open")
+        if line.has_focus:
+            self.set_focus(self._focused_before)
+
+    @on(FilterLine.Dropped)
+    def _filter_dropped(self) -> None:
+        self.drop_filter()
 
     def selection_changed(self) -> None:
         """Name the selection in the status line."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.formats import clock, span
+from mutitask_tui.dashboard.formats import clock, span, zone
 from mutitask_tui.dashboard.safe_text import safe_text
 
 
@@ -44,7 +44,6 @@ class Banner(Static):
         self.set_class(trouble is not None, "-on")
         if trouble is not None:
             lost = span((trouble.now_ms - trouble.since_ms) / 1000)
-            text = (
-                f"✗ {trouble.headline} since {clock(trouble.since_ms)} UTC ({lost}): {trouble.why} … retrying"
-            )
+            since = f"{clock(trouble.since_ms)} {zone(trouble.since_ms)}"
+            text = f"✗ {trouble.headline} since {since} ({lost}): {trouble.why} … retrying"
             self.update(safe_text(text, 400))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,6 +21,9 @@ T = TypeVar("T")
 Piece = tuple[str, str]
 """A stretch of a line: its text, and the component class without `cell--` that colours it."""
 
+Key = Hashable
+"""What stays the same about an item: a number, or a pair of them."""
+
 _LOOKS = ("text", "title", "faint", "good", "calm", "warn", "bad", "loud")
 
 
@@ -30,7 +33,11 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     MIN_CELL_WIDTH: ClassVar[int] = 20
     MAX_CELL_WIDTH: ClassVar[int] = 400
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*(f"cell--{look}" for look in _LOOKS), "cell--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"cell--{look}" for look in _LOOKS),
+        "cell--cursor",
+        "cell--marked",
+    }
 
     DEFAULT_CSS = """
     CellGrid {
@@ -47,6 +54,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         & > .cell--warn { color: $text-warning; }
         & > .cell--bad { color: $text-error; }
         & > .cell--loud { color: $text-error; text-style: bold reverse; }
+        & > .cell--marked { background: $accent 18%; }
         & > .cell--cursor { background: $foreground 8%; }
         &:focus > .cell--cursor { background: $primary 28%; }
     }
@@ -62,12 +70,14 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         Binding("home", "jump(0)", "First", show=False),
         Binding("end", "jump(-1)", "Last", show=False),
         Binding("enter", "open", "Open", show=False),
+        Binding("space", "mark", "Mark", show=False),
+        Binding("asterisk", "mark_all", "Mark all", show=False),
     ]
 
     class Highlighted(Message):
         """The cursor stands on another item."""
 
-        def __init__(self, grid: CellGrid[Any], key: int | None) -> None:
+        def __init__(self, grid: CellGrid[Any], key: Any) -> None:
             super().__init__()
             self.grid = grid
             self.key = key
@@ -80,22 +90,27 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     class Opened(Highlighted):
         """A person asked for an item's details."""
 
+    class Marked(Highlighted):
+        """Other items are marked now."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.items: tuple[T, ...] = ()
-        self.cursor: int | None = None
+        self.cursor: Any = None
         """The key of the item under the cursor."""
+        self.marked: set[Key] = set()
+        """The keys of the items that a person marked, whether they can be seen or not."""
         self.columns = 1
         self.cell_width = 1
         self.cell_height = 1
         self.gap = 0
         """Blank lines between rows."""
-        self._index: dict[int, int] = {}
+        self._index: dict[Key, int] = {}
         self._rows: dict[int, list[Strip]] = {}
-        self._styles: dict[tuple[str, bool], Style] = {}
+        self._styles: dict[tuple[str, bool, bool], Style] = {}
 
     @abstractmethod
-    def key_of(self, item: T) -> int:
+    def key_of(self, item: T) -> Key:
         """What stays the same about an item."""
 
     @abstractmethod
@@ -117,7 +132,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     @property
     def selected(self) -> T | None:
         """The item under the cursor."""
-        index = self._index.get(-1 if self.cursor is None else self.cursor)
+        index = self._index.get(self.cursor)
         return None if index is None else self.items[index]
 
     @property
@@ -128,7 +143,8 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     def show(self, items: Sequence[T]) -> None:
         """Show these items now; only rows that differ and can be seen are drawn again."""
         old, self.items = self.items, tuple(items)
-        place = self._index.get(-1 if self.cursor is None else self.cursor, 0)
+        place = self._place()
+        followed = self.cursor in self._index and self._can_be_seen(place)
         self._index = {self.key_of(item): i for i, item in enumerate(self.items)}
         if len(old) != len(self.items):
             self._arrange()
@@ -142,8 +158,10 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         if self.cursor not in self._index:
             key = self.key_of(self.items[min(place, len(self.items) - 1)]) if self.items else None
             self.select(key, scroll=False)
+        elif followed and self._index[self.cursor] != place:
+            self._scroll_to_row(self._index[self.cursor] // self.columns)
 
-    def select(self, key: int | None, *, scroll: bool = True) -> None:
+    def select(self, key: Key | None, *, scroll: bool = True) -> None:
         """Put the cursor on the item with that key."""
         if key == self.cursor:
             return
@@ -153,6 +171,20 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         if scroll and key in self._index:
             self._scroll_to_row(self._index[key] // self.columns)
         self.post_message(self.Highlighted(self, key))
+
+    def mark(self, keys: set[Key]) -> None:
+        """Mark exactly these items."""
+        if keys == self.marked:
+            return
+        changed = keys ^ self.marked
+        self.marked = set(keys)
+        self._redraw({self._index[key] // self.columns for key in changed if key in self._index})
+        self.post_message(self.Marked(self, self.cursor))
+
+    @property
+    def keys(self) -> list[Key]:
+        """The keys of the items, in their order."""
+        return list(self._index)
 
     def render_line(self, y: int) -> Strip:
         """The strip at line `y` of what can be seen."""
@@ -219,8 +251,23 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         if self.cursor in self._index:
             self.post_message(self.Opened(self, self.cursor))
 
+    def action_mark(self) -> None:
+        """Mark the item under the cursor, or take its mark away, and go on to the next."""
+        if self.cursor in self._index:
+            self.mark(self.marked ^ {self.cursor})
+            self._go(self._place() + 1)
+
+    def action_mark_all(self) -> None:
+        """Mark all that is shown; where all of it is marked, nothing."""
+        shown = set(self._index)
+        self.mark(self.marked - shown if shown <= self.marked else self.marked | shown)
+
     def _place(self) -> int:
-        return self._index.get(-1 if self.cursor is None else self.cursor, 0)
+        return self._index.get(self.cursor, 0)
+
+    def _can_be_seen(self, place: int) -> bool:
+        y = place // self.columns * self.pitch - self.scroll_offset.y
+        return 0 <= y < self.scrollable_content_region.height
 
     def _go(self, place: int) -> None:
         if 0 <= place < len(self.items):
@@ -256,21 +303,24 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         first = row * self.columns
         segments: list[Segment] = []
         for item in self.items[first : first + self.columns]:
-            on_cursor = self.key_of(item) == self.cursor
-            edge = ("▌" if on_cursor else "▎", self.edge_of(item))
-            pieces = [edge, *self.cell_line(item, line, self.cell_width - 2)]
-            drawn = [Segment(text, self._style(look, on_cursor)) for text, look in pieces]
-            cell = Strip(drawn).adjust_cell_length(self.cell_width - 1, self._style("text", on_cursor))
+            key = self.key_of(item)
+            on_cursor, marked = key == self.cursor, key in self.marked
+            bar = "◆" if marked and line == 0 else "▌" if on_cursor else "▎"
+            pieces = [(bar, self.edge_of(item)), *self.cell_line(item, line, self.cell_width - 2)]
+            drawn = [Segment(text, self._style(look, on_cursor, marked)) for text, look in pieces]
+            blank = self._style("text", on_cursor, marked)
+            cell = Strip(drawn).adjust_cell_length(self.cell_width - 1, blank)
             segments.extend(cell)
             segments.append(Segment(" ", self._style("text", False)))
         width = self.scrollable_content_region.width
         return Strip(segments).adjust_cell_length(width, self._style("text", False))
 
-    def _style(self, look: str, on_cursor: bool) -> Style:
-        style = self._styles.get((look, on_cursor))
+    def _style(self, look: str, on_cursor: bool, marked: bool = False) -> Style:
+        style = self._styles.get((look, on_cursor, marked))
         if style is None:
             style = self.get_component_rich_style(f"cell--{look}")
-            if on_cursor:
-                style += Style(bgcolor=self.get_component_rich_style("cell--cursor").bgcolor)
-            self._styles[look, on_cursor] = style
+            if on_cursor or marked:
+                ground = "cell--cursor" if on_cursor else "cell--marked"
+                style += Style(bgcolor=self.get_component_rich_style(ground).bgcolor)
+            self._styles[look, on_cursor, marked] = style
         return style

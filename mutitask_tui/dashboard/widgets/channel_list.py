@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import fill_bar, fit, rate_text, short_count, sparkline
+from mutitask_tui.dashboard.eta import channel_eta
+from mutitask_tui.dashboard.formats import fill_bar, fit, rate_text, short_count, span, sparkline
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import State, channel_state
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
+
+_INDENT = 16
+"""The cells of a channel's name, and of what stands under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +26,30 @@ class ChannelRow:
     rate: float
     points: tuple[float, ...]
     new_fails: int
+    eta: str = ""
+    """`done in 12 min`, where that is known."""
+    eta_at: str = ""
+    """`at 14:05`, likewise."""
 
 
 def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
     """One row for each channel of the snapshot."""
     served = snapshot.server is not None
-    return tuple(
-        ChannelRow(
-            channel,
-            channel_state(channel, served=served),
-            trend.rate(channel.id),
-            tuple(trend.points(channel.id)),
-            trend.new_fails(channel.id),
+    rows = []
+    for channel in snapshot.channels:
+        eta = channel_eta(channel, trend, snapshot.now_ms)
+        rows.append(
+            ChannelRow(
+                channel,
+                channel_state(channel, served=served),
+                trend.rate(channel.id),
+                tuple(trend.points(channel.id)),
+                trend.new_fails(channel.id),
+                eta.text if eta else "",
+                eta.at_text if eta else "",
+            )
         )
-        for channel in snapshot.channels
-    )
+    return tuple(rows)
 
 
 class ChannelList(CellGrid[ChannelRow]):
@@ -68,17 +81,17 @@ class ChannelList(CellGrid[ChannelRow]):
 
 def _flow(row: ChannelRow, width: int) -> list[Piece]:
     channel = row.view
-    name = fit(f" TaskChannel{channel.id}", 15)
+    name = fit(f" TaskChannel{channel.id}", _INDENT)
     level = f" {short_count(channel.waiting)}/{short_count(channel.capacity)}"
     level = fit(level, 14)
     over = channel.waiting > channel.capacity
     if channel.halted:
         bar_width = max(6, width // 8)
         reason = f"{row.state.text}: {safe_str(channel.halted, 300)}"
-        tail: list[Piece] = [(fit(reason, width - 15 - bar_width - 14), "bad")]
+        tail: list[Piece] = [(fit(reason, width - _INDENT - bar_width - 14), "bad")]
     else:
         spark_width = min(40, max(8, width // 6))
-        bar_width = width - 15 - 14 - spark_width - 12 - 12
+        bar_width = width - _INDENT - 14 - spark_width - 12 - 12
         tail = [
             (sparkline(row.points, spark_width), "faint"),
             (fit(rate_text(row.rate), 10, right=True) + "  ", "text"),
@@ -96,7 +109,12 @@ def _flow(row: ChannelRow, width: int) -> list[Piece]:
 
 def _books(row: ChannelRow, width: int) -> list[Piece]:
     channel = row.view
-    pieces: list[Piece] = [(" " * 15, "text")]
+    pieces: list[Piece] = [(fit(f" {row.eta}", _INDENT), "calm")]
+    if width >= 130:
+        pieces.append((fit(row.eta_at, 10), "faint"))
+    if channel.oldest_s is not None:
+        pieces.append(("oldest ", "faint"))
+        pieces.append((f"{span(channel.oldest_s)}  ", "text"))
     _count(pieces, "claimed", channel.claimed, "text")
     if channel.delayed or width >= 96:
         _count(pieces, "delayed", channel.delayed, "text")
@@ -111,7 +129,9 @@ def _books(row: ChannelRow, width: int) -> list[Piece]:
         _count(pieces, "foreign", channel.foreign, "warn")
     if channel.results or width >= 96:
         _count(pieces, "results", channel.results, "text")
-    balance = ("✓ balanced", "good") if channel.balanced else ("✗ NOT BALANCED", "loud")
+    balance = ("✓ balanced" if width >= 96 else "✓", "good")
+    if not channel.balanced:
+        balance = ("✗ NOT BALANCED", "loud")
     used = sum(len(text) for text, _ in pieces)
     if used + len(balance[0]) > width:
         pieces = _cut(pieces, width - len(balance[0]) - 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import fit, seen_text, short_count, span
+from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, short_count, span
+from mutitask_tui.dashboard.listing import DeviceRow
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import device_state, device_wish
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
-from mutitask_tui.server.snapshot import DeviceView
 
 _ROOMY = 3
 _WIDE = 37
@@ -18,7 +18,7 @@ _SCREENFULS = 3
 """More roomy cells than so many screenfuls are shown as one line each."""
 
 
-class DeviceGrid(CellGrid[DeviceView]):
+class DeviceGrid(CellGrid[DeviceRow]):
     """Devices in cells of three lines, or of one line where there are very many."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 26
@@ -36,13 +36,16 @@ class DeviceGrid(CellGrid[DeviceView]):
     def density(self, word: str) -> None:
         self.dense = {"dense": True, "roomy": False}.get(word)
 
-    def key_of(self, item: DeviceView) -> int:
-        """A device's number."""
-        return item.id
+    column = "device"
+    """The column that the devices are sorted by: the one number of a dense line is of that column."""
 
-    def edge_of(self, item: DeviceView) -> str:
+    def key_of(self, item: DeviceRow) -> int:
+        """A device's number."""
+        return item.view.id
+
+    def edge_of(self, item: DeviceRow) -> str:
         """The tone of its state."""
-        return device_state(item).tone
+        return device_state(item.view).tone
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
         """Wide cells with room between them if all fit; else narrow ones; else one line each."""
@@ -57,10 +60,16 @@ class DeviceGrid(CellGrid[DeviceView]):
                 return columns, _ROOMY, gap
         return narrow, _ROOMY, 0
 
-    def cell_line(self, item: DeviceView, line: int, width: int) -> list[Piece]:
+    def show_column(self, column: str) -> None:
+        """The devices are sorted by that column from now on."""
+        if column != self.column:
+            self.column = column
+            self._arrange()
+
+    def cell_line(self, item: DeviceRow, line: int, width: int) -> list[Piece]:
         """State, current task, counts: a line each; all in one where cells are one line high."""
         if self.cell_height == 1:
-            return _dense_line(item, width)
+            return _dense_line(item, width, self.column)
         if line == 0:
             return _head(item, width)
         return _work(item, width) if line == 1 else _counts(item, width)
@@ -73,14 +82,21 @@ class DeviceGrid(CellGrid[DeviceView]):
             self._scroll_to_row(self._index[self.cursor] // self.columns)
 
 
-def _head(device: DeviceView, width: int) -> list[Piece]:
+def _head(row: DeviceRow, width: int) -> list[Piece]:
+    device = row.view
     state, wish = device_state(device), device_wish(device)
     name = f" Device{device.id} "
     text = f"{state.text} → {wish}" if wish else state.text
-    return [(name, "title"), (fit(text, width - len(name)), state.tone)]
+    tone = state.tone
+    if row.fault in ("slow", "failing"):
+        text, tone = f"{text}, {row.fault}", "warn"
+    note = f" {row.note}" if row.note else ""
+    room = width - len(name) - len(note)
+    return [(name, "title"), (fit(text, room), tone), (note, "calm" if row.answered else "bad")]
 
 
-def _work(device: DeviceView, width: int) -> list[Piece]:
+def _work(row: DeviceRow, width: int) -> list[Piece]:
+    device = row.view
     if device.state == "offline":
         return [(fit(f" {seen_text(device.seen_s)}", width), "faint")]
     if not device.running:
@@ -90,29 +106,73 @@ def _work(device: DeviceView, width: int) -> list[Piece]:
     more = f" +{device.running - 1}" if device.running > 1 else ""
     room = width - len(age) - len(more) - 1
     task = _tail(safe_str(device.current, 400), room)
-    return [(f" {task}", "text"), (more, "calm"), (age, "faint")]
+    return [(f" {task}", "text"), (more, "calm"), (age, "warn" if row.fault == "slow" else "faint")]
 
 
-def _counts(device: DeviceView, width: int) -> list[Piece]:
-    wide = width >= 33
+def _counts(row: DeviceRow, width: int) -> list[Piece]:
+    device, wide = row.view, width >= 33
     done = f" done {short_count(device.done)}" if wide else f" ✓ {short_count(device.done)}"
     failed = f"  failed {short_count(device.failed)}" if wide else f"  ✗ {short_count(device.failed)}"
-    seen = "" if device.state == "offline" else seen_text(device.seen_s)
-    room = width - len(done) - len(failed)
+    grown = f" +{short_count(row.grown)}" if row.grown else ""
+    room = width - len(done) - len(failed) - len(grown)
     return [
         (done, "faint"),
         (failed, "warn" if device.failed else "faint"),
-        (fit(seen, room, right=True), "faint"),
+        (grown, "bad"),
+        (fit(_pace(row), room, right=True), "warn" if _late(row) else "faint"),
     ]
 
 
-def _dense_line(device: DeviceView, width: int) -> list[Piece]:
+_LATE_S = 3.0
+"""An agent reports every second: one that was silent for so long is late."""
+
+
+def _late(row: DeviceRow) -> bool:
+    seen = row.view.seen_s
+    return row.view.state != "offline" and seen is not None and seen > _LATE_S
+
+
+def _pace(row: DeviceRow) -> str:
+    """How fast it is; when it was seen, if that is what matters."""
+    if row.view.state == "offline":
+        return ""
+    return rate_text(row.rate) if row.rate and not _late(row) else seen_text(row.view.seen_s)
+
+
+def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
+    device = row.view
     state, wish = device_state(device), device_wish(device)
     name = f" {f'Device{device.id}':<10}"
-    text = f"{state.glyph} →{wish}" if wish else state.text
+    text, tone = (f"{state.glyph} →{wish}" if wish else state.text), state.tone
+    if row.fault in ("slow", "failing"):
+        text, tone = f"{state.glyph} {row.fault}", "warn"
     failed = f" ✗{short_count(device.failed)}" if device.failed else ""
-    done = fit(short_count(device.done), width - len(name) - 10 - len(failed), right=True)
-    return [(name, "title"), (fit(text, 10), state.tone), (done, "faint"), (failed, "warn")]
+    grown = f" +{short_count(row.grown)}" if row.grown else ""
+    room = width - len(name) - 10 - len(failed) - len(grown)
+    if row.note:
+        value, look = row.note, "calm" if row.answered else "bad"
+    else:
+        value, look = _value(row, column), "faint"
+    return [
+        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), look), (failed, "warn"),
+        (grown, "bad"),
+    ]  # fmt: skip
+
+
+def _value(row: DeviceRow, column: str) -> str:
+    """What a dense line has room for: the column that is sorted by, or else how many are done."""
+    device = row.view
+    if column == "rate":
+        return rate_text(row.rate)
+    if column == "age":
+        return span(device.current_s) if device.running else "idle"
+    if column == "seen":
+        return "never" if device.seen_s is None else span(device.seen_s)
+    if column == "running":
+        return f"{device.running} run"
+    if column == "channel":
+        return f"ch {device.channel}" if device.seen_s is not None else ""
+    return safe_str(device.host, 40) if column == "host" else short_count(device.done)
 
 
 def _tail(text: str, width: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widgets import Static
 
+from mutitask_tui.dashboard.eta import whole_eta
 from mutitask_tui.dashboard.formats import rate_text, short_count, span, sparkline
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import Tone
@@ -77,10 +78,20 @@ def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     left = Content.assemble(
         (" MutiTask ", "bold $text-primary"),
         (f" {safe_str(snapshot.name, 40)}", "bold"),
+        *_eta(snapshot, trend, width),
         (f"  {safe_str(snapshot.redis, 60)}", ""),
         (f"  up {up}", FAINT),
     )
     return _spread(left, right, width)
+
+
+def _eta(snapshot: Snapshot, trend: Trend, width: int) -> list[tuple[str, str]]:
+    """How far it is and when it will be done, where that is known."""
+    eta = whole_eta(snapshot, trend)
+    if eta is None:
+        return []
+    words = [(f"  {eta.share_text}", "bold $text-primary"), (f" {eta.text}" if eta.text else "", "")]
+    return [*words, (f", {eta.at_text}", "")] if eta.text and width >= 110 else words
 
 
 def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:

@@ -140,7 +140,7 @@ class CommandLine(Input):
 
 
 class FilterLine(Input):
-    """Narrows a list down as one types; Enter keeps the filter, Escape drops it."""
+    """Narrows a list down as one types; Enter or a click elsewhere keeps the filter, Escape drops it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Keep"),
@@ -150,6 +150,9 @@ class FilterLine(Input):
     class Dropped(Message):
         """The filter is to be taken away."""
 
+    class Left(Message):
+        """The line was left; the filter stays."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(
             placeholder="filter: words that must occur, !word that must not",
@@ -158,18 +161,28 @@ class FilterLine(Input):
             id=id,
         )
 
+    def on_blur(self, event: events.Blur) -> None:
+        """A click elsewhere leaves the line."""
+        if self.screen.is_current:
+            self.post_message(self.Left())
+
     def action_drop(self) -> None:
         """Take the filter away."""
         self.post_message(self.Dropped())
 
 
+def matcher(wanted: str) -> Callable[[str], bool]:
+    """Whether a text, which is in lower case already, holds every word of `wanted` and none of its `!words`."""
+    words = wanted.casefold().split()
+    unwanted = [word[1:] for word in words if word.startswith("!") and len(word) > 1]
+    words = [word for word in words if not word.startswith("!")]
+
+    def fits(text: str) -> bool:
+        return all(word in text for word in words) and not any(word in text for word in unwanted)
+
+    return fits
+
+
 def matches(text: str, wanted: str) -> bool:
-    """Whether `text` holds every word of `wanted` and none of its `!words`; case does not matter."""
-    text = text.casefold()
-    for word in wanted.casefold().split():
-        if word.startswith("!"):
-            if len(word) > 1 and word[1:] in text:
-                return False
-        elif word not in text:
-            return False
-    return True
+    """The same for any text; case does not matter."""
+    return matcher(wanted)(text.casefold())

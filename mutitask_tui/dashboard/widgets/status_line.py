@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from mutitask_tui.dashboard.formats import plural
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import Tone
@@ -56,9 +57,14 @@ class StatusLine(Static):
 
 def _names(selection: Selection) -> str:
     names = []
-    if selection.fail is not None:
+    hidden = f" ({selection.hidden:,} hidden)" if selection.hidden else ""
+    if selection.fails:
+        names.append(f"{len(selection.fails):,} marked{hidden}")
+    elif selection.fail is not None:
         names.append(f"task {safe_str(selection.fail[1], 24)}")
-    if selection.device is not None:
+    if selection.devices:
+        names.append(f"{plural(len(selection.devices), 'device')} marked{hidden}")
+    elif selection.device is not None:
         names.append(f"Device{selection.device}")
     if selection.channel is not None:
         names.append(f"TaskChannel{selection.channel}")
