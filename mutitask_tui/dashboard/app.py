@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.filter import Monochrome
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
@@ -27,6 +28,7 @@ from mutitask_tui.dashboard.keymap import (
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.listing import next_sort, reversed_sort
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
+from mutitask_tui.dashboard.no_color import NoColour
 from mutitask_tui.dashboard.palette import CommandProvider
 from mutitask_tui.dashboard.past import Past
 from mutitask_tui.dashboard.remember import Memory
@@ -87,6 +89,9 @@ class DashboardApp(ActingApp):
         self._frozen = False
         self._lost_ms: int | None = None
         self.animation_level = "none"
+        if self.no_color:
+            greys = (f for f in self._filters if not isinstance(f, Monochrome))
+            self._filters = [*greys, NoColour(lambda: self.current_theme.dark)]
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self.memory.config.theme
