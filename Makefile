@@ -5,6 +5,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The first of these that is 3.11 or newer and can make an environment; `make PYTHON=... run` names another.
 PYTHONS := $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python
 
+# Most tests wait for other processes, so more of them run at once than there are cores.
+WORKERS ?= 4
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format screenshots bench clean
 
@@ -15,7 +18,7 @@ run: .venv/installed ## watch MutiTask work: an embedded Valkey, four agents, th
 	@$(BIN)/mutitask demo $(ARGS)
 
 test: .venv/installed-dev ## run the tests (make test ARGS='-k words')
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/installed-dev ## check style, types and import arrows
 	$(BIN)/ruff check .
@@ -31,7 +34,7 @@ screenshots: .venv/installed-dev ## make the pictures in screenshots/ from a rea
 	$(BIN)/python screenshots/make.py $(ARGS)
 
 bench: .venv/installed-dev ## measure
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean: ## remove what these targets made
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
