@@ -359,6 +359,8 @@ def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world
     other.bury(agent.actor.id)
     with pytest.raises(LeaseLost):
         world.settle(agent)
+    with pytest.raises(LeaseLost):
+        agent.report(0, 0, "running", b"I am still here")
     world.client.hset(world.keys.meta, "swept_ms", other.now_ms() - 1_001)
     assert other.sweep(2).dead == [agent.actor.id]
     other.bury("a0-nobody")
