@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.binding import Binding
 from textual.keys import format_key
 
@@ -71,6 +73,12 @@ def screen_bindings(*labels: str) -> list[Binding]:
     """The families of those labels, for a screen that shows them before all others."""
     families = dict(FAMILIES)
     return [binding for label in labels for binding in _family(label, families[label], "app.")]
+
+
+def view_bindings(*ids: str) -> list[Binding]:
+    """The view's own keys of those ids, for a screen that shows them before all others."""
+    known = {binding.id: binding for binding in VIEW_BINDINGS}
+    return [replace(known[id_], action=f"app.{known[id_].action}", show=True) for id_ in ids]
 
 
 def key_text(key: str) -> str:

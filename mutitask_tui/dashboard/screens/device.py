@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.bindings import screen_bindings
+from mutitask_tui.dashboard.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.device_trend import DeviceTrend
 from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, span, when, zone
 from mutitask_tui.dashboard.safe_text import safe_str
@@ -43,7 +43,7 @@ class DeviceScreen(PeekingScreen):
         Binding("escape", "let_go", "Back"),
         Binding("backspace", "app.pop_screen", "Back", show=False),
         *screen_bindings("Pause", "Start", "Detect", "Stop", "Purge"),
-        Binding("slash", "app.filter", "Filter"),
+        *view_bindings("view.filter"),
     ]
     filters: ClassVar[bool] = True
     DEFAULT_CSS = """

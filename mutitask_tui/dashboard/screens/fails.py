@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import screen_bindings
+from mutitask_tui.dashboard.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.fail_view import FailView, haystack
 from mutitask_tui.dashboard.formats import plural, when
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
@@ -44,7 +44,7 @@ class FailsScreen(FrameScreen):
         Binding("backspace", "app.pop_screen", "Back", show=False),
         *screen_bindings("Reload", "Edit", "Delete", "Export"),
         Binding("G", "groups", "Groups", tooltip="the failed tasks grouped by error, or each"),
-        Binding("slash", "app.filter", "Filter"),
+        *view_bindings("view.filter"),
         Binding("left_square_bracket", "turn(-1)", "Channel before", show=False),
         Binding("right_square_bracket", "turn(1)", "Next channel"),
         Binding("f5", "read_again", "Read again", show=False),

@@ -30,8 +30,13 @@ _TITLES: tuple[tuple[Scope, str], ...] = (
 _MOVING = (
     ("Tab", "", "to the next panel: channels, devices, events"),
     ("←↑↓→", "", "move the cursor; PgUp, PgDn, Home, End"),
-    ("Enter", "", "details of the selected device or channel"),
-    ("Esc", "", "back"),
+    ("Enter", "", "details of the device, the channel, the failed task"),
+    ("Space", "", "mark the device or the failed task: keys that act on one act on all that are marked"),
+    ("*", "", "mark all that is shown, or none of it"),
+    ("Esc", "", "let go of the marks, then of the filter, then back"),
+    ("G", "", "among the failed tasks: in groups of the same error; Enter shows a group's tasks"),
+    ("[ ]", "", "among the failed tasks: one channel after the other"),
+    ("^z", "", "suspend until fg; asks where the server runs in this terminal"),
     ("^q", "", "leave: asks"),
 )
 

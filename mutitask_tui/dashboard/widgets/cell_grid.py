@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -307,13 +308,18 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
             on_cursor, marked = key == self.cursor, key in self.marked
             bar = "◆" if marked and line == 0 else "▌" if on_cursor else "▎"
             pieces = [(bar, self.edge_of(item)), *self.cell_line(item, line, self.cell_width - 2)]
-            drawn = [Segment(text, self._style(look, on_cursor, marked)) for text, look in pieces]
+            drawn = [Segment(text, self._style(look, on_cursor, marked)) for text, look in pieces if text]
             blank = self._style("text", on_cursor, marked)
-            cell = Strip(drawn).adjust_cell_length(self.cell_width - 1, blank)
-            segments.extend(cell)
+            used, room = sum(cell_len(text) for text, _ in pieces), self.cell_width - 1
+            if used > room:
+                drawn = list(Strip(drawn, used).crop(0, room))
+            elif used < room:
+                drawn.append(Segment(" " * (room - used), blank))
+            segments.extend(drawn)
             segments.append(Segment(" ", self._style("text", False)))
         width = self.scrollable_content_region.width
-        return Strip(segments).adjust_cell_length(width, self._style("text", False))
+        drawn_width = self.cell_width * len(self.items[first : first + self.columns])
+        return Strip(segments, drawn_width).adjust_cell_length(width, self._style("text", False))
 
     def _style(self, look: str, on_cursor: bool, marked: bool = False) -> Style:
         style = self._styles.get((look, on_cursor, marked))

@@ -68,7 +68,8 @@ class Header(Static):
             return
         snapshot, trend = self._shown
         width = self.size.width
-        self.update(Content("\n").join([_who(snapshot, trend, width), _how(snapshot, trend, width)]))
+        lines = [_who(snapshot, trend, width), _how(snapshot, trend, width)]
+        self.update(Content("\n").join(lines), layout=False)
 
 
 def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:

@@ -52,7 +52,7 @@ class StatusLine(Static):
         right = Content.styled(_names(self._selection), FAINT)
         room = max(0, self.content_size.width - right.cell_length - 1)
         left = left.truncate(room, ellipsis=True) if left.cell_length > room else left
-        self.update(Content.assemble(left, " " * (room - left.cell_length + 1), right))
+        self.update(Content.assemble(left, " " * (room - left.cell_length + 1), right), layout=False)
 
 
 def _names(selection: Selection) -> str:

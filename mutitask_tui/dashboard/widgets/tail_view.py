@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -50,6 +51,7 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         self.shown: Sequence[T] = ()
         """The items that are shown, in order."""
         self._following = self.FOLLOWS
+        self._styles: dict[str, Style] = {}
 
     @abstractmethod
     def pieces(self, item: T, width: int) -> list[Piece]:
@@ -80,12 +82,24 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         """The strip at line `y` of what can be seen."""
         width = self.scrollable_content_region.width
         place = self.scroll_offset.y + y
-        base = self.rich_style
+        base = self._style("")
         if place >= len(self.shown):
             return Strip.blank(width, base)
         pieces = self.pieces(self.shown[place], width)
-        parts = [Segment(text, self.get_component_rich_style(f"line--{look}")) for text, look in pieces]
+        parts = [Segment(text, self._style(look)) for text, look in pieces]
         return Strip(parts).adjust_cell_length(width, base)
+
+    def notify_style_update(self) -> None:
+        """A theme changed: no style holds."""
+        super().notify_style_update()
+        self._styles.clear()
+
+    def _style(self, look: str) -> Style:
+        style = self._styles.get(look)
+        if style is None:
+            style = self.get_component_rich_style(f"line--{look}") if look else self.rich_style
+            self._styles[look] = style
+        return style
 
 
 class PlainLines(TailView[T]):

@@ -1,0 +1,198 @@
+"""Finding devices among many: sort, faults, hiding, filters."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from mutitask_tui.dashboard.device_trend import DeviceTrend, slow_devices
+from mutitask_tui.dashboard.listing import SORTS, Look, list_devices, next_sort, reversed_sort
+from mutitask_tui.dashboard.screens.main import MainScreen
+from mutitask_tui.dashboard.trend import GROWTH_MS
+from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
+from mutitask_tui.dashboard.widgets.event_log import EventLog
+from tests.dashboard.conftest import Opened, poll, press, screen_text
+from tests.dashboard.fake_link import NOW_MS, FakeLink, device, event, snapshot
+
+
+def shown(pilot: Pilot[Any]) -> list[int]:
+    """The devices that the grid shows, in its order."""
+    return [row.id for row in pilot.app.screen.query_one(DeviceGrid).items]
+
+
+def history(*moments: tuple[int, tuple[Any, ...]]) -> DeviceTrend:
+    """A trend that saw these devices so many ms ago."""
+    trend = DeviceTrend()
+    for age, devices in moments:
+        trend.add(snapshot(now_ms=NOW_MS - age, devices=devices))
+    return trend
+
+
+def test_a_rate_is_what_was_settled_in_the_last_ten_seconds() -> None:
+    trend = history(
+        (30_000, (device(0, done=0),)),
+        (10_000, (device(0, done=900, failed=0),)),
+        (0, (device(0, done=990, failed=10),)),
+    )
+    assert trend.rate(0) == pytest.approx(10.0)
+    assert trend.rate(7) == 0
+
+
+def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
+    trend = history((1000, (device(0, failed=3),)), (0, (device(0, failed=5),)))
+    assert (trend.grown(0), trend.fault(device(0, failed=5))) == (2, "failing")
+    trend.add(snapshot(now_ms=NOW_MS + 2 * GROWTH_MS, devices=(device(0, failed=5),)))
+    trend.add(snapshot(now_ms=NOW_MS + 3 * GROWTH_MS, devices=(device(0, failed=5),)))
+    assert trend.fault(device(0, failed=5)) == ""
+
+
+def test_an_agent_that_begins_anew_is_no_growth() -> None:
+    trend = history((1000, (device(0, done=900, failed=30),)), (0, (device(0, done=2, failed=0),)))
+    assert (trend.rate(0), trend.grown(0)) == (0, 0)
+
+
+def test_slow_is_far_longer_than_the_others_of_the_channel() -> None:
+    others = tuple(device(n, current_s=2.0) for n in range(4))
+    assert slow_devices((*others, device(9, current_s=30.0))) == {9}
+    assert slow_devices((*others, device(9, current_s=9.0))) == set()
+    assert (
+        slow_devices((device(1, current_s=0.1), device(2, current_s=0.1), device(9, current_s=4.0))) == set()
+    )
+    assert slow_devices((*others, device(9, current_s=500.0, channel=1))) == set()
+    assert slow_devices((*others, device(9, "offline", current_s=500.0, running=1))) == set()
+
+
+def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
+    devices = (device(1, failed=2, done=5), device(0, "offline", seen_s=None), device(2, "paused", failed=9))
+    walked, sort = [], "device"
+    for _ in SORTS:
+        walked.append(sort)
+        rows = list_devices(devices, Look(sort=sort), DeviceTrend(), {}).rows
+        assert {row.id for row in rows} == {0, 1, 2}
+        sort = next_sort(sort)
+    assert sort == "device"
+    assert {name.removeprefix("-") for name in walked} == set(SORTS)
+    by_failed = list_devices(devices, Look(sort="-failed"), DeviceTrend(), {}).rows
+    assert [row.id for row in by_failed] == [2, 1, 0]
+    assert reversed_sort(reversed_sort("-failed")) == "-failed"
+
+
+async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, link: FakeLink) -> None:
+    link.change(devices=tuple(device(n, failed=n * 3 % 7) for n in range(5)))
+    async with opened() as pilot:
+        await press(pilot, "right", "o", "o", "o")
+        assert shown(pilot) == [2, 4, 1, 3, 0]
+        assert "by failed ↓" in screen_text(pilot)
+        assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
+        assert pilot.app.memory.config.sort == "-failed"  # type: ignore[attr-defined]
+        await press(pilot, "O")
+        assert shown(pilot) == [0, 3, 1, 4, 2]
+        link.change(devices=tuple(device(n, failed=9 - n) for n in range(5)))
+        await poll(pilot)
+        assert shown(pilot) == [4, 3, 2, 1, 0]
+        assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
+
+
+async def test_n_goes_round_the_faults(opened: Opened, link: FakeLink) -> None:
+    others = tuple(device(n, current_s=1.0) for n in range(4))
+    link.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, failed=1)))
+    async with opened() as pilot:
+        grid = pilot.app.screen.query_one(DeviceGrid)
+        link.change(devices=(*link.now.devices[:-1], device(6, failed=2)), now_ms=NOW_MS + 500)
+        await poll(pilot)
+        visited = []
+        for _ in range(4):
+            await press(pilot, "n")
+            visited.append(grid.cursor)
+        assert visited == [4, 5, 6, 4]
+        assert "Device4 is slow" in screen_text(pilot)
+        await press(pilot, "N")
+        assert grid.cursor == 6
+        assert "Device6 is failing" in screen_text(pilot)
+
+
+async def test_n_says_so_where_nothing_is_wrong(opened: Opened, link: FakeLink) -> None:
+    link.change(devices=(device(0), device(1)))
+    async with opened() as pilot:
+        await press(pilot, "n")
+        assert "no device that is shown is offline, slow or failing" in screen_text(pilot)
+        assert pilot.app.screen.query_one(DeviceGrid).cursor == 0
+
+
+async def test_faults_only_and_back(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "exclamation_mark")
+        assert shown(pilot) == [3, 4]
+        assert "2 faults only" in screen_text(pilot)
+        await press(pilot, "T")
+        assert "3 of them hidden" in screen_text(pilot)
+        await press(pilot, "escape", "exclamation_mark")
+        assert len(shown(pilot)) == 5
+        await press(pilot, "exclamation_mark", "escape")
+        assert len(shown(pilot)) == 5
+
+
+async def test_hidden_offline_devices_are_counted_and_can_be_purged(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "h")
+        assert shown(pilot) == [0, 1, 2]
+        assert "✗ 2 offline (2 hidden)" in screen_text(pilot)
+        assert pilot.app.memory.config.layout.hide_offline  # type: ignore[attr-defined]
+        await press(pilot, "z")
+        assert "2 devices (offline and hidden, 2 offline, 2 of them hidden): Device3, Device4" in " ".join(
+            screen_text(pilot).split()
+        ).replace("│ ", "").replace(" │", "")
+        await press(pilot, "right", "enter")
+        assert link.asked == [("purge_device*", ((3,), (4,)))]
+        await press(pilot, "h")
+        assert len(shown(pilot)) == 5
+
+
+async def test_a_device_that_goes_offline_while_they_are_hidden_leaves(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "h", "right")
+        link.change(devices=(device(0), device(1, "offline"), device(2)))
+        await poll(pilot)
+        assert shown(pilot) == [0, 2]
+        assert "(1 hidden)" in screen_text(pilot)
+
+
+async def test_the_filter_narrows_what_has_the_focus(opened: Opened, link: FakeLink) -> None:
+    link.change(events=tuple(event(n, f"item {n}" + " odd" * (n % 2)) for n in range(30)))
+    async with opened() as pilot:
+        log = pilot.app.screen.query_one(EventLog)
+        log.focus()
+        await press(pilot, "slash", *"odd")
+        assert [line.text for line in log.shown] == [f"item {n} odd" for n in range(1, 30, 2)]
+        await press(pilot, "enter")
+        assert log.has_focus
+        assert "15 match /odd" in screen_text(pilot)
+        assert len(shown(pilot)) == 5
+        link.change(events=(*link.now.events, event(31, "item 31 odd"), event(42, "else")))
+        await poll(pilot)
+        assert log.shown[-1].text == "item 31 odd"
+        await press(pilot, "escape")
+        assert len(log.shown) == 32
+
+
+async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "o", "exclamation_mark", "h", "n")
+        assert not isinstance(pilot.app.screen, MainScreen)
+        assert pilot.app.screen_stack[0].look == Look()  # type: ignore[attr-defined]
+
+
+def test_a_thousand_devices_are_listed_in_far_less_than_a_tick() -> None:
+    trend, now = DeviceTrend(), snapshot(devices=tuple(device(n, failed=n % 9) for n in range(1000)))
+    spent = []
+    for turn in range(5):
+        began = time.process_time()
+        trend.add(snapshot(now_ms=NOW_MS + turn * 2500, devices=now.devices))
+        list_devices(now.devices, Look("node-1 !paused", "-rate"), trend, {})
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.05
