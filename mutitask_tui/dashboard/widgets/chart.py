@@ -19,8 +19,9 @@ Kind = Literal["rate", "fill", "fails"]
 _LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
 _RIGHT = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
 _CELLS = [[chr(0x2800 + left + right) for right in _RIGHT] for left in _LEFT]
-"""A cell of two columns of dots, filled from below: `_CELLS[left][right]`, each from 0 to 4 dots high. The empty one is braille
-too: pictures set it as wide as the others."""
+"""A cell of two columns of dots, filled from below: `_CELLS[left][right]`, each from 0 to 4 dots high.
+
+The empty one is braille too: pictures set it as wide as the others."""
 
 AXIS_WIDTH = 9
 """The cells at the left that hold the labels and the axis."""
