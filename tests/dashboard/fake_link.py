@@ -135,7 +135,7 @@ def detail(task: FailedTask, **changes: Any) -> FailedDetail:
         "crashes": 0,
         "payload": payload,
         "unpacks": True,
-        "json": json.dumps(payload, indent=2, ensure_ascii=False),
+        "json": None if "json" in changes else json.dumps(payload, indent=2, ensure_ascii=False),
         "size": 57,
         "failed_runs": runs,
         **changes,

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import time
+from typing import Any
+
+from textual.pilot import Pilot
+from textual.widgets import TextArea
+
+from mutitask_tui.dashboard.fail_view import FailView, haystack
+from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
+from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.fails import PAGE, FailsScreen
-from mutitask_tui.dashboard.widgets.fail_list import FailList
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
+from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
+from mutitask_tui.server.snapshot import FailedRun, FailedTask
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import FakeLink, channel, fail
+from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, detail, fail
 
 
 async def test_the_detail_shows_error_payload_device_and_traceback(opened: Opened) -> None:
@@ -85,3 +97,210 @@ async def test_a_list_that_cannot_be_read_is_said(opened: Opened, link: FakeLink
         link.error = RuntimeError("boom")
         await press(pilot, "F")
         assert "could not be read: boom" in screen_text(pilot)
+
+
+def mixed() -> tuple[FailedTask, ...]:
+    """Six failed tasks of two errors."""
+    return tuple(
+        fail(n, error_type="ReadTimeout", error="no answer", traceback="", stage="timeout")
+        if n % 2
+        else fail(n)
+        for n in range(6)
+    )
+
+
+def listed(pilot: Pilot[Any]) -> list[int]:
+    """The numbers of the tasks that the list shows."""
+    return [task.number for task in pilot.app.screen.query_one(FailList).items]
+
+
+async def test_the_filter_narrows_as_one_types_over_all_and_not_only_the_page(
+    opened: Opened, link: FakeLink
+) -> None:
+    link.fails = tuple(fail(n, error="rare" if n == PAGE + 50 else "common") for n in range(PAGE + 100))
+    async with opened() as pilot:
+        await press(pilot, "F", "slash", *"rare")
+        assert listed(pilot) == [PAGE + 50]
+        assert "1 match /rare" in screen_text(pilot)
+        await press(pilot, "enter")
+        assert pilot.app.screen.query_one(FailList).has_focus
+        await press(pilot, "slash", *" !rare")
+        assert listed(pilot) == []
+        assert "nothing matches" in screen_text(pilot)
+        await press(pilot, "escape")
+        assert len(listed(pilot)) >= PAGE
+        assert isinstance(pilot.app.screen, FailsScreen)
+
+
+async def test_marked_fails_are_reloaded_or_deleted_and_lose_their_marks(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "space", "space", "r")
+        assert link.asked == [("reload_one_fail_task*", ((0, "r1-000000"), (0, "r1-000001")))]
+        assert "marked" not in screen_text(pilot)
+        link.asked.clear()
+        await press(pilot, "home", "asterisk", "x")
+        assert "3 failed tasks: r1-000000 of TaskChannel0" in screen_text(pilot)
+        assert link.asked == []
+        await press(pilot, "right", "enter")
+        assert link.asked == [("delete_one_fail_task*", tuple((0, f"r1-{n:06}") for n in range(3)))]
+
+
+async def test_marks_stay_on_their_tasks_when_others_fail(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "down", "space")
+        link.fails = (fail(90), fail(91), *link.fails)
+        link.change(channels=(channel(0, failed=5),))
+        await poll(pilot)
+        assert "1 marked" in screen_text(pilot)
+        await press(pilot, "r")
+        assert link.asked == [("reload_one_fail_task*", ((0, "r1-000001"),))]
+
+
+async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "asterisk", "slash", *"bad_1", "enter")
+        assert "3 marked (2 hidden)" in screen_text(pilot)
+        await press(pilot, "r")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        assert "2 of them hidden" in screen_text(pilot)
+        assert link.asked == []
+
+
+async def test_upper_case_keys_act_on_what_the_filter_shows_and_say_so(
+    opened: Opened, link: FakeLink
+) -> None:
+    link.fails = mixed()
+    async with opened() as pilot:
+        await press(pilot, "F", "slash", *"timeout", "enter", "E")
+        shown = tuple((0, f"r1-{n:06}") for n in (1, 3, 5))
+        assert link.asked == [("export_failed", shown)]
+        assert "written to fails.jsonl" in screen_text(pilot)
+        await press(pilot, "R")
+        assert "3 failed tasks (match /timeout)" in screen_text(pilot)
+        await press(pilot, "right", "enter")
+        assert link.asked[1:] == [("reload_one_fail_task*", shown)]
+
+
+async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, link: FakeLink) -> None:
+    link.fails = mixed()
+    async with opened() as pilot:
+        await press(pilot, "F", "G")
+        text = screen_text(pilot)
+        assert "in 2 groups" in text
+        assert "SyntaxError stdlib_report.py:31 in task_function" in text
+        assert "3 tasks, for example" in text
+        await press(pilot, "down", "enter")
+        assert listed(pilot) == [1, 3, 5]
+        assert "3 ReadTimeout at no answer" in screen_text(pilot)
+        await press(pilot, "R", "right", "enter")
+        assert link.asked == [("reload_one_fail_task*", tuple((0, f"r1-{n:06}") for n in (1, 3, 5)))]
+        await press(pilot, "escape")
+        assert pilot.app.screen.query_one(GroupList).has_focus
+        await press(pilot, "G")
+        assert len(listed(pilot)) == 6
+
+
+async def test_groups_follow_when_others_fail(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "G")
+        link.fails = (fail(7, error_type="KeyError"), *link.fails)
+        link.change(channels=(channel(0, failed=4),))
+        await poll(pilot)
+        assert "KeyError" in screen_text(pilot)
+        assert "in 2 groups" in screen_text(pilot)
+
+
+async def test_a_key_for_one_asks_which_where_groups_are_shown(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "G", "r")
+        assert isinstance(pilot.app.screen, PromptScreen)
+        assert link.asked == []
+
+
+async def test_enter_shows_payload_runs_device_and_times(opened: Opened, link: FakeLink) -> None:
+    task = link.fails[0]
+    payload = {"url": "https://example.org/[red]1", "depth": [1, 2, {"deep": None}]}
+    runs = (
+        FailedRun(NOW_MS - 9000, 2, "timeout", "TimeLimit", "30 s are over", ""),
+        *detail(task).failed_runs[2:],
+    )
+    link.details[task.id] = detail(task, payload=payload, failed_runs=runs, crashes=1)
+    async with opened(size=(120, 60)) as pilot:
+        await press(pilot, "F", "enter")
+        assert isinstance(pilot.app.screen, FailedScreen)
+        text = screen_text(pilot)
+        for part in (
+            '"url": "https://example.org/[red]1"',
+            '"depth": list of 3',
+            '"deep": None',
+            "3 runs, the last first",
+            "run 3  14:13:20 UTC  Device0  stage run",
+            "the same error at the same place",
+            "run 1  14:13:11 UTC  Device2  stage timeout",
+            "TimeLimit: 30 s are over",
+            "tree = ast.parse",
+            "4, 1 crashed",
+        ):
+            assert part in text
+        await press(pilot, "r")
+        assert link.asked == [("reload_one_fail_task", (0, task.id))]
+        await press(pilot, "escape")
+        assert isinstance(pilot.app.screen, FailsScreen)
+
+
+async def test_a_task_that_went_meanwhile_is_said(opened: Opened, link: FakeLink) -> None:
+    link.details[link.fails[0].id] = None
+    async with opened() as pilot:
+        await press(pilot, "F", "enter")
+        assert "it was reloaded or deleted" in screen_text(pilot)
+        await press(pilot, "e")
+        assert "is no longer there" in screen_text(pilot)
+
+
+async def test_the_single_task_keys_mean_that_task_alone(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "down", "enter", "E")
+        assert link.asked == [("export_failed", ((0, "r1-000001"),))]
+        await press(pilot, "R")
+        assert "1 failed task (this one alone)" in screen_text(pilot)
+
+
+async def test_editing_begins_with_the_whole_payload_and_hidden_characters_as_escapes(
+    opened: Opened, link: FakeLink
+) -> None:
+    task = link.fails[0]
+    payload = {"name": "日本\u202e", "long": "x" * 1000}
+    link.details[task.id] = detail(task, payload=payload)
+    async with opened() as pilot:
+        await press(pilot, "F", "e")
+        text = pilot.app.screen.query_one(TextArea).text
+        assert "日本\\u202e" in text
+        assert json.loads(text) == payload
+        await press(pilot, "f2")
+        assert link.asked == [("edit_fail_task", (0, task.id, payload))]
+
+
+async def test_a_payload_that_json_cannot_say_is_named(opened: Opened, link: FakeLink) -> None:
+    task = link.fails[0]
+    link.details[task.id] = detail(task, payload=(1, b"2"), json=None)
+    async with opened() as pilot:
+        await press(pilot, "F", "e")
+        assert "JSON cannot say the present payload" in screen_text(pilot)
+        assert pilot.app.screen.query_one(TextArea).text == ""
+
+
+async def test_ten_thousand_fails_are_filtered_between_two_keys(opened: Opened, link: FakeLink) -> None:
+    view = FailView()
+    tasks = tuple(fail(n) for n in range(10_000))
+    view.take(tasks, [haystack(task) for task in tasks], whole=True)
+    spent = []
+    for wanted in ("bad_9", "bad_99", "bad_999"):
+        began = time.process_time()
+        view.narrow_down(wanted, None)
+        spent.append(time.process_time() - began)
+    assert len(view.shown) == 11
+    assert min(spent) < 0.05

@@ -62,7 +62,7 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         self.shown = items
         self.virtual_size = Size(self.scrollable_content_region.width, len(items))
         if self._following:
-            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
         elif dropped:
             self.scroll_to(y=self.scroll_y - dropped, animate=False)
         self.refresh()
@@ -71,7 +71,7 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         """Keep to the end where the view was at the end."""
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.shown))
         if self._following:
-            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+            self.scroll_end(animate=False, force=True)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Whoever scrolls up stops the following, whoever scrolls to the end resumes it."""

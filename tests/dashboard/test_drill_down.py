@@ -1,0 +1,128 @@
+"""What Enter shows of a device and of a channel: asked for while it is open, and only then."""
+
+from __future__ import annotations
+
+import pytest
+
+from mutitask_tui.dashboard.screens.channel import ChannelScreen
+from mutitask_tui.dashboard.screens.device import AgentLog, DeviceScreen
+from mutitask_tui.dashboard.screens.peeking import PeekingScreen
+from mutitask_tui.dashboard.widgets.event_log import EventLog
+from mutitask_tui.dashboard.widgets.tail_view import PlainLines
+from tests.dashboard.conftest import Opened, poll, press, screen_text
+from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, waiting_task
+from worker_agent.protocol.errors import RedisUnavailable
+
+
+async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        link.change(
+            now_ms=NOW_MS + 4000,
+            devices=(device(0), device(1, done=1041, failed=4, running=2, concurrency=3)),
+        )
+        await poll(pilot)
+        await press(pilot, "right", "enter")
+        text = screen_text(pilot)
+        for part in (
+            "node-1:4001",
+            "0.1.0, Python 3.11.7",
+            "2 of 3 at a time",
+            "for 0.4s",
+            "module_1.py",
+            "10/s",
+            "4  +1 in the last minute",
+            "running, failing",
+            "13:13:20 UTC",
+            "3 tasks failed for good",
+            "line 29 of the log",
+        ):
+            assert part in text, part
+
+
+async def test_the_log_follows_while_the_screen_is_open_and_only_then(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        assert "device_log" not in link.reads
+        await press(pilot, "enter")
+        assert isinstance(pilot.app.screen, DeviceScreen)
+        link.log = (*link.log[5:], "2026-11-24 03:01:00Z WARNING it is late")
+        await poll(pilot)
+        assert "WARNING it is late" in screen_text(pilot)
+        await press(pilot, "escape")
+        read = link.reads.count("device_log")
+        await poll(pilot)
+        assert link.reads.count("device_log") == read
+
+
+async def test_nothing_is_peeked_at_more_than_once_a_second(
+    opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PeekingScreen, "EVERY_S", 1.0)
+    async with opened() as pilot:
+        await press(pilot, "enter")
+        for _ in range(3):
+            await poll(pilot)
+        assert link.reads.count("device_log") == 1
+
+
+async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "enter", "slash", *"line 7")
+        assert pilot.app.screen.query_one(AgentLog).shown == (link.log[7], *link.log[17:18], link.log[27])
+        assert len(pilot.app.screen.query_one(EventLog).shown) == 0
+        await press(pilot, "escape")
+        assert isinstance(pilot.app.screen, DeviceScreen)
+        assert len(pilot.app.screen.query_one(AgentLog).shown) == 30
+        await press(pilot, "escape")
+        assert not isinstance(pilot.app.screen, DeviceScreen)
+
+
+async def test_a_channel_in_full(opened: Opened, link: FakeLink) -> None:
+    link.change(channels=(channel(0, total=1_000_000, oldest_s=3.2, results=12), channel(1)))
+    link.waiting = (waiting_task(7, attempt=2, crashes=1), *link.waiting)
+    async with opened() as pilot:
+        await press(pilot, "shift+tab", "enter")
+        text = screen_text(pilot)
+        for part in (
+            "1%, done in 13 min, at 14:26",
+            "1,000,000",
+            "18, the oldest for 3.2s",
+            "✓ the books balance",
+            "The next of 18 waiting tasks",
+            "#7",
+            "run 3  1 crashed  40 B",
+            "module_3.py",
+            "The last of 12 waiting results",
+            "{'lines': 3}",
+        ):
+            assert part in text, part
+
+
+async def test_the_peeks_follow_while_the_channel_is_open_and_stay_where_one_scrolled(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened(size=(80, 24)) as pilot:
+        await press(pilot, "shift+tab", "enter")
+        assert isinstance(pilot.app.screen, ChannelScreen)
+        waiting = pilot.app.screen.query_one("#waiting", PlainLines)
+        await press(pilot, "down", "down")
+        link.waiting = link.waiting[1:]
+        await poll(pilot)
+        assert waiting.scroll_offset.y == 2
+        assert waiting.shown[0].number == 1
+        await press(pilot, "escape")
+        read = link.reads.count("waiting_tasks")
+        await poll(pilot)
+        assert link.reads.count("waiting_tasks") == read
+
+
+async def test_a_peek_that_fails_is_said_and_the_banner_says_it_alone(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        link.error = ValueError("odd")
+        await press(pilot, "enter")
+        assert "could not be read: odd" in screen_text(pilot)
+        link.error = RedisUnavailable("gone")
+        await poll(pilot)
+        assert "Redis does not answer since" in screen_text(pilot)
+        link.error = None
+        await poll(pilot)
+        assert "line 29 of the log" in screen_text(pilot)
