@@ -607,6 +607,17 @@ def test_foreign_items_are_passed_over_by_reload_and_can_be_edited_or_deleted(wo
     assert world.balanced()
 
 
+def test_tasks_that_failed_behind_a_thousand_foreign_items_are_reloaded(world: World) -> None:
+    agent = world.agent()
+    world.client.rpush(world.at.waiting, *[b"foreign"] * 1_200)
+    world.claim(agent)
+    world.claim(agent)
+    assert world.counts()["failed"] == 1_200
+    ids = world.fail(agent, 3)
+    assert world.passing().reload_all(0) == 3
+    assert world.waiting() == ids
+
+
 def test_a_thousand_foreign_items_do_not_keep_redis_from_others(world: World) -> None:
     """One call looks at no more items than it may claim (law 1: at most 1,000)."""
     agent = world.agent()
