@@ -127,6 +127,7 @@ class Session:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
+            self._take_signals_back(loop)
         if hung_up:
             _let_go_of_terminal()
         elif answer == "exit":
@@ -145,7 +146,6 @@ class Session:
 
     def _headless(self) -> None:
         """Progress lines until the end."""
-        self._on_signals()  # Again: the dashboard's loop took them, and left nothing in their place.
         said, due = "", 0.0
         # It must not wait on the event that the signal handler sets: the handler may interrupt it with its lock held.
         while not self._stop_asked.is_set() and not self._core.ended.wait(0.1):
@@ -155,6 +155,15 @@ class Session:
                 said = self._say_progress(said)
             if done:
                 return
+
+    def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        """By itself the loop would leave nothing in their place: the next one would kill the server."""
+        numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        self._on_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def _on_signals(self) -> None:
         """From the first agent on a signal ends the server in order, and no agent is left behind."""

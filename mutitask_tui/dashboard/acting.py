@@ -29,6 +29,7 @@ from mutitask_tui.dashboard.selection import (
     missing,
 )
 from mutitask_tui.dashboard.states import Tone
+from mutitask_tui.dashboard.terminal import driver_class
 from mutitask_tui.dashboard.wording import batch_target, by_name, line_of, target_of
 from mutitask_tui.server.commands import Command, CommandError, Outcome, find
 from mutitask_tui.server.snapshot import FailedDetail, Snapshot
@@ -55,7 +56,7 @@ class ActingApp(App[str]):
     """How many acts have ended: what they may have changed is to be read again."""
 
     def __init__(self, link: Link) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class())
         self.link = link
         self.obedience = Obedience()
         self.detections = Detections()
