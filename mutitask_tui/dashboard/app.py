@@ -129,6 +129,12 @@ class DashboardApp(ActingApp):
 
     def on_mount(self) -> None:
         """Ask for the first snapshot."""
+        self.app_resume_signal.subscribe(self, self._resumed)
+        self.poll()
+
+    def _resumed(self, _app: App[Any]) -> None:
+        """After `fg` the terminal is blank: all of it is drawn, not only what changed."""
+        self.screen.refresh(layout=True)
         self.poll()
 
     @property

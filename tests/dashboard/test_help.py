@@ -6,6 +6,7 @@ from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.server.commands import COMMANDS
@@ -58,6 +59,15 @@ async def test_join_shows_the_line_and_copies_it(opened: Opened) -> None:
         assert "worker-agent job.py --redis" in screen_text(pilot)
         await press(pilot, "y")
         assert pilot.app.clipboard.startswith("worker-agent job.py")
+
+
+async def test_help_lists_the_keys_of_the_view_and_of_the_lists(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "question_mark")
+        shown = [str(cell.content) for cell in pilot.app.screen.query(Static)]
+        for binding in VIEW_BINDINGS:
+            assert binding.tooltip in shown
+        assert {"Space", "*", "G", "[ ]", "^z"} <= set(shown)
 
 
 async def test_the_footer_cuts_no_key_in_half(opened: Opened) -> None:

@@ -8,8 +8,20 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.server.commands import CommandError, Outcome
+from mutitask_tui.server.snapshot import FailedRun, FailGroup
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import FakeLink, channel, device, event, fail, snapshot
+from tests.dashboard.fake_link import (
+    NOW_MS,
+    FakeLink,
+    channel,
+    detail,
+    device,
+    event,
+    fail,
+    result,
+    snapshot,
+    waiting_task,
+)
 from tests.dashboard.hostile import TOGETHER
 from worker_agent.protocol.errors import RedisUnavailable
 
@@ -28,7 +40,15 @@ def hostile_link(payload: str) -> FakeLink:
     stranger: dict[str, Any] = dict.fromkeys(
         ("id", "stage", "error_type", "error", "traceback", "task"), payload
     )
-    return FakeLink(now, [fail(1, **stranger), fail(2)])
+    link = FakeLink(now, [fail(1, **stranger), fail(2)])
+    run = FailedRun(NOW_MS, None, payload, payload, payload, payload)
+    deep = {payload: [payload, {payload: payload}], "more": payload}
+    link.details[payload] = detail(link.fails[0], payload=deep, failed_runs=(run, run), json=payload)
+    link.groups = (FailGroup(0, payload, payload, payload, 7, NOW_MS, link.fails[0]),)
+    link.waiting = (waiting_task(1, id=payload, task=payload),)
+    link.results = (result(1, id=payload, result=payload),)
+    link.log = (payload, f"2026-11-24 03:00:00Z ERROR {payload}")
+    return link
 
 
 def check(pilot: Pilot[Any]) -> None:
@@ -54,10 +74,19 @@ async def test_every_sink(payload: str, opened: Opened) -> None:
         check(pilot)
         await press(pilot, "escape", "F")
         check(pilot)
-        for asking in ("x", "e"):
-            await press(pilot, asking)
-            check(pilot)
-            await press(pilot, "escape")
+        await press(pilot, "x")
+        check(pilot)
+        await press(pilot, "escape", "enter")
+        check(pilot)
+        await press(pilot, "tab", "end", "escape", "space", "x")
+        check(pilot)
+        await press(pilot, "escape", "G")
+        check(pilot)
+        await press(pilot, "enter")
+        check(pilot)
+        await press(pilot, "R")
+        check(pilot)
+        await press(pilot, "escape", "escape", "escape", "G")
         link.outcome = Outcome(payload + "\n" + payload)
         await press(pilot, "r")
         check(pilot)
@@ -68,6 +97,15 @@ async def test_every_sink(payload: str, opened: Opened) -> None:
         check(pilot)
         link.error = RedisUnavailable(payload)
         await poll(pilot)
+        check(pilot)
+
+
+@pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
+async def test_the_editor(payload: str, opened: Opened) -> None:
+    link = FakeLink(fails=[fail(1)])
+    link.details["r1-000001"] = detail(link.fails[0], payload=[payload])
+    async with opened(link) as pilot:
+        await press(pilot, "F", "e")
         check(pilot)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from textual.binding import Binding
 from textual.widgets import Button
 
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.edit import EditScreen
+from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.screens.leave import LeaveScreen
 from mutitask_tui.dashboard.screens.main import MainScreen
 from mutitask_tui.dashboard.screens.prompt import PromptScreen
+from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
+from mutitask_tui.dashboard.widgets.payload_tree import PayloadTree
+from mutitask_tui.dashboard.widgets.tail_view import TailView
 from mutitask_tui.server.commands import COMMANDS, Outcome, find
 from tests.dashboard.conftest import Opened, poll, press, screen_text, settle
 from tests.dashboard.fake_link import FakeLink, device
@@ -59,6 +65,27 @@ def test_no_key_of_the_view_takes_a_commands_key() -> None:
     keys = [key for binding in VIEW_BINDINGS for key in binding.key.split(",")]
     assert not set(keys) & {c.key for c in COMMANDS}
     assert len(keys) == len(set(keys))
+
+
+def _every(owner: type[Any]) -> Iterator[type[Any]]:
+    yield owner
+    for child in owner.__subclasses__():
+        yield from _every(child)
+
+
+MEANT = {("ChannelScreen", "F")}
+"""Where a screen takes a key of the view for itself, on purpose: the fails of this channel alone."""
+
+
+def test_no_screen_or_list_takes_a_key_of_the_registry_or_the_view_for_itself() -> None:
+    taken = {key: binding.id for binding in app_bindings() for key in binding.key.split(",")}
+    for owner in (*_every(FrameScreen), *_every(CellGrid), *_every(TailView), PayloadTree):
+        seen: set[str] = set()
+        for binding in Binding.make_bindings(owner.__dict__.get("BINDINGS", ())):
+            assert binding.key not in seen, (owner, binding)
+            seen.add(binding.key)
+            if binding.key in taken and (owner.__name__, binding.key) not in MEANT:
+                assert binding.id == taken[binding.key], (owner, binding)
 
 
 def test_this_file_knows_every_command() -> None:
