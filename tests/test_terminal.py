@@ -217,6 +217,48 @@ def test_a_killed_view_takes_nothing_with_it(place: Place) -> None:
     assert place.snapshot().server is not None
 
 
+CRASHING = """
+import sys
+from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.cli import main
+
+def action_help(self):
+    raise RuntimeError("the view has a bug")
+
+DashboardApp.action_help = action_help
+sys.argv[0] = "mutitask"
+main()
+"""
+
+
+def test_a_crash_of_the_view_leaves_the_server_feeding(place: Place, tmp_path: Path, pty_run: Opened) -> None:
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    line = [
+        "python",
+        tmp_path / "crashing.py",
+        "run",
+        tmp_path / "job.py",
+        "--redis",
+        place.url,
+        "--name",
+        place.name,
+    ]
+    server = View(pty_run(line))
+    server.until_written("TaskChannel0")
+    before = len(server.written)
+    server.send("?")
+    server.until_written("come back with `mutitask attach", before)
+    tail = server.written[before:]
+    assert LEAVES_ALTERNATE_SCREEN in tail and SHOWS_CURSOR in tail and "the view has a bug" in tail
+    assert place.url.partition("@")[0].rpartition(":")[2] not in tail
+    assert place.snapshot().server is not None
+    view = place.attach(ready="TaskChannel0")
+    view.send("P")
+    place.until(lambda s: any("pause_all" in event.text for event in s.events), view, server)
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.ended() == 0
+
+
 @pytest.mark.parametrize("kind", ["server", "view"])
 def test_ctrl_c_ends_nothing(kind: str, place: Place) -> None:
     server = place.serve()
