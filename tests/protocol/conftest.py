@@ -23,6 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.protocol)
+            if LONG:
+                item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture
