@@ -11,7 +11,11 @@ from redis.exceptions import RedisError
 from mutitask_tui.server.feed import Feed
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import BLOCK_S
-from worker_agent.protocol.errors import Changed, LeaseLost, MutiTaskError, Superseded
+from worker_agent.protocol.errors import Changed, LeaseLost, Moved, MutiTaskError, Superseded
+
+
+class LostWrites(MutiTaskError):
+    """Redis does not hold what it had acknowledged."""
 
 
 class Allotter(threading.Thread):
@@ -97,16 +101,26 @@ class Allotter(threading.Thread):
         looks = self._looks
         try:
             answer = self._broker.allot(feed.channel, feed.cursor, items, exhausted=exhausted, halted=halted)
-        except Changed as error:
-            feed.blocked = True
-            self._broker.log("error", self._who, f"TaskChannel{feed.channel}: {error}; the feed stands still")
-            return False
+        except Moved as moved:
+            self._catch_up(feed, moved.count, len(items))
+            return True
         feed.advance(answer.taken)
         # A token that came while the answer was on its way may already speak of the room made since.
         feed.blocked = bool(answer.why) and looks == self._looks
         if answer.taken == len(items):
             self._tell(feed, exhausted, halted)
         return answer.taken > 0
+
+    def _catch_up(self, feed: Feed, count: int, pushed: int) -> None:
+        """The channel's count is not this feed's: a push of ours arrived whose answer was lost, or Redis forgot."""
+        ahead = count - feed.cursor
+        if 0 < ahead <= pushed:
+            feed.advance(ahead)
+            return
+        raise LostWrites(
+            f"TaskChannel{feed.channel} was fed up to item {feed.cursor}, and Redis knows of {count}: "
+            "it lost its last writes; start the server again with --resume"
+        )
 
     def _tell(self, feed: Feed, exhausted: bool, halted: str) -> None:
         if not (exhausted or halted) or feed.told:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.connect import IMPATIENT, Patience, translate
-from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
+from worker_agent.protocol.errors import LeaseLost, Moved, Superseded
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.scripts import Argument, script
 
@@ -55,7 +55,7 @@ class Calls:
         if status == b"superseded":
             raise Superseded(named(reply[1]))
         if status == b"moved":
-            raise Changed(f"the count is {int(reply[1])} now")
+            raise Moved(int(reply[1]))
         if status == b"again":
             return [b"ok", *reply[1].split(b" ")]
         return reply

@@ -65,3 +65,11 @@ class NoNamespace(MutiTaskError):
 
 class Changed(MutiTaskError):
     """Somebody changed what the call was built on; read again and repeat."""
+
+
+class Moved(Changed):
+    """A count is another by now than the one from which the call would have gone on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"the count is {count} now")
+        self.count = count

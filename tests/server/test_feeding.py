@@ -1,0 +1,66 @@
+"""What the allotter does when the channel's count is not the one that its feed had come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from mutitask_tui.server.core import ServerCore
+from worker_agent.protocol import wire
+from worker_agent.protocol.keys import ChannelKeys, Keys
+from worker_agent.protocol.membership import RunPlan
+
+
+@contextmanager
+def feeding(url: str, items: Iterator[Any], *, resume: bool = False) -> Iterator[ServerCore]:
+    """A server that feeds one channel of capacity 10 (30 where it is resumed) from these items."""
+    plan = RunPlan(1, 0, 30, mode="resume") if resume else RunPlan(1, 0, 10)
+    core = ServerCore(url, "feeding", plan, [items])
+    core.open()
+    core.start()
+    try:
+        yield core
+    finally:
+        core.stop()
+
+
+def numbers(client: redis.Redis, at: ChannelKeys) -> list[int]:
+    """The numbers of the items that wait, in their order."""
+    return [wire.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
+
+
+def test_a_push_whose_answer_was_lost_is_not_pushed_again(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    with feeding(redis_url, iter(range(30))) as core:
+        wait_until(lambda: client.llen(at.waiting) == 10)
+        # Items 10 and 11 arrive as a push does whose answer never came back.
+        assert core.run is not None
+        client.rpush(at.waiting, *[wire.header(core.run.id, n) + wire.pack(n) for n in (10, 11)])
+        client.hincrby(at.books, "allotted", 2)
+        client.hincrby(at.books, "cursor", 2)
+        client.hset(at.books, "capacity", 30)
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        assert numbers(client, at) == list(range(30))
+        assert client.hget(at.books, "allotted") == b"30"
+
+
+def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_the_remedy(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    with feeding(redis_url, iter(range(30))) as core:
+        wait_until(lambda: client.llen(at.waiting) == 10)
+        client.rpop(at.waiting, 3)
+        client.hincrby(at.books, "allotted", -3)
+        client.hincrby(at.books, "cursor", -3)
+        assert core.ended.wait(20)
+        assert "up to item 10, and Redis knows of 7" in str(core.failure)
+        assert "start the server again with --resume" in str(core.failure)
+    with feeding(redis_url, iter(range(30)), resume=True):
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        assert numbers(client, at) == list(range(30))
