@@ -7,38 +7,21 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from worker_agent.execution import Runner, SaveFunction, TaskFunction
+from worker_agent.execution import Runner
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.settings import Settings
 from worker_agent.watcher import Waiter, Watcher
 
 LOG = logging.getLogger("worker_agent")
 
 ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
 """Names the file that an agent makes when it ends by itself, and that is missing where a task ended its process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Which device serves which channel of which namespace, and how.
-
-    `address()` gives the URL, asked anew before each try; `device` None takes the first free one.
-    """
-
-    address: Callable[[], str]
-    name: str
-    device: int | None
-    channel: int
-    concurrency: int
-    task_function: TaskFunction
-    save_function: SaveFunction | None
 
 
 class Agent:

@@ -53,9 +53,10 @@ def worker_agent(
     It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
     goes back. A second one does not wait.
     """
-    from worker_agent.agent import Settings, note_end, run_agent
+    from worker_agent.agent import note_end, run_agent
     from worker_agent.job import load_job
     from worker_agent.protocol.address import check_name, resolve
+    from worker_agent.settings import Settings
 
     try:
         check_name(name)

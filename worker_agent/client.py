@@ -60,8 +60,9 @@ class Client:
 
         Raises `TypeError` where no task function was set.
         """
-        from worker_agent.agent import Settings, run_agent
+        from worker_agent.agent import run_agent
         from worker_agent.protocol.address import resolve
+        from worker_agent.settings import Settings
 
         if self._task_function is None:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")

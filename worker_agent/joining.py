@@ -18,7 +18,7 @@ from worker_agent.protocol.membership import Occupied
 from worker_agent.protocol.reasons import crashed
 
 if TYPE_CHECKING:
-    from worker_agent.agent import Settings
+    from worker_agent.settings import Settings
 
 LOG = logging.getLogger("worker_agent")
 

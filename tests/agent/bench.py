@@ -14,9 +14,10 @@ from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reading import Reader, Result
 from mutitask_tui.server.snapshot import ChannelView, FailedTask
 from tests.support.waiting import wait_until
-from worker_agent.agent import Agent, Settings
+from worker_agent.agent import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
+from worker_agent.settings import Settings
 
 NAME = "bench"
 

@@ -21,8 +21,9 @@ from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
 from tests.support.waiting import wait_until
-from worker_agent.agent import Agent, Settings
+from worker_agent.agent import Agent
 from worker_agent.protocol.membership import RunPlan
+from worker_agent.settings import Settings
 
 
 @dataclass(frozen=True)

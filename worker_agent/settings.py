@@ -1,0 +1,24 @@
+"""What an agent is told when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker_agent.execution import SaveFunction, TaskFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which device serves which channel of which namespace, and how.
+
+    `address()` gives the URL, asked anew before each try; `device` None takes the first free one.
+    """
+
+    address: Callable[[], str]
+    name: str
+    device: int | None
+    channel: int
+    concurrency: int
+    task_function: TaskFunction
+    save_function: SaveFunction | None
