@@ -1,0 +1,208 @@
+"""Many simulated agents in one process: `python -m benchmarks.simulated --first 0 --count 250 --name NS`.
+
+Each is an actor of its own that speaks the real protocol: it joins its device, reports every second, blocks on its
+device's token, looks at its wishes and obeys them, settles and claims in one call. Only the tasks are simulated: a
+batch takes `--task-ms` a task of waiting. One thread obeys and reports, one settles and claims, one waits for tasks;
+a real agent has these to itself. The address comes from MUTITASK_REDIS_URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import os
+import random
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_agent.hands import text_of
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.address import REDIS_URL_VARIABLE, redact
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import connect
+from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.recovery import recover_and_promote
+
+REPORT_S = 1.0
+NOTHING_S = 1.0
+"""How long a device that found nothing waits if no token comes."""
+
+
+@dataclass(slots=True)
+class Device:
+    """One simulated agent."""
+
+    number: int
+    channel: int
+    work: Broker
+    reports: Broker
+    report_due: float
+    paused: bool = True
+    items: list[bytes] = field(default_factory=list)
+    begun: float = 0.0
+    done: int = 0
+    answered: str = ""
+    since_ms: int = field(default_factory=lambda: int(time.time() * 1000))
+
+    def report(self) -> bytes:
+        """What a real agent's report holds."""
+        return wire.pack(
+            {
+                "host": f"sim-{self.number // 50:02}", "version": "simulated", "python": "3", "concurrency": 1,
+                "channel": self.channel, "state": "paused" if self.paused else "running",
+                "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
+                "current": text_of(self.items[0]) if self.items else "",
+                "current_s": time.monotonic() - self.begun if self.items else 0.0,
+                "done": self.done, "failed": 0,
+            }
+        )  # fmt: skip
+
+
+class Fleet:
+    """The agents of one process."""
+
+    def __init__(self, url: str, name: str, numbers: range, channels: int, task_s: float, batch: int) -> None:
+        self._task_s, self._batch = task_s, batch
+        self._wake = threading.Condition()
+        self._due: list[tuple[float, int, Device]] = []
+        self._idle: dict[int, deque[Device]] = {channel: deque() for channel in range(channels)}
+        self._url = url
+        where, identity = redact(url), me()
+        working, reporting = connect(url), connect(url)
+        now = time.monotonic()
+        self._devices: dict[int, Device] = {}
+        for number in numbers:
+            channel = number % channels
+            actor = Actor.agent(channel)
+            work = Broker(working, name, actor, where=where)
+            work.join(number, channel, identity)
+            reports = Broker(reporting, name, actor, where=where)
+            due = now + random.random() * REPORT_S
+            self._devices[number] = Device(number, channel, work, reports, due)
+        self._tokens = {work.keys.device_token(n).encode(): d for n, d in self._devices.items()}
+        self._channel_keys = [work.keys.channel(channel).token for channel in range(channels)]
+
+    def run(self) -> None:
+        """Until the process is ended."""
+        for target in (self._work, *(lambda c=c: self._wait(c) for c in self._idle)):
+            threading.Thread(target=target, daemon=True).start()
+        self._obey()
+
+    # -- wishes and reports --------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        client = connect(self._url, blocking=True)
+        for device in self._devices.values():
+            self._look(device, report=True)
+        names: list[Any] = list(self._tokens)
+        while True:
+            now = time.monotonic()
+            late = [device for device in self._devices.values() if device.report_due <= now]
+            for device in late:
+                device.report_due += REPORT_S
+                self._look(device, report=True)
+            next_due = min(device.report_due for device in self._devices.values())
+            wait = max(0.001, next_due - time.monotonic())
+            found = client.blpop(names, timeout=wait)
+            if not found:
+                continue
+            with client.pipeline(transaction=False) as pipe:
+                for token in names:
+                    pipe.lpop(token)
+                more = [
+                    self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value
+                ]
+            for device in (self._tokens[found[0]], *more):
+                self._look(device)
+
+    def _look(self, device: Device, *, report: bool = False) -> None:
+        wishes = device.reports.look(device.number)
+        if wishes.paused != device.paused:
+            device.paused, report = wishes.paused, True
+            self._push(time.monotonic(), device)
+        state: Any = "paused" if device.paused else "running"
+        if wishes.detect and wishes.detect != device.answered:
+            device.answered = wishes.detect
+            device.reports.answer(wishes.detect, wire.pack([device.number, state]))
+        if report and device.reports.report(device.number, device.channel, state, device.report()).sweep_due:
+            recover_and_promote(device.reports, device.number)
+
+    # -- tasks ---------------------------------------------------------------------------------------
+
+    def _push(self, due: float, device: Device) -> None:
+        with self._wake:
+            heapq.heappush(self._due, (due, device.number, device))
+            self._wake.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._due or self._due[0][0] > time.monotonic():
+                    self._wake.wait(self._due[0][0] - time.monotonic() if self._due else None)
+                _, _, device = heapq.heappop(self._due)
+            self._exchange(device)
+
+    def _exchange(self, device: Device) -> None:
+        now = time.monotonic()
+        finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
+        if finished < len(device.items) and not device.paused:
+            return  # Woken by a wish, in the midst of a batch: its end is on the list.
+        settlements: list[bytes] = []
+        for place, item in enumerate(device.items):
+            settlements += ((b"s" if place < finished else b"b") + item[2:22], b"")
+        if device.paused and not settlements:
+            return
+        claim = device.work.settle_and_claim(device.channel, settlements, 0 if device.paused else self._batch)
+        device.done += finished
+        device.items, device.begun = claim.items, now
+        if device.items:
+            self._push(now + len(device.items) * self._task_s, device)
+        elif not device.paused:
+            self._idle[device.channel].append(device)
+
+    def _wait(self, channel: int) -> None:
+        """Wait for tasks on behalf of the idle ones; a token wakes one, which passes it on."""
+        client = connect(self._url, blocking=True)
+        idle = self._idle[channel]
+        while True:
+            if not idle:
+                time.sleep(0.005)
+            elif client.blpop([self._channel_keys[channel]], timeout=NOTHING_S):
+                self._push(time.monotonic(), idle.popleft())
+            else:
+                for _ in range(len(idle)):
+                    self._push(time.monotonic(), idle.popleft())
+
+
+def main() -> None:
+    """Simulate until the process is ended."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--name", required=True)
+    options.add_argument("--first", type=int, default=0)
+    options.add_argument("--count", type=int, default=100)
+    options.add_argument("--channels", type=int, default=1)
+    options.add_argument("--task-ms", type=float, default=20.0)
+    options.add_argument("--batch", type=int, default=50)
+    chosen = options.parse_args()
+    # Real agents are on other machines: here they give way to what is measured.
+    os.nice(10)
+    numbers = range(chosen.first, chosen.first + chosen.count)
+    url = os.environ[REDIS_URL_VARIABLE]
+    try:
+        fleet = Fleet(url, chosen.name, numbers, chosen.channels, chosen.task_ms / 1000, chosen.batch)
+        print("joined", flush=True)
+        fleet.run()
+    except MutiTaskError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
