@@ -56,17 +56,20 @@ VIEW_BINDINGS: tuple[Binding, ...] = (
 """Keys that change nothing but the view."""
 
 _AFTER_START = ("view.fails", "view.command_line", "view.help")
+_AFTER_DETECT = ("view.filter", "view.next_fault", "view.sort")
 
 
 def app_bindings() -> list[Binding]:
     """Every binding of the app, in the footer's order."""
     families = [_family(label, names) for label, names in FAMILIES]
     first = [b for b in VIEW_BINDINGS if b.id in _AFTER_START]
-    rest = [b for b in VIEW_BINDINGS if b.id not in _AFTER_START]
-    ordered = [*families[0], *families[1], *first, *(b for family in families[2:] for b in family), *rest]
+    second = [b for b in VIEW_BINDINGS if b.id in _AFTER_DETECT]
+    rest = [b for b in VIEW_BINDINGS if b not in (*first, *second)]
+    start, detect, others = families[:2], families[2:4], families[4:]
+    ordered = [*_flat(start), *first, *_flat(detect), *second, *_flat(others), *rest]
     named = {binding.id for binding in ordered}
-    others = [_binding(c, c.name, None, show=False) for c in COMMANDS if c.key and c.name not in named]
-    return [*ordered, *others]
+    unnamed = [_binding(c, c.name, None, show=False) for c in COMMANDS if c.key and c.name not in named]
+    return [*ordered, *unnamed]
 
 
 def screen_bindings(*labels: str) -> list[Binding]:
@@ -86,6 +89,10 @@ def key_text(key: str) -> str:
     *modifiers, last = key.split("+")
     name = format_key(last)
     return f"^{name}" if modifiers == ["ctrl"] else "+".join([*modifiers, name])
+
+
+def _flat(families: list[list[Binding]]) -> list[Binding]:
+    return [binding for family in families for binding in family]
 
 
 def _family(label: str, names: tuple[str, ...], where: str = "") -> list[Binding]:

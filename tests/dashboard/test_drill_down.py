@@ -83,7 +83,7 @@ async def test_a_channel_in_full(opened: Opened, link: FakeLink) -> None:
         await press(pilot, "shift+tab", "enter")
         text = screen_text(pilot)
         for part in (
-            "1%, done in 13 min, at 14:26",
+            "in 13 min at 14:26, 1%",
             "1,000,000",
             "18, the oldest for 3.2s",
             "✓ the books balance",

@@ -10,9 +10,12 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.dashboard.app import DashboardApp
+from mutitask_tui.dashboard.device_trend import DeviceTrend
 from mutitask_tui.dashboard.widgets.banner import Trouble
+from mutitask_tui.server.commands import Outcome
+from mutitask_tui.server.snapshot import FailedRun
 from tests.dashboard.conftest import NEVER, settle
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, fail, snapshot
+from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, detail, device, fail, snapshot
 
 SIZES = ((80, 24), (120, 40), (200, 60))
 FAILS = (
@@ -48,11 +51,17 @@ def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callab
         link = app.link
         assert isinstance(link, FakeLink)
         now = link.now
+        app.device_trend = DeviceTrend()
         for tick in range(30, -1, -1):
             pace = 0.6 + (tick * 7 % 11) / 20
             rates = tuple(replace(c, rate=c.rate * pace) for c in now.channels)
-            past = replace(now, now_ms=NOW_MS - tick * 2000, channels=rates)
+            devices = tuple(
+                replace(d, done=max(0, d.done - tick * (2 + d.id % 3)), failed=max(0, d.failed - tick // 9))
+                for d in now.devices
+            )
+            past = replace(now, now_ms=NOW_MS - tick * 2000, channels=rates, devices=devices)
             app.trend.add(past)
+            app.device_trend.add(past)
         app.snapshot = now
         if theme:
             app.theme = theme
@@ -94,12 +103,75 @@ def test_leave(snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("q"), terminal_size=(80, 24))
 
 
-def test_device(snap_compare: SnapCompare) -> None:
-    assert snap_compare(app_of(), run_before=steps("right", "enter"), terminal_size=(80, 24))
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
+def test_device(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("right", "enter"), terminal_size=size)
 
 
-def test_channel(snap_compare: SnapCompare) -> None:
-    assert snap_compare(app_of(), run_before=steps("shift+tab", "enter"), terminal_size=(120, 40))
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
+def test_channel(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("shift+tab", "enter"), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
+def test_failed(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    link = link_with_history()
+    payload = {
+        "url": "https://example.org/items/17",
+        "headers": {"Accept": "text/html", "User-Agent": "mutitask"},
+        "pages": list(range(40)),
+        "note": "first line\nsecond line",
+    }
+    late = FailedRun(NOW_MS - 9000, 2, "timeout", "TimeLimit", "30 s are over", "")
+    runs = (late, *detail(FAILS[0]).failed_runs[1:])
+    link.details[FAILS[0].id] = detail(FAILS[0], payload=payload, failed_runs=runs, size=312)
+    assert snap_compare(app_of(link), run_before=steps("F", "enter"), terminal_size=size)
+
+
+@pytest.mark.parametrize("theme", ["mutitask", "mutitask-light"])
+def test_groups(theme: str, snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("F", "G", theme=theme), terminal_size=(120, 40))
+
+
+def test_fails_marked_and_filtered(snap_compare: SnapCompare) -> None:
+    keys = steps("F", "down", "space", "space", "slash", *"syntax", "enter")
+    assert snap_compare(app_of(), run_before=keys, terminal_size=(80, 24))
+
+
+def test_edit(snap_compare: SnapCompare) -> None:
+    assert snap_compare(app_of(), run_before=steps("F", "e"), terminal_size=(80, 24))
+
+
+def busy_link() -> FakeLink:
+    """Twenty devices, of which one is slow, one fails, three are offline."""
+    states = {7: "offline", 11: "offline", 12: "paused", 19: "offline"}
+    devices = tuple(
+        device(
+            n, states.get(n, "running"), failed=5 if n == 4 else 0, current_s=42.0 if n == 9 else 0.4 + n / 10
+        )
+        for n in range(20)
+    )
+    return FakeLink(snapshot(devices=devices, channels=(channel(0, total=100_000, failed=5, oldest_s=0.4),)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
+def test_marked_and_sorted(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    keys = steps("o", "o", "space", "down", "space", "h", "D")
+    link = busy_link()
+    answers = {str(n): {"ms": 1.5 + n, "state": "running"} for n in range(0, 20, 3)}
+    link.outcome = Outcome("20 asked", data={"devices": {**answers, "4": {"ms": None, "state": "offline"}}})
+    assert snap_compare(app_of(link), run_before=keys, terminal_size=size)
+
+
+@pytest.mark.parametrize("theme", ["mutitask", "mutitask-light"])
+def test_faults(theme: str, snap_compare: SnapCompare) -> None:
+    keys = steps("exclamation_mark", "n", theme=theme)
+    assert snap_compare(app_of(busy_link()), run_before=keys, terminal_size=(120, 40))
+
+
+def test_light_device(snap_compare: SnapCompare) -> None:
+    keys = steps("enter", theme="mutitask-light")
+    assert snap_compare(app_of(), run_before=keys, terminal_size=(120, 40))
 
 
 def test_light(snap_compare: SnapCompare) -> None:

@@ -138,7 +138,8 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, *, served: bool) -> 
     eta = channel_eta(channel, trend, now_ms)
     total = "unknown" if channel.total is None else f"{channel.total:,}"
     if eta is not None:
-        done = f"{eta.share_text}, {eta.text}, {eta.at_text}" if eta.text else f"{eta.share_text}, stalled"
+        when = f"{eta.text.removeprefix('done ')} {eta.at_text}" if eta.text else "nothing is settled"
+        done = f"{when}, {eta.share_text}"
     else:
         done = "all settled" if channel.exhausted and not channel.open else "unknown: no total is given"
     oldest = "" if channel.oldest_s is None else f", the oldest for {span(channel.oldest_s)}"
@@ -161,5 +162,5 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, *, served: bool) -> 
         ("allotted", f"{channel.allotted:,}", ""),
         ("books", *balance),
         ("foreign", f"{channel.foreign:,}", "$text-warning" if channel.foreign else ""),
-        ("results", f"{channel.results:,} of at most {channel.results_max:,} wait", ""),
+        ("results", f"{channel.results:,} of at most {channel.results_max:,}", ""),
     ]

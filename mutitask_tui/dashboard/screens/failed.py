@@ -40,7 +40,7 @@ class FailedScreen(PeekingScreen):
         #runs { height: 3fr; scrollbar-size-vertical: 1; }
         #runs Static { height: auto; padding: 0 1; }
         &.-wide #split, &.-normal #split { layout: horizontal; }
-        &.-wide #payload, &.-normal #payload { width: 2fr; height: 1fr; }
+        &.-wide #payload, &.-normal #payload { width: 2fr; height: 1fr; max-height: 100%; }
         &.-wide #runs, &.-normal #runs { width: 3fr; height: 1fr; }
     }
     """

@@ -92,6 +92,8 @@ def _head(row: DeviceRow, width: int) -> list[Piece]:
         text, tone = f"{text}, {row.fault}", "warn"
     note = f" {row.note}" if row.note else ""
     room = width - len(name) - len(note)
+    if len(text) > room:
+        text = f"{state.glyph} {row.fault}" if tone == "warn" and row.fault else state.glyph
     return [(name, "title"), (fit(text, room), tone), (note, "calm" if row.answered else "bad")]
 
 
@@ -148,11 +150,13 @@ def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
         text, tone = f"{state.glyph} {row.fault}", "warn"
     failed = f" ✗{short_count(device.failed)}" if device.failed else ""
     grown = f" +{short_count(row.grown)}" if row.grown else ""
-    room = width - len(name) - 10 - len(failed) - len(grown)
     if row.note:
         value, look = row.note, "calm" if row.answered else "bad"
     else:
         value, look = _value(row, column), "faint"
+    room = width - len(name) - 10 - len(failed)
+    grown = grown if len(grown) + len(value) < room else ""
+    room -= len(grown)
     return [
         (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), look), (failed, "warn"),
         (grown, "bad"),

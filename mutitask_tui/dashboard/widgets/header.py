@@ -76,12 +76,13 @@ def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     verdict = judge(snapshot, trend.new_fails())
     right = Content.styled(f"{safe_str(verdict.text, 60)} ", TONES[verdict.tone])
     up = span((snapshot.now_ms - snapshot.started_ms) / 1000)
+    eta = _eta(snapshot, trend, width)
     left = Content.assemble(
         (" MutiTask ", "bold $text-primary"),
         (f" {safe_str(snapshot.name, 40)}", "bold"),
-        *_eta(snapshot, trend, width),
+        *eta,
         (f"  {safe_str(snapshot.redis, 60)}", ""),
-        (f"  up {up}", FAINT),
+        (f"  up {up}" if width >= 110 or not eta else "", FAINT),
     )
     return _spread(left, right, width)
 
@@ -145,5 +146,5 @@ def _spread(left: Content, right: Content, width: int) -> Content:
     """Both on one line, `right` flush with the edge; `left` gives way."""
     room = max(0, width - right.cell_length)
     if left.cell_length > room:
-        left = left.truncate(room, ellipsis=True)
+        left = left.truncate(max(0, room - 1), ellipsis=True)
     return Content.assemble(left, " " * (room - left.cell_length), right)
