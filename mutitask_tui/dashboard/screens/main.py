@@ -96,9 +96,8 @@ class MainScreen(FrameScreen):
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Hand each panel its part."""
-        channels = self.query_one(ChannelList)
-        channels.show(channel_rows(snapshot, trend))
-        channels.styles.height = max(2, channels.lines_wanted) + channels.gutter.height
+        self.query_one(ChannelList).show(channel_rows(snapshot, trend))
+        self._fit_channels()
         self._show_devices(snapshot)
         log = self.query_one(EventLog)
         log.show(snapshot.events)
@@ -169,6 +168,12 @@ class MainScreen(FrameScreen):
     @on(CellGrid.Marked)
     def _moved(self) -> None:
         self.selection_changed()
+
+    @on(CellGrid.Arranged, "#channels")
+    def _fit_channels(self) -> None:
+        """The channels take as many lines as they need, the devices the rest."""
+        channels = self.query_one(ChannelList)
+        channels.styles.height = max(2, channels.lines_wanted) + channels.gutter.height
 
     @on(CellGrid.Opened)
     def _opened(self, event: CellGrid.Opened) -> None:

@@ -91,6 +91,9 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     class Opened(Highlighted):
         """A person asked for an item's details."""
 
+    class Arranged(Highlighted):
+        """All items together take another number of lines now."""
+
     class Marked(Highlighted):
         """Other items are marked now."""
 
@@ -280,7 +283,10 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         self.columns, self.cell_height, self.gap = self.layout_for(width, height)
         self.cell_width = max(1, min(width // self.columns, self.MAX_CELL_WIDTH))
         rows = ceil(len(self.items) / self.columns)
-        self.virtual_size = Size(width, rows * self.pitch - (self.gap if rows else 0))
+        lines = rows * self.pitch - (self.gap if rows else 0)
+        if lines != self.virtual_size.height:
+            self.post_message(self.Arranged(self, self.cursor))
+        self.virtual_size = Size(width, lines)
         self.refresh()
 
     def _scroll_to_row(self, row: int) -> None:

@@ -71,12 +71,19 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         """Keep to the end where the view was at the end."""
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.shown))
         if self._following:
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
             self.scroll_end(animate=False, force=True)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Whoever scrolls up stops the following, whoever scrolls to the end resumes it."""
+        """Whoever scrolls up stops the following, whoever scrolls to the end resumes it.
+
+        A panel that grew moves up too, but then there is nothing further down any more.
+        """
         super().watch_scroll_y(old_value, new_value)
-        self._following = self.FOLLOWS and round(new_value) >= self.max_scroll_y
+        if round(new_value) >= self.max_scroll_y:
+            self._following = self.FOLLOWS
+        elif new_value < old_value <= self.max_scroll_y:
+            self._following = False
 
     def render_line(self, y: int) -> Strip:
         """The strip at line `y` of what can be seen."""
