@@ -251,7 +251,8 @@ def attach(redis_url: str | None, name: str, read_only: bool) -> int:
     from worker_agent.protocol.errors import JobError
 
     url = _address(redis_url, name)
-    if not sys.stdout.isatty() or not sys.stdin.isatty():
+    in_browser = bool(os.environ.get("TEXTUAL_DRIVER"))
+    if not in_browser and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise JobError("attach needs a terminal; `mutitask status` prints the same once")
     return show(url, name, read_only=read_only)
 
@@ -319,6 +320,41 @@ def ctl(
     data = {"command": found.name, "ok": outcome.ok, "text": outcome.text, **outcome.data}
     click.echo(json.dumps(data) if as_json else outcome.text)
     return 0 if outcome.ok else 1
+
+
+@cli.command(short_help="Show the dashboard in a browser.")
+@place_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+              help="The port to listen on; 0 takes a free one.")  # fmt: skip
+@click.option("--allow-commands", is_flag=True, help="Let viewers carry out commands, not only look.")
+@click.option("--password-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Holds the password. None: MUTITASK_SERVE_PASSWORD, or a new one that is printed.")  # fmt: skip
+@click.option("--public-url", default="", metavar="URL",
+              help="Where browsers find it, if a proxy stands before it.")  # fmt: skip
+@for_people
+def serve(
+    redis_url: str | None,
+    name: str,
+    host: str,
+    port: int,
+    allow_commands: bool,
+    password_file: Path | None,
+    public_url: str,
+) -> int:
+    """Show the dashboard of a namespace in browsers, read-only, behind a password.
+
+    Needs textual-serve: pip install 'mutitask[serve]'.
+    """
+    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.serving import Serving, find_password
+    from mutitask_tui.serving import serve as show
+
+    password, new = find_password(password_file)
+    url = _address(redis_url, name)
+    Reader(url, name).snapshot()
+    serving = Serving(url, name, host, port, password, allow_commands, public_url)
+    return show(serving, announce_password=new)
 
 
 @cli.command(short_help="Print the dashboard's settings.")

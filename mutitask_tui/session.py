@@ -205,6 +205,8 @@ def attach(url: str, name: str, *, read_only: bool = False) -> int:
     from mutitask_tui.dashboard.remember import Memory
 
     memory = Memory(load())
+    if os.environ.get("TEXTUAL_DRIVER"):
+        memory.path = None  # Whoever looks on in a browser changes no files here.
     link = RedisLink(url, name, read_only=read_only)
     link.snapshot()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutitask_tui.server.commander import Commander
-from mutitask_tui.server.commands import Command, CommandError, Outcome
+from mutitask_tui.server.commands import Command, CommandError, Outcome, find
 from mutitask_tui.server.inspection import Inspector
 from mutitask_tui.server.many import run_many
 from mutitask_tui.server.reading import Reader
@@ -64,6 +64,7 @@ class RedisLink:
 
     def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
         """Write these failed tasks to a file as JSON lines."""
+        self._refuse_writing(find("export_fail_tasks"))
         return self._commander.export_these(targets)
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:

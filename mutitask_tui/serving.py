@@ -1,0 +1,98 @@
+"""`mutitask serve`: the dashboard of a namespace in browsers. What is served is an attached view, never the server.
+
+textual-serve starts one `mutitask attach` for each browser tab. It has no login: `web.py` puts one before all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from worker_agent.protocol.address import REDIS_URL_VARIABLE
+from worker_agent.protocol.errors import MutiTaskError
+
+PASSWORD_VARIABLE = "MUTITASK_SERVE_PASSWORD"  # noqa: S105 - the name of the variable
+LEAST_PASSWORD = 8
+MOST_VIEWERS = 20
+
+
+class ServeError(MutiTaskError):
+    """The dashboard cannot be served."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served, where, and to whom."""
+
+    url: str
+    """Of Redis; it goes to the views by their environment, never by an argument."""
+    name: str
+    host: str
+    port: int
+    password: str
+    allow_commands: bool = False
+    public_url: str = ""
+    """Where browsers find it, if that is not `host` and `port`: behind a proxy that speaks TLS."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    @property
+    def command(self) -> str:
+        """The line that shows one view."""
+        words = [
+            sys.executable,
+            "-c",
+            "from mutitask_tui.cli import main; main()",
+            "attach",
+            "--name",
+            self.name,
+        ]
+        return shlex.join(words if self.allow_commands else [*words, "--read-only"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def find_password(file: Path | None) -> tuple[str, bool]:
+    """The password, from the file or the environment, or a new one; whether it is new. Raises `ServeError`."""
+    named = os.environ.pop(PASSWORD_VARIABLE, "")  # The views need not know it.
+    if file is not None:
+        try:
+            named = file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8"
+            raise ServeError(f"the password file {file} cannot be read ({why})") from None
+        if not named:
+            raise ServeError(f"the password file {file} is empty: put the password in it")
+    if not named:
+        return secrets.token_urlsafe(24), True
+    if len(named) < LEAST_PASSWORD:
+        raise ServeError(f"the password is too short: give it at least {LEAST_PASSWORD} characters")
+    return named, False
+
+
+def serve(serving: Serving, *, announce_password: bool) -> int:
+    """Serve until a signal; the exit status. Raises `ServeError`."""
+    try:
+        from mutitask_tui.web import run
+    except ImportError:
+        raise ServeError("serve needs textual-serve: pip install 'mutitask[serve]'") from None
+    os.environ[REDIS_URL_VARIABLE] = serving.url
+    return run(serving, announce_password=announce_password)
