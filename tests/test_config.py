@@ -88,6 +88,13 @@ def test_a_moved_palette_makes_way_and_a_swap_is_no_clash() -> None:
     assert swapped.keys == {"pause_all": "p", "pause_one": "P"}
 
 
+def test_keys_are_characters_or_names() -> None:
+    for written, key in (("?", "question_mark"), ("question_mark", "question_mark"), ("+", "plus"), ("alt+x", "alt+x"),
+                       ("ctrl+R", "ctrl+shift+r"), ("f12", "f12"), ("ä", "ä"), (",", "comma")):  # fmt: skip
+        moved = parse(f"[keys]\nstop_allot = '{written}'\nhelp = 'f7'\nadd_device = 'f8'", Path("c"))[0].keys
+        assert moved["stop_allot"] == key
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from string import punctuation
 from typing import Any
 
 from textual.binding import Binding
@@ -22,14 +23,17 @@ _AS_TERMINALS_SEND_THEM = {
     "ctrl+i": "tab", "ctrl+m": "enter", "ctrl+h": "backspace", "ctrl+j": "enter",
     "ctrl+left_square_bracket": "escape",
 }  # fmt: skip
-_FIXED = {
+FIXED = {
     "escape": "Back", "enter": "Open", "tab": "the next panel", "shift+tab": "the panel before",
     "up": "the cursor", "down": "the cursor", "left": "the cursor", "right": "the cursor",
     "pageup": "the cursor", "pagedown": "the cursor", "home": "the cursor", "end": "the cursor",
     "ctrl+q": "Leave", "ctrl+c": "copying", "ctrl+z": "suspending",
 }  # fmt: skip
+"""Keys that cannot be given to anything else, and what they are for."""
 _MODIFIERS = frozenset({"ctrl", "alt", "shift", "super", "hyper", "meta"})
-_NAMED = frozenset(key.value for key in Keys if not key.value.startswith("<")) | {"plus", "minus"}
+_NAMED = frozenset(key.value for key in Keys if not key.value.startswith("<")) | {
+    _character_to_key(character) for character in punctuation
+}
 
 
 class KeyProblem(Exception):
@@ -113,7 +117,7 @@ def _no_key_twice(moved: Mapping[str, str], said: Mapping[str, str]) -> None:
                 mine, theirs = (name, other) if name in moved else (other, name)
                 both = f"{key} is the key of both {theirs} and {mine}"
                 raise KeyProblem(said[mine], f"{both}: give one of them another")
-    reserved = {**own_keys(), **_FIXED}
+    reserved = {**own_keys(), **FIXED}
     for name, keys in moved.items():
         for key in keys.split(","):
             if key in reserved:
