@@ -77,10 +77,8 @@ def screen_keys() -> str:
         importlib.import_module(f"{screens.__name__}.{module.name}")
     rows: list[tuple[str, ...]] = []
     # Arrows, Enter and Esc are told in the text.
-    for kind, title in [
-        *((k, SCREENS.get(k.__name__, "")) for k in _family(FrameScreen)),
-        (CellGrid, "Every list"),
-    ]:
+    kinds = {kind.__name__: kind for kind in _family(FrameScreen)}
+    for kind, title in [*((kinds[name], title) for name, title in SCREENS.items()), (CellGrid, "Every list")]:
         for binding in _own(kind):
             if title and (
                 kind.__name__ == "ChartScreen" or set(binding.key.split(",")) - {*FIXED, "backspace"}
