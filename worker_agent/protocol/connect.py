@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnava
 CALL_TIMEOUT_S = 5.0
 BLOCK_S = 1.0
 """How long a waiter blocks at most: a lost token costs no more than this."""
+
+_SCRIPT_REFUSED = re.compile(r"ACL failure in script: |(?=The user executing the script can't )")
+"""How Valkey and Redis 7 say that a command within a script is not allowed."""
 
 T = TypeVar("T")
 
@@ -86,10 +90,11 @@ def translate(error: Exception, where: str) -> MutiTaskError:
         ("WRONGPASS", "NOAUTH")
     ):
         return RedisRefused(f"Redis at {where} refuses the password; pass the right one in --redis")
-    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _SCRIPT_REFUSED.match(text):
+        refused = _SCRIPT_REFUSED.sub("", text).partition(" script: ")[0]
         return NoRights(
-            f"Redis at {where} does not allow this user what is needed ({text}); "
-            "grant it `~{mt:* +@all`, or name a user with a password in --redis"
+            f"Redis at {where} does not allow this user what is needed ({refused}); "
+            "grant it what docs/security.md lists for its role, or name another user in --redis"
         )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
     if isinstance(error, transient) or text.startswith(

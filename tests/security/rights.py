@@ -1,0 +1,66 @@
+"""The users of docs/security.md, made on a real server exactly as the page says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.support.programs import ROOT
+from tests.support.redis_server import RealServer
+
+PAGE = ROOT / "docs" / "security.md"
+PASSWORD = "of-the-role"
+
+
+def commands(name: str) -> dict[str, list[str]]:
+    """Each role's `ACL SETUSER` command, as it stands in the page, for the namespace `name`."""
+    found = {}
+    for block in re.findall(r"```sh\n(valkey-cli ACL SETUSER .*?)```", PAGE.read_text(), re.DOTALL):
+        text = block.replace("\\\n", " ").replace("NAME", name).replace("PASSWORD", PASSWORD)
+        words = shlex.split(text)[1:]
+        found[words[2].removeprefix("mt-")] = words
+    return found
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The roles' URLs."""
+
+    server: str
+    agent: str
+    dashboard: str
+
+
+@contextmanager
+def made(place: RealServer, name: str) -> Iterator[Roles]:
+    """The page's users on that server."""
+    with place.client() as admin:
+        lines = commands(name)
+        for words in lines.values():
+            admin.execute_command(*words)
+        admin.execute_command("ACL", "LOG", "RESET")
+        urls = {
+            role: f"redis://{words[2]}:{PASSWORD}@127.0.0.1:{place.port}/0" for role, words in lines.items()
+        }
+        try:
+            yield Roles(**urls)
+        finally:
+            for words in lines.values():
+                admin.execute_command("ACL", "DELUSER", words[2])
+
+
+def denials(place: RealServer) -> list[str]:
+    """What the server refused for want of rights, so far.
+
+    What is merely tried does not count: redis-py tells its name, and a server looks whether Redis evicts keys.
+    """
+    with place.client(decode_responses=True) as admin:
+        entries = admin.acl_log()
+    return [
+        f"{entry['username']}: {entry['reason']} {entry['object']} ({entry['context']})"
+        for entry in entries
+        if not str(entry["object"]).lower().startswith(("client", "config"))
+    ]

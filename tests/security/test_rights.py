@@ -1,0 +1,370 @@
+"""Each role of docs/security.md works with exactly the rights that the page gives it, and can do nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+import redis
+
+from mutitask_tui.server.commands import COMMANDS, Command, CommandError
+from mutitask_tui.server.link import RedisLink
+from tests.cli.tools import House, double, mutitask, no_agents_left
+from tests.security.rights import Roles, denials, made
+from tests.support.redis_server import RealServer
+from tests.support.waiting import wait_until
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import NoRights, connect
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.keys import Keys
+
+__all__ = ["no_agents_left"]
+
+pytestmark = pytest.mark.protocol
+
+NAME = "rights"
+KEYS = Keys(NAME)
+
+
+@pytest.fixture
+def roles(shared_server: RealServer, client: redis.Redis) -> Iterator[Roles]:
+    with made(shared_server, NAME) as users:
+        yield users
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Exports go to the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
+    """All keys and what they hold."""
+    return {key: client.dump(key) for key in sorted(client.keys("*"))}
+
+
+def refused(url: str, *command: Any) -> bool:
+    """Whether that user may not do that, directly."""
+    with redis.Redis.from_url(url, protocol=3) as user:
+        try:
+            user.execute_command(*command)
+        except redis.exceptions.NoPermissionError:
+            return True
+    return False
+
+
+def refused_in_script(url: str, command: str, key: str, *args: str) -> bool:
+    """The same within a script that declares the key, or does not."""
+    call = f"return redis.call({', '.join(repr(word) for word in (command, key, *args))})"
+    refusals = 0
+    with redis.Redis.from_url(url, protocol=3) as user:
+        for keys in ([], [key]):
+            try:
+                user.execute_command("EVAL", call, len(keys), *keys)
+            except redis.ResponseError as error:
+                refusals += any(word in str(error) for word in ("ermission", "can't"))
+    return refusals == 2
+
+
+# -- an agent ----------------------------------------------------------------------------------------------
+
+
+def test_an_agent_works_with_its_rights(
+    shared_server: RealServer, client: redis.Redis, roles: Roles, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "worker_agent")
+    with House(
+        roles.server, NAME, iter(range(30)), iter([]), devices=1, retries=1, retry_delay_ms=50
+    ) as house:
+        house.url = roles.agent
+        house.agent(0)
+        house.agent(3, channel=1)  # Beyond the grid: it grows.
+        house.url = roles.server
+        assert house.done("start_all")
+        house.until(lambda s: s.channels[0].done == 27 and s.channels[0].failed == 3)
+        assert house.done("detect_one", 0)["devices"]["0"]["state"] == "running"
+        house.until(lambda s: s.devices[0].done == 27)
+        wait_until(lambda: client.llen(KEYS.device_log(0)), what="the device's log")
+        wait_until(lambda: client.llen(KEYS.channel(0).history), what="the history")
+        assert any(event.who == "Device0" for event in house.snapshot().events)
+        house.done("pause_one", 0)
+        house.until(lambda s: s.devices[0].state == "paused")
+        house.done("stop_all")
+        house.until(lambda s: all(device.state == "offline" for device in s.devices))
+    assert denials(shared_server) == []
+
+
+def test_agents_recover_a_dead_one_without_a_server(
+    shared_server: RealServer, client: redis.Redis, roles: Roles
+) -> None:
+    with House(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as house:
+        lost = Broker(connect(roles.agent), NAME, Actor.agent(0), where="here")
+        lost.join(1, 0, me())
+        lost.report(1, 0, "running", wire.pack({}))
+        house.until(lambda s: s.channels[0].waiting == 10)
+        assert len(lost.settle_and_claim(0, [], 4).items) == 4
+        house.core.stop()
+        client.zadd(KEYS.leases, {lost.actor.id: 1})
+        house.url = roles.agent
+        house.agent(0)
+        house.until(lambda s: s.channels[0].open == 0)
+        assert house.channel().balanced
+    assert denials(shared_server) == []
+
+
+WISHES = ["devices", "channels", "server", "stop", "detect"]
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_an_agent_cannot_write_wishes(roles: Roles, wish: str) -> None:
+    key = f"{KEYS.prefix}:wish:{wish}"
+    assert refused(roles.agent, "HSET", key, "0", "running")
+    assert refused_in_script(roles.agent, "HSET", key, "0", "running")
+    assert refused(roles.agent, "HDEL", key, "0")
+    assert refused_in_script(roles.agent, "DEL", key)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="agents write two fields of meta (devices, swept_ms), and Redis has no rights to fields: "
+    "those two need a key of their own",
+)
+@pytest.mark.parametrize("field", ["server", "server_record", "protocol", "results_max"])
+def test_an_agent_cannot_write_the_servers_fields_of_meta(
+    client: redis.Redis, roles: Roles, field: str
+) -> None:
+    client.hset(KEYS.meta, "protocol", "1.0")
+    assert refused(roles.agent, "HSET", KEYS.meta, field, "x")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("LRANGE", "results", "0", "-1"),
+        ("HGETALL", "failed"),
+        ("HGET", "failed", "x"),
+        ("DEL", "waiting"),
+        ("DEL", "results"),
+    ],
+)
+def test_an_agent_cannot_read_results_and_fails_nor_drop_a_channel(
+    client: redis.Redis, roles: Roles, command: tuple[str, ...]
+) -> None:
+    name, key, *args = command
+    assert refused(roles.agent, name, f"{KEYS.prefix}:channel:0:{key}", *args)
+    assert refused_in_script(roles.agent, name, f"{KEYS.prefix}:channel:0:{key}", *args)
+
+
+@pytest.mark.parametrize("role", ["server", "agent", "dashboard"])
+def test_no_role_reaches_another_namespace_or_the_servers_settings(roles: Roles, role: str) -> None:
+    url = getattr(roles, role)
+    for key in (
+        Keys("other").meta, Keys(f"{NAME}2").meta, f"{KEYS.prefix[:-1]}x}}:meta", "mt", f"{NAME}:meta"
+    ):  # fmt: skip
+        assert refused(url, "HGET", key, "run")
+        assert refused(url, "HSET", key, "run", "x")
+        assert refused_in_script(url, "HGET", key, "run")
+    for command in (
+        ["CONFIG", "GET", "*"], ["FLUSHALL"], ["KEYS", "*"], ["SCAN", "0"], ["ACL", "LIST"], ["SHUTDOWN"],
+        ["SCRIPT", "FLUSH"], ["MONITOR"], ["CLIENT", "LIST"], ["PUBLISH", "c", "x"],
+        ["SUBSCRIBE", "c"], ["FUNCTION", "LIST"], ["SAVE"], ["REPLICAOF", "h", "1"],
+    ):  # fmt: skip
+        assert refused(url, *command), command
+
+
+def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
+    client: redis.Redis, roles: Roles
+) -> None:
+    with House(roles.server, NAME, iter(range(5)), devices=1):
+        pass
+    before = client.hgetall(KEYS.wish_devices)
+    said = mutitask("ctl", "start_all", "--redis", roles.agent, "--name", NAME)
+    assert said.status == 3 and said.stdout == ""
+    assert_one_sentence(said.stderr)
+    assert client.hgetall(KEYS.wish_devices) == before
+
+
+# -- a server ----------------------------------------------------------------------------------------------
+
+AT_WORK = [
+    "detect_all", "detect_one 0", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
+    "start_allot", "detect_fail_channel", "reset_max_task 40", "reset_max_task 30 0", "pause_channel 0",
+    "start_channel 0", "add_device", "del_device", "export_fail_tasks", "export_fail_tasks 0",
+]  # fmt: skip
+
+
+def test_a_server_and_every_command_work_with_its_rights(
+    shared_server: RealServer, roles: Roles, in_tmp: Path
+) -> None:
+    def broken() -> Iterator[Any]:
+        yield 1
+        yield 7
+        yield object()
+        yield 2
+
+    done: set[str] = set()
+    with House(roles.server, NAME, iter(range(60)), broken(), devices=2, capacity=30) as house:
+
+        def carry_out(line: str) -> None:
+            house.done(*line.split(" ", 3))
+            done.add(line.split()[0])
+
+        house.agent(0)
+        house.agent(1, channel=1)
+        for line in AT_WORK:
+            carry_out(line)
+        house.until(lambda s: s.channels[0].failed == 6 and s.channels[1].failed == 1)
+        first, second, third, *_ = house.failed_ids()
+        carry_out(f"reload_one_fail_task 0 {first}")
+        carry_out(f"delete_one_fail_task 0 {second}")
+        carry_out(f'edit_fail_task 0 {third} {{"a":[1]}}')
+        carry_out("reload_all_fail_tasks")
+        house.until(lambda s: s.channels[1].halted)
+        carry_out("skip_item 1")
+        house.until(lambda s: s.channels[1].done == 2)
+        carry_out("stop_one 1")
+        house.until(lambda s: s.devices[1].state == "offline")
+        carry_out("purge_device 1")
+        carry_out("stop_all")
+        carry_out("stop_allot")
+        link = RedisLink(roles.server, NAME)
+        assert link.history() and link.fail_groups(None) and link.failed_tasks(None, 0, 10)
+        assert len(link.last_results(0, 5)) == 5 and link.waiting_tasks(0, 5) == () == link.device_log(9)
+        drained = mutitask("results", "export", "--drain", "--redis", roles.server, "--name", NAME)
+        assert len(drained.lines) > 50
+        carry_out("exit")
+        assert house.core.ended.wait(15) and house.core.quit
+    assert done == {command.name for command in COMMANDS if command.run}
+    assert denials(shared_server) == []
+
+
+def test_a_server_takes_over_from_a_dead_one_and_begins_afresh_with_its_rights(
+    shared_server: RealServer, client: redis.Redis, roles: Roles
+) -> None:
+    lost = Broker(connect(roles.agent), NAME, Actor.agent(0), where="here")
+    with House(roles.server, NAME, iter(range(10)), autostart=True) as house:
+        house.until(lambda s: s.channels[0].waiting == 10)
+        lost.join(0, 0, me())
+        assert lost.settle_and_claim(0, [], 4).items
+    with House(roles.server, NAME, iter(range(20)), mode="resume") as house:
+        client.zadd(KEYS.leases, {lost.actor.id: 1})
+        house.until(lambda s: s.channels[0].waiting == 20)
+    with House(roles.server, NAME, iter(range(3)), mode="fresh") as house:
+        house.until(lambda s: s.channels[0].waiting == 3)
+    assert denials(shared_server) == []
+
+
+# -- a read-only dashboard ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(client: redis.Redis, roles: Roles) -> Iterator[House]:
+    """A namespace with work of every kind, and nobody at it any more."""
+    with House(roles.server, NAME, iter(range(20)), devices=2, capacity=5) as house:
+        house.agent(0, task_function=double)
+        house.done("start_all")
+        house.until(lambda s: s.channels[0].done == 18 and s.channels[0].failed == 2)
+    client.rpush(KEYS.channel(0).waiting, wire.header(house.core.run.id, 99) + wire.pack("waits"))
+    yield house
+
+
+def test_a_dashboard_reads_everything_with_its_rights(
+    shared_server: RealServer, roles: Roles, held: House
+) -> None:
+    at = ["--redis", roles.dashboard, "--name", NAME]
+    assert mutitask("status", "--json", *at).json["channels"][0]["done"] == 18
+    assert "18 done, 2 failed" in mutitask("status", *at).stdout
+    assert len(mutitask("results", "export", *at).lines) == 18
+    link = RedisLink(roles.dashboard, NAME, read_only=True)
+    assert link.snapshot().channels[0].results == 18
+    failed = link.failed_tasks(None, 0, 10)
+    assert len(failed) == 2 and link.failed_task(0, failed[0].id)
+    assert link.fail_groups(None)[0].count and link.waiting_tasks(0, 5)[0].task == "waits"
+    assert len(link.last_results(0, 5)) == 5 and link.device_log(9) == () and len(link.history()) == 1
+    assert denials(shared_server) == []
+
+
+def test_a_dashboard_opens_read_only_on_a_terminal(
+    shared_server: RealServer, roles: Roles, held: House, pty_run: Callable[..., pexpect.spawn[str]]
+) -> None:
+    child = pty_run(
+        ["mutitask", "attach", "--read-only", "--name", NAME], {"MUTITASK_REDIS_URL": roles.dashboard}
+    )
+    child.expect("TaskChannel0")
+    os.kill(child.pid, 15)
+    child.expect(pexpect.EOF)
+    assert denials(shared_server) == []
+
+
+def arguments(command: Command, failed_id: str) -> list[str]:
+    """Arguments with which the command could be carried out."""
+    by_kind = {"device": "1", "channel": "0", "fail": failed_id, "count": "9", "json": "5"}
+    return [by_kind[param.kind] for param in command.params]
+
+
+WRITING = [c for c in COMMANDS if c.run and c.name not in ("detect_fail_channel", "export_fail_tasks")]
+
+
+def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_changes_nothing(
+    client: redis.Redis, roles: Roles, held: House
+) -> None:
+    (failed_id, *_) = held.failed_ids()
+    client.hset(KEYS.channel(0).books, "halted", "item 20 is nothing")
+    # An agent must be there for those that stop one.
+    client.hset(KEYS.agents, "0", "a0-0123456789abcdef")
+    client.zadd(KEYS.leases, {"a0-0123456789abcdef": 9_999_999_999_999})
+    before = everything(client)
+    for command in WRITING:
+        words = arguments(command, failed_id)
+        if command.name == "stop_one":
+            words = ["0"]
+        said = mutitask(
+            "ctl", command.name, *words, "--yes", "--redis", roles.dashboard, "--name", NAME
+        )  # fmt: skip
+        assert said.status == 3 and said.stdout == "", (command.name, said)
+        assert_one_sentence(said.stderr)
+    drained = mutitask("results", "export", "--drain", "--redis", roles.dashboard, "--name", NAME)
+    assert drained.status == 3 and drained.stdout == ""
+    assert_one_sentence(drained.stderr)
+    assert everything(client) == before
+
+
+def test_a_read_only_link_refuses_by_itself_and_detect_is_refused_by_redis(roles: Roles, held: House) -> None:
+    link = RedisLink(roles.dashboard, NAME, read_only=True)
+    for command in WRITING:
+        values = command.parse(arguments(command, "x"))
+        expected = NoRights if command.name.startswith("detect") else CommandError
+        with pytest.raises(expected):
+            link.run(command, values)
+
+
+@pytest.mark.parametrize("role", ["agent", "dashboard"])
+def test_whoever_may_not_serve_is_refused_at_once_and_leaves_no_trace(
+    client: redis.Redis, roles: Roles, role: str, tmp_path: Path, spawn: Callable[..., Any]
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text("def tasks(): yield 1\ndef task_function(t): return t\n")
+    program = ["mutitask", "run", "--headless", "--resume"] if role == "agent" else ["worker-agent"]
+    with House(roles.server, NAME, iter(range(5)), devices=1):
+        pass
+    before = everything(client)
+    started = spawn([*program, job, "--name", NAME], {"MUTITASK_REDIS_URL": getattr(roles, role)})
+    assert started.wait(20) != 0
+    assert "does not allow this user what is needed" in started.stderr
+    assert "Traceback" not in started.stderr
+    assert everything(client) == before
+
+
+def assert_one_sentence(text: str) -> None:
+    assert text.startswith("mutitask: Redis at 127.0.0.1:"), text
+    assert "does not allow this user what is needed (" in text
+    assert "docs/security.md" in text and "script: " not in text
+    assert text.count("\n") == 1 and "Traceback" not in text
