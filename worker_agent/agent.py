@@ -9,14 +9,18 @@ import sys
 import threading
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
-from worker_agent.execution import Runner
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.settings import Settings
+from worker_agent.threads import ThreadCrew
 from worker_agent.watcher import Waiter, Watcher
+
+if TYPE_CHECKING:
+    from worker_agent.processes import ProcessCrew
 
 LOG = logging.getLogger("worker_agent")
 
@@ -35,7 +39,7 @@ class Agent:
         self.paused = True
         self.session: Session | None = None
         self.declared_dead = threading.Event()
-        self._slots: list[threading.Thread] = []
+        self._crew = self._gather()
         self._waiting = 0
 
     # -- from outside --------------------------------------------------------------------------------
@@ -68,10 +72,7 @@ class Agent:
             LOG.info("stopped before a server came")
             return
         self.session = session
-        for slot in range(self.settings.concurrency):
-            thread = threading.Thread(target=self._work, args=(slot,), name=f"slot-{slot}", daemon=True)
-            thread.start()
-            self._slots.append(thread)
+        self._crew.start(session.device)
         waiter, watcher = Waiter(self), Watcher(self)
         waiter.start()
         watcher.start()
@@ -82,19 +83,15 @@ class Agent:
             LOG.warning("stopped without leaving in order: %s; the others recover what was in hand", error)
         finally:
             self.hands.close()
+            self._crew.kill()
             watcher.end()
 
-    def _work(self, slot: int) -> None:
-        session = self.session
-        if session is None:
-            return
-        runner = Runner(
-            self.settings.task_function, self.settings.save_function, session.device, self.settings.channel
-        )
-        while (entry := self.hands.take(slot)) is not None:
-            generation, item = entry
-            self.hands.finish(slot, generation, runner.run(item))
-        runner.close()
+    def _gather(self) -> ThreadCrew | ProcessCrew:
+        if self.settings.kind == "thread":
+            return ThreadCrew(self.settings, self.hands)
+        from worker_agent.processes import ProcessCrew
+
+        return ProcessCrew(self.settings, self.hands, self.stopping)
 
     # -- the claimer ---------------------------------------------------------------------------------
 
@@ -104,7 +101,7 @@ class Agent:
             hands.nudge.wait(0.0 if waiter.token else hands.pause_s())
             hands.nudge.clear()
             came = waiter.take_token()
-            back = hands.take_back() if self.paused or hands.stuck() else []
+            back = hands.take_back() if self.paused or hands.stuck() or not hands.slots else []
             want = 0 if self.paused else hands.wanted(self._waiting)
             settle_due = bool(hands.settlements) and (want > 0 or hands.pause_s() <= 0.0)
             if waiter.hungry and not came and not settle_due:
@@ -147,6 +144,11 @@ class Agent:
             "Device%d was declared dead for want of reports; %d tasks in hand were recovered and are dropped here",
             old.device, dropped,
         )  # fmt: skip
+        if self.settings.kind == "thread":
+            LOG.warning(
+                "if this machine was not asleep, a task function kept Python's lock (the GIL) all that time: "
+                "with --kind process the agent goes on reporting"
+            )
         fresh = take_device(self.settings, self.stopping, device=old.device)
         if fresh is None:
             return
@@ -167,11 +169,13 @@ class Agent:
                     "stopping: waiting for %d running tasks; stop again to hand them back instead", running
                 )
             hands.close()
-            while any(thread.is_alive() for thread in self._slots) and not self.hurried.wait(0.02):
+            while self._crew.busy() and not self.hurried.wait(0.02):
                 if hands.settlements:
                     self._settle(session, [])
             begun: list[bytes] = []
             if self.hurried.is_set():
+                self._crew.kill()
+                handed_back += sum(settled[:1] == b"b" for settled, _ in list(hands.settlements))
                 begun = hands.take_back_begun()
                 handed_back += len(begun) // 2
             self._settle(session, begun)

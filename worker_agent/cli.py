@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.errors import JobError, MutiTaskError
 
 
 class DeviceNumber(click.ParamType[int | None]):
@@ -35,7 +36,19 @@ class DeviceNumber(click.ParamType[int | None]):
 @click.option("--channel", type=click.IntRange(0), default=0, show_default=True, help="The channel to serve.")
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="T",
-    help="How many tasks run at once, in threads.",
+    help="How many tasks run at once.",
+)  # fmt: skip
+@click.option(
+    "--kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
+    help="What tasks run in. Processes survive what kills or blocks them.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="A task that runs longer fails. A process is killed then, a thread only left alone.",
+)  # fmt: skip
+@click.option(
+    "--max-tasks-per-child", type=click.IntRange(1), metavar="N",
+    help="With --kind process: replace a process that ran so many tasks.",
 )  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
@@ -46,6 +59,9 @@ def worker_agent(
     device: int | None,
     channel: int,
     concurrency: int,
+    kind: Literal["thread", "process"],
+    timeout: float | None,
+    max_tasks_per_child: int | None,
     debug: bool,
 ) -> None:
     """Run the tasks of one channel with the functions of the job file JOB.
@@ -60,6 +76,8 @@ def worker_agent(
 
     try:
         check_name(name)
+        if max_tasks_per_child is not None and kind != "process":
+            raise JobError("--max-tasks-per-child goes with --kind process: threads cannot be replaced")
         loaded = load_job(job)
         task_function, save_function = loaded.functions_for(channel)
         settings = Settings(
@@ -70,6 +88,10 @@ def worker_agent(
             concurrency=concurrency,
             task_function=task_function,
             save_function=save_function,
+            kind=kind,
+            timeout=timeout,
+            max_tasks_per_child=max_tasks_per_child,
+            job=str(job.expanduser().absolute()),
         )
         status = run_agent(settings)
     except MutiTaskError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 
 class Client:
@@ -12,6 +12,9 @@ class Client:
 
     Where no address is named, the embedded Valkey of this machine is found by itself. Raises `TypeError`
     or `ValueError` with what to pass instead.
+
+    `kind="process"` runs tasks in `concurrency` child processes, which import the functions by name: they must
+    stand at the top of a module that can be imported, not of the program itself. `timeout` is for one run, in seconds.
     """
 
     def __init__(
@@ -25,6 +28,8 @@ class Client:
         redis_url: str | None = None,
         name: str = "default",
         concurrency: int = 1,
+        kind: Literal["thread", "process"] = "thread",
+        timeout: float | None = None,
     ) -> None:
         from worker_agent.protocol.address import check_name
 
@@ -36,7 +41,13 @@ class Client:
         self._address = (host, port, db, password)
         self._redis_url = redis_url
         self._name = check_name(name)
+        if kind not in ("thread", "process"):
+            raise ValueError(f"kind must be 'thread' or 'process', not {kind!r}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError("timeout must be above 0 seconds, or None")
         self._concurrency = concurrency
+        self._kind: Literal["thread", "process"] = kind
+        self._timeout = timeout
         self._task_function: Callable[[Any], Any] | None = None
         self._save_function: Callable[[Any], Any] | None = None
 
@@ -58,7 +69,7 @@ class Client:
     def start(self, channel: int = 0) -> None:
         """Serve a channel until stopped; ends the process with a status other than 0 where that fails.
 
-        Raises `TypeError` where no task function was set.
+        Raises `TypeError` where no task function was set, or where other processes could not import one.
         """
         from worker_agent.agent import run_agent
         from worker_agent.protocol.address import resolve
@@ -66,6 +77,12 @@ class Client:
 
         if self._task_function is None:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")
+        functions = ("", "")
+        if self._kind == "process":
+            from worker_agent.child import name_of
+
+            save = self._save_function
+            functions = (name_of(self._task_function), name_of(save) if save else "")
         host, port, db, password = self._address
         settings = Settings(
             address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],
@@ -75,6 +92,9 @@ class Client:
             concurrency=self._concurrency,
             task_function=self._task_function,
             save_function=self._save_function,
+            kind=self._kind,
+            timeout=self._timeout,
+            functions=functions,
         )
         status = run_agent(settings)
         if status:

@@ -82,3 +82,19 @@ class Runner:
 
     def _reason(self, stage: str, error: BaseException | None) -> bytes:
         return reason(stage, error, self._device, __file__)
+
+
+class ProcessDied(Exception):
+    """A child process ended while it ran a task."""
+
+
+def timed_out(item: bytes, timeout: float, device: int) -> tuple[bytes, bytes]:
+    """The settlement of a run that outlasted its time: a failed run like others."""
+    error = TimeoutError(f"it ran longer than the limit of {timeout:g} s (--timeout)")
+    return b"f" + item[2:22], reason("timeout", error, device)
+
+
+def child_died(item: bytes, how: str, device: int) -> tuple[bytes, bytes]:
+    """The settlement of a run whose process died: a crash, which uses up no retry (law 9)."""
+    error = ProcessDied(f"its process died three times while it ran, the last time with {how}")
+    return b"c" + item[2:22], reason("crashed", error, device)

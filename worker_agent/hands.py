@@ -23,11 +23,13 @@ class Begun:
 
     item: bytes
     at: float
+    generation: int = 0
 
 
 class Hands:
     """Shared by the claimer, the slots (one thread each) and the reports.
 
+    `slots` is how many can run something now: fewer than were asked for while threads hang or a child starts.
     `generation` counts the agent's actors: what was claimed by an actor that was declared dead is dropped.
     Slots append and pop without a lock (both are atomic); `fed` wakes them, `nudge` wakes the claimer.
     """
@@ -41,6 +43,8 @@ class Hands:
         self.oldest_settlement = 0.0
         self.fed = threading.Condition()
         self.nudge = threading.Event()
+        self.ending = threading.Lock()
+        """Held to end a run: by its slot, or by whoever gives it up."""
         self.closed = False
         self.done = 0
         self.failed = 0
@@ -63,27 +67,73 @@ class Hands:
                     if not self.queue:
                         self.fed.wait()
                 continue
-            self.begun[slot] = Begun(entry[1], time.monotonic())
+            self.begun[slot] = Begun(entry[1], time.monotonic(), entry[0])
             if len(self.queue) == self.low_water:
                 self.nudge.set()
             return entry
 
-    def finish(self, slot: int, generation: int, settlement: tuple[bytes, bytes]) -> None:
-        """A slot has run its task."""
-        begun = self.begun.pop(slot)
+    def take_behind(self, most: int) -> list[tuple[int, bytes]]:
+        """Up to so many tasks more, for a child process that runs short ones in a row."""
+        share = min(most, len(self.queue) // max(1, self.slots))
+        behind: list[tuple[int, bytes]] = []
+        while len(behind) < share:
+            try:
+                behind.append(self.queue.popleft())
+            except IndexError:
+                break
+        if behind and len(self.queue) <= self.low_water:
+            self.nudge.set()
+        return behind
+
+    def begin(self, slot: int, entry: tuple[int, bytes]) -> Begun:
+        """A slot begins with a task that it had taken along."""
+        begun = self.begun[slot] = Begun(entry[1], time.monotonic(), entry[0])
+        return begun
+
+    def put_back(self, entries: list[tuple[int, bytes]]) -> None:
+        """Lay tasks that a slot had taken along and not begun before the slots again, in their old order."""
+        if self.closed:
+            for generation, item in entries:
+                self._report(generation, (b"b" + item[2:22], b""))
+            return
+        with self.fed:
+            self.queue.extendleft(reversed(entries))
+            self.fed.notify(len(entries))
+        self.nudge.set()
+
+    def finish(self, slot: int, settlement: tuple[bytes, bytes]) -> bool:
+        """A slot has run its task; False where the run had been given up, and what came of it is dropped."""
+        with self.ending:
+            begun = self.begun.pop(slot, None)
+        if begun is None:
+            return False
         took = time.monotonic() - begun.at
         self.task_s = took if self.task_s == 0.0 else self.task_s + 0.1 * (took - self.task_s)
+        self._report(begun.generation, settlement)
+        return True
+
+    def give_up(self, slot: int, begun: Begun, settlement: tuple[bytes, bytes]) -> bool:
+        """Settle a run that goes on, whose slot is lost; False where it has just ended by itself."""
+        with self.ending:
+            if self.begun.get(slot) is not begun:
+                return False
+            del self.begun[slot]
+        self._report(begun.generation, settlement)
+        return True
+
+    def _report(self, generation: int, settlement: tuple[bytes, bytes]) -> None:
         if generation != self.generation:
             return
-        if settlement[0][0] in b"ds":
+        letter = settlement[0][0]
+        if letter in b"ds":
             self.done += 1
-        else:
+        elif letter not in b"b":
             self.failed += 1
         if not self.settlements:
             self.oldest_settlement = time.monotonic()
         self.settlements.append(settlement)
         # As many slots may come between the append and this line; none of them may be left unheard.
-        if len(self.settlements) <= self.slots and not self.nudge.is_set():
+        if len(self.settlements) <= max(1, self.slots) and not self.nudge.is_set():
             self.nudge.set()
 
     # -- the claimer's side --------------------------------------------------------------------------
@@ -142,7 +192,7 @@ class Hands:
     def wanted(self, waiting: int) -> int:
         """How many tasks to claim now; `waiting` is what the channel held at the last claim."""
         queued = len(self.queue)
-        if self._alone():
+        if self.slots == 0 or self._alone():
             return 0
         free = self.free()
         if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
@@ -166,7 +216,7 @@ class Hands:
     def stuck(self) -> bool:
         """Whether every slot has been busy with one task for so long that what waits behind should go back."""
         begun = list(self.begun.values())
-        return len(begun) == self.slots and time.monotonic() - max(b.at for b in begun) >= LONG_TASK_S
+        return 0 < self.slots <= len(begun) and time.monotonic() - max(b.at for b in begun) >= LONG_TASK_S
 
     def pause_s(self) -> float:
         """How long the claimer may sleep unless nudged, in seconds."""
@@ -174,7 +224,7 @@ class Hands:
         if self.settlements:
             return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
         begun = list(self.begun.values())
-        if self.queue and len(begun) == self.slots:
+        if self.queue and 0 < self.slots <= len(begun):
             return max(0.001, max(b.at for b in begun) + LONG_TASK_S - now)
         return 1.0
 

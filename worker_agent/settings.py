@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from worker_agent.execution import SaveFunction, TaskFunction
 
@@ -12,7 +13,8 @@ from worker_agent.execution import SaveFunction, TaskFunction
 class Settings:
     """Which device serves which channel of which namespace, and how.
 
-    `address()` gives the URL, asked anew before each try; `device` None takes the first free one.
+    `address()` gives the URL, asked anew before each try; `device` None takes the first free one. `timeout` is in
+    seconds for one run. In process mode `functions` are the names by which a child finds them, see `child.py`.
     """
 
     address: Callable[[], str]
@@ -22,3 +24,8 @@ class Settings:
     concurrency: int
     task_function: TaskFunction
     save_function: SaveFunction | None
+    kind: Literal["thread", "process"] = "thread"
+    timeout: float | None = None
+    max_tasks_per_child: int | None = None
+    job: str = ""
+    functions: tuple[str, str] = ("", "")

@@ -30,6 +30,7 @@ from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
     World,
+    crashed,
     done,
     failed,
     failed_for_good,
@@ -44,10 +45,10 @@ from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
 
 CHANNELS, DEVICES, RETRIES = 2, 4, 2
-OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back}
+OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back, "c": crashed}
 LEASE_MS = 3_600_000
 
-KINDS = st.sampled_from(["d", "f", "ds", "dfxb", "fb", "x"])
+KINDS = st.sampled_from(["d", "f", "ds", "dfxbc", "fb", "x", "c"])
 channels = st.integers(0, CHANNELS - 1)
 devices = st.integers(0, DEVICES - 1)
 
@@ -210,7 +211,7 @@ class Books(RuleBasedStateMachine):
         chosen = data.draw(st.lists(st.sampled_from(mine), unique=True, min_size=1))
         return [(id_, data.draw(st.sampled_from(kinds))) for id_ in chosen]
 
-    @rule(data=st.data(), twice=st.booleans(), kind=st.sampled_from("dsfxb"))
+    @rule(data=st.data(), twice=st.booleans(), kind=st.sampled_from("dsfxbc"))
     def settle_what_is_not_theirs(self, data: st.DataObject, twice: bool, kind: str) -> None:
         if hands := self.choose(data, lambda hands: True):
             ids = [*list(self.model[hands.channel].tasks)[-12:], "nobody00000000000000"]
@@ -249,6 +250,9 @@ class Books(RuleBasedStateMachine):
                 model.results.append(result_of(id_, 0))
         elif kind == "b":
             task.place = "waiting"
+        elif kind == "c":
+            task.crashes += 1
+            task.place = "failed" if task.crashes >= 3 else "waiting"
         else:
             task.attempt += 1
             if kind == "x" or task.attempt > RETRIES:

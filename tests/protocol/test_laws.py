@@ -11,6 +11,7 @@ import redis
 from tests.protocol.tap import dump
 from tests.protocol.world import (
     World,
+    crashed,
     done,
     failed,
     failed_for_good,
@@ -455,6 +456,24 @@ def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
     world.bury(first)
     [item] = world.client.lrange(world.at.waiting, 0, -1)
     assert (wire.parse(item).attempt, wire.parse(item).crashes) == (1, 1)
+
+
+def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_lives(world: World) -> None:
+    agent = world.agent(0)
+    killer, *innocent = world.feed(3)
+    world.settle(agent, *crashed(world.claim(agent)[0]), *(p for id_ in innocent for p in handed_back(id_)))
+    assert world.waiting() == [*innocent, killer]
+    world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
+    for crashes in (1, 2):
+        world.feed(1)
+        assert world.claim(agent) == [killer], "alone"
+        assert world.client.hget(world.at.reasons, killer) is None
+        assert world.client.hget(world.at.claims(agent.actor.id), killer)[22:25] == b"00%d" % crashes
+        world.settle(agent, *crashed(killer, "died"))
+        world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
+    assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
+    assert world.client.hget(world.at.reasons, killer) == reason("died")
+    assert world.balanced()
 
 
 def test_a_recovered_task_is_claimed_alone(world: World) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import redis
 
 from tests.protocol.tap import LUA, RawCall
-from tests.protocol.world import World, done, failed, failed_for_good, handed_back, reason, saved
+from tests.protocol.world import World, crashed, done, failed, failed_for_good, handed_back, reason, saved
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
@@ -258,6 +258,15 @@ def _settle(world: Furnished) -> RawCall:
 def _settle_saved(world: Furnished) -> RawCall:
     settlements = [*saved(world.claims[0]), *handed_back(world.claims[1])]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
+
+
+@valid("settle_and_claim", "crashed-once-and-thrice")
+def _settle_crashed(world: Furnished) -> RawCall:
+    claims = world.at.claims(world.mine.actor.id)
+    one, two = world.claims[:2]
+    item = world.client.hget(claims, two)
+    world.client.hset(claims, two, item[:24] + b"2" + item[25:])
+    return world.held(lambda: world.mine.settle_and_claim(0, [*crashed(one), *crashed(two)], 0))
 
 
 @valid("settle_and_claim", "claim")

@@ -45,6 +45,10 @@ def failed_for_good(id_: str, text: str = "Timeout") -> list[bytes]:
     return [b"x" + id_.encode(), reason(text)]
 
 
+def crashed(id_: str, text: str = "ProcessDied") -> list[bytes]:
+    return [b"c" + id_.encode(), reason(text)]
+
+
 def handed_back(id_: str) -> list[bytes]:
     return [b"b" + id_.encode(), b""]
 

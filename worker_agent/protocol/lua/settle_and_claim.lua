@@ -19,6 +19,8 @@
 -- ARGV[6..] pairs: one letter and a task id, and what goes with it:
 --   d done, with the result's list item   s done and saved elsewhere, with ''
 --   f failed, with the reason as msgpack  x failed for good, with the reason   b handed back, with ''
+--   c its process died and the agent did not (process mode): one crash more, no retry less; the reason is kept
+--     at the third, which fails it
 -- Returns {'ok', settles refused, waiting, items} | {'lost'} | {'stale'}
 -- The stored answer is the settles refused and the ids; its items are those still claimed.
 
@@ -69,6 +71,16 @@ for i = 6, #ARGV, 2 do
       redis.call('HDEL', KEYS[12], id)
       if kind == 'b' then
         back[#back + 1] = item
+      elseif kind == 'c' then
+        local crashes = crashes_of(item) + 1
+        item = with_counts(item, attempt_of(item), crashes)
+        if crashes >= MAX_CRASHES then
+          redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[i + 1])
+          redis.call('HSET', KEYS[6], id, item)
+          redis.call('ZADD', KEYS[7], now, id)
+        else
+          again[#again + 1] = item
+        end
       else
         local attempt = attempt_of(item) + 1
         redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[i + 1])
