@@ -223,7 +223,7 @@ UNREACHABLE = (
 WRONG = r"Redis at 127\.0\.0\.1:{port}/0 refuses the password; pass the right one in --redis"
 UNALLOWED = (
     r"Redis at 127\.0\.0\.1:{port}/0 does not allow this user what is needed \(.*\); "
-    r"grant it `~\{mt:\* \+@all`, or name a user with a password in --redis"
+    r"grant it what docs/security\.md lists for its role, or name another user in --redis"
 )
 
 REDIS_ROWS = [
