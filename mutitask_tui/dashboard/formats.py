@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
+def took(seconds: float) -> str:
+    """How long something took: `40 ms`, `1.2s`, `12s`."""
+    return f"{max(1, round(seconds * 1000))} ms" if seconds < 0.9995 else span(seconds)
+
+
 def seen_text(seen_s: float | None) -> str:
     """When a device last reported."""
     return "never seen" if seen_s is None else f"{span(seen_s)} ago"
@@ -120,6 +125,13 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
         length = cell_len(text)
     padding = " " * (width - length)
     return padding + text if right else text + padding
+
+
+def fit_end(text: str, width: int) -> str:
+    """Likewise, but of an address or a path the end is kept: it tells more than the start."""
+    if text.startswith(("/", "http", "'/", "'http")) and len(text) > width > 1:
+        return fit("…" + text[-(width - 1) :], width)
+    return fit(text, width)
 
 
 def plural(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mutitask_tui.dashboard.formats import plural, span
+from mutitask_tui.dashboard.formats import plural, span, took
 from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.server.commands import Command
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
@@ -87,7 +87,7 @@ class Obedience:
             waited = now - asked.asked_s
             if not asked.waiting:
                 who = f"{plural(asked.many, _noun(asked.name))} obeyed" if asked.many > 1 else "obeyed"
-                said.append((f"{asked.line}: {who} after {span(waited)}", "good"))
+                said.append((f"{asked.line}: {who} after {took(waited)}", "good"))
             elif waited >= PATIENCE_S and not asked.complained:
                 asked.complained = True
                 said.append((_complaint(asked, devices, waited), "warn"))

@@ -12,7 +12,7 @@ from textual.widgets import Sparkline
 
 from mutitask_tui.dashboard.bindings import screen_bindings
 from mutitask_tui.dashboard.eta import channel_eta
-from mutitask_tui.dashboard.formats import clock, fit, rate_text, size_text, span, zone
+from mutitask_tui.dashboard.formats import clock, fit, fit_end, rate_text, size_text, span, zone
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
@@ -118,7 +118,7 @@ def _waiting_line(task: WaitingTask, width: int) -> list[Piece]:
     crashes = f"{task.crashes} crashed" if task.crashes else ""
     head = f" {f'#{task.number}':<9}"
     tail = "  ".join(filter(None, (run, crashes, size_text(task.size)))) + " "
-    text = fit(safe_str(task.task, 400), width - len(head) - len(tail) - 1)
+    text = fit_end(safe_str(task.task, 400), width - len(head) - len(tail) - 1)
     return [(head, "who"), (f"{text} ", "info"), (tail, "warning" if crashes else "time")]
 
 

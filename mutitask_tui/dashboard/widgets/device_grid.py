@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, short_count, span
+from mutitask_tui.dashboard.formats import fit, fit_end, rate_text, seen_text, short_count, span
 from mutitask_tui.dashboard.listing import DeviceRow
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import device_state, device_wish
@@ -107,7 +107,7 @@ def _work(row: DeviceRow, width: int) -> list[Piece]:
     age = f" {span(device.current_s)}"
     more = f" +{device.running - 1}" if device.running > 1 else ""
     room = width - len(age) - len(more) - 1
-    task = _tail(safe_str(device.current, 400), room)
+    task = fit_end(safe_str(device.current, 400), room)
     return [(f" {task}", "text"), (more, "calm"), (age, "warn" if row.fault == "slow" else "faint")]
 
 
@@ -177,10 +177,3 @@ def _value(row: DeviceRow, column: str) -> str:
     if column == "channel":
         return f"ch {device.channel}" if device.seen_s is not None else ""
     return safe_str(device.host, 40) if column == "host" else short_count(device.done)
-
-
-def _tail(text: str, width: int) -> str:
-    """The text in `width` cells: of an address or a path the end tells more than the start."""
-    if text.startswith(("/", "http", "'/", "'http")) and len(text) > width > 1:
-        return fit("…" + text[-(width - 1) :], width)
-    return fit(text, width)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import clock, fit, short_count
+from rich.cells import cell_len
+
+from mutitask_tui.dashboard.formats import clock, fit, fit_end, short_count
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.selection import Fail
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
@@ -38,7 +40,10 @@ class FailList(CellGrid[FailedTask]):
         number = f"{f'#{item.number}':<8}"
         head = f"{safe_str(item.error_type or item.stage, 30)} "
         error = safe_str(item.error, 120)
-        payload = safe_str(item.task, 200)
+        payload = safe_str(item.task, 400)
+        used = len(time) + len(number) + max(10, len(device)) + cell_len(head) + cell_len(error) + 2
+        room = width - used
+        payload = fit_end(payload, room) if room > 0 else ""
         return [
             (time, "faint"), (number, "text"), (f"{device:<10}", "calm"), (head, "bad"), (error, "text"),
             (f"  {payload}", "faint"),
