@@ -193,7 +193,7 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=50)
     chosen = options.parse_args()
     # Real agents are on other machines: here they give way to what is measured.
-    os.nice(10)
+    os.nice(19)
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
     try:
