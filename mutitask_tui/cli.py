@@ -130,11 +130,21 @@ def cli(debug: bool) -> None:
               help="Feeding pauses above this many results that nobody drained.")  # fmt: skip
 @click.option("--local-agents", type=click.IntRange(0, 1000), default=0, metavar="N",
               help="Agents to start on this machine.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(1, 1000), metavar="T",
+              help="Local agents: how many tasks each runs at once. [1]")  # fmt: skip
+@click.option("--kind", type=click.Choice(["thread", "process"]),
+              help="Local agents: what tasks run in. [thread]")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Local agents: a task that runs longer fails.")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices begin running instead of paused.")
 @click.option("--headless", is_flag=True, help="No dashboard, even on a terminal.")
 @click.option("--until-done", is_flag=True, help="End when every task is done or failed.")
 @click.option("--resume", "mode", flag_value="resume", help="Go on with the work that the namespace holds.")
 @click.option("--fresh", "mode", flag_value="fresh", help="Drop the work that the namespace holds.")
+@click.option(
+    "--fsync", type=click.Choice(["everysec", "always", "no"]), default="everysec", show_default=True,
+    help="When the embedded Valkey's writes are on its disk.",
+)  # fmt: skip
 @click.option(
     "--listen", metavar="HOST", help="Let other machines reach the embedded Valkey at this address."
 )
@@ -150,10 +160,14 @@ def run(
     lease: float,
     results_max: int,
     local_agents: int,
+    concurrency: int | None,
+    kind: str | None,
+    timeout: float | None,
     autostart: bool,
     headless: bool,
     until_done: bool,
     mode: str | None,
+    fsync: str,
     listen: str | None,
 ) -> int:
     """Feed the tasks of the job file JOB and show the dashboard."""
@@ -165,6 +179,12 @@ def run(
     from worker_agent.protocol.membership import RunPlan
 
     check_name(name)
+    given = {"--concurrency": concurrency, "--kind": kind, "--timeout": timeout}
+    agent_options = [
+        part for option, value in given.items() if value is not None for part in (option, str(value))
+    ]
+    if agent_options and not local_agents:
+        raise JobError(f"{agent_options[0]} is for agents on this machine: add --local-agents N")
     loaded = load_job(job)
     iterators = loaded.iterators()
     url, named = resolve(redis_url, name)
@@ -184,7 +204,7 @@ def run(
         autostart=autostart,
         mode=mode or "",  # type: ignore[arg-type]
     )
-    place = Place(url, None) if outside else embedded_place(name, listen or "127.0.0.1")
+    place = Place(url, None) if outside else embedded_place(name, listen or "127.0.0.1", fsync)  # type: ignore[arg-type]
     return run_server(
         place,
         name,
@@ -192,10 +212,12 @@ def run(
         iterators,
         job=job,
         local_agents=local_agents,
+        agent_options=agent_options,
         headless=headless,
         until_done=until_done,
         announce=bool(listen),
         totals=lambda: loaded.totals,
+        on_allotted=loaded.on_allotted,
     )
 
 

@@ -91,10 +91,13 @@ def open_core(
     *,
     may_ask: bool,
     totals: Callable[[], Sequence[int | None]] = tuple,
+    on_allotted: Callable[[int, Any, int], None] | None = None,
 ) -> ServerCore:
     """A core that holds the namespace. Where that holds work and nobody said what becomes of it, a person
     on a terminal is asked. Raises `MutiTaskError`."""
-    core = ServerCore(place.url, name, plan, iterators, totals=totals, on_note=on_note)
+    core = ServerCore(
+        place.url, name, plan, iterators, totals=totals, on_allotted=on_allotted, on_note=on_note
+    )
     core.check()
     try:
         core.open()
@@ -104,7 +107,9 @@ def open_core(
         choice = _ask(str(work).partition(": pass --resume")[0])
         if choice is None:
             raise JobError("nothing was begun and nothing dropped") from None
-        core = ServerCore(place.url, name, choice(plan), iterators, totals=totals, on_note=on_note)
+        core = ServerCore(
+            place.url, name, choice(plan), iterators, totals=totals, on_allotted=on_allotted, on_note=on_note
+        )
         core.open()
     return core
 

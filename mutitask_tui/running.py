@@ -22,16 +22,20 @@ def run_server(
     *,
     job: Path | None = None,
     local_agents: int = 0,
+    agent_options: Sequence[str] = (),
     headless: bool = False,
     until_done: bool = False,
     stay: bool = False,
     announce: bool = False,
     totals: Callable[[], Sequence[int | None]] = tuple,
+    on_allotted: Callable[[int, Any, int], None] | None = None,
 ) -> int:
     """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
     dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
     config = load() if dashboard else None
-    core = open_core(place, name, plan, iterators, say, may_ask=not headless, totals=totals)
+    core = open_core(
+        place, name, plan, iterators, say, may_ask=not headless, totals=totals, on_allotted=on_allotted
+    )
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
         say(f"namespace {name!r} on {place.shown}; run {core.run.id if core.run else ''}")
@@ -45,6 +49,7 @@ def run_server(
         local_agents,
         plan.channels,
         lambda text: core.note("warning", text),
+        options=agent_options,
     )
     named = "" if name == "default" else f" --name {name}"
     address = "" if place.own else f" --redis redis://{place.shown}"

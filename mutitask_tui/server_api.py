@@ -41,7 +41,9 @@ class Server:
         lease: float = 10.0,
         results_max: int = 1_000_000,
         totals: Sequence[int | None] = (),
+        on_allotted: Callable[..., None] | None = None,
     ) -> None:
+        from worker_agent.job import check_on_allotted
         from worker_agent.protocol.address import check_name
 
         for label, value, least in (
@@ -67,6 +69,7 @@ class Server:
         self._until_done = until_done
         self._terms = (retries, round(retry_delay * 1000), round(lease * 1000), results_max)
         self._totals = tuple(totals)
+        self._on_allotted = check_on_allotted(on_allotted)
         self._url = ""
 
     def start(self, tasks: Sequence[Iterator[Any]]) -> None:
@@ -128,6 +131,7 @@ class Server:
             headless=self._headless,
             until_done=self._until_done,
             totals=lambda: self._totals,
+            on_allotted=self._on_allotted,
         )
 
     def command(self, command: Command, *values: Any) -> Outcome:

@@ -7,7 +7,8 @@ A job file is an ordinary Python file. It may hold
     save_function    takes one result away; without it results wait in Redis
     task_functions, save_functions    a list instead, in the channels' order
     total, totals    how many tasks there will be, as a number or a function that counts; for progress only
-    on_allotted      called by the server when a channel's generator has ended
+    on_allotted      called as on_allotted(count, last_item) after each push, so that a source that cannot be
+                     repeated (a queue, a socket) lets go of items only then; a third parameter gets the channel
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Job:
     task_functions: tuple[TaskFunction | None, ...] = ()
     save_functions: tuple[SaveFunction | None, ...] = ()
     total_counts: tuple[Total, ...] = ()
-    on_allotted: Callable[..., Any] | None = None
+    on_allotted: Callable[[int, Any, int], None] | None = None
 
     @property
     def totals(self) -> tuple[int | None, ...]:
@@ -141,15 +142,13 @@ def load_job(path: str | Path) -> Job:
         task_functions=_sequence(module, "task_functions", shown),
         save_functions=_sequence(module, "save_functions", shown),
         total_counts=_sequence(module, "totals", shown) or _present(getattr(module, "total", None)),
-        on_allotted=getattr(module, "on_allotted", None),
+        on_allotted=_on_allotted(getattr(module, "on_allotted", None), shown),
     )
     if job.task_function is None and not any(job.task_functions):
         raise JobError(
             f"{shown} has no `task_function`: "
             "add `def task_function(task): ...`, which returns the task's result."
         )
-    if job.on_allotted is not None and not callable(job.on_allotted):
-        raise JobTypeError(f"{shown}: `on_allotted` is {_kind(job.on_allotted)}: make it a function.")
     return job
 
 
@@ -161,6 +160,28 @@ def check_task_function(function: object) -> TaskFunction:
 def check_save_function(function: object) -> SaveFunction:
     """Return a function that takes one result, or raise `JobTypeError`."""
     return _check_function(function, "save function", "the result")
+
+
+def check_on_allotted(function: object) -> Callable[[int, Any, int], None] | None:
+    """The function called after each push, whichever of its two forms it has; None for none."""
+    if function is None:
+        return None
+    if not callable(function):
+        raise JobTypeError(f"`on_allotted` is {_kind(function)}: make it a function.")
+    if _accepts(function, 3):
+        return function
+    if _accepts(function, 2):
+        return lambda count, last_item, _channel: function(count, last_item)
+    raise JobTypeError(
+        "`on_allotted` must take two parameters, the count and the last item, or the channel too."
+    )
+
+
+def _on_allotted(function: object, shown: Path) -> Callable[[int, Any, int], None] | None:
+    try:
+        return check_on_allotted(function)
+    except JobTypeError as error:
+        raise JobTypeError(f"{shown}: {error}") from None
 
 
 def as_iterators(tasks: object) -> list[Iterator[Any]]:

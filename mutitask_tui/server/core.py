@@ -49,6 +49,7 @@ class ServerCore:
         iterators: Sequence[Iterator[Any]],
         *,
         totals: Callable[[], Sequence[int | None]] = tuple,
+        on_allotted: Callable[[int, Any, int], None] | None = None,
         on_note: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.url = url
@@ -61,6 +62,7 @@ class ServerCore:
         self.run: Run | None = None
         self._iterators = iterators
         self._totals = totals
+        self._on_allotted = on_allotted
         self._on_note = on_note
         self._stopping = threading.Event()
         identity = me()
@@ -172,7 +174,7 @@ class ServerCore:
             for number in range(len(self._iterators))
         ]
         allotter.feeds = [
-            Feed(number, iterator, run.id, cursors[number], allotter.wake)
+            Feed(number, iterator, run.id, cursors[number], allotter.wake, self._on_allotted)
             for number, iterator in enumerate(self._iterators)
         ]
         supervisor = Supervisor(

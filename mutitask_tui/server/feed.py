@@ -24,7 +24,13 @@ class Feed(threading.Thread):
     """
 
     def __init__(
-        self, channel: int, iterator: Iterator[Any], run: str, cursor: int, on_ready: Callable[[], None]
+        self,
+        channel: int,
+        iterator: Iterator[Any],
+        run: str,
+        cursor: int,
+        on_ready: Callable[[], None],
+        on_allotted: Callable[[int, Any, int], None] | None = None,
     ) -> None:
         super().__init__(name=f"feed-{channel}", daemon=True)
         self.channel = channel
@@ -36,6 +42,8 @@ class Feed(threading.Thread):
         self._iterator = iterator
         self._run = run
         self._on_ready = on_ready
+        self._on_allotted = on_allotted
+        self._items: deque[Any] = deque()
         self._ready: deque[bytes] = deque()
         self._bytes = 0
         self._change = threading.Condition()
@@ -83,7 +91,7 @@ class Feed(threading.Thread):
                 if not self._wait_for_skip():
                     return
             else:
-                self._lay(packed)
+                self._lay(packed, item)
             number += 1
 
     # -- the allotter's side -------------------------------------------------------------------------
@@ -112,12 +120,20 @@ class Feed(threading.Thread):
             return bool(self._ready) or ((self._exhausted or bool(self._halted)) and not self.told)
 
     def advance(self, count: int) -> None:
-        """`count` items were pushed."""
+        """`count` items were pushed: now, and not before, a source that cannot be repeated may let go of them."""
+        last: Any = None
         with self._change:
             for _ in range(count):
                 self._bytes -= len(self._ready.popleft())
+                if self._on_allotted is not None:
+                    last = self._items.popleft()
             self.cursor += count
             self._change.notify_all()
+        if count and self._on_allotted is not None:
+            try:
+                self._on_allotted(self.cursor, last, self.channel)
+            except Exception as error:
+                self._break(f"on_allotted raised {_described(error)}; mend the job, then go on with --resume")
 
     def skip(self, number: int) -> bool:
         """Whether the feed stands at that item and goes on behind it."""
@@ -144,11 +160,15 @@ class Feed(threading.Thread):
 
     # -- the reader's side ---------------------------------------------------------------------------
 
-    def _lay(self, packed: bytes) -> None:
+    def _lay(self, packed: bytes, item: Any) -> None:
         with self._change:
             while not self._ended and (len(self._ready) >= READY_ITEMS or self._bytes >= READY_BYTES):
                 self._change.wait()
+            if self._ended:
+                return
             self._ready.append(packed)
+            if self._on_allotted is not None:
+                self._items.append(item)
             self._bytes += len(packed)
             first = len(self._ready) == 1
         if first:
@@ -158,6 +178,17 @@ class Feed(threading.Thread):
         with self._change:
             self._exhausted = True
         self._on_ready()
+
+    def _break(self, why: str) -> None:
+        """Stand still for good; what is ready was not allotted, and a resumed run meets it again."""
+        with self._change:
+            self._ended = True
+            self._ready.clear()
+            self._items.clear()
+            self._bytes = 0
+            self._exhausted = False
+            self._change.notify_all()
+        self._halt(why)
 
     def _halt(self, why: str, *, skippable: bool = False) -> None:
         with self._change:

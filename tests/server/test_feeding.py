@@ -64,3 +64,47 @@ def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_th
     with feeding(redis_url, iter(range(30)), resume=True):
         wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
         assert numbers(client, at) == list(range(30))
+
+
+def test_a_source_hears_of_each_push_and_of_nothing_that_was_not_pushed(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    heard: list[tuple[int, Any, int]] = []
+    plan = RunPlan(1, 0, 10)
+    core = ServerCore(
+        redis_url, "feeding", plan, [iter("abcdefghijklmno")], on_allotted=lambda *told: heard.append(told)
+    )
+    core.open()
+    core.start()
+    try:
+        wait_until(lambda: heard and heard[-1][0] == 10)
+        assert heard[-1] == (10, "j", 0)
+        client.ltrim(at.waiting, 10, -1)
+        client.lpush(Keys("feeding").server_token, "1")
+        wait_until(lambda: heard[-1] == (15, "o", 0))
+        assert [count for count, _, _ in heard] == sorted({count for count, _, _ in heard})
+    finally:
+        core.stop()
+
+
+def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    def broken(_count: int, _last: Any, _channel: int) -> None:
+        raise OSError("the queue is gone")
+
+    at = Keys("feeding").channel(0)
+    core = ServerCore(redis_url, "feeding", RunPlan(1, 0, 10), [iter(range(30))], on_allotted=broken)
+    core.open()
+    core.start()
+    try:
+        wait_until(lambda: client.hget(at.books, "halted"))
+        assert b"on_allotted raised OSError: the queue is gone; mend the job" in client.hget(
+            at.books, "halted"
+        )
+        allotted = int(client.hget(at.books, "allotted"))
+        assert numbers(client, at) == list(range(allotted))
+        assert client.hget(at.books, "exhausted") is None
+    finally:
+        core.stop()
