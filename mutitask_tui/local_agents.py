@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,14 +35,17 @@ class LocalAgents:
     """`count` agents, dealt to the channels in turn: Device0, Device1, ...
 
     The address goes by the environment, never by an argument. What they print goes to a log file each.
+    `options` are for the command line of each.
     """
 
     def __init__(
-        self, job: Path, url: str, name: str, count: int, channels: int, on_note: Callable[[str], None]
-    ) -> None:
+        self, job: Path, url: str, name: str, count: int, channels: int, on_note: Callable[[str], None],
+        *, options: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self._job = job
         self._name = name
         self._on_note = on_note
+        self._options = options
         self._environment: Mapping[str, str] = {**os.environ, REDIS_URL_VARIABLE: url}
         self.logs = state_dir() / name / "agents"
         self._agents = [
@@ -81,7 +84,7 @@ class LocalAgents:
     def _start(self, agent: _Agent) -> None:
         command = [
             sys.executable, "-m", "worker_agent", str(self._job), "--name", self._name,
-            "--device", str(agent.device), "--channel", str(agent.channel),
+            "--device", str(agent.device), "--channel", str(agent.channel), *self._options,
         ]  # fmt: skip
         agent.note.unlink(missing_ok=True)
         environment = {**self._environment, ENDED_NOTE_VARIABLE: str(agent.note)}

@@ -66,12 +66,12 @@ class Bench:
 
     def agent(
         self, task_function: Callable[[Any], Any], save_function: Callable[[Any], Any] | None = None,
-        *, device: int = 0, concurrency: int = 1,
+        *, device: int = 0, concurrency: int = 1, timeout: float | None = None,
     ) -> Agent:  # fmt: skip
         """Start an agent, and return once it has its device."""
         settings = Settings(
             address=lambda: self.url, name=NAME, device=device, channel=0, concurrency=concurrency,
-            task_function=task_function, save_function=save_function,
+            task_function=task_function, save_function=save_function, timeout=timeout,
         )  # fmt: skip
         agent = Agent(settings)
         thread = threading.Thread(target=agent.run, daemon=True)

@@ -1,0 +1,67 @@
+"""`Client(kind="process")`: a program whose functions run in child processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker_agent import Client
+
+PROGRAM = """
+from worker_agent import Client
+from my_functions import solve
+
+client = Client(device=0, name="crash", kind="process", concurrency=2, timeout=30)
+client.initial_task_function(solve)
+client.start()
+"""
+
+
+def test_a_program_hands_functions_of_its_modules_to_its_children(fleet, spawn):
+    fleet.job("def tasks():\n    yield from range(50)\n\ndef task_function(task):\n    return None\n")
+    (fleet.folder / "my_functions.py").write_text("import os\n\ndef solve(task):\n    return os.getppid()\n")
+    (fleet.folder / "program.py").write_text(PROGRAM)
+    fleet.serve()
+    env = {"MUTITASK_REDIS_URL": fleet.redis.url}
+    program = spawn(["python", fleet.folder / "program.py"], env=env, cwd=Path("/"))
+
+    fleet.wait_until_over(50)
+
+    assert {recorded.value for recorded in fleet.results()} == {program.pid}
+    program.terminate()
+    assert program.wait() == 0, program
+
+
+@pytest.mark.parametrize("function", ["lambda task: task", "own", "partial(solve, 1)"])
+def test_a_program_is_told_which_functions_cannot_be_handed_to_children(fleet, spawn, function):
+    (fleet.folder / "my_functions.py").write_text("def solve(*tasks):\n    return tasks\n")
+    program = PROGRAM.replace("(solve)", f"({function})")
+    own = "from functools import partial\n\ndef own(task):\n    return task\n"
+    (fleet.folder / "program.py").write_text(own + program)
+    env = {"MUTITASK_REDIS_URL": fleet.redis.url}
+
+    ended = spawn(["python", fleet.folder / "program.py"], env=env)
+
+    assert ended.wait() == 1
+    assert "TypeError: kind='process' cannot hand `" in ended.stderr or "JobTypeError: " in ended.stderr
+    assert "write a job file and start `worker-agent JOB --kind process`" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("kind='fork'", "kind must be 'thread' or 'process', not 'fork'"),
+     ("timeout=0", "timeout must be above 0 seconds, or None")],
+)  # fmt: skip
+def test_a_program_is_told_what_kind_and_timeout_may_be(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        eval(f"Client(0, {wrong})", {"Client": Client})
+
+
+def test_replacing_processes_is_refused_where_there_are_none(spawn, tmp_path):
+    (tmp_path / "job.py").write_text("def task_function(task):\n    return task\n")
+
+    ended = spawn(["worker-agent", tmp_path / "job.py", "--max-tasks-per-child", "5"])
+
+    assert ended.wait() == 2
+    assert "worker-agent: --max-tasks-per-child goes with --kind process" in ended.stderr
