@@ -95,9 +95,9 @@ class Setting:
 
 def theme_names() -> tuple[str, ...]:
     """Ours first, then Textual's."""
+    # The dashboard's room first: it says how often Textual draws before Textual reads that.
+    from mutitask_tui.dashboard.themes import THEMES  # isort: skip
     from textual.theme import BUILTIN_THEMES
-
-    from mutitask_tui.dashboard.themes import THEMES
 
     return (*(theme.name for theme in THEMES), *sorted(BUILTIN_THEMES))
 

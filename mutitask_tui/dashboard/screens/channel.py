@@ -18,6 +18,7 @@ from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import channel_state
+from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
@@ -89,10 +90,10 @@ class ChannelScreen(PeekingScreen):
         points = trend.points(self._channel)[-chart.size.width :]
         chart.data = [0.0] * (chart.size.width - len(points)) + points
         rate = rate_text(trend.rate(self._channel))
-        self.query_one("#chart").border_title = f"Rate {rate}, {BUCKET_MS // 1000} s a column"
-        self.query_one("#waiting").border_title = f"The next of {channel.waiting:,} waiting tasks"
+        retitle(self.query_one("#chart"), f"Rate {rate}, {BUCKET_MS // 1000} s a column")
+        retitle(self.query_one("#waiting"), f"The next of {channel.waiting:,} waiting tasks")
         last = f"The last of {channel.results:,} waiting results ({zone(snapshot.now_ms)})"
-        self.query_one("#results").border_title = last
+        retitle(self.query_one("#results"), last)
         self.peek_soon()
 
     def peek(self) -> Peeked:

@@ -15,6 +15,7 @@ from mutitask_tui.dashboard.formats import rate_text, short_count
 from mutitask_tui.dashboard.past import Past, Series
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.chart import Chart
 from mutitask_tui.dashboard.widgets.header import FAINT
@@ -112,7 +113,7 @@ class ChartScreen(FrameScreen):
             chart = self.query_one(f"#{id_}", Chart)
             chart.show(series, times=self.has_class("-tall") or id_ == "fails")
             titled = _title(title, series, say)
-            chart.border_title = Content.assemble(whose, titled) if chart is rate else titled
+            retitle(chart, Content.assemble(whose, titled) if chart is rate else titled)
 
 
 def _title(title: str, series: Series, say: Callable[[float], str]) -> Content:

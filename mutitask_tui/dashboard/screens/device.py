@@ -16,6 +16,7 @@ from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.states import device_state
+from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
@@ -93,7 +94,7 @@ class DeviceScreen(PeekingScreen):
         events = self.query_one(EventLog)
         events.show([e for e in snapshot.events if e.who == own])
         match = f"  {len(events.shown):,} match /{safe_str(self._wanted, 30)}" if self._wanted.strip() else ""
-        events.border_title = f"Its events ({zone(snapshot.now_ms)}){match}"
+        retitle(events, f"Its events ({zone(snapshot.now_ms)}){match}")
         self.peek_soon()
 
     def peek(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.verdict import count_devices
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
@@ -101,7 +102,7 @@ class MainScreen(FrameScreen):
         self._show_devices(snapshot)
         log = self.query_one(EventLog)
         log.show(snapshot.events)
-        log.border_title = _events_title(log, snapshot)
+        retitle(log, _events_title(log, snapshot))
 
     def filter_value(self) -> str:
         """The filter of the events where these have the focus, else of the devices."""
@@ -190,7 +191,7 @@ class MainScreen(FrameScreen):
             grid.mark(grid.marked & {device.id for device in snapshot.devices})
         grid.show_column(self.look.column)
         grid.show(self.listing.rows)
-        grid.border_title = self._devices_title(snapshot)
+        retitle(grid, self._devices_title(snapshot))
 
     def _show_again(self) -> None:
         if self.host.snapshot is not None:
