@@ -7,9 +7,13 @@ rsvg-convert is installed (Debian: librsvg2-bin).
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from mutitask_tui.server.commander import Commander
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.link import RedisLink
 from worker_agent.job import load_job
+from worker_agent.protocol.address import REDIS_URL_VARIABLE
 from worker_agent.protocol.membership import RunPlan
 
 HERE = Path(__file__).parent
@@ -39,6 +44,9 @@ def save(app: DashboardApp, name: str) -> None:
     svg = re.sub(r"font-family: [^;]*;", f"font-family: {FONT};", svg)
     svg = svg.replace("font-size: 20px;", f"font-size: {CELL / 0.60205:.3f}px;")
     svg = re.sub(r'(<text [^>]*?x=")([\d.]+)("[^>]*>)((?:&#160;)+)', _without_leading_spaces, svg)
+    svg = re.sub(
+        r'(<text [^>]*?x=")([\d.]+)("[^>]*>)([^<]*[\u2800-\u28ff][^<]*)(</text>)', _cell_by_cell, svg
+    )
     path = HERE / f"{name}.svg"
     path.write_text(svg, encoding="utf-8")
     if convert := shutil.which("rsvg-convert"):
@@ -50,6 +58,18 @@ def _without_leading_spaces(found: re.Match[str]) -> str:
     before, x, after, spaces = found.groups()
     after = re.sub(r' textLength="[\d.]+"', "", after)
     return f"{before}{float(x) + CELL * spaces.count('&#160;'):g}{after}"
+
+
+def _cell_by_cell(found: re.Match[str]) -> str:
+    """Braille comes from another font, of another width: each cell gets a place of its own."""
+    before, x, after, text, end = found.groups()
+    after = re.sub(r' textLength="[\d.]+"', "", after)
+    cells = re.findall(r"&#?\w+;|.", text)
+    return "".join(
+        f"{before}{float(x) + CELL * place:g}{after}{cell}{end}"
+        for place, cell in enumerate(cells)
+        if cell not in ("\u2800", " ", "&#160;")
+    )
 
 
 async def shoot(
@@ -82,6 +102,7 @@ def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
 async def shoot_all(link: RedisLink) -> None:
     """Every picture."""
     await shoot(link, "overview", (120, 40), nothing)
+    await shoot(link, "channel", (120, 40), keys("shift+tab", "enter"))
     await shoot(link, "overview-80x24", (80, 24), nothing)
     await shoot(link, "overview-200x60", (200, 60), nothing)
     await shoot(link, "fails", (120, 40), keys("F"))
@@ -89,6 +110,47 @@ async def shoot_all(link: RedisLink) -> None:
     await shoot(link, "help", (120, 40), keys("question_mark"))
     await shoot(link, "command-line", (120, 40), keys("colon", *"reset_max_task", "space", *"500"))
     await shoot(link, "confirm", (120, 40), keys("R"))
+    await shoot(link, "groups", (120, 40), keys("F", "G"))
+    await shoot(link, "join", (120, 40), keys("j"))
+    await shoot(link, "chart", (120, 40), keys("H", "up"))
+
+
+def shoot_fleet(url: str) -> None:
+    """A thousand simulated devices, which speak the real protocol."""
+    name = "fleet"
+    plan = RunPlan(channels=4, devices=1000, capacity=5000, autostart=True)
+    core = ServerCore(url, name, plan, [itertools.count() for _ in range(4)])
+    core.open()
+    core.start()
+    simulated = [
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.simulated", "--name", name, "--first", str(first),
+             "--count", "245", "--channels", "4", "--task-ms", "40", "--batch", "4"],
+            env={**os.environ, REDIS_URL_VARIABLE: url}, cwd=HERE.parent, stdout=subprocess.DEVNULL,
+        )
+        for first in range(0, 1000, 250)
+    ]  # fmt: skip
+    try:
+        link = RedisLink(url, name, who="operator", owns_server=True)
+        wait_for_agents(link, 980)
+        commander = Commander(url, name, "operator")
+        for device in range(40, 60):
+            commander.pause_one(device)
+        asyncio.run(shoot(link, "thousand-devices", (200, 60), nothing))
+    finally:
+        for process in simulated:
+            process.kill()
+            process.wait()
+        core.stop()
+
+
+def wait_for_agents(link: RedisLink, count: int) -> None:
+    """Until that many devices have an agent, two minutes at most."""
+    until = time.monotonic() + 120
+    while sum(device.state != "offline" for device in link.snapshot().devices) < count:
+        if time.monotonic() > until:
+            raise SystemExit(f"only some of {count} agents came")
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -105,13 +167,13 @@ def main() -> None:
         try:
             commander = Commander(own.url, NAME, "operator")
             link = RedisLink(own.url, NAME, who="operator", owns_server=True)
-            while sum(device.state != "offline" for device in link.snapshot().devices) < 7:
-                pass
+            wait_for_agents(link, 7)
             commander.pause_one(6)
             asyncio.run(shoot_all(link))
         finally:
             agents.stop()
             core.stop()
+        shoot_fleet(own.url)
 
 
 if __name__ == "__main__":
