@@ -72,8 +72,7 @@ async def poll(pilot: Pilot[Any]) -> None:
 async def press(pilot: Pilot[Any], *keys: str) -> None:
     """Press keys and wait for what comes of them."""
     await pilot.press(*keys)
-    if any(not worker.is_finished for worker in pilot.app.workers):
-        await settle(pilot)
+    await settle(pilot)
 
 
 def screen_text(pilot: Pilot[Any]) -> str:

@@ -158,6 +158,17 @@ async def test_marks_stay_on_their_tasks_when_others_fail(opened: Opened, link: 
         assert link.asked == [("reload_one_fail_task*", ((0, "r1-000001"),))]
 
 
+async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "space", "space")
+        link.fails = link.fails[1:]
+        link.change(channels=(channel(0, failed=2),))
+        await poll(pilot)
+        assert "1 marked" in screen_text(pilot)
+        await press(pilot, "right_square_bracket")
+        assert "marked" not in screen_text(pilot)
+
+
 async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
     opened: Opened, link: FakeLink
 ) -> None:

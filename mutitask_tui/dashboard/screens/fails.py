@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -20,7 +20,7 @@ from mutitask_tui.dashboard.formats import plural, when
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.selection import Selection
+from mutitask_tui.dashboard.selection import Fail, Selection
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.facts import Facts
@@ -132,18 +132,17 @@ class FailsScreen(FrameScreen):
     def selection(self) -> Selection:
         """The marked tasks, the one under the cursor, and what the list is narrowed down to."""
         task, fails = self.selected, self.query_one(FailList)
-        shown = [(t.channel, t.id) for t in self.view.shown]
-        marked = [fail for fail in shown if fail in fails.marked]
-        hidden = len(fails.marked) - len(marked)
-        unseen = [fail for fail in self.view.keys if fail in fails.marked and fail not in set(marked)]
         narrowed = self._narrowed()
+        shown = [(t.channel, t.id) for t in self.view.shown] if narrowed or fails.marked else []
+        marked = [fail for fail in shown if fail in fails.marked]
+        hidden = sorted(cast("set[Fail]", fails.marked) - set(marked))
         return Selection(
             device=task.device if task else None,
             channel=task.channel if task else None,
             fail=(task.channel, task.id) if task else None,
             only_channel=self.channel,
-            fails=(*marked, *unseen) if not self.grouped else (),
-            hidden=hidden if not self.grouped else 0,
+            fails=(*marked, *hidden) if not self.grouped else (),
+            hidden=len(hidden) if not self.grouped else 0,
             shown_fails=tuple(shown) if narrowed and not self.grouped else None,
             narrowed=narrowed,
         )
@@ -204,7 +203,8 @@ class FailsScreen(FrameScreen):
         self.load()
 
     def action_turn(self, step: int) -> None:
-        """Narrow down to the next or the former channel, or to none."""
+        """Narrow down to the next or the former channel, or to none; the marks are let go of."""
+        self.query_one(FailList).mark(set())
         snapshot = self.host.snapshot
         ids: list[int | None] = [None, *(c.id for c in snapshot.channels)] if snapshot else [None]
         place = ids.index(self.channel) if self.channel in ids else 0
@@ -236,6 +236,9 @@ class FailsScreen(FrameScreen):
         if event.tasks is not None:
             self.view.take(event.tasks, event.haystacks, whole=event.whole)
             self._fill()
+            if event.whole:
+                fails = self.query_one(FailList)
+                fails.mark(fails.marked & set(self.view.keys))
         if event.groups is not None:
             self.query_one(GroupList).show(event.groups)
             self._show_detail()
