@@ -24,7 +24,7 @@ INTERNAL = {
     "another agent came to Device{}", "{} would be {}", "open() comes before start()", "{}: {}",
     # Unpacking: kept as a failed task's error at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
-    "a numpy array, and numpy is not installed here",
+    "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",
 }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ STATE_DIR_VARIABLE = "MUTITASK_STATE_DIR"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOSTS = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?(?:,(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?)*")
 _HIDDEN = "***"
+_MOST_BYTES = 65_536
+"""A server file holds a few hundred; what stands behind these is no part of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +86,41 @@ def load_server_file(path: Path) -> ServerFile | None:
         with path.open("rb") as file:
             if os.name == "posix":
                 _refuse_strangers(path, os.fstat(file.fileno()))
-            text = file.read()
+            text = file.read(_MOST_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise MutiTaskError(f"Cannot read {path} ({error.strerror}): mend it, or pass --redis.") from None
     try:
         found = json.loads(text)
-        return ServerFile(
-            url=str(found["url"]),
-            host=str(found["host"]),
-            port=int(found["port"]),
-            username=str(found["username"]),
-            password=str(found["password"]),
+        record = ServerFile(
+            url=found["url"],
+            host=found["host"],
+            port=found["port"],
+            username=found["username"],
+            password=found["password"],
             process=Identity(
-                host=str(found.get("machine", "")),
-                pid=int(found["pid"]),
-                boot=str(found.get("boot", "")),
-                start=int(found.get("start", 0)),
+                host=found.get("machine", ""),
+                pid=found["pid"],
+                boot=found.get("boot", ""),
+                start=found.get("start", 0),
             ),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        _check_types(record)
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MutiTaskError(f"{path} does not hold a server's address: delete it, or pass --redis.") from None
+
+
+def _check_types(record: ServerFile) -> None:
+    """Raise `TypeError` where a field holds what no server writes."""
+    process = record.process
+    texts = (record.url, record.host, record.username, record.password, process.host, process.boot)
+    numbers = (record.port, process.pid, process.start)
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError
+    if not record.url.startswith("redis://") or not 0 < record.port < 65536:
+        raise TypeError
 
 
 def dump_server_file(record: ServerFile) -> bytes:

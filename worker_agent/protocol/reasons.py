@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
@@ -28,11 +30,9 @@ class Reason:
 
 def read_reasons(packed: bytes) -> list[Reason]:
     """The reasons of a task's failed runs, oldest first; what does not decode is left out."""
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=wire.MAX_BYTES)
-    unpacker.feed(packed)
     reasons: list[Reason] = []
     try:
-        for fields in unpacker:
+        for fields in _complete(packed):
             device = fields.get("device")
             reasons.append(
                 Reason(
@@ -44,9 +44,20 @@ def read_reasons(packed: bytes) -> list[Reason]:
                     traceback=str(fields.get("traceback", "")),
                 )
             )
-    except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, msgpack.UnpackException):
         pass
     return reasons
+
+
+def _complete(packed: bytes) -> Iterator[Any]:
+    """The values in `packed` as far as they are whole. No room is made for what is only announced."""
+    walker = msgpack.Unpacker(max_buffer_size=wire.MAX_BYTES)
+    walker.feed(packed)
+    at = 0
+    while at < len(packed):
+        walker.skip()
+        yield msgpack.unpackb(packed[at : walker.tell()], strict_map_key=False)
+        at = walker.tell()
 
 
 def reason(

@@ -21,6 +21,13 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 32
 """How deep tuples and sets may stand in one another: each level takes 40 kB of stack to unpack."""
 
+MAX_NESTED_BYTES = 2 * MAX_BYTES
+"""The most that a tuple's, set's or array's bytes times its depth may come to: each level holds a copy of its own."""
+MAX_INT_BYTES = 1785
+"""The largest int beyond msgpack's own: 4,299 digits. Python refuses to show more as text (4,300), for their cost."""
+CHECKED_BYTES = 4096
+"""From this size on bytes are walked over before they are unpacked. See `_refuse_missing_elements`."""
+
 HEADER_BYTES = 26
 MSGPACK = b"m"
 _HEADER = re.compile(b"M1([A-Za-z0-9]{8})([0-9]{12})([0-9]{2})([0-9])" + MSGPACK)
@@ -59,7 +66,11 @@ def unpack(packed: bytes) -> Any:
 def _unpack(packed: bytes, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise Undecodable("too deeply nested")
+    if depth * len(packed) > MAX_NESTED_BYTES:
+        raise Undecodable("too large for how deeply it is nested")
     try:
+        if len(packed) >= CHECKED_BYTES:
+            _refuse_missing_elements(packed)
         return msgpack.unpackb(
             packed,
             ext_hook=lambda code, data: _decode(code, data, depth + 1),
@@ -69,6 +80,16 @@ def _unpack(packed: bytes, depth: int) -> Any:
         raise
     except Exception as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from None
+
+
+def _refuse_missing_elements(packed: bytes) -> None:
+    """Raise where a list announces more elements than follow.
+
+    msgpack makes room for as many as are announced, on each of 511 levels: a megabyte of such lists takes 4 GB.
+    """
+    walker = msgpack.Unpacker(read_size=1, max_buffer_size=len(packed), strict_map_key=False)
+    walker.feed(packed)
+    walker.skip()
 
 
 class _Encoder:
@@ -102,6 +123,8 @@ class _Encoder:
         if self.depth > 2:
             _refuse_deep_lists(value)
         packed: bytes = msgpack.packb(value, default=self, strict_types=True)
+        if self.depth * len(packed) > MAX_NESTED_BYTES:
+            raise Unpackable(f"{len(packed):,} bytes within tuples, sets or arrays {self.depth} deep")
         self.depth -= 1
         return packed
 
@@ -167,6 +190,19 @@ def _decode_time(data: bytes) -> dt.time:
     return dt.time.fromisoformat(text).replace(tzinfo=_zone_in(zone), fold=fold)
 
 
+def _encode_int(value: int) -> tuple[int, bytes]:
+    size = value.bit_length() // 8 + 1
+    if size > MAX_INT_BYTES:
+        raise Unpackable("an int of more than 4,299 digits")
+    return _INT, value.to_bytes(size, "big", signed=True)
+
+
+def _decode_int(data: bytes) -> int:
+    if len(data) > MAX_INT_BYTES:
+        raise Undecodable("an int of more than 4,299 digits")
+    return int.from_bytes(data, "big", signed=True)
+
+
 _CONTAINERS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 
 _ENCODERS: dict[type, Callable[[Any], tuple[int, bytes]]] = {
@@ -177,7 +213,7 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, bytes]]] = {
     Decimal: lambda v: (_DECIMAL, str(v).encode()),
     uuid.UUID: lambda v: (_UUID, v.bytes),
     complex: lambda v: (_COMPLEX, msgpack.packb([v.real, v.imag])),
-    int: lambda v: (_INT, v.to_bytes(v.bit_length() // 8 + 1, "big", signed=True)),
+    int: _encode_int,
 }
 
 _DECODERS: dict[int, Callable[[bytes], Any]] = {
@@ -188,7 +224,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     _DECIMAL: lambda data: Decimal(data.decode()),
     _UUID: lambda data: uuid.UUID(bytes=data),
     _COMPLEX: lambda data: complex(*msgpack.unpackb(data)),
-    _INT: lambda data: int.from_bytes(data, "big", signed=True),
+    _INT: _decode_int,
 }
 
 
