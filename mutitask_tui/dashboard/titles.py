@@ -1,7 +1,7 @@
 """Sets the title of a panel, if it is another one.
 
-Textual draws a whole widget anew whenever its title is set, to the same words too: with the grid and the events that was
-half of what a snapshot cost.
+Textual draws a whole widget anew whenever its title is set, to the same words too: with the grid and the events that
+was a third of what a snapshot cost.
 """
 
 from __future__ import annotations
