@@ -64,7 +64,7 @@ def _give_up_output() -> None:
         os.close(nothing)
 
 
-def _address(redis_url: str | None, name: str) -> str:
+def _address(redis_url: str | None, name: str, password_file: Path | None) -> str:
     """The URL of the namespace's Redis; remembers where nobody named one.
 
     An embedded Valkey that ended with its server is started for as long as this command needs what it kept.
@@ -72,7 +72,7 @@ def _address(redis_url: str | None, name: str) -> str:
     from mutitask_tui.opening import wake_up
     from worker_agent.protocol.address import check_name, resolve
 
-    url, named = resolve(redis_url, check_name(name))
+    url, named = resolve(redis_url, check_name(name), password=_password(password_file))
     if not named or _is_embedded(url, name):
         awake = wake_up(name)
         if awake is not None:
@@ -81,6 +81,12 @@ def _address(redis_url: str | None, name: str) -> str:
     if not named:
         click.get_current_context().obj = name
     return url
+
+
+def _password(file: Path | None) -> str | None:
+    from worker_agent.protocol.address import read_password_file
+
+    return None if file is None else read_password_file(file)
 
 
 def _unnamed(error: MutiTaskError) -> str:
@@ -98,7 +104,11 @@ def _unnamed(error: MutiTaskError) -> str:
 
 
 def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--redis` and `--name`, as every command has them."""
+    """`--redis`, `--name` and `--password-file`, as every command has them."""
+    function = click.option(
+        "--password-file", type=click.Path(path_type=Path), metavar="FILE",
+        help="A file (0600) with the password; or set MUTITASK_REDIS_PASSWORD.",
+    )(function)  # fmt: skip
     function = click.option(
         "--name", default="default", show_default=True, metavar="NS", help="The namespace."
     )(function)
@@ -153,6 +163,7 @@ def run(
     job: Path,
     redis_url: str | None,
     name: str,
+    password_file: Path | None,
     devices: int | None,
     capacity: int | None,
     retries: int,
@@ -187,8 +198,8 @@ def run(
         raise JobError(f"{agent_options[0]} is for agents on this machine: add --local-agents N")
     loaded = load_job(job)
     iterators = loaded.iterators()
-    url, named = resolve(redis_url, name)
-    outside = named and (bool(redis_url) or not _is_embedded(url, name))
+    url, named = resolve(redis_url, name, password=_password(password_file))
+    outside = named and (bool(redis_url or password_file) or not _is_embedded(url, name))
     if outside and listen:
         raise JobError("--listen is for the embedded Valkey; leave out --redis and MUTITASK_REDIS_URL")
     if devices is None:
@@ -267,12 +278,12 @@ def demo(agents: int, headless: bool) -> int:
 @place_options
 @click.option("--read-only", is_flag=True, help="Look, and change nothing.")
 @for_people
-def attach(redis_url: str | None, name: str, read_only: bool) -> int:
+def attach(redis_url: str | None, name: str, password_file: Path | None, read_only: bool) -> int:
     """Show the dashboard of a namespace that a server feeds elsewhere."""
     from mutitask_tui.session import attach as show
     from worker_agent.protocol.errors import JobError
 
-    url = _address(redis_url, name)
+    url = _address(redis_url, name, password_file)
     in_browser = bool(os.environ.get("TEXTUAL_DRIVER"))
     if not in_browser and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise JobError("attach needs a terminal; `mutitask status` prints the same once")
@@ -283,12 +294,12 @@ def attach(redis_url: str | None, name: str, read_only: bool) -> int:
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @for_people
-def status(redis_url: str | None, name: str, as_json: bool) -> int:
+def status(redis_url: str | None, name: str, password_file: Path | None, as_json: bool) -> int:
     """Print where a namespace stands."""
     from mutitask_tui.server.reading import Reader
     from mutitask_tui.server.status import to_data, to_text
 
-    snapshot = Reader(_address(redis_url, name), name).snapshot()
+    snapshot = Reader(_address(redis_url, name, password_file), name).snapshot()
     click.echo(json.dumps(to_data(snapshot)) if as_json else to_text(snapshot))
     return 0
 
@@ -316,7 +327,13 @@ class Commands(click.Command):
 @click.option("--yes", is_flag=True, help="Do not ask before a command that drops or stops something.")
 @for_people
 def ctl(
-    command: str, arguments: tuple[str, ...], redis_url: str | None, name: str, as_json: bool, yes: bool
+    command: str,
+    arguments: tuple[str, ...],
+    redis_url: str | None,
+    name: str,
+    password_file: Path | None,
+    as_json: bool,
+    yes: bool,
 ) -> int:
     """Carry out one command of the dashboard, such as `mutitask ctl pause_one 0`."""
     # Unknown options are arguments: a JSON payload may well be -5.
@@ -329,7 +346,7 @@ def ctl(
         return 0
     found = find(command)
     values = found.parse(arguments)
-    commander = Commander(_address(redis_url, name), name)
+    commander = Commander(_address(redis_url, name, password_file), name)
     commander.reader.channels()
     if found.dangerous and not yes and sys.stdin.isatty():
         asked = " ".join([found.name, *arguments])
@@ -373,7 +390,7 @@ def serve(
     from mutitask_tui.serving import serve as show
 
     password, new = find_password(password_file)
-    url = _address(redis_url, name)
+    url = _address(redis_url, name, password_file)
     Reader(url, name).snapshot()
     serving = Serving(url, name, host, port, password, allow_commands, public_url)
     return show(serving, announce_password=new)
@@ -401,7 +418,14 @@ def results() -> None:
 @click.option("--format", "format_", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
 @click.option("--drain", is_flag=True, help="Take each result out of Redis once it is printed.")
 @for_people
-def export(redis_url: str | None, name: str, channel: int | None, format_: str, drain: bool) -> int:
+def export(
+    redis_url: str | None,
+    name: str,
+    password_file: Path | None,
+    channel: int | None,
+    format_: str,
+    drain: bool,
+) -> int:
     """Print results as JSON lines, oldest first in each channel."""
     from mutitask_tui.server.exports import export_results
     from mutitask_tui.server.reading import Reader
@@ -409,7 +433,7 @@ def export(redis_url: str | None, name: str, channel: int | None, format_: str, 
     from worker_agent.protocol.broker import Broker
     from worker_agent.protocol.errors import JobError
 
-    reader = Reader(_address(redis_url, name), name)
+    reader = Reader(_address(redis_url, name, password_file), name)
     count = reader.channels()
     if channel is not None and channel >= count:
         raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")

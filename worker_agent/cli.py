@@ -31,6 +31,10 @@ class DeviceNumber(click.ParamType[int | None]):
 @click.option("--redis", "redis_url", metavar="URL", help="Where Redis is; or set MUTITASK_REDIS_URL.")
 @click.option("--name", default="default", show_default=True, help="The namespace to work in.")
 @click.option(
+    "--password-file", type=click.Path(path_type=Path), metavar="FILE",
+    help="A file (0600) with the password; or set MUTITASK_REDIS_PASSWORD.",
+)  # fmt: skip
+@click.option(
     "--device", type=DeviceNumber(), default="auto", show_default=True, help="The device that this is."
 )
 @click.option("--channel", type=click.IntRange(0), default=0, show_default=True, help="The channel to serve.")
@@ -56,6 +60,7 @@ def worker_agent(
     job: Path,
     redis_url: str | None,
     name: str,
+    password_file: Path | None,
     device: int | None,
     channel: int,
     concurrency: int,
@@ -71,7 +76,7 @@ def worker_agent(
     """
     from worker_agent.agent import note_end, run_agent
     from worker_agent.job import load_job
-    from worker_agent.protocol.address import check_name, resolve
+    from worker_agent.protocol.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
 
     try:
@@ -80,8 +85,9 @@ def worker_agent(
             raise JobError("--max-tasks-per-child goes with --kind process: threads cannot be replaced")
         loaded = load_job(job)
         task_function, save_function = loaded.functions_for(channel)
+        password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
-            address=lambda: resolve(redis_url, name)[0],
+            address=lambda: resolve(redis_url, name, password=password)[0],
             name=name,
             device=device,
             channel=channel,

@@ -21,6 +21,8 @@ DEFAULT_DB = 0
 DEFAULT_URL = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}/{DEFAULT_DB}"
 
 REDIS_URL_VARIABLE = "MUTITASK_REDIS_URL"
+PASSWORD_VARIABLE = "MUTITASK_REDIS_PASSWORD"  # noqa: S105 (its name)
+"""The password for a URL that has none. The embedded Valkey has its own."""
 STATE_DIR_VARIABLE = "MUTITASK_STATE_DIR"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -151,17 +153,49 @@ def resolve(
 
     Returns the URL, and whether anybody named it: a URL, the environment, an address that is not the default,
     or the file of the embedded Valkey for namespace `name`. An unnamed URL is `redis://localhost:6379/0`.
-    Whoever waits for a server asks again before each try, because the file may appear meanwhile.
+    Whoever waits for a server asks again before each try, because the file may appear meanwhile. `password` stands
+    above a URL's own, which stands above `MUTITASK_REDIS_PASSWORD`.
     """
-    if redis_url:
-        return redis_url, True
-    if from_environment := os.environ.get(REDIS_URL_VARIABLE):
-        return from_environment, True
+    if url := redis_url or os.environ.get(REDIS_URL_VARIABLE):
+        return _with_password(url, password), True
     if (host, port, db) != (DEFAULT_HOST, DEFAULT_PORT, DEFAULT_DB) or password:
-        return build_url(host, port, db, password=password), True
+        return _with_password(build_url(host, port, db), password), True
     if noted := read_server_file(name):
         return noted, True
-    return DEFAULT_URL, False
+    return _with_password(DEFAULT_URL, None), False
+
+
+def read_password_file(path: Path) -> str:
+    """The password in a file that nobody else can read, without a newline at its end. Raises `JobError`."""
+    try:
+        with path.open("rb") as file:
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                raise JobError(
+                    f"{path} can be read by other users and is not trusted: run `chmod 600 {path}`."
+                )
+            password = file.read(_MOST_BYTES).removesuffix(b"\n").removesuffix(b"\r").decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise JobError(f"{path} cannot be read ({why}): name a file that holds the password.") from None
+    if not password:
+        raise JobError(f"{path} is empty: put the password into it.")
+    return password
+
+
+def _with_password(url: str, password: str | None) -> str:
+    """The URL with that password for its user; for None with the environment's, if it has none."""
+    scheme, separator, rest = url.partition("://")
+    end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))
+    login, _, host = rest[:end].rpartition("@")
+    user, _, own = login.partition(":")
+    if password is None:
+        asked = parse_qs(rest[end:].partition("?")[2])
+        password = (
+            None if own or "password" in asked or "@" in rest[end:] else os.environ.get(PASSWORD_VARIABLE)
+        )
+    if not password or not separator:
+        return url
+    return f"{scheme}://{user}:{quote(password, safe='')}@{host}{rest[end:]}"
 
 
 def build_url(

@@ -84,8 +84,14 @@ def _without_maintenance_notifications(options: dict[str, Any]) -> None:
 
 
 def translate(error: Exception, where: str) -> MutiTaskError:
-    """redis-py's error as one of ours, with a sentence. `where` is an address without a password."""
+    """redis-py's error as one of ours, with a sentence. `where` is an address without a password.
+
+    The error's own traceback is dropped: redis-py's frames hold the password, and Textual's crash report shows locals.
+    """
     text = str(error)
+    for each in (error, error.__cause__, error.__context__):
+        if each is not None:
+            each.__traceback__ = None
     if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
         ("WRONGPASS", "NOAUTH")
     ):
