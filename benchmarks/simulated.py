@@ -57,8 +57,7 @@ class Device:
                 "host": f"sim-{self.number // 50:02}", "version": "simulated", "python": "3", "concurrency": 1,
                 "channel": self.channel, "state": "paused" if self.paused else "running",
                 "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
-                "current": text_of(self.items[0]) if self.items else "",
-                "current_s": time.monotonic() - self.begun if self.items else 0.0,
+                "tasks": [[text_of(self.items[0]), time.monotonic() - self.begun]] if self.items else [],
                 "done": self.done, "failed": 0,
             }
         )  # fmt: skip

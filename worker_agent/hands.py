@@ -15,6 +15,7 @@ LONG_TASK_S = 0.5
 """When every slot has been busy this long, what has not begun is handed back."""
 SETTLE_AGE_S = 0.005
 MOST = 1000
+REPORTED = 16
 
 
 @dataclass(slots=True)
@@ -228,9 +229,11 @@ class Hands:
             return max(0.001, max(b.at for b in begun) + LONG_TASK_S - now)
         return 1.0
 
-    def longest(self) -> Begun | None:
-        """The task that has been running longest."""
-        return min(list(self.begun.values()), key=lambda begun: begun.at, default=None)
+    def running(self) -> list[tuple[str, float]]:
+        """The tasks that are running, at most 16: each as text and for how many seconds, the longest first."""
+        now = time.monotonic()
+        oldest = sorted(self.begun.values(), key=lambda begun: begun.at)[:REPORTED]
+        return [(text_of(begun.item), now - begun.at) for begun in oldest]
 
 
 def text_of(item: bytes, characters: int = 80) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import RedisError
 
-from worker_agent.hands import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.connect import BLOCK_S
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
@@ -154,15 +153,14 @@ class Watcher(threading.Thread):
 
     def _report(self, session: Session) -> None:
         hands = self._agent.hands
-        longest = hands.longest()
+        running = hands.running()
         fields: dict[str, Any] = {
             **self._about,
             "state": self._state(),
             "pid": os.getpid(),
             "since_ms": session.since_ms,
-            "running": len(hands.begun),
-            "current": text_of(longest.item) if longest else "",
-            "current_s": time.monotonic() - longest.at if longest else 0.0,
+            "running": max(len(running), len(hands.begun)),
+            "tasks": [list(task) for task in running],
             "done": hands.done,
             "failed": hands.failed,
         }

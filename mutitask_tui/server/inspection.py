@@ -119,7 +119,8 @@ def where(traceback: str, error: str) -> str:
     places = re.findall(r'File "([^"\n]*)", line (\d+)(?:, in (\S+))?', traceback)
     if not places:
         return error.partition("\n")[0][:80]
-    file, line, function = places[-1]
+    # A SyntaxError ends with the place in the text that it could not read, which is no frame.
+    file, line, function = next((place for place in reversed(places) if place[2]), places[-1])
     name = file.replace("\\", "/").rpartition("/")[2]
     return f"{name}:{line}" + (f" in {function}" if function else "")
 

@@ -59,7 +59,9 @@ def _fails(commander: Commander, command: Command, targets: Sequence[Sequence[An
         )
     verb = "went back to their task channels" if reload else "deleted"
     gone = len(targets) - done
-    text = f"{done:,} failed tasks {verb}" + (f"; {gone:,} no longer there" if gone else "")
+    text = f"{done:,} failed task{'' if done == 1 else 's'} {verb}" + (
+        f"; {gone:,} no longer there" if gone else ""
+    )
     return Outcome(text, ok=done > 0, data={"asked": len(targets), "done": done})
 
 

@@ -84,6 +84,8 @@ class DeviceView:
     version: str
     python: str = ""
     concurrency: int = 0
+    tasks: tuple[tuple[str, float], ...] = ()
+    """The tasks that are running, at most 16: each as text and for how many seconds, the longest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def _device(
     if actor is not None:
         state = "running" if fields.get("state") == "running" else "paused"
     online = actor is not None
+    tasks = _tasks(fields.get("tasks")) if online else ()
     return DeviceView(
         id=number,
         state=state,
@@ -58,8 +59,9 @@ def _device(
         pid=_whole(fields.get("pid")),
         channel=_whole(fields.get("channel")),
         running=_whole(fields.get("running")) if online else 0,
-        current=str(fields.get("current", "")) if online else "",
-        current_s=_seconds(fields.get("current_s")) if online else 0.0,
+        current=tasks[0][0] if tasks else "",
+        current_s=tasks[0][1] if tasks else 0.0,
+        tasks=tasks,
         done=_whole(fields.get("done")),
         failed=_whole(fields.get("failed")),
         seen_s=seen_s,
@@ -147,6 +149,13 @@ def mapping(reply: Any) -> dict[bytes, bytes]:
 def text(value: bytes | None) -> str:
     """Bytes from Redis as text, whatever they are."""
     return (value or b"").decode("utf-8", "replace")
+
+
+def _tasks(reported: Any) -> tuple[tuple[str, float], ...]:
+    """What an agent says that it runs, if that is what it says."""
+    entries = reported if isinstance(reported, list) else []
+    pairs = [entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 2]
+    return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:16])
 
 
 def _whole(value: Any) -> int:

@@ -89,7 +89,9 @@ class DeviceScreen(PeekingScreen):
             facts.show([("device", f"Device{self._device} is not in the grid any more", "$text-error")])
             return
         self._channel = device.channel if device.seen_s is not None else None
-        facts.show(_facts(device, self.host.device_trend, snapshot.now_ms), lead=1, columns=2)
+        facts.show(
+            _facts(device, self.host.device_trend, snapshot.now_ms), lead=max(1, len(device.tasks)), columns=2
+        )
         own = f"Device{self._device}"
         events = self.query_one(EventLog)
         events.show([e for e in snapshot.events if e.who == own])
@@ -139,6 +141,16 @@ class DeviceScreen(PeekingScreen):
         log.show_lines(shown)
 
 
+def _running(device: DeviceView) -> list[Fact]:
+    """A line for each task that runs, the longest first; its age stands before it where there are several."""
+    if len(device.tasks) < 2:
+        return [("its task", device.current or "none", "")]
+    names = ["its tasks", *[""] * (len(device.tasks) - 1)]
+    return [
+        (name, f"{span(age):>7}  {task}", "") for name, (task, age) in zip(names, device.tasks, strict=True)
+    ]
+
+
 def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     state, fault = device_state(device), trend.fault(device)
     fault_text = f", {fault}" if fault in ("slow", "failing") else ""
@@ -150,7 +162,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     longest = f"for {span(device.current_s)}" if device.running else "nothing runs"
     running = f"{device.running:,}" + (f" of {device.concurrency:,} at a time" if device.concurrency else "")
     return [
-        ("its task", device.current or "none", ""),
+        *_running(device),
         ("state", f"{state.text}{fault_text}", TONES["warn" if fault_text else state.tone]),
         ("wished", device.wished, "$text-warning" if device.wished != device.state else ""),
         ("seen", seen_text(device.seen_s), ""),

@@ -1,0 +1,133 @@
+"""What a person drills down to, as a dashboard's link gives it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+import redis
+
+from mutitask_tui.server.commands import CommandError, find
+from mutitask_tui.server.inspection import where
+from mutitask_tui.server.link import RedisLink
+from tests.protocol.world import World
+from worker_agent.protocol import wire
+from worker_agent.protocol.reasons import reason
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> World:
+    """A namespace with a server on it, two channels and no tasks."""
+    return World(client)
+
+
+@pytest.fixture
+def link(world: World, redis_url: str) -> RedisLink:
+    """A dashboard's link to that namespace."""
+    return RedisLink(redis_url, world.keys.name, who="operator")
+
+
+def fail(world: World, task: object, *errors: Exception) -> str:
+    """A task of channel 0 that failed once for each error, the last time for good; its id."""
+    agent = world.agent(0)
+    world.client.rpush(world.at.waiting, wire.header("testtest", world.cursor()) + wire.pack(task))
+    world.client.hincrby(world.at.books, "allotted", 1)
+    world.client.hincrby(world.at.books, "cursor", 1)
+    id_ = b""
+    for number, error in enumerate(errors):
+        [item] = agent.settle_and_claim(0, [], 1).items
+        id_ = item[2:22]
+        kind = b"x" if number == len(errors) - 1 else b"f"
+        agent.settle_and_claim(0, [kind + id_, reason("run", error, 0)], 0)
+    agent.leave(0, 0)
+    return id_.decode()
+
+
+def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
+    world: World, link: RedisLink
+) -> None:
+    id_ = fail(world, {"n": [1, "two"]}, ValueError("first"), KeyError("second"))
+    detail = link.failed_task(0, id_)
+    assert detail is not None
+    assert detail.payload == {"n": [1, "two"]}
+    assert detail.json == '{\n  "n": [\n    1,\n    "two"\n  ]\n}'
+    assert [(run.error_type, run.error) for run in detail.failed_runs] == [
+        ("ValueError", "first"),
+        ("KeyError", "'second'"),
+    ]
+    assert link.failed_task(0, "testtest999999999999") is None
+
+
+@pytest.mark.parametrize(
+    "payload", [(1, 2), {1: "a"}, dt.date(2026, 1, 1), b"bytes", float("nan"), {"a": (1,)}]
+)
+def test_what_json_would_change_is_not_offered_to_be_edited_as_json(
+    world: World, link: RedisLink, payload: object
+) -> None:
+    detail = link.failed_task(0, fail(world, payload, ValueError()))
+    assert detail is not None
+    assert detail.json is None
+
+
+def test_failed_tasks_are_grouped_by_error_and_place(world: World, link: RedisLink) -> None:
+    for number in range(3):
+        fail(world, number, ValueError("no"))
+    fail(world, 9, KeyError("other"))
+    groups = link.fail_groups(None)
+    assert [(group.error_type, group.count) for group in groups] == [("ValueError", 3), ("KeyError", 1)]
+    assert groups[0].where == "no"
+
+
+def test_the_place_of_an_error_is_the_last_frame_and_not_the_text_that_would_not_parse() -> None:
+    trace = (
+        '  File "/a/job.py", line 7, in parse\n    x\n  File "/data/bad.py", line 1\n    !\nSyntaxError: no'
+    )
+    assert where(trace, "no") == "job.py:7 in parse"
+    assert where('  File "/data/bad.py", line 1\n', "no") == "bad.py:1"
+    assert where("", "first line\nsecond") == "first line"
+
+
+def test_many_failed_tasks_go_back_in_one_act_and_what_is_gone_is_counted(
+    world: World, link: RedisLink
+) -> None:
+    ids = [fail(world, number, ValueError()) for number in range(3)]
+    targets = [(0, id_) for id_ in [*ids, "testtest999999999999"]]
+    outcome = link.run_many(find("reload_one_fail_task"), targets)
+    assert outcome.text == "3 failed tasks went back to their task channels; 1 no longer there"
+    assert (outcome.data["asked"], outcome.data["done"]) == (4, 3)
+    assert world.client.llen(world.at.waiting) == 3
+    assert world.balanced()
+
+
+def test_many_devices_are_paused_by_one_wish(world: World, link: RedisLink) -> None:
+    world.agent(0), world.agent(1)
+    outcome = link.run_many(find("pause_one"), [[0], [1], [77]])
+    assert outcome.text == "asked 2 devices to pause"
+    assert world.client.hmget(world.keys.wish_devices, "0", "1", "77") == [b"paused", b"paused", None]
+    with pytest.raises(CommandError, match="none of these devices is there"):
+        link.run_many(find("pause_one"), [[77]])
+
+
+def test_a_read_only_link_refuses_every_act_and_still_looks(world: World, redis_url: str) -> None:
+    link = RedisLink(redis_url, world.keys.name, read_only=True)
+    world.agent(0)
+    with pytest.raises(CommandError, match="read-only: pause_all is refused"):
+        link.run(find("pause_all"), [])
+    with pytest.raises(CommandError, match="read-only: pause_one is refused"):
+        link.run_many(find("pause_one"), [[0]])
+    assert link.snapshot().devices[0].state == "paused"
+
+
+def test_waiting_tasks_and_the_newest_results_can_be_peeked_at(world: World, link: RedisLink) -> None:
+    world.feed(3)
+    first, second = link.waiting_tasks(0, 2)
+    assert (first.number, second.number) == (0, 1)
+    agent = world.agent(0)
+    claimed = agent.settle_and_claim(0, [], 2).items
+    settled = [
+        part for item in claimed for part in (b"d" + item[2:22], item[:26] + wire.pack([0, 5, {"r": 1}]))
+    ]
+    agent.settle_and_claim(0, settled, 0)
+    newest, *_ = link.last_results(0, 1)
+    assert (newest.number, newest.device, newest.finished_ms, newest.result) == (1, 0, 5, "{'r': 1}")
+    assert len(link.waiting_tasks(0, 10)) == 1
