@@ -93,13 +93,14 @@ class Child:
 
     def take_back(self, most: int) -> int:
         """Take back what it has not begun, from the end, `most` at most; how many."""
-        # It cannot have begun what is behind the last permit; what is beyond `most` is permitted again.
+        # It cannot begin without a permit; what is beyond `most` is permitted again.
         try:
-            permits = len(os.read(self._permits_left, BATCH_MOST))
+            found = os.read(self._permits_left, BATCH_MOST)
         except BlockingIOError:
             return 0
-        taken = min(permits, most)
-        os.write(self._permits, RUN * (permits - taken) + SKIP * taken)
+        taken = min(found.count(RUN), most)
+        left = found.count(RUN) - taken
+        os.write(self._permits, RUN * left + SKIP * (len(found) - left))
         self.runs -= taken
         return taken
 

@@ -159,6 +159,33 @@ def task_function(task):
     stop(agent)
 
 
+def test_a_child_that_dies_with_nothing_to_do_is_replaced_and_no_task_pays(fleet, wait_until):
+    job(
+        fleet,
+        """
+def tasks():
+    yield "first"
+    wait_for("more")
+    yield "second"
+
+def task_function(task):
+    return task
+""",
+    )
+    fleet.serve("--lease", "600")
+    agent = fleet.agent(*PROCESS)
+    fleet.wait_for(lambda books: books.done == 1)
+    (child,) = children_of(agent)
+
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not is_running(child))
+    (fleet.folder / "more").touch()
+
+    results = fleet.expect_each_once(["first", "second"])
+    assert {recorded.crashes for recorded in results} == {0}
+    stop(agent)
+
+
 # --- Tasks that do not let go of the GIL -------------------------------------------------------------------
 
 HOLD = """

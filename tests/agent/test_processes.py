@@ -10,6 +10,9 @@ from tests.agent.process_jobs import PROCESS, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
+from worker_agent.processes import Child
+from worker_agent.protocol import wire
+from worker_agent.settings import Settings
 
 # --- Ends --------------------------------------------------------------------------------------------------
 
@@ -87,7 +90,8 @@ def test_a_child_hears_no_ctrl_c(fleet):
     os.kill(pids[0], signal.SIGINT)
     (fleet.folder / "release").touch()
 
-    fleet.expect_each_once(["long"])
+    (result,) = fleet.expect_each_once(["long"])
+    assert result.attempt == 0
     stop(agent)
 
 
@@ -115,6 +119,43 @@ def task_function(task):
     assert len(runs) >= 4
     assert agent.pid not in runs
     stop(agent)
+
+
+def test_from_a_child_comes_back_only_what_it_has_not_begun(fleet, wait_until):
+    job(
+        fleet,
+        """
+def task_function(task):
+    note(f"began-{task}", "")
+    if task == 1:
+        wait_for("release")
+    return task
+""",
+    )
+    settings = Settings(
+        lambda: "", "", 0, 0, 1, lambda task: task, None, kind="process", job=str(fleet.job_path)
+    )
+    items = [wire.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
+    child = Child(settings, 0)
+    try:
+        assert child.greet() == ""
+        child.give(items)
+        wait_until((fleet.folder / "began-1").exists)
+
+        assert child.take_back(4) == 2
+        assert child.take_back(4) == 0
+
+        (fleet.folder / "release").touch()
+        answers = []
+        while None not in answers:
+            answers += child.receive(None)
+        assert [answer and answer[0] for answer in answers] == [b"d" + item[2:22] for item in items[:2]] + [
+            None
+        ]
+        assert sorted(path.name for path in fleet.folder.glob("began-?")) == ["began-0", "began-1"]
+    finally:
+        child.kill()
+        assert child.bury() == -signal.SIGKILL
 
 
 def test_what_waits_behind_a_long_task_in_a_child_goes_to_another(fleet):
