@@ -36,6 +36,8 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
                 raise
             click.echo(f"mutitask: {error}", err=True)
             status = 2
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
         except MutiTaskError as error:
             if debug:
                 raise
@@ -48,6 +50,15 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
             click.echo(
                 f"mutitask: the system refuses {error.filename or 'the output'} ({error.strerror}): "
                 "mend that, or name another place; nothing is lost",
+                err=True,
+            )
+            status = 1
+        except Exception as error:
+            if debug:
+                raise
+            click.echo(
+                f"mutitask: what Redis holds there cannot be understood ({type(error).__name__}: {error}); "
+                "if another program writes there choose another --name, else report it with --debug",
                 err=True,
             )
             status = 1

@@ -78,9 +78,10 @@ def log_text(home: Path) -> str:
 
 
 def make_private(directory: Path) -> None:
-    """A directory that only its owner can enter."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    """A directory that only its owner can enter; what is missing above it is made so too, whatever the umask."""
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        missing.chmod(0o700)
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
 

@@ -38,6 +38,9 @@ BLOCK_S = 1.0
 _SCRIPT_REFUSED = re.compile(r"ACL failure in script: |(?=The user executing the script can't )")
 """How Valkey and Redis 7 say that a command within a script is not allowed."""
 
+_SCRIPT_STUMBLED = re.compile(r"user_script.*attempt to|not an integer|not a valid float|bad argument #")
+"""How a script ends that meets a field that no program of ours wrote."""
+
 T = TypeVar("T")
 
 
@@ -113,7 +116,7 @@ def translate(error: Exception, where: str) -> MutiTaskError:
         return RedisUnavailable(f"Redis at {where} cannot be reached: {_cause(error)}")
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
         return RedisUnavailable(f"Redis at {where} is out of memory (maxmemory); raise it or drain results")
-    if "WRONGTYPE" in text:
+    if "WRONGTYPE" in text or _SCRIPT_STUMBLED.search(text):
         return RedisRefused(
             f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
         )

@@ -1,0 +1,129 @@
+"""The embedded Valkey is its user's alone: loopback, a password of its own, files that nobody else can read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from mutitask_tui.embedded import EmbeddedServer, ensure
+from tests.support.programs import Program
+from tests.support.redis_server import free_port
+from worker_agent.protocol.address import load_server_file, server_file
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that everybody can enter, with the state directory in it: only its own rights protect it."""
+    place = Path(tempfile.mkdtemp(prefix="mutitask-open-"))
+    place.chmod(0o777)
+    monkeypatch.setenv("MUTITASK_STATE_DIR", str(place / "state" / "mutitask"))
+    yield place
+    for note in place.rglob("server.json"):
+        if record := load_server_file(note):
+            os.kill(record.process.pid, 9)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def as_nobody(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as another user."""
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can be another user")
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return subprocess.run([*drop, *map(str, command)], capture_output=True, text=True, timeout=20, cwd="/")
+
+
+def listening(port: int) -> set[str]:
+    """The local addresses on which somebody listens at that port, as the kernel writes them."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.partition(":")
+            if state == "0A" and int(number, 16) == port:
+                found.add(address)
+    return found
+
+
+def test_it_listens_on_loopback_alone_unless_told(open_place: Path) -> None:
+    server = ensure("n", port=free_port())
+    assert listening(server.port) == {"0100007F"}
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_its_files_are_private_whatever_the_umask(
+    open_place: Path, spawn: Callable[..., Program], mask: int
+) -> None:
+    program = f"""
+import os
+from mutitask_tui.embedded import ensure
+os.umask({mask})
+ensure("n", port={free_port()})
+"""
+    started = spawn(["python", "-c", program])
+    assert started.wait(30) == 0, started
+    state = open_place / "state"
+    paths = [state, *state.rglob("*")]
+    assert {"server.json", "password", "users.acl", "valkey.conf", "valkey.log", "data"} <= {
+        p.name for p in paths
+    }
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_another_user_cannot_read_its_files_nor_change_them(open_place: Path) -> None:
+    home = ensure("n", port=free_port()).directory
+    assert as_nobody("ls", open_place).returncode == 0
+    assert as_nobody("ls", home).returncode != 0
+    for path in home.rglob("*"):
+        for command in (["cat", path], ["rm", "-rf", path], ["cp", "/etc/hostname", path]):
+            said = as_nobody(*command)
+            assert said.returncode != 0 and said.stdout == "", (command, said)
+    assert as_nobody("mv", open_place / "state" / "mutitask", open_place / "mine").returncode != 0
+    assert load_server_file(server_file("n")) is not None
+
+
+def talk(port: int, *lines: str) -> list[str]:
+    """What another user hears who sends these lines, an answer each."""
+    script = "".join(
+        f"printf '%s\\r\\n' '{line}' >&3; IFS= read -r a <&3; printf '%s\\n' \"$a\"; " for line in lines
+    )
+    said = as_nobody("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; {script}")
+    assert said.returncode == 0, said
+    return [line.strip() for line in said.stdout.splitlines()]
+
+
+def test_another_user_may_ping_and_nothing_else(open_place: Path) -> None:
+    server: EmbeddedServer = ensure("n", port=free_port())
+    answers = talk(
+        server.port, "PING", "GET {mt:n}:meta", "KEYS *", "INFO", "CONFIG GET *", "ACL LIST", "FLUSHALL",
+        "SHUTDOWN", "EVAL return(1) 0", "SUBSCRIBE x", "AUTH mutitask wrong", "AUTH default x", "CLIENT LIST",
+        "MONITOR", "REPLICAOF localhost 1", "MODULE LIST", "PING",
+    )  # fmt: skip
+    assert (answers[0], answers[-1]) == ("+PONG", "+PONG")
+    assert all(answer.startswith(("-NOPERM", "-WRONGPASS", "+OK")) for answer in answers[1:-1]), answers
+    # A user without a password takes any; it stays the one that may ping.
+    assert [i for i, answer in enumerate(answers) if answer == "+OK"] == [11]
+
+
+def test_its_password_is_long_and_another_for_each_namespace(open_place: Path) -> None:
+    passwords = set()
+    for name in ("a", "b"):
+        ensure(name, port=free_port())
+        record = load_server_file(server_file(name))
+        assert record is not None and len(record.password) >= 32
+        passwords.add(record.password)
+        with redis.Redis.from_url(record.url) as client:
+            users = client.acl_list()
+        assert any("user default on nopass" in user and "-@all +ping" in user for user in users), users
+        assert not any(record.password in user for user in users)
+    assert len(passwords) == 2

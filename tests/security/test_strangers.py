@@ -1,0 +1,269 @@
+"""Whoever has full rights can write anything anywhere: what is not ours is shown as foreign or said in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from mutitask_tui.server.link import RedisLink
+from tests.cli.tools import House, Said, mutitask, no_agents_left
+from tests.security.fuzzing import SCRAPS
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.keys import Keys
+
+__all__ = ["no_agents_left"]
+
+NAME = "strangers"
+KEYS = Keys(NAME)
+AT = KEYS.channel(0)
+GARBAGE = [
+    b"",
+    b"\x00",
+    b"\xff" * 40,
+    b"[bold]x[/]\x1b[31m\n",
+    b"9" * 40,
+    b"-1",
+    b"nan",
+    b"1e999",
+    *SCRAPS[-4:],
+]
+
+
+@pytest.fixture
+def house(redis_url: str) -> Iterator[House]:
+    with House(redis_url, NAME, iter(range(20)), devices=2, autostart=True, lease_ms=10_000) as house:
+        house.agent(0, task_function=lambda task: task)
+        house.until(lambda s: s.channels[0].done == 20)
+        yield house
+
+
+def status() -> Said:
+    return mutitask("status", "--redis", URL[0], "--name", NAME)
+
+
+URL: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _url(redis_url: str) -> None:
+    URL[:] = [redis_url]
+
+
+def look_everywhere(url: str) -> list[str]:
+    """Everything that dashboards ask for; the sentences of what could not be had."""
+    link = RedisLink(url, NAME)
+    said: list[str] = []
+    questions: list[Callable[[], Any]] = [
+        link.snapshot, lambda: link.failed_tasks(None, 0, 50), lambda: link.fail_groups(None),
+        lambda: link.waiting_tasks(0, 50), lambda: link.last_results(0, 50), lambda: link.device_log(0),
+        link.history, lambda: [link.failed_task(0, task.id) for task in link.failed_tasks(0, 0, 50)],
+    ]  # fmt: skip
+    for question in questions:
+        try:
+            question()
+        except MutiTaskError as error:
+            said.append(str(error))
+    return said
+
+
+def still_works(house: House, client: redis.Redis) -> None:
+    """A task that is pushed now is run, and commands are obeyed."""
+    done = int(client.hget(AT.books, "done") or 0)
+    client.rpush(AT.waiting, wire.header(house.core.run.id, 777) + wire.pack(5))
+    house.until(lambda s: s.channels[0].done > done)
+    assert house.done("detect_one", 0)["devices"]["0"]["state"] == "running"
+
+
+def test_foreign_items_are_kept_as_they_are_and_counted(house: House, client: redis.Redis) -> None:
+    items = [item for item in (*GARBAGE, *SCRAPS) if item] + [
+        wire.header("run12345", 5)[:-1], wire.header("run12345", 6)[:-1] + b"Z" + b"x", b"M1" + b"\xff" * 40,
+    ]  # fmt: skip
+    odd = [
+        wire.header("run12345", n) + bytes_
+        for n, bytes_ in enumerate((b"", b"\xc1", b"\xdd\xff\xff\xff\xff"))
+    ]
+    client.rpush(AT.waiting, *items, *odd)
+    house.until(lambda s: s.channels[0].failed == len(items) + len(odd) and s.channels[0].open == 0)
+    channel = house.channel()
+    assert channel.foreign == len(items)
+    assert set(client.hvals(AT.failed)) >= set(items)
+    stages = [task.stage for task in RedisLink(house.url, NAME).failed_tasks(0, 0, 100)]
+    assert stages.count("foreign") == len(items) and stages.count("decode") == len(odd)
+    assert look_everywhere(house.url) == []
+    still_works(house, client)
+
+
+@pytest.mark.parametrize(
+    "key", [AT.results, AT.history, KEYS.device_log(0), KEYS.server_token, KEYS.device_token(0)]
+)
+def test_garbage_in_a_list_hurts_nobody(house: House, client: redis.Redis, key: str) -> None:
+    client.rpush(key, *GARBAGE, *SCRAPS)
+    assert look_everywhere(house.url) == []
+    assert status().status == 0
+    export = mutitask("results", "export", "--redis", house.url, "--name", NAME)
+    assert len(export.lines) == client.llen(AT.results)
+    still_works(house, client)
+
+
+def mending(wish: str, reason: str) -> Any:
+    return pytest.param(wish, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "devices",
+        mending("channels", "supervisor: a skip of a channel that is not there ends its thread (IndexError)"),
+        mending("server", "supervisor: a quit that is not UTF-8 ends its thread (UnicodeDecodeError)"),
+        "stop",
+        "detect",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_garbage_in_a_wish_hurts_nobody(house: House, client: redis.Redis, wish: str) -> None:
+    key = f"{KEYS.prefix}:wish:{wish}"
+    for number, garbage in enumerate(GARBAGE):
+        client.hset(key, mapping={garbage or b"empty": garbage, f"skip:{number}": garbage, b"7": garbage})
+    client.hset(key, mapping={b"quit": b"\xff\xfe", b"skip:0": b"9" * 400, b"skip:99": b"1"})
+    assert look_everywhere(house.url) == []
+    assert status().status == 0
+    still_works(house, client)
+    ends: set[float | None] = set()
+
+    def renewed_twice() -> bool:
+        """It looks at the wishes after each renewal."""
+        ends.add(client.zscore(KEYS.leases, house.core._broker.actor.id))
+        return len(ends) > 2
+
+    wait_until(renewed_twice, 4)
+    assert not house.core.ended.is_set()
+
+
+def test_garbage_in_the_events_hurts_nobody(house: House, client: redis.Redis) -> None:
+    for garbage in (*GARBAGE, *SCRAPS):
+        client.xadd(KEYS.events, {garbage: garbage, "level": garbage, "who": garbage, "text": garbage})
+    assert look_everywhere(house.url) == []
+    still_works(house, client)
+
+
+def test_garbage_in_a_report_hurts_nobody(house: House, client: redis.Redis) -> None:
+    for number, garbage in enumerate((*GARBAGE, *SCRAPS)):
+        client.hset(KEYS.devices, mapping={str(number + 1): garbage, garbage: garbage})
+        client.hset(KEYS.devices, str(number + 100), b"1700000000000" + garbage)
+    client.hset(KEYS.meta, "devices", 130)
+    assert look_everywhere(house.url) == []
+    assert status().status == 0
+    still_works(house, client)
+
+
+def test_garbage_among_the_agents_and_leases_hurts_nobody(house: House, client: redis.Redis) -> None:
+    for number, garbage in enumerate(GARBAGE):
+        client.hset(KEYS.agents, mapping={garbage or b"e": garbage, str(number + 20): garbage})
+        client.zadd(KEYS.leases, {garbage: 5, b"a0-" + garbage: 5, b"a99999-" + garbage: 5})
+        client.zadd(AT.agents, {garbage: 1})
+    assert look_everywhere(house.url) == []
+    client.delete(AT.agents)
+    still_works(house, client)
+
+
+# A running server or agent ends its reports over such a number: SECURITY.md, "What is known".
+NUMBERS = [
+    "devices",
+    "channels",
+    "started_ms",
+    "lease_ms",
+    "retries",
+    "retry_delay_ms",
+    "results_max",
+    "swept_ms",
+]
+
+
+def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, client: redis.Redis) -> None:
+    agent, thread = house.agents[0]
+    agent.stop()
+    thread.join(10)
+    house.core.stop()
+    for field in NUMBERS:
+        kept = client.hget(KEYS.meta, field)
+        for garbage in (b"x", b"\xff", b""):
+            client.hset(KEYS.meta, field, garbage)
+            for words in (["status"], ["ctl", "pause_all"], ["results", "export"]):
+                said = mutitask(*words, "--redis", house.url, "--name", NAME)
+                assert said.status in (0, 1, 3), (field, garbage, said)
+                assert said.stderr.count("\n") == (said.status != 0), said
+                assert said.status == 0 or "choose another --name" in said.stderr, said
+        if kept is None:
+            client.hdel(KEYS.meta, field)
+        else:
+            client.hset(KEYS.meta, field, kept)
+
+
+WRONG_KIND = [
+    KEYS.meta, KEYS.leases, KEYS.agents, KEYS.devices, KEYS.events, KEYS.wish_devices, KEYS.wish_channels,
+    KEYS.wish_server, AT.books, AT.waiting, AT.delayed, AT.failed, AT.results, AT.holders,
+]  # fmt: skip
+
+
+def test_a_key_of_another_kind_is_said_in_one_sentence_and_goes_on_when_it_is_gone(
+    house: House, client: redis.Redis
+) -> None:
+    for key in WRONG_KIND:
+        kept = client.dump(key)
+        client.set(key, "a stranger's")
+        said = status()
+        refusals = look_everywhere(house.url)
+        client.delete(key)
+        if kept:
+            client.restore(key, 0, kept)
+        assert said.status == 3 and said.stderr.count("\n") == 1, (key, said)
+        assert "holds a key of this namespace that is not ours; choose another --name" in said.stderr
+        assert all("not ours" in text for text in refusals), (key, refusals)
+        assert status().status == 0
+
+
+# -- versions ----------------------------------------------------------------------------------------------
+
+MAJOR, MINOR = PROTOCOL.split(".")
+JOB = "def tasks():\n    yield 1\ndef task_function(task):\n    return task\n"
+
+
+@pytest.mark.parametrize(
+    "theirs", [f"{MAJOR}.{int(MINOR) + 1}", f"{int(MAJOR) + 1}.0", "0.9", "new", "\xff[b]"]
+)
+def test_a_namespace_of_another_version_refuses_everybody_naming_both(
+    redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program], theirs: str
+) -> None:
+    with House(redis_url, "versions", iter(range(3))):
+        pass
+    client.hset(Keys("versions").meta, "protocol", theirs)
+    before = {key: client.dump(key) for key in client.keys("{mt:versions}*")}
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    at = ["--redis", redis_url, "--name", "versions"]
+    agent = spawn(["worker-agent", job, *at])
+    server = spawn(["mutitask", "run", job, "--headless", "--fresh", *at])
+    ctl = mutitask("ctl", "pause_all", *at)
+    assert (agent.wait(20), server.wait(20), ctl.status) == (6, 6, 6)
+    for text in (agent.stderr, server.stderr, ctl.stderr):
+        assert f"speaks protocol {theirs} and this program {PROTOCOL}" in text
+        assert text.count("\n") == 1 and "Traceback" not in text
+    assert {key: client.dump(key) for key in client.keys("{mt:versions}*")} == before
+
+
+def test_another_patch_version_of_the_same_protocol_works_together(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The protocol's version has no patch: agents only report theirs, and nobody compares it."""
+    monkeypatch.setattr("worker_agent.watcher._version", lambda: "0.1.99")
+    with House(redis_url, NAME, iter(range(5)), devices=1, autostart=True) as house:
+        house.agent(0, task_function=lambda task: task + 1)
+        house.until(lambda s: s.channels[0].done == 5 and s.devices[0].version == "0.1.99")
+    assert PROTOCOL.count(".") == 1
