@@ -21,6 +21,8 @@ from types import TracebackType
 from worker_agent.protocol.address import REDIS_URL_VARIABLE
 
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_SYNC_ASKED, _SYNC_KNOWN = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+"""Whether the terminal can hold a picture back until it is whole; good ones can."""
 _SYNC_END = b"\x1b[?2026l"
 _PATIENCE_S = 5.0
 
@@ -48,7 +50,9 @@ class Watched:
         self.pid = self._process.pid
         self.bytes_read = 0
         self.frames = 0
-        self._recent = b""
+        self._shown = b""
+        """What was drawn, without the escapes."""
+        self._half = b""
         self._cursor = 0
         self._typed = ""
         self._line_open = False
@@ -78,19 +82,21 @@ class Watched:
     def until_shown(self, text: bytes) -> None:
         """Read until the terminal was sent this text."""
         end = time.monotonic() + 20
-        while text not in _ESCAPE.sub(b"", self._recent):
+        while text not in self._shown:
             if time.monotonic() > end:
-                raise SystemExit(f"broken run: {text!r} is not shown: {self._recent[-400:]!r}")
+                raise SystemExit(f"broken run: {text!r} is not shown: {self._shown[-400:]!r}")
             self._read(0.1)
 
     def press(self, key: bytes, shown: re.Pattern[bytes]) -> float:
         """Seconds from a key to the bytes that show what it did."""
-        self._recent = b""
+        self._shown = b""
+        looked = 0
         began = time.perf_counter()
         os.write(self._terminal, key)
-        while not shown.search(_ESCAPE.sub(b"", self._recent)):
+        while not shown.search(self._shown, max(0, looked - 100)):
             if time.perf_counter() - began > _PATIENCE_S:
-                raise SystemExit(f"broken run: {key!r} shows nothing: {self._recent[-600:]!r}")
+                raise SystemExit(f"broken run: {key!r} shows nothing: {self._shown[-600:]!r}")
+            looked = len(self._shown)
             self._read(0.1)
         took = time.perf_counter() - began
         self.rest(0.03 + 0.1 * (took * 997 % 1))  # Not in step with the snapshots.
@@ -125,6 +131,12 @@ class Watched:
             got = os.read(self._terminal, 1 << 16)
         except OSError:
             raise SystemExit("broken run: the dashboard ended") from None
+        if _SYNC_ASKED in got:
+            os.write(self._terminal, _SYNC_KNOWN)
         self.bytes_read += len(got)
         self.frames += got.count(_SYNC_END)
-        self._recent = (self._recent + got)[-300_000:]
+        # Without escapes, each looked at once: a reader that is slow makes the dashboard look slow.
+        got = self._half + got
+        cut = got.rfind(b"\x1b", len(got) - 40) if got.rfind(b"\x1b") >= len(got) - 40 else len(got)
+        self._half = got[cut:]
+        self._shown = (self._shown + _ESCAPE.sub(b"", got[:cut]))[-300_000:]

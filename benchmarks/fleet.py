@@ -3,7 +3,7 @@
 A real server feeds simulated agents (`benchmarks/simulated.py`) while the real dashboard is watched on a
 pseudo-terminal of 200x60. Prints what a snapshot costs, the dashboard's CPU at four snapshots a second, the time from
 a key to the bytes that show it, and the time from `pause_all` to the last device that obeyed. It fails on a broken
-run, never on a time. Everything shares this machine's cores; the simulated agents give way (nice 19).
+run, never on a time. Everything shares this machine's cores; the simulated agents give way (nice 5).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Fleet:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.server = self._start(
             Path(sys.executable).with_name("mutitask"), "run", self._job, "--name", NAME, "--headless",
-            "--devices", devices, "--capacity", max(1000, rate // 5),
+            "--devices", devices, "--lease", 60, "--capacity", max(1000, rate // 5),
         )  # fmt: skip
 
     def _start(self, *words: object) -> subprocess.Popen[bytes]:
@@ -238,7 +238,8 @@ def main() -> None:
     signal.alarm(chosen.limit)
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("broken run: out of time"))
     seconds, keys = (5.0, 60) if chosen.short else (chosen.seconds, chosen.keys)
-    print(f"{chosen.devices:,} devices, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}\n")
+    busy = f"{os.getloadavg()[0]:.1f} others' load"
+    print(f"{chosen.devices:,} devices, {os.cpu_count()} cores, {busy}, {time.strftime('%Y-%m-%d')}\n")
     measure(chosen.devices, seconds, chosen.rate, keys)
 
 
