@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +93,7 @@ def translate(error: Exception, where: str) -> MutiTaskError:
     The error's own traceback is dropped: redis-py's frames hold the password, and Textual's crash report shows locals.
     """
     text = str(error)
+    tls = _tls_trouble(error, where)
     for each in (error, error.__cause__, error.__context__):
         if each is not None:
             each.__traceback__ = None
@@ -110,6 +112,8 @@ def translate(error: Exception, where: str) -> MutiTaskError:
         ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN")
     ):
         return RedisUnavailable(f"Redis at {where} is not ready: {text}")
+    if tls:
+        return RedisUnavailable(tls)
     if isinstance(error, RedisTimeoutError):
         return RedisUnavailable(f"Redis at {where} did not answer in time")
     if isinstance(error, RedisConnectionError):
@@ -125,6 +129,26 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             f"Redis at {where} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
         )
     return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
+
+
+def _tls_trouble(error: Exception, where: str) -> str:
+    """What is wrong with `rediss://`, or ''. Worth trying again: whoever is on the way could cause it too."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of Redis at {where} is not trusted ({cause.verify_message}); "
+            "name its CA in the address, ?ssl_ca_certs=FILE, or renew it"
+        )
+    if not where.startswith("rediss://"):
+        return ""
+    if isinstance(error, RedisTimeoutError):
+        return (
+            f"Redis at {where} did not answer in time, or does not speak TLS at that port; try redis:// there"
+        )
+    local = isinstance(cause, FileNotFoundError | PermissionError) or "KEY_VALUES_MISMATCH" in str(cause)
+    if local:
+        return f"the TLS files of Redis at {where} cannot be read or do not fit ({cause}); mend ssl_... in the address"
+    return ""
 
 
 def advice(error: MutiTaskError) -> str:
