@@ -378,18 +378,19 @@ def ctl(
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
               help="The port to listen on; 0 takes a free one.")  # fmt: skip
 @click.option("--allow-commands", is_flag=True, help="Let viewers carry out commands, not only look.")
-@click.option("--password-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Holds the password. None: MUTITASK_SERVE_PASSWORD, or a new one that is printed.")  # fmt: skip
+@click.option("--login-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Holds the viewers' password. None: MUTITASK_SERVE_PASSWORD, or a new one that is printed.")  # fmt: skip
 @click.option("--public-url", default="", metavar="URL",
               help="Where browsers find it, if a proxy stands before it.")  # fmt: skip
 @for_people
 def serve(
     redis_url: str | None,
     name: str,
+    password_file: Path | None,
     host: str,
     port: int,
     allow_commands: bool,
-    password_file: Path | None,
+    login_file: Path | None,
     public_url: str,
 ) -> int:
     """Show the dashboard of a namespace in browsers, read-only, behind a password.
@@ -400,7 +401,7 @@ def serve(
     from mutitask_tui.serving import Serving, find_password
     from mutitask_tui.serving import serve as show
 
-    password, new = find_password(password_file)
+    password, new = find_password(login_file)
     url = _address(redis_url, name, password_file)
     Reader(url, name).snapshot()
     serving = Serving(url, name, host, port, password, allow_commands, public_url)

@@ -78,9 +78,9 @@ def find_password(file: Path | None) -> tuple[str, bool]:
             named = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "not UTF-8"
-            raise ServeError(f"the password file {file} cannot be read ({why})") from None
+            raise ServeError(f"the login file {file} cannot be read ({why})") from None
         if not named:
-            raise ServeError(f"the password file {file} is empty: put the password in it")
+            raise ServeError(f"the login file {file} is empty: put the password in it")
     if not named:
         return secrets.token_urlsafe(24), True
     if len(named) < LEAST_PASSWORD:
