@@ -171,6 +171,14 @@ def test_reasons_that_cannot_be_are_left_out() -> None:
         assert [reason.message for reason in read_reasons(good + bad)] in (["first"], [])
 
 
+@pytest.mark.parametrize("dtype", ["<U2", [["a", "<U2"]]])
+def test_an_array_of_text_that_is_none_is_refused(dtype: Any) -> None:
+    raw = b"a\x00\x00\x00\xdf\x00\x00\x7a"
+    packed = msgpack.packb(msgpack.ExtType(13, msgpack.packb([dtype, [1], raw])))
+    with pytest.raises(wire.Undecodable):
+        wire.unpack(packed)
+
+
 # -- values that travel and are hard to show ---------------------------------------------------------------
 
 

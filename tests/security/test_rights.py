@@ -272,6 +272,8 @@ def held(client: redis.Redis, roles: Roles) -> Iterator[House]:
         house.agent(0, task_function=double)
         house.done("start_all")
         house.until(lambda s: s.channels[0].done == 18 and s.channels[0].failed == 2)
+    assert house.core._supervisor is not None
+    house.core._supervisor.join(5)  # Its last sweep writes to meta.
     client.rpush(KEYS.channel(0).waiting, wire.header(house.core.run.id, 99) + wire.pack("waits"))
     yield house
 
@@ -353,8 +355,10 @@ def test_whoever_may_not_serve_is_refused_at_once_and_leaves_no_trace(
     job = tmp_path / "job.py"
     job.write_text("def tasks(): yield 1\ndef task_function(t): return t\n")
     program = ["mutitask", "run", "--headless", "--resume"] if role == "agent" else ["worker-agent"]
-    with House(roles.server, NAME, iter(range(5)), devices=1):
-        pass
+    with House(roles.server, NAME, iter(range(5)), devices=1) as house:
+        supervisor = house.core._supervisor
+    assert supervisor is not None
+    supervisor.join(5)  # Its last sweep writes to meta.
     before = everything(client)
     started = spawn([*program, job, "--name", NAME], {"MUTITASK_REDIS_URL": getattr(roles, role)})
     assert started.wait(20) != 0

@@ -241,8 +241,10 @@ JOB = "def tasks():\n    yield 1\ndef task_function(task):\n    return task\n"
 def test_a_namespace_of_another_version_refuses_everybody_naming_both(
     redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program], theirs: str
 ) -> None:
-    with House(redis_url, "versions", iter(range(3))):
-        pass
+    with House(redis_url, "versions", iter(range(3))) as house:
+        supervisor = house.core._supervisor
+    assert supervisor is not None
+    supervisor.join(5)  # Its last sweep writes to meta.
     client.hset(Keys("versions").meta, "protocol", theirs)
     before = {key: client.dump(key) for key in client.keys("{mt:versions}*")}
     job = tmp_path / "job.py"

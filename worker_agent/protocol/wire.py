@@ -252,6 +252,8 @@ def _decode_array(code: int, data: bytes, depth: int) -> Any:
     if dtype.hasobject:
         raise Undecodable("a numpy array of Python objects")
     array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
+    if dtype.kind in "UV":
+        array.tolist()  # Raises for text of numbers that are no characters, which numpy itself would not show.
     return array if code == _NDARRAY else array[()]
 
 
