@@ -379,7 +379,7 @@ def ctl(
               help="The port to listen on; 0 takes a free one.")  # fmt: skip
 @click.option("--allow-commands", is_flag=True, help="Let viewers carry out commands, not only look.")
 @click.option("--login-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Holds the viewers' password. None: MUTITASK_SERVE_PASSWORD, or a new one that is printed.")  # fmt: skip
+              help="The viewers' password. None: MUTITASK_SERVE_PASSWORD, or a new one, printed.")  # fmt: skip
 @click.option("--public-url", default="", metavar="URL",
               help="Where browsers find it, if a proxy stands before it.")  # fmt: skip
 @for_people
