@@ -255,9 +255,15 @@ async def test_hostile_messages_end_one_view_at_most(
     serve: Callable[..., Site], browser: aiohttp.ClientSession
 ) -> None:
     site = serve()
-    for message in ("not json", "{}", "[]", json.dumps(["stdin"]), json.dumps(["resize", {"width": "x"}])):
+
+    async def send(message: str) -> None:
         async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as socket:
             await socket.send_str(message)
+            async for _ in socket:
+                pass
+
+    messages = ("not json", "[]", json.dumps(["resize", {"width": "x"}]))
+    await asyncio.gather(*map(send, messages))
     async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as socket:
         await screen(socket, "Device")
 

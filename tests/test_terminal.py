@@ -162,7 +162,8 @@ def test_a_suspended_view_gives_the_terminal_back_and_comes_again(place: Place) 
     asleep = view.until_written(LEAVES_ALTERNATE_SCREEN, before)
     assert SHOWS_CURSOR in view.written[before:asleep]
     os.kill(view.pid, signal.SIGCONT)
-    view.until_written("Device2", view.until_written(ENTERS_ALTERNATE_SCREEN, asleep) - 8)
+    view.until_written(ENTERS_ALTERNATE_SCREEN, asleep)
+    view.until_written("Device2", view.written.index(ENTERS_ALTERNATE_SCREEN, asleep))
     view.send("P")
     place.until(lambda s: any("pause_all" in event.text for event in s.events), view, server)
 
