@@ -25,6 +25,7 @@ INTERNAL = {
     # Unpacking: kept as a failed task's error at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
     "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",
+    "an array of text that is none",
 }  # fmt: skip
 
 

@@ -252,9 +252,22 @@ def _decode_array(code: int, data: bytes, depth: int) -> Any:
     if dtype.hasobject:
         raise Undecodable("a numpy array of Python objects")
     array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
-    if dtype.kind in "UV":
-        array.tolist()  # Raises for text of numbers that are no characters, which numpy itself would not show.
+    _refuse_text_that_is_none(array)
     return array if code == _NDARRAY else array[()]
+
+
+def _refuse_text_that_is_none(array: Any) -> None:
+    """numpy makes text of any numbers; Python then cannot show it, or worse."""
+    dtype = array.dtype
+    if dtype.names:
+        for name in dtype.names:
+            _refuse_text_that_is_none(array[name])
+    elif dtype.kind == "U" and array.nbytes:
+        import numpy
+
+        codes = numpy.frombuffer(array.tobytes(), numpy.dtype("u4").newbyteorder(dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise Undecodable("an array of text that is none")
 
 
 @dataclass(frozen=True, slots=True)
