@@ -67,7 +67,7 @@ class Fleet:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.server = self._start(
             Path(sys.executable).with_name("mutitask"), "run", self._job, "--name", NAME, "--headless",
-            "--devices", devices, "--lease", 60, "--capacity", max(1000, rate // 5),
+            "--devices", devices, "--lease", 60, "--capacity", 60 * devices,
         )  # fmt: skip
 
     def _start(self, *words: object) -> subprocess.Popen[bytes]:
