@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from worker_agent.protocol import wire
+from worker_agent.protocol.words import in_words
 
 WORK_IN_HAND_S = 0.05
 """A batch holds about this much work, so that no device sits on what another could run."""
@@ -242,5 +243,4 @@ def text_of(item: bytes, characters: int = 80) -> str:
         task = wire.unpack(item[wire.HEADER_BYTES :][:4096]) if len(item) < 4096 else "(a large task)"
     except wire.Undecodable:
         return "(does not unpack)"
-    text = task if isinstance(task, str) else repr(task)
-    return text[:characters].encode("utf-8", "backslashreplace").decode("utf-8")
+    return in_words(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -131,8 +131,11 @@ class Watcher(threading.Thread):
                 self._lost(session)
             except RedisUnavailable:
                 self._ended.wait(REPORT_S)
-            except MutiTaskError as error:
-                LOG.error("%s", error)
+            except Exception as error:
+                # A garbled namespace, say: reports go on, and with them the lease.
+                LOG.error(
+                    "%s", error if isinstance(error, MutiTaskError) else f"{type(error).__name__}: {error}"
+                )
                 self._ended.wait(REPORT_S)
 
     def _obey(self, session: Session) -> bool:

@@ -83,8 +83,8 @@ class Allotter(threading.Thread):
 
     def skip(self, channel: int, number: int) -> bool:
         """Pass over the item at which that channel's feed stands; whether it stands there."""
-        feed = self.feeds[channel]
-        if not feed.skip(number):
+        feed = self.feeds[channel] if channel < len(self.feeds) else None
+        if feed is None or not feed.skip(number):
             return False
         try:
             self._broker.skip(channel, number)

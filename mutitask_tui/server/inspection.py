@@ -11,6 +11,7 @@ from mutitask_tui.server.snapshot import FailedDetail, FailedRun, FailGroup, Res
 from mutitask_tui.server.snapshots import history_line, text
 from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import read_reasons
+from worker_agent.protocol.words import in_words
 
 GROUPED = 10_000
 PAGE = 500
@@ -145,14 +146,11 @@ def _in_short(body: bytes) -> str:
         value = wire.unpack(body)
     except wire.Undecodable:
         return f"does not unpack: {body[:SHOWN_CHARACTERS]!r}"
-    shown = value if isinstance(value, str) else repr(value)
-    return shown[:SHOWN_CHARACTERS]
+    return in_words(value, SHOWN_CHARACTERS)
 
 
 def _shown(result: Result | bytes) -> ResultView:
     if isinstance(result, bytes):
         return ResultView("", 0, 0, 0, 0, f"does not unpack: {result[:SHOWN_CHARACTERS]!r}")
-    shown = result.value if isinstance(result.value, str) else repr(result.value)
-    return ResultView(
-        result.id, result.number, result.attempt, result.device, result.finished_ms, shown[:SHOWN_CHARACTERS]
-    )
+    shown = in_words(result.value, SHOWN_CHARACTERS)
+    return ResultView(result.id, result.number, result.attempt, result.device, result.finished_ms, shown)

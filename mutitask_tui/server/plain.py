@@ -6,10 +6,21 @@ import base64
 import json
 from typing import Any
 
+from worker_agent.protocol.words import in_words
+
 
 def to_json(value: Any) -> str:
-    """One line of JSON. Bytes become `{"$bytes": base64}`, sets and tuples lists, dates and the like text."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=True)
+    """One line of JSON. Bytes become `{"$bytes": base64}`, sets and tuples lists, dates and the like text.
+
+    What is nested too deeply for JSON becomes text, from the top field that holds it on.
+    """
+    try:
+        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=True)
+    except RecursionError:
+        if not isinstance(value, dict):
+            return json.dumps(in_words(value, 400), ensure_ascii=False)
+        shallow = {key: json.loads(to_json(inner)) for key, inner in value.items()}
+        return json.dumps(shallow, ensure_ascii=False, allow_nan=True)
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ from worker_agent.protocol.errors import NoNamespace
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.reasons import read_reasons
 from worker_agent.protocol.scripts import script
+from worker_agent.protocol.words import in_words
 
 EVENTS = 200
 RATE_WINDOW_MS = 3_000
@@ -260,7 +261,7 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
         except wire.Undecodable:
             unpacks = False
     foreign = last is None and not unpacks
-    shown = value if isinstance(value, str) else (repr(value) if unpacks else repr(raw[:400]))
+    shown = in_words(value if unpacks else raw[:400], 400)
     view = FailedTask(
         channel=channel,
         id=id_,
@@ -272,7 +273,7 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
         error=last.message if last else "",
         traceback=last.traceback if last else "",
         device=last.device if last else None,
-        task=shown[:400],
+        task=shown,
     )
     return FailedRecord(view, raw, value, unpacks)
 
@@ -281,12 +282,12 @@ def _result(channel: int, item: bytes) -> Result | bytes:
     try:
         parsed = wire.parse(item)
         device, finished_ms, value = wire.unpack(parsed.body)
-        return Result(
-            channel, parsed.number, f"{parsed.run}{parsed.number:012d}", parsed.attempt, int(device),
-            int(finished_ms), value,
-        )  # fmt: skip
     except (wire.Undecodable, TypeError, ValueError):
         return item
+    if type(device) is not int or type(finished_ms) is not int:
+        return item
+    id_ = f"{parsed.run}{parsed.number:012d}"
+    return Result(channel, parsed.number, id_, parsed.attempt, device, finished_ms, value)
 
 
 def every_result(

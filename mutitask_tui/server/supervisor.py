@@ -98,7 +98,7 @@ class Supervisor(threading.Thread):
 
     def _obey(self) -> None:
         keys = self._broker.keys
-        if (self._broker.ask("HGET", keys.wish_server, "quit") or b"").decode() == self._broker.actor.id:
+        if self._broker.ask("HGET", keys.wish_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()
         wishes = self._broker.ask("HGETALL", keys.wish_channels)
         pairs = wishes.items() if isinstance(wishes, dict) else zip(wishes[::2], wishes[1::2], strict=True)
@@ -106,6 +106,7 @@ class Supervisor(threading.Thread):
             name, _, channel = field.decode("utf-8", "replace").partition(":")
             if (
                 name == "skip"
+                and channel.isascii()
                 and channel.isdigit()
                 and value.isdigit()
                 and self._on_skip(int(channel), int(value))
