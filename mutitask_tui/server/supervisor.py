@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, Superseded
+from worker_agent.protocol.errors import LeaseLost, RedisUnavailable, Superseded
 from worker_agent.protocol.identity import Identity, is_gone
 from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
@@ -56,7 +56,8 @@ class Supervisor(threading.Thread):
                 self._look_after()
             except RedisUnavailable:
                 pass
-            except MutiTaskError as error:
+            except Exception as error:
+                # Also what nobody foresaw, such as a garbled namespace: a server that looks after nothing is none.
                 if not self._ended.is_set():
                     self._on_error(error)
                 return
