@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import LeaseLost, RedisUnavailable, Superseded
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, Superseded
 from worker_agent.protocol.identity import Identity, is_gone
 from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
