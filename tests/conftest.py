@@ -30,6 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the state of the person who runs it."""
     monkeypatch.delenv("MUTITASK_REDIS_URL", raising=False)
+    # Several workers at once are told a size of their own, which a program on a terminal would believe for ever.
+    for size in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(size, raising=False)
     monkeypatch.setenv("MUTITASK_STATE_DIR", str(tmp_path_factory.getbasetemp() / "no-state-here"))
     monkeypatch.setenv("MUTITASK_CONFIG_FILE", str(tmp_path_factory.getbasetemp() / "no-config-here.toml"))
 
