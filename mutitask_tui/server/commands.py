@@ -168,7 +168,7 @@ COMMANDS: tuple[Command, ...] = (
     _command("pause_allot", "a", "all", "stops feeding the generators; devices go on"),
     _command("start_allot", "A", "all", "resumes feeding the generators"),
     _command(
-        "stop_allot", "", "all", "ends feeding for good, so that what waits can run out", dangerous=True
+        "stop_allot", "w", "all", "ends feeding for good, so that what waits can run out", dangerous=True
     ),
     _command("detect_fail_channel", "f", "all", "the number of failed tasks of each channel"),
     _command(

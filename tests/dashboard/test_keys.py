@@ -42,6 +42,7 @@ ON_MAIN: dict[str, tuple[Any, ...]] = {
     "del_device": (),
     "stop_one": (1,),
     "stop_all": (),
+    "stop_allot": (),
     "purge_device": (1,),
 }
 """What each key sends from the main screen, with Device1 and TaskChannel0 selected."""
