@@ -26,6 +26,7 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delete", ("delete_one_fail_task",)),
     ("Edit", ("edit_fail_task",)),
     ("Export", ("export_fail_tasks",)),
+    ("End allot", ("stop_allot",)),
     ("Detach", ("detach",)),
 )
 """The commands as the footer groups them, most used first."""
