@@ -7,13 +7,13 @@ import hashlib
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from mutitask_tui.embedded_ports import is_loopback
+from mutitask_tui.server.files import private_file
 
 Fsync = Literal["always", "everysec", "no"]
 
@@ -88,14 +88,8 @@ def make_private(directory: Path) -> None:
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file at once by one that only its owner can read."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from its first moment.
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    with private_file(path, "wb") as file:
+        file.write(content)
 
 
 @contextlib.contextmanager

@@ -59,7 +59,6 @@ class Session:
         self._kept = kept
         self._config = config
         self._stop_asked = threading.Event()
-        self.finished = False
 
     def run(self) -> int:
         """Feed until quit, stopped, superseded, or (with `until_done`) done."""
@@ -198,7 +197,6 @@ class Session:
             (ended or channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
             for channel in snapshot.channels
         )
-        self.finished = over
         return over
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from mutitask_tui.server.files import private_file
 from mutitask_tui.server.plain import to_json
 from mutitask_tui.server.reading import FailedRecord, Reader, Result, every_result
 from worker_agent.protocol.broker import Broker
@@ -41,7 +40,7 @@ def export_failed(reader: Reader, channel: int | None, path: Path) -> int:
     """Write failed tasks to a file of ours (0600), newest first in each channel; how many."""
     count = 0
     numbers = range(reader.channels()) if channel is None else [channel]
-    with _private_file(path) as file:
+    with private_file(path, "w") as file:
         for number in numbers:
             offset = 0
             while page := reader.failed_records(number, offset, PAGE):
@@ -55,7 +54,7 @@ def export_failed(reader: Reader, channel: int | None, path: Path) -> int:
 def export_these(reader: Reader, targets: Sequence[tuple[int, str]], path: Path) -> int:
     """Write these failed tasks (channel, id), as far as they are still there; how many."""
     count = 0
-    with _private_file(path) as file:
+    with private_file(path, "w") as file:
         for channel, id_ in targets:
             record = reader.failed_record(channel, id_)
             if record is not None:
@@ -88,7 +87,7 @@ def export_results(reader: Reader, broker: Broker | None, channel: int, file: Te
     """
     count = 0
     if broker is None:
-        for _, _, results in every_result(reader, channel):
+        for results in every_result(reader, channel):
             count += _write(channel, results, file)
         return count
     while True:
@@ -121,16 +120,3 @@ def _sync(file: TextIO) -> None:
     except OSError as error:
         if error.errno not in (None, errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # A pipe, a terminal, memory.
             raise
-
-
-@contextlib.contextmanager
-def _private_file(path: Path) -> Iterator[TextIO]:
-    """A file that is there only once it is whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yield file
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -10,7 +10,6 @@ from mutitask_tui.server.reading import FailedRecord, Reader, Result
 from mutitask_tui.server.snapshot import FailedDetail, FailedRun, FailGroup, ResultView, Sample, WaitingTask
 from mutitask_tui.server.snapshots import history_line, text
 from worker_agent.protocol import wire
-from worker_agent.protocol.reasons import read_reasons
 from worker_agent.protocol.words import in_words
 
 GROUPED = 10_000
@@ -27,23 +26,16 @@ class Inspector(Reader):
         record = self.failed_record(channel, id_)
         if record is None:
             return None
-        reasons = read_reasons(self._ask("HGET", self.keys.channel(channel).reasons, id_) or b"")
-        item = self._ask("HGET", self.keys.channel(channel).failed, id_) or b""
-        try:
-            parsed = wire.parse(item)
-            attempt, crashes = parsed.attempt, parsed.crashes
-        except wire.Undecodable:
-            attempt = crashes = 0
         return FailedDetail(
             task=record.view,
-            attempt=attempt,
-            crashes=crashes,
+            attempt=record.attempt,
+            crashes=record.crashes,
             payload=record.value if record.unpacks else record.raw,
             unpacks=record.unpacks,
             json=editable(record),
             size=len(record.raw),
             failed_runs=tuple(
-                FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback) for r in reasons
+                FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback) for r in record.reasons
             ),
         )
 

@@ -25,7 +25,7 @@ from worker_agent.protocol.address import redact
 from worker_agent.protocol.connect import connect, translate
 from worker_agent.protocol.errors import NoNamespace
 from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.reasons import read_reasons
+from worker_agent.protocol.reasons import Reason, read_reasons
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.words import in_words
 
@@ -43,6 +43,9 @@ class FailedRecord:
     raw: bytes
     value: Any
     unpacks: bool
+    attempt: int
+    crashes: int
+    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +255,9 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
     unpacks = True
     try:
         parsed = wire.parse(item)
-        number, runs, raw = parsed.number, parsed.attempt + parsed.crashes, parsed.body
+        number, attempt, crashes, raw = parsed.number, parsed.attempt, parsed.crashes, parsed.body
     except wire.Undecodable:
-        number, runs, raw, unpacks = 0, 0, item, False
+        number, attempt, crashes, raw, unpacks = 0, 0, 0, item, False
     if unpacks:
         try:
             value = wire.unpack(raw)
@@ -267,7 +270,7 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
         id=id_,
         number=number,
         failed_ms=failed_ms,
-        runs=runs,
+        runs=attempt + crashes,
         stage="foreign" if foreign else (last.stage if last else ""),
         error_type=last.type if last else ("not a task of ours" if foreign else ""),
         error=last.message if last else "",
@@ -275,7 +278,7 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
         device=last.device if last else None,
         task=shown,
     )
-    return FailedRecord(view, raw, value, unpacks)
+    return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons))
 
 
 def _result(channel: int, item: bytes) -> Result | bytes:
@@ -290,14 +293,12 @@ def _result(channel: int, item: bytes) -> Result | bytes:
     return Result(channel, parsed.number, id_, parsed.attempt, device, finished_ms, value)
 
 
-def every_result(
-    reader: Reader, channel: int, page: int = 1_000
-) -> Iterator[tuple[int, int, list[Result | bytes]]]:
-    """All results that wait in a channel, page by page: how many were drained before, where it starts, the page."""
+def every_result(reader: Reader, channel: int, page: int = 1_000) -> Iterator[list[Result | bytes]]:
+    """All results that wait in a channel, page by page."""
     start = 0
     while True:
-        drained, results = reader.results(channel, start, page)
+        _, results = reader.results(channel, start, page)
         if not results:
             return
-        yield drained, start, results
+        yield results
         start += len(results)
