@@ -9,7 +9,7 @@ PYTHONS := $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format screenshots bench clean
+.PHONY: help run test chaos lint format screenshots bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ run: .venv/installed ## watch MutiTask work: an embedded Valkey, four agents, th
 
 test: .venv/installed-dev ## run the tests (make test ARGS='-k words')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+chaos: .venv/installed-dev ## kill, freeze and cut everything, and count the tasks (ARGS=--long: 25 minutes)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: .venv/installed-dev ## check style, types and import arrows
 	$(BIN)/ruff check .

@@ -55,14 +55,14 @@ class Fleet:
     def serve(self, *options: str, autostart: bool = True) -> Program:
         """Start a headless server, and return once it holds the namespace and feeds it."""
         started = ["--autostart"] if autostart else []
-        program = self._start("mutitask", "run", self.job_path, "--headless", *started, *options)
+        program = self.start("mutitask", "run", self.job_path, "--headless", *started, *options)
         wait_until(lambda: self._holds(program), 20, what="the server holds the namespace")
         wait_for_text(program, "\n", times=2)  # Its first line of progress: it feeds, and listens to signals.
         return program
 
     def newcomer(self, *options: str) -> Program:
         """Start a server that may have to wait or be refused."""
-        return self._start("mutitask", "run", self.job_path, "--headless", *options)
+        return self.start("mutitask", "run", self.job_path, "--headless", *options)
 
     def agent(self, *options: str) -> Program:
         """Start an agent, and return once it has its device."""
@@ -78,15 +78,16 @@ class Fleet:
 
     def candidate(self, *options: str) -> Program:
         """Start an agent that may have to wait or be refused."""
-        return self._start("worker-agent", self.job_path, *options)
+        return self.start("worker-agent", self.job_path, *options)
 
     def ctl(self, *words: str) -> str:
         """Carry out a command; what it said."""
-        program = self._start("mutitask", "ctl", *words, "--yes")
+        program = self.start("mutitask", "ctl", *words, "--yes")
         assert program.wait() == 0, program
         return program.stdout
 
-    def _start(self, *args: str | Path) -> Program:
+    def start(self, *args: str | Path) -> Program:
+        """Start a program of this environment in this namespace."""
         return self._spawn([*args, "--name", NAME], env={"MUTITASK_REDIS_URL": self.redis.url})
 
     def _holds(self, program: Program) -> bool:

@@ -1,0 +1,160 @@
+"""The registry of faults: what a scenario gets, what it hands back, and where to add one.
+
+A scenario is a function from a `Context` to a `Row` under the `@scenario` decorator, in any module of this package; the
+modules are found by themselves (all but `__main__` and `test_*`):
+
+    @scenario("redis-frozen", "Redis frozen for 3 s")
+    def redis_frozen(context: Context) -> Row:
+        fleet = context.fleet(durable=True)          # a Redis, a namespace, programs; gone at the end
+        fleet.job(numbers(count := context.size(1_000, 20_000)))
+        fleet.serve("--capacity", "200")
+        fleet.agent("--device", "0")
+        with Watch(fleet) as watch:                  # looks at the books all the time
+            ... the faults, chosen by context.random alone ...
+            return judge(fleet, watch, count, times=3)
+
+Whatever is random comes from `context.random`, so that the schedule follows from the seed. `Row.wrong` says what did not
+hold; `judge` fills it with what every scenario promises, a scenario adds its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import tests.chaos
+from tests.crashes.fleet import Fleet
+from tests.support.programs import Program
+from tests.support.redis_server import RealServer
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table. Counts are tasks; `pause_s` is the longest time in which nothing was settled though
+    work waited; `remarks` is what else was measured; `wrong` is what did not hold, and empty in a good run."""
+
+    fault: str
+    times: int
+    allotted: int
+    done: int
+    failed: int
+    lost: int
+    twice: int
+    balanced: bool
+    looks: int
+    pause_s: float
+    remarks: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def expect(self, holds: object, otherwise: str) -> None:
+        """Note what did not hold."""
+        if not holds:
+            self.wrong.append(otherwise)
+
+
+class Context:
+    """What one run of one scenario has to itself; `close()` ends every process that it started."""
+
+    def __init__(self, name: str, fault: str, seed: int, *, long: bool) -> None:
+        self.fault = fault
+        self.seed = seed
+        self.long = long
+        self.random = Random(f"{seed} {name}")
+        self.folder = Path(tempfile.mkdtemp(prefix=f"mutitask-chaos-{name}-"))
+        self._programs: list[Program] = []
+        self._servers: list[RealServer] = []
+        self._fleets: list[Fleet] = []
+
+    def size(self, short: int, long: int) -> int:
+        """How many, in the short form and in the long one."""
+        return long if self.long else short
+
+    def redis(self, *, durable: bool = False) -> RealServer:
+        """A Redis of this scenario's own; a `durable` one keeps an append-only file."""
+        server = RealServer(durable=durable)
+        self._servers.append(server)
+        return server.start()
+
+    def fleet(self, *, durable: bool = False, on: RealServer | None = None) -> Fleet:
+        """A namespace in `on`, or in a Redis of its own."""
+        fleet = Fleet(on or self.redis(durable=durable), self.spawn, self.folder)
+        self._fleets.append(fleet)
+        return fleet
+
+    def spawn(
+        self,
+        args: Sequence[str | Path],
+        env: Mapping[str, str | Path] | None = None,
+        *,
+        cwd: Path | None = None,
+    ) -> Program:
+        """Start a program whose session ends with the scenario."""
+        surroundings = {
+            "MUTITASK_STATE_DIR": str(self.folder / "state"),
+            "MUTITASK_CONFIG_FILE": str(self.folder / "no-config.toml"),
+        }
+        where = self.folder / "programs" / str(len(self._programs))
+        program = Program(args, {**surroundings, **(env or {})}, where, cwd)
+        self._programs.append(program)
+        return program
+
+    def close(self) -> None:
+        """End and remove whatever is left."""
+        for program in self._programs:
+            if program.running:
+                program.kill_session()
+        for fleet in self._fleets:
+            fleet.close()
+        for server in self._servers:
+            server.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A fault. `name` is for `--only`, `fault` for the table."""
+
+    name: str
+    fault: str
+    carry_out: Callable[[Context], Row]
+
+    def run(self, seed: int, *, long: bool) -> Row:
+        """Carry it out once. Raises whatever goes wrong before there is a row."""
+        with _closing(Context(self.name, self.fault, seed, long=long)) as context:
+            return self.carry_out(context)
+
+
+_SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(name: str, fault: str) -> Callable[[Callable[[Context], Row]], Callable[[Context], Row]]:
+    """Put a function into the registry."""
+
+    def register(carry_out: Callable[[Context], Row]) -> Callable[[Context], Row]:
+        _SCENARIOS[name] = Scenario(name, fault, carry_out)
+        return carry_out
+
+    return register
+
+
+def all_scenarios() -> list[Scenario]:
+    """Every scenario of this package, module by module."""
+    for module in sorted(pkgutil.iter_modules(tests.chaos.__path__), key=lambda found: found.name):
+        if module.name != "__main__" and not module.name.startswith("test_"):
+            importlib.import_module(f"tests.chaos.{module.name}")
+    return list(_SCENARIOS.values())
+
+
+@contextmanager
+def _closing(context: Context) -> Iterator[Context]:
+    try:
+        yield context
+    finally:
+        context.close()

@@ -1,0 +1,133 @@
+"""Looks at the books of a running fleet all the time, and judges the run at its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from types import TracebackType
+
+from mutitask_tui.server.reading import Reader
+from tests.chaos.scenarios import Context, Row
+from tests.crashes.fleet import NAME, Fleet, Recorded
+from worker_agent.protocol.errors import MutiTaskError
+
+LOOK_S = 0.05
+
+
+def numbers(count: int, seconds: float = 0.001) -> str:
+    """A job of `count` tasks, 0, 1, 2 and so on, each of which takes so long and results in itself."""
+    return f"""
+        import time
+
+        def tasks():
+            yield from range({count})
+
+        def task_function(task):
+            time.sleep({seconds})
+            return task
+        """
+
+
+class Watch:
+    """Takes a snapshot of channel 0 every 50 ms while it is entered.
+
+    `pause_s` is the longest time in which nothing was settled though work was open, from the first settled task on, Redis's
+    absence included. `unbalanced` holds the books that did not balance, `back` those whose counts went down.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.looks = 0
+        self.pause_s = 0.0
+        self.unbalanced: list[str] = []
+        self.back: list[str] = []
+        self._reader = Reader(fleet.redis.url, NAME)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._settled = self._allotted = 0
+        self._since: float | None = None
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join(20)
+        self._reader.client.close()
+
+    def forget(self) -> None:
+        """Redis was made to forget its last writes: counts may go down once."""
+        self._settled = self._allotted = 0
+
+    def _run(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            try:
+                books = self._reader.snapshot().channels[0]
+            except MutiTaskError:
+                self._note_pause()
+                continue
+            self.looks += 1
+            if not books.balanced:
+                self.unbalanced.append(str(books))
+            settled = books.done + books.failed + books.deleted
+            if settled < self._settled or books.allotted < self._allotted:
+                self.back.append(f"{self._allotted}, {self._settled} before: {books}")
+            if settled > self._settled or (books.open == 0 and self._since is not None):
+                self._note_pause()
+                self._since = time.monotonic()
+            else:
+                self._note_pause()
+            self._settled, self._allotted = settled, books.allotted
+
+    def _note_pause(self) -> None:
+        if self._since is not None:
+            self.pause_s = max(self.pause_s, time.monotonic() - self._since)
+
+
+def judge(
+    context: Context,
+    fleet: Fleet,
+    watch: Watch,
+    count: int,
+    *,
+    times: int,
+    killers: Collection[int] = (),
+    timeout: float = 60.0,
+) -> Row:
+    """Wait until a job of `numbers` is over, and compare what is recorded with what its generator yields.
+
+    `killers` are the tasks that should fail as `crashed`; no other may fail.
+    """
+    books = fleet.wait_until_over(count, timeout)
+    recorded = fleet.results()
+    failed = {task.number: task for task in fleet.failed()}
+    there = {each.number for each in recorded}
+    row = Row(
+        context.fault, times, books.allotted, books.done, books.failed,
+        lost=len(set(range(count)) - there - failed.keys()),
+        twice=len(recorded) - len(there),
+        balanced=not watch.unbalanced, looks=watch.looks, pause_s=watch.pause_s,
+    )  # fmt: skip
+    row.expect(row.lost == 0, f"{row.lost} tasks were lost")
+    row.expect(row.twice == 0, f"{row.twice} results were recorded twice")
+    row.expect(row.balanced, f"the books did not balance: {watch.unbalanced[:1]}")
+    row.expect(watch.looks, "nobody looked at the books")
+    row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
+    row.expect(there <= set(range(count)), "results of tasks that nobody yielded")
+    row.expect(books.done == len(recorded) and books.deleted == 0, f"{len(recorded)} results, but {books}")
+    wrong = [each for each in recorded if each.value != each.number]
+    row.expect(not wrong, f"an item was allotted under another's number: {wrong[:3]}")
+    innocent = [task for number, task in failed.items() if number not in killers]
+    row.expect(not innocent, f"{len(innocent)} innocent tasks failed: {innocent[:1]}")
+    row.expect(failed.keys() >= set(killers), f"killers that did not fail: {set(killers) - failed.keys()}")
+    retried = [each for each in recorded if each.attempt]
+    row.expect(not retried, f"a crash used up retries: {retried[:3]}")
+    return row
+
+
+def crashed_twice(recorded: Collection[Recorded]) -> int:
+    """How many done tasks were in the hands of a dead agent twice."""
+    return sum(each.crashes == 2 for each in recorded)
