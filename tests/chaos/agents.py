@@ -20,9 +20,9 @@ class Mourning:
         self.longest_s = 0.0
         self.with_tasks = 0
         self._fleet = fleet
-        self._dead: dict[bytes, float] = {}
+        self._dead: dict[bytes | str, float] = {}
 
-    def add(self, actor: bytes | None) -> None:
+    def add(self, actor: bytes | str | None) -> None:
         """An agent was killed now."""
         if actor is not None:
             self._dead[actor] = time.monotonic()
@@ -58,7 +58,7 @@ def kill_again_and_again(
         for mark in sorted(random.randrange(int(count * 0.95)) for _ in range(kills))
     ]
     for mark, device, delay in schedule:
-        wait_until(lambda: mourning.look() and done(fleet) >= mark, 120, what=f"{mark} tasks are done")
+        wait_for_done(fleet, mark, mourning)
         wait_for_place(agents[device])
         time.sleep(delay)
         actor = fleet.client.hget(fleet.keys.agents, str(device))
@@ -67,6 +67,16 @@ def kill_again_and_again(
         agents[device] = fleet.start(*start, "--device", str(device))
     wait_until(mourning.look, 120, what="the last one's tasks are recovered")
     return mourning
+
+
+def wait_for_done(fleet: Fleet, mark: int, mourning: Mourning) -> None:
+    """Wait until so many tasks are done."""
+
+    def reached() -> bool:
+        mourning.look()
+        return done(fleet) >= mark
+
+    wait_until(reached, 120, what=f"{mark} tasks are done")
 
 
 def done(fleet: Fleet) -> int:

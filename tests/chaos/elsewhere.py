@@ -1,6 +1,7 @@
 """An agent that believes it is on a machine of its own: `python -m tests.chaos.elsewhere JOB --device 0`.
 
-Everything else is the real `worker-agent`. Nobody can tell whether such an agent's process is gone, nor can it of others'.
+Everything else is the real `worker-agent`. Nobody can tell whether such an agent's process is gone, and it cannot
+tell of others.
 """
 
 from __future__ import annotations

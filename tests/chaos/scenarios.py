@@ -11,10 +11,10 @@ modules are found by themselves (all but `__main__` and `test_*`):
         fleet.agent("--device", "0")
         with Watch(fleet) as watch:                  # looks at the books all the time
             ... the faults, chosen by context.random alone ...
-            return judge(fleet, watch, count, times=3)
+            return judge(context, fleet, watch, count, times=3)
 
-Whatever is random comes from `context.random`, so that the schedule follows from the seed. `Row.wrong` says what did not
-hold; `judge` fills it with what every scenario promises, a scenario adds its own.
+Whatever is random comes from `context.random`, so that the schedule follows from the seed. `Row.wrong` says what did
+not hold; `judge` fills it with what every scenario promises, a scenario adds its own.
 """
 
 from __future__ import annotations

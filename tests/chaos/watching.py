@@ -32,8 +32,8 @@ def numbers(count: int, seconds: float = 0.001) -> str:
 class Watch:
     """Takes a snapshot of channel 0 every 50 ms while it is entered.
 
-    `pause_s` is the longest time in which nothing was settled though work was open, from the first settled task on, Redis's
-    absence included. `unbalanced` holds the books that did not balance, `back` those whose counts went down.
+    `pause_s` is the longest time in which nothing was settled though work was open, from the first settled task on,
+    Redis's absence included. `unbalanced` holds the books that did not balance, `back` those whose counts went down.
     """
 
     def __init__(self, fleet: Fleet) -> None:
