@@ -107,16 +107,16 @@ class Reader:
             server=server,
             channels=tuple(
                 self._channel(number, counts, meta, raw[6], now, allotting)
-                for number, counts in enumerate(raw[9])
+                for number, counts in enumerate(raw[10])
             ),
-            devices=devices(meta, leases, agents, raw[4], raw[5], now),
-            events=tuple(event(*entry) for entry in reversed(raw[8])),
+            devices=devices(raw[8], leases, agents, raw[4], raw[5], now),
+            events=tuple(event(*entry) for entry in reversed(raw[9])),
         )
 
     def _raw(self) -> list[Any]:
         keys = [
             self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
-            self.keys.wish_devices, self.keys.wish_channels, self.keys.wish_server,
+            self.keys.wish_devices, self.keys.wish_channels, self.keys.wish_server, self.keys.fleet,
         ]  # fmt: skip
         for number in range(self._channels):
             at = self.keys.channel(number)
@@ -125,7 +125,7 @@ class Reader:
             raw: list[Any] = script("snapshot")(self.client, keys, [EVENTS])
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
-        for place in (1, 2, 3, 4, 5, 6, 7):
+        for place in (1, 2, 3, 4, 5, 6, 7, 8):
             raw[place] = mapping(raw[place])
         return raw
 

@@ -24,13 +24,19 @@ def server_view(
     return ServerView(text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
 
 
+_MOST_DIGITS = 6
+
+
 def devices(
-    meta: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
+    fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
     wishes: dict[bytes, bytes], now: int,
 ) -> tuple[DeviceView, ...]:  # fmt: skip
     """The devices of the grid, and those beyond it that have an agent."""
     live = {int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now}
-    numbers = sorted({*range(int(meta.get(b"devices", 0))), *live})
+    noted = fleet.get(b"devices", b"0")
+    # Every agent may write it: what can be no number of devices must not fill the memory.
+    grid = int(noted) if noted.isdigit() and len(noted) <= _MOST_DIGITS else 0
+    numbers = sorted({*range(grid), *live})
     return tuple(_device(number, live.get(number), reports, wishes, now) for number in numbers)
 
 

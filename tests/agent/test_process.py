@@ -59,6 +59,7 @@ def test_a_working_agent_has_imported_neither_textual_nor_the_server(fleet):
 
 PURPOSES = {
     r"meta": "the run's terms",
+    r"fleet": "how many devices the grid has, and when somebody last swept",
     r"events": "the event log, at most about 1,000 lines",
     r"devices": "the last report of each device",
     r"wish:devices": "what a person wishes of each device",

@@ -320,7 +320,7 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.client.hset(self.world.keys.meta, "swept_ms", self.ctl.now_ms() - 1_100)
+        self.client.hset(self.world.keys.fleet, "swept_ms", self.ctl.now_ms() - 1_100)
         found = set(self.ctl.sweep(CHANNELS).dead)
         by_id = {hands.broker.actor.id: hands for hands in self.everybody}
         lost = {

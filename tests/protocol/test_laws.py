@@ -31,7 +31,7 @@ from worker_agent.protocol.recovery import recover_and_promote
 
 def sweep_now(world: World, broker: Broker, *, ago_ms: int = 1_001) -> list[str]:
     """What a sweep finds that runs `ago_ms` after the last one."""
-    world.client.hset(world.keys.meta, "swept_ms", broker.now_ms() - ago_ms)
+    world.client.hset(world.keys.fleet, "swept_ms", broker.now_ms() - ago_ms)
     return broker.sweep(2).dead
 
 
@@ -354,7 +354,7 @@ def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
     assert not two.report(1, 0, "running", b"").sweep_due
     assert not world.server.renew()
     assert two.sweep(2).dead == []
-    world.client.hset(world.keys.meta, "swept_ms", two.now_ms() - 1_001)
+    world.client.hset(world.keys.fleet, "swept_ms", two.now_ms() - 1_001)
     assert two.report(1, 0, "running", b"").sweep_due
     assert world.server.renew()
     assert two.sweep(2).dead == [dead.actor.id]
@@ -371,7 +371,7 @@ def test_agents_recover_and_promote_without_any_server(client: redis.Redis) -> N
     world.expire(dead)
     item = client.zrange(world.at.delayed, 0, 0)[0]
     client.zadd(world.at.delayed, {item: 1})
-    client.hset(world.keys.meta, "swept_ms", alive.now_ms() - 1_001)
+    client.hset(world.keys.fleet, "swept_ms", alive.now_ms() - 1_001)
     assert recover_and_promote(alive, 1) == 1
     assert sorted(world.waiting()) == sorted(ids)
     assert world.balanced()

@@ -271,7 +271,7 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
     record = agent.record_of(agent.actor.id)
     assert (record[b"device"], record[b"channel"], record[b"pid"]) == (b"4", b"0", str(me().pid).encode())
     assert agent.holder_of(4) == agent.actor.id
-    assert world.client.hget(world.keys.meta, "devices") == b"5"
+    assert world.client.hget(world.keys.fleet, "devices") == b"5"
 
     newcomer = world.broker(Actor.agent(0))
     with pytest.raises(LookupError, match="2"):
@@ -344,7 +344,7 @@ def test_what_an_actor_that_leaves_still_held_is_recovered_at_once(world: World)
     ids = world.claim(agent, 1)
     agent.leave(0, 0)
     other.sweep(2)
-    world.client.hset(world.keys.meta, "swept_ms", other.now_ms() - 1_001)
+    world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
     assert other.sweep(2).dead == [agent.actor.id]
     assert other.recover(agent.actor.id, reason("left")) == 1
     assert world.waiting()[1:] == ids
@@ -361,7 +361,7 @@ def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world
         world.settle(agent)
     with pytest.raises(LeaseLost):
         agent.report(0, 0, "running", b"I am still here")
-    world.client.hset(world.keys.meta, "swept_ms", other.now_ms() - 1_001)
+    world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
     assert other.sweep(2).dead == [agent.actor.id]
     other.bury("a0-nobody")
     assert world.client.exists(world.keys.actor("a0-nobody")) == 0
@@ -386,10 +386,11 @@ def test_open_run_begins_a_run_with_what_was_asked_for(client: redis.Redis) -> N
     world = World(client, channels=3, devices=4, capacity=9, retries=1, retry_delay_ms=5, results_max=77)
     assert not world.run.resumed and re.fullmatch("[0-9a-f]{8}", world.run.id)
     meta = {
-        "protocol": PROTOCOL, "run": world.run.id, "channels": "3", "devices": "4", "retries": "1",
+        "protocol": PROTOCOL, "run": world.run.id, "channels": "3", "retries": "1",
         "retry_delay_ms": "5", "lease_ms": "10000", "results_max": "77", "server": world.server.actor.id,
     }  # fmt: skip
     assert client.hmget(world.keys.meta, meta) == [value.encode() for value in meta.values()]
+    assert client.hget(world.keys.fleet, "devices") == b"4"
     assert [world.books(channel)["capacity"] for channel in range(3)] == ["9"] * 3
     late = world.last()
     moved = list(late.args)
@@ -495,7 +496,7 @@ def test_promote_brings_back_what_is_due_and_nothing_else(client: redis.Redis) -
 
 
 def test_sweep_finds_the_dead_and_the_channels_with_tasks_that_are_due(furnished: Furnished) -> None:
-    furnished.client.hset(furnished.keys.meta, "swept_ms", furnished.ctl.now_ms() - 1_500)
+    furnished.client.hset(furnished.keys.fleet, "swept_ms", furnished.ctl.now_ms() - 1_500)
     furnished.expire(furnished.mine)
     furnished.client.zadd(furnished.keys.channel(1).delayed, {b"M1": 1})
     found = furnished.ctl.sweep(2)
@@ -656,8 +657,8 @@ def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world:
 
 def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> None:
     call = next(valid for valid in VALID_CALLS if valid.script == "snapshot").build(furnished)
-    ms, meta, leases, agents, devices, wishes, channels_wished, server_wished, events, channels = call.send(
-        furnished.client
+    ms, meta, leases, agents, devices, wishes, channels_wished, server_wished, fleet, events, channels = (
+        call.send(furnished.client)
     )
     assert abs(int(ms) - furnished.ctl.now_ms()) < 60_000
     assert b"protocol" in meta and furnished.mine.actor.id.encode() in leases
@@ -665,6 +666,7 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
     assert devices[0::2] == [b"0", b"1"]
     assert (wishes, channels_wished) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
     assert server_wished == [b"old", b"wish"]
+    assert fleet[:2] == [b"devices", b"2"]
     assert events[0][1] == [b"level", b"info", b"who", b"test", b"text", b"furnished"]
     counts = furnished.counts()
     assert channels[0][1:6] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]

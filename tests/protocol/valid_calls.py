@@ -164,7 +164,7 @@ def _open(world: Furnished, **plan: object) -> RawCall:
 
 def _claims(channels: int) -> tuple[int, ...]:
     """The claims of the two holders of `Furnished`, which no run but a fresh one touches."""
-    first = 8 + 9 * channels
+    first = 9 + 9 * channels
     return (first, first + 1)
 
 
@@ -285,7 +285,7 @@ def _skip(world: Furnished) -> RawCall:
 def _snapshot(world: Furnished) -> RawCall:
     keys = [
         world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
-        world.keys.wish_devices, world.keys.wish_channels, world.keys.wish_server,
+        world.keys.wish_devices, world.keys.wish_channels, world.keys.wish_server, world.keys.fleet,
     ]  # fmt: skip
     for channel in range(2):
         at = world.keys.channel(channel)
@@ -312,13 +312,13 @@ def _sweep(world: Furnished) -> RawCall:
     world.expire(world.mine)
     item = world.client.zrange(world.at.delayed, 0, 0)[0]
     world.client.zadd(world.at.delayed, {item: 1})
-    world.client.hset(world.keys.meta, "swept_ms", world.ctl.now_ms() - 1_500)
+    world.client.hset(world.keys.fleet, "swept_ms", world.ctl.now_ms() - 1_500)
     return world.held(lambda: world.ctl.sweep(2))
 
 
 @valid("sweep", "after-a-gap")
 def _sweep_after_a_gap(world: Furnished) -> RawCall:
-    world.client.hset(world.keys.meta, "swept_ms", 1)
+    world.client.hset(world.keys.fleet, "swept_ms", 1)
     return world.held(lambda: world.ctl.sweep(2))
 
 

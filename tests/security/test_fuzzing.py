@@ -100,9 +100,9 @@ def shows_a_result(item: bytes) -> None:
 
 
 def shows_a_device(report: bytes) -> None:
-    meta, actor = {b"devices": b"1"}, {b"0": b"a0-1"}
+    fleet, actor = {b"devices": b"1"}, {b"0": b"a0-1"}
     for leases in ({}, {b"a0-1": 9e15}):
-        (device,) = devices(meta, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
+        (device,) = devices(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
         for number in (device.pid, device.channel, device.running, device.done, device.failed):
             assert type(number) is int
         assert device.seen_s is None or device.seen_s >= 0

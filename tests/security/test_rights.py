@@ -132,17 +132,14 @@ def test_an_agent_cannot_write_wishes(roles: Roles, wish: str) -> None:
     assert refused_in_script(roles.agent, "DEL", key)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="agents write two fields of meta (devices, swept_ms), and Redis has no rights to fields: "
-    "those two need a key of their own",
-)
 @pytest.mark.parametrize("field", ["server", "server_record", "protocol", "results_max"])
-def test_an_agent_cannot_write_the_servers_fields_of_meta(
-    client: redis.Redis, roles: Roles, field: str
-) -> None:
-    client.hset(KEYS.meta, "protocol", "1.0")
+def test_an_agent_cannot_write_meta(client: redis.Redis, roles: Roles, field: str) -> None:
+    client.hset(KEYS.meta, field, "1.0")
     assert refused(roles.agent, "HSET", KEYS.meta, field, "x")
+    assert refused_in_script(roles.agent, "HSET", KEYS.meta, field, "x")
+    assert refused(roles.agent, "HDEL", KEYS.meta, field)
+    assert refused_in_script(roles.agent, "DEL", KEYS.meta)
+    assert not refused(roles.agent, "HGET", KEYS.meta, field)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_garbage_in_a_report_hurts_nobody(house: House, client: redis.Redis) -> 
     for number, garbage in enumerate((*GARBAGE, *SCRAPS)):
         client.hset(KEYS.devices, mapping={str(number + 1): garbage, garbage: garbage})
         client.hset(KEYS.devices, str(number + 100), b"1700000000000" + garbage)
-    client.hset(KEYS.meta, "devices", 130)
+    client.hset(KEYS.fleet, "devices", 130)
     assert look_everywhere(house.url) == []
     assert status().status == 0
     still_works(house, client)
@@ -161,15 +161,25 @@ def test_garbage_among_the_agents_and_leases_hurts_nobody(house: House, client: 
 
 # A running server or agent ends its reports over such a number: SECURITY.md, "What is known".
 NUMBERS = [
-    "devices",
     "channels",
     "started_ms",
     "lease_ms",
     "retries",
     "retry_delay_ms",
     "results_max",
-    "swept_ms",
 ]
+
+
+def test_garbage_in_the_fleets_numbers_hurts_nobody(house: House, client: redis.Redis) -> None:
+    for garbage in (*GARBAGE, *SCRAPS, b"x", b"nan", b"inf", b"-1", b"9" * 4400, b"999999999999"):
+        client.hset(KEYS.fleet, "devices", garbage)
+        assert look_everywhere(house.url) == []
+        assert [device.id for device in house.snapshot().devices] == [0]
+        client.hset(KEYS.fleet, "swept_ms", garbage)
+        # Whoever reports next finds that a sweep is due, and writes the time.
+        wait_until(lambda: client.hget(KEYS.fleet, "swept_ms").isdigit(), what="a sweep")
+    assert house.done("add_device")
+    still_works(house, client)
 
 
 def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, client: redis.Redis) -> None:
@@ -194,7 +204,7 @@ def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, cli
 
 WRONG_KIND = [
     KEYS.meta, KEYS.leases, KEYS.agents, KEYS.devices, KEYS.events, KEYS.wish_devices, KEYS.wish_channels,
-    KEYS.wish_server, AT.books, AT.waiting, AT.delayed, AT.failed, AT.results, AT.holders,
+    KEYS.wish_server, KEYS.fleet, AT.books, AT.waiting, AT.delayed, AT.failed, AT.results, AT.holders,
 ]  # fmt: skip
 
 

@@ -142,7 +142,7 @@ class Broker(Membership):
 
     def step_devices(self, step: int) -> int:
         """Add to the number of devices in the grid; the new number. Raises `ValueError` below 0."""
-        return self._configure(self.keys.meta, "devices", f"{step:+d}", 0)
+        return self._configure(self.keys.fleet, "devices", f"{step:+d}", 0)
 
     def _configure(self, key: str, field: str, change: str, least: int) -> int:
         keys = [self.keys.actor(self.actor.id), key, self.keys.server_token]

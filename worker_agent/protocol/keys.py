@@ -84,8 +84,13 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """HASH: protocol, run, started_ms, channels, devices, lease_ms, retries, server, ..."""
+        """HASH: protocol, run, started_ms, channels, lease_ms, retries, server, ... An agent only reads it."""
         return f"{self.prefix}:meta"
+
+    @property
+    def fleet(self) -> str:
+        """HASH: devices (how many the grid has), swept_ms (when somebody last swept). Agents write it too."""
+        return f"{self.prefix}:fleet"
 
     @property
     def leases(self) -> str:

@@ -128,7 +128,7 @@ class Membership(Calls):
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases, self.keys.agents,
-            self.keys.actor(holder or self.actor.id),
+            self.keys.actor(holder or self.actor.id), self.keys.fleet,
         ]  # fmt: skip
         record = {**asdict(identity), "device": device, "channel": channel, "since_ms": self.now_ms()}
         fields = [part for pair in record.items() for part in pair]
@@ -166,7 +166,7 @@ class Membership(Calls):
         """An agent's sign of life. Raises `LeaseLost`."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices,
-            self.keys.channel(channel).agents, self.keys.meta, self.keys.agents,
+            self.keys.channel(channel).agents, self.keys.meta, self.keys.agents, self.keys.fleet,
         ]  # fmt: skip
         reply = self._call("report", keys, self.actor.id, device, state, report)
         if reply[0] != b"ok":
@@ -181,7 +181,7 @@ class Membership(Calls):
 
     def renew(self) -> bool:
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
-        keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta]
+        keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta, self.keys.fleet]
         reply = self._call("renew", keys, self.actor.id)
         if reply[0] == b"superseded":
             raise Superseded(named(reply[1]))
@@ -191,7 +191,7 @@ class Membership(Calls):
 
     def sweep(self, channels: int) -> Sweep:
         """Find what to recover and promote; empty where another actor swept within the last second."""
-        keys = [self.keys.meta, self.keys.leases]
+        keys = [self.keys.meta, self.keys.leases, self.keys.fleet]
         for number in range(channels):
             channel = self.keys.channel(number)
             keys += [channel.delayed, channel.holders]
@@ -274,7 +274,7 @@ class Membership(Calls):
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases,
             self.keys.actor(holder or self.actor.id), self.keys.wish_server, self.keys.wish_devices,
-            self.keys.wish_channels, self.keys.server_token,
+            self.keys.wish_channels, self.keys.server_token, self.keys.fleet,
         ]  # fmt: skip
         claims: list[str] = []
         holders: list[Argument] = []

@@ -1,6 +1,6 @@
--- Sets or steps one whole number of a channel's books or of meta (capacity, devices) and wakes the server.
+-- Sets or steps one whole number of a channel's books or of the fleet (capacity, devices) and wakes the server.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] books or meta   HASH
+-- KEYS[2] books or fleet  HASH
 -- KEYS[3] server's token  LIST
 -- ARGV[1] number  ARGV[2] field  ARGV[3] `=N`, `+N` or `-N`  ARGV[4] the least value allowed
 -- Returns {'ok', value} | {'low', value that it would have been} | {'again', value} | {'lost'} | {'stale'}
@@ -8,7 +8,7 @@
 local number = tonumber(ARGV[1])
 local refused = refuse(KEYS[1], number)
 if refused then return refused end
-local value = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
+local value = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '') or 0
 redis.call('LLEN', KEYS[3])
 local sign, step = string.sub(ARGV[3], 1, 1), tonumber(string.sub(ARGV[3], 2))
 if sign == '+' then value = value + step elseif sign == '-' then value = value - step else value = step end

@@ -4,12 +4,13 @@
 -- KEYS[3] leases            ZSET actor -> expiry, ms
 -- KEYS[4] agents            HASH device -> actor
 -- KEYS[5] holder's record   HASH, of the actor that the caller saw on the device (the actor's own where none was)
+-- KEYS[6] fleet             HASH
 -- ARGV[1] actor  ARGV[2] device  ARGV[3] channel  ARGV[4] protocol  ARGV[5] the holder seen, or ''
 -- ARGV[6] '1' if the holder's process is certainly gone  ARGV[7..] record: field, value, ...
 -- Returns {'ok', run} | {'none'} | {'version', theirs} | {'channel', how many there are} | {'changed'}
 --         | {'held', lease left in ms} | {'lost'} for a late copy, of an actor that came and went
 
-local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'devices', 'lease_ms')
+local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'lease_ms')
 if not meta[1] then return {'none'} end
 if meta[1] ~= ARGV[4] then return {'version', meta[1]} end
 if tonumber(ARGV[3]) >= tonumber(meta[3]) then return {'channel', meta[3]} end
@@ -17,6 +18,7 @@ local holder = redis.call('HGET', KEYS[4], ARGV[2]) or ''
 if holder == ARGV[1] then return {'ok', meta[2]} end
 if redis.call('HLEN', KEYS[1]) > 0 then return {'lost'} end
 if holder ~= ARGV[5] then return {'changed'} end
+local devices = tonumber(redis.call('HGET', KEYS[6], 'devices') or '') or 0
 local now = now_ms()
 local lease = redis.call('ZSCORE', KEYS[3], holder)
 local dead = holder ~= '' and redis.call('HGET', KEYS[5], 'dead')
@@ -26,11 +28,9 @@ end
 
 redis.call('HSET', KEYS[1], 'number', '0', 'answer', '', unpack(ARGV, 7))
 redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
-redis.call('ZADD', KEYS[3], now + tonumber(meta[5]), ARGV[1])
+redis.call('ZADD', KEYS[3], now + tonumber(meta[4]), ARGV[1])
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[1])
-if tonumber(ARGV[2]) >= tonumber(meta[4]) then
-  redis.call('HSET', KEYS[2], 'devices', tonumber(ARGV[2]) + 1)
-end
+if tonumber(ARGV[2]) >= devices then redis.call('HSET', KEYS[6], 'devices', tonumber(ARGV[2]) + 1) end
 if holder ~= '' then
   redis.call('HSET', KEYS[5], 'dead', '1')
   redis.call('PEXPIRE', KEYS[5], DEAD_TTL)

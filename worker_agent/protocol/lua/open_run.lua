@@ -4,6 +4,7 @@
 -- KEYS[3] leases            ZSET
 -- KEYS[4] holder's record   HASH, of the server that the caller saw (the actor's own where none was)
 -- KEYS[5] wish:server HASH  KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] server's token LIST
+-- KEYS[9] fleet HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token
 -- then for each claim holder that the caller saw: its claims HASH
 -- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder seen, or ''  ARGV[4] '1' if its process is certainly gone
@@ -15,7 +16,7 @@
 --         | {'lost'} for a late copy, of an actor that came and went
 --         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', how many}
 
-local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'server', 'server_record', 'devices')
+local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'server', 'server_record')
 if meta[1] and meta[1] ~= ARGV[2] then return {'version', meta[1]} end
 local holder = meta[4] or ''
 if holder == ARGV[1] then return {'ok', meta[2], redis.call('HGET', KEYS[1], 'resumed') or '0'} end
@@ -29,9 +30,10 @@ if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then
 end
 for i = 5, 7 do redis.call('HLEN', KEYS[i]) end
 redis.call('LLEN', KEYS[8])
+redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 9, 8
+local per, base = 9, 9
 local seen = {}
 for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
@@ -61,7 +63,8 @@ if resumed and old ~= new then return {'channels', meta[3]} end
 if not resumed then
   for i = base + 1, #KEYS do redis.call('DEL', KEYS[i]) end
   redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8])
-  redis.call('HSET', KEYS[2], 'run', ARGV[6], 'started_ms', string.format('%d', now), 'devices', '0')
+  redis.call('HSET', KEYS[2], 'run', ARGV[6], 'started_ms', string.format('%d', now))
+  redis.call('HSET', KEYS[9], 'devices', '0')
   redis.call('HSET', KEYS[6], 'default', ARGV[16])
 else
   redis.call('HDEL', KEYS[5], 'quit')
@@ -77,7 +80,7 @@ end
 redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries', ARGV[12],
   'retry_delay_ms', ARGV[13], 'lease_ms', ARGV[14], 'results_max', ARGV[15], 'server', ARGV[1],
   'server_record', ARGV[7], 'server_since_ms', string.format('%d', now))
-if ARGV[10] ~= '' then redis.call('HSET', KEYS[2], 'devices', ARGV[10]) end
+if ARGV[10] ~= '' then redis.call('HSET', KEYS[9], 'devices', ARGV[10]) end
 redis.call('HSET', KEYS[1], 'number', '0', 'answer', '', 'resumed', resumed and '1' or '0')
 redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[14]), ARGV[1])

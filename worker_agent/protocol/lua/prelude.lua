@@ -14,6 +14,11 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- When the namespace was last swept, ms; 0 where an agent wrote what is no time.
+local function swept_ms(fleet_key) return tonumber(redis.call('HGET', fleet_key, 'swept_ms') or '') or 0 end
+-- Asked the other way round, so that a time that is not a number lets a sweep come.
+local function is_sweep_due(swept, now) return not (swept <= now and now - swept < 1000) end
+
 -- nil when the call may go on; otherwise the reply that ends it, having changed nothing.
 local function refuse(actor_key, number)
   local record = redis.call('HMGET', actor_key, 'number', 'answer', 'dead')

@@ -5,14 +5,15 @@
 -- KEYS[4] channel's running agents   ZSET
 -- KEYS[5] meta            HASH
 -- KEYS[6] agents          HASH device -> actor
+-- KEYS[7] fleet           HASH
 -- ARGV[1] actor  ARGV[2] device  ARGV[3] `running` or `paused`  ARGV[4] report, msgpack
 -- Returns {'ok', '1' if a sweep is due, lease ms, retries, retry delay ms} | {'lost'}
 
 local record = redis.call('HMGET', KEYS[1], 'number', 'dead')
 if not record[1] or record[2] then return {'lost'} end
 if redis.call('HGET', KEYS[6], ARGV[2]) ~= ARGV[1] then return {'lost'} end
-local meta = redis.call('HMGET', KEYS[5], 'lease_ms', 'swept_ms', 'retries', 'retry_delay_ms')
-local now = now_ms()
+local meta = redis.call('HMGET', KEYS[5], 'lease_ms', 'retries', 'retry_delay_ms')
+local now, swept = now_ms(), swept_ms(KEYS[7])
 redis.call('HLEN', KEYS[3])
 redis.call('ZCARD', KEYS[4])
 redis.call('ZADD', KEYS[2], now + tonumber(meta[1]), ARGV[1])
@@ -23,6 +24,4 @@ else
   redis.call('ZREM', KEYS[4], ARGV[1])
 end
 redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
-local swept = tonumber(meta[2] or '0')
-local due = (now - swept >= 1000 or now < swept) and '1' or '0'
-return {'ok', due, meta[1], meta[3], meta[4]}
+return {'ok', is_sweep_due(swept, now) and '1' or '0', meta[1], meta[2], meta[3]}

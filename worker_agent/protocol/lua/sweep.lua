@@ -3,25 +3,26 @@
 -- and longer than sweeps that come every second with a short lease are ever apart.
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
--- KEYS[3..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
+-- KEYS[3] fleet   HASH
+-- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
 -- Returns {actors to recover}, {channels with tasks to promote}
 
 local GAP = 3000
-local meta = redis.call('HMGET', KEYS[1], 'swept_ms', 'lease_ms')
-if not meta[2] then return {{}, {}} end
-local now, swept, lease = now_ms(), tonumber(meta[1] or '0'), tonumber(meta[2])
-if now >= swept and now - swept < 1000 then return {{}, {}} end
+local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
+if not lease then return {{}, {}} end
+local now, swept = now_ms(), swept_ms(KEYS[3])
+if not is_sweep_due(swept, now) then return {{}, {}} end
 local afresh = swept == 0 or now < swept or now - swept > math.max(lease / 2, GAP)
 local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or now, 'LIMIT', 0, 16)
 local due = {}
-for i = 3, #KEYS, 2 do
+for i = 4, #KEYS, 2 do
   local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
-  if #first > 0 then due[#due + 1] = string.format('%d', (i - 3) / 2) end
+  if #first > 0 then due[#due + 1] = string.format('%d', (i - 4) / 2) end
   for _, actor in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
     if #dead < 32 and not redis.call('ZSCORE', KEYS[2], actor) then dead[#dead + 1] = actor end
   end
 end
 for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
-redis.call('HSET', KEYS[1], 'swept_ms', string.format('%d', now))
+redis.call('HSET', KEYS[3], 'swept_ms', string.format('%d', now))
 return {dead, due}
