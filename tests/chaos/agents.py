@@ -69,11 +69,12 @@ def kill_again_and_again(
     return mourning
 
 
-def wait_for_done(fleet: Fleet, mark: int, mourning: Mourning) -> None:
+def wait_for_done(fleet: Fleet, mark: int, mourning: Mourning | None = None) -> None:
     """Wait until so many tasks are done."""
 
     def reached() -> bool:
-        mourning.look()
+        if mourning:
+            mourning.look()
         return done(fleet) >= mark
 
     wait_until(reached, 120, what=f"{mark} tasks are done")

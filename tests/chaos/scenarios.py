@@ -76,9 +76,9 @@ class Context:
         """How many, in the short form and in the long one."""
         return long if self.long else short
 
-    def redis(self, *, durable: bool = False) -> RealServer:
+    def redis(self, *, durable: bool = False, fsync: str = "everysec") -> RealServer:
         """A Redis of this scenario's own; a `durable` one keeps an append-only file."""
-        server = RealServer(durable=durable)
+        server = RealServer(durable=durable, fsync=fsync)
         self._servers.append(server)
         return server.start()
 
@@ -131,6 +131,9 @@ class Scenario:
             return self.carry_out(context)
 
 
+FIRST = ("agents", "frozen", "servers", "redis_killed", "everything", "killers")
+"""The modules that come first in the table; the others follow by their names."""
+
 _SCENARIOS: dict[str, Scenario] = {}
 
 
@@ -146,9 +149,10 @@ def scenario(name: str, fault: str) -> Callable[[Callable[[Context], Row]], Call
 
 def all_scenarios() -> list[Scenario]:
     """Every scenario of this package, module by module."""
-    for module in sorted(pkgutil.iter_modules(tests.chaos.__path__), key=lambda found: found.name):
-        if module.name != "__main__" and not module.name.startswith("test_"):
-            importlib.import_module(f"tests.chaos.{module.name}")
+    found = sorted(module.name for module in pkgutil.iter_modules(tests.chaos.__path__))
+    for name in (*FIRST, *found):
+        if name != "__main__" and not name.startswith("test_"):
+            importlib.import_module(f"tests.chaos.{name}")
     return list(_SCENARIOS.values())
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from mutitask_tui.server.reading import Reader
 from tests.chaos.scenarios import Context, Row
 from tests.crashes.fleet import NAME, Fleet, Recorded
+from tests.support.waiting import wait_until
 from worker_agent.protocol.errors import MutiTaskError
 
 LOOK_S = 0.05
@@ -27,6 +28,33 @@ def numbers(count: int, seconds: float = 0.001) -> str:
             time.sleep({seconds})
             return task
         """
+
+
+def until_enough(seconds: float = 0.001) -> str:
+    """The same with as many tasks as it takes: `enough` ends the generator. For servers that are never killed."""
+    return f"""
+        import time
+        from pathlib import Path
+
+        def tasks():
+            number = 0
+            while not Path(FOLDER, "enough").exists():
+                yield number
+                number += 1
+            Path(FOLDER, "yielded").write_text(str(number))
+
+        def task_function(task):
+            time.sleep({seconds})
+            return task
+        """
+
+
+def enough(fleet: Fleet) -> int:
+    """Let a job of `until_enough` end; how many tasks its generator says that it yielded."""
+    (fleet.folder / "enough").touch()
+    yielded = fleet.folder / "yielded"
+    wait_until(lambda: yielded.exists() and yielded.read_text(), 30, what="the generator ended")
+    return int(yielded.read_text())
 
 
 class Watch:
@@ -95,11 +123,13 @@ def judge(
     *,
     times: int,
     killers: Collection[int] = (),
+    fail_first: int = 0,
     timeout: float = 60.0,
 ) -> Row:
     """Wait until a job of `numbers` is over, and compare what is recorded with what its generator yields.
 
-    `killers` are the tasks that should fail as `crashed`; no other may fail.
+    `killers` are the tasks that should fail as `crashed`; no other may fail. Every task whose number `fail_first`
+    divides failed in its first run, if that is not 0; no other may have used up a retry.
     """
     books = fleet.wait_until_over(count, timeout)
     recorded = fleet.results()
@@ -123,7 +153,7 @@ def judge(
     innocent = [task for number, task in failed.items() if number not in killers]
     row.expect(not innocent, f"{len(innocent)} innocent tasks failed: {innocent[:1]}")
     row.expect(failed.keys() >= set(killers), f"killers that did not fail: {set(killers) - failed.keys()}")
-    retried = [each for each in recorded if each.attempt]
+    retried = [r for r in recorded if r.attempt != int(bool(fail_first) and r.number % fail_first == 0)]
     row.expect(not retried, f"a crash used up retries: {retried[:3]}")
     return row
 

@@ -42,13 +42,17 @@ def free_port() -> int:
 
 
 class RealServer:
-    """One server process on a free port, with a password; it keeps nothing on disk unless `durable`."""
+    """One server process on a free port, with a password; it keeps nothing on disk unless `durable`.
 
-    def __init__(self, *, durable: bool = False) -> None:
+    `fsync` is when a durable one's writes are on the disk: `always` before each answer, or `everysec`.
+    """
+
+    def __init__(self, *, durable: bool = False, fsync: str = "everysec") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mutitask-test-"))
         self.password = secrets.token_urlsafe(12)
         self.port = free_port()
         self.durable = durable
+        self.fsync = fsync
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -80,6 +84,7 @@ class RealServer:
             "dir": self.directory,
             "save": "",
             "appendonly": "yes" if self.durable else "no",
+            "appendfsync": self.fsync,
             "requirepass": self.password,
             "maxmemory-policy": "noeviction",
         }
