@@ -2,8 +2,9 @@
 
 Each is an actor of its own that speaks the real protocol: it joins its device, reports every second, blocks on its
 device's token, looks at its wishes and obeys them, settles and claims in one call. Only the tasks are simulated: a
-batch takes `--task-ms` a task of waiting. One thread obeys and reports, one settles and claims, one waits for tasks;
-a real agent has these to itself. The address comes from MUTITASK_REDIS_URL.
+batch takes `--task-ms` a task of waiting, and results in the tasks themselves with `--results`, else in nothing. One
+thread obeys and reports, one settles and claims, one waits for tasks; a real agent has these to itself. While Redis is
+away they wait, as real ones do. The address comes from MUTITASK_REDIS_URL.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from redis.exceptions import NoScriptError, RedisError
+
 from worker_agent.hands import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, redact
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connect import Patience, connect, translate
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.recovery import recover_and_promote
@@ -34,6 +37,8 @@ from worker_agent.protocol.scripts import script
 REPORT_S = 1.0
 NOTHING_S = 1.0
 """How long a device that found nothing waits if no token comes."""
+AWAY_S = 0.2
+"""How long a waiter rests while Redis is away."""
 
 
 @dataclass(slots=True)
@@ -105,26 +110,32 @@ class Fleet:
     """The agents of one process."""
 
     def __init__(
-        self, url: str, namespace: str, numbers: range, channels: int, task_s: float, batch: int
+        self,
+        url: str,
+        namespace: str,
+        numbers: range,
+        channels: int,
+        task_s: float,
+        batch: int,
+        results: bool,
     ) -> None:
-        self._task_s, self._batch = task_s, batch
+        self._task_s, self._batch, self._results = task_s, batch, results
         self._wake = threading.Condition()
         self._due: list[tuple[float, int, Device]] = []
         self._idle: dict[int, deque[Device]] = {channel: deque() for channel in range(channels)}
         self._url = url
-        where, identity = redact(url), me()
+        self._where, identity = redact(url), me()
+        self._patience = Patience()
         working, reporting = connect(url), connect(url)
         self._reporting = reporting
-        for name in ("look", "report"):  # A pipeline cannot fall back to the whole script.
-            reporting.script_load(script(name).source)
         now = time.monotonic()
         self._devices: dict[int, Device] = {}
         for number in numbers:
             channel = number % channels
             actor = Actor.agent(channel)
-            work = Broker(working, namespace, actor, where=where)
+            work = Broker(working, namespace, actor, where=self._where, patience=self._patience)
             work.join(number, channel, identity)
-            reports = Broker(reporting, namespace, actor, where=where)
+            reports = Broker(reporting, namespace, actor, where=self._where, patience=self._patience)
             due = now + random.random() * REPORT_S
             self._devices[number] = Device(number, channel, work, reports, due)
         self._tokens = {work.keys.device_token(n).encode(): d for n, d in self._devices.items()}
@@ -150,16 +161,39 @@ class Fleet:
             self._look(late, report=True)
             next_due = min(device.report_due for device in self._devices.values())
             wait = max(0.001, next_due - time.monotonic())
-            found = client.blpop(names, timeout=wait)
-            if not found:
-                continue
-            with client.pipeline(transaction=False) as pipe:
-                for token in names:
-                    pipe.lpop(token)
-                more = [
-                    self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value
-                ]
-            self._look([self._tokens[found[0]], *more])
+            try:
+                woken = self._woken(client, names, wait)
+            except (RedisError, OSError):
+                time.sleep(min(wait, AWAY_S))
+            else:
+                self._look(woken)
+
+    def _woken(self, client: Any, names: list[Any], wait: float) -> list[Device]:
+        """The devices whose token came within `wait` seconds."""
+        found = client.blpop(names, timeout=wait)
+        if not found:
+            return []
+        with client.pipeline(transaction=False) as pipe:
+            for token in names:
+                pipe.lpop(token)
+            more = [self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value]
+        return [self._tokens[found[0]], *more]
+
+    def _send(self, calls: Later) -> list[Any]:
+        """The answers; a started Redis knows no scripts, and a pipeline cannot fall back to the whole script."""
+
+        def once() -> list[Any]:
+            try:
+                try:
+                    return calls.send(self._reporting)
+                except NoScriptError:
+                    for name in ("look", "report"):
+                        self._reporting.script_load(script(name).source)
+                    return calls.send(self._reporting)
+            except (RedisError, OSError) as error:
+                raise translate(error, self._where) from error
+
+        return self._patience(once)
 
     def _look(self, devices: list[Device], *, report: bool = False) -> None:
         """Look at the wishes of some, obey, and report: each kind of call in one pipeline for all of them."""
@@ -167,7 +201,7 @@ class Fleet:
         for device in devices:
             calls.by(device.reports, lambda broker, d=device: broker.look(d.number))
         reporting = []
-        for device, (wished, _, detect) in zip(devices, calls.send(self._reporting), strict=True):
+        for device, (wished, _, detect) in zip(devices, self._send(calls), strict=True):
             paused, answer = wished != b"running", detect.decode()
             changed = paused != device.paused
             if changed:
@@ -184,7 +218,7 @@ class Fleet:
                 device.reports,
                 lambda broker, d=device: broker.report(d.number, d.channel, d.state, d.report()),
             )
-        answers = calls.send(self._reporting)
+        answers = self._send(calls)
         for device, told in zip(reporting, answers, strict=True):
             if told[0] == b"lost":
                 sys.exit(f"Device{device.number} was declared dead")
@@ -199,6 +233,13 @@ class Fleet:
             self._wake.notify()
 
     def _work(self) -> None:
+        try:
+            self._work_on()
+        except MutiTaskError as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def _work_on(self) -> None:
         while True:
             with self._wake:
                 while not self._due or self._due[0][0] > time.monotonic():
@@ -213,7 +254,12 @@ class Fleet:
             return  # Woken by a wish, in the midst of a batch: its end is on the list.
         settlements: list[bytes] = []
         for place, item in enumerate(device.items):
-            settlements += ((b"s" if place < finished else b"b") + item[2:22], b"")
+            if place >= finished:
+                settlements += (b"b" + item[2:22], b"")
+            elif self._results:
+                settlements += (b"d" + item[2:22], _result(device.number, item))
+            else:
+                settlements += (b"s" + item[2:22], b"")
         if device.paused and not settlements:
             return
         claim = device.work.settle_and_claim(device.channel, settlements, 0 if device.paused else self._batch)
@@ -231,11 +277,20 @@ class Fleet:
         while True:
             if not idle:
                 time.sleep(0.005)
-            elif client.blpop([self._channel_keys[channel]], timeout=NOTHING_S):
+                continue
+            try:
+                came = client.blpop([self._channel_keys[channel]], timeout=NOTHING_S)
+            except (RedisError, OSError):
+                time.sleep(AWAY_S)
+                continue
+            for _ in range(1 if came else len(idle)):
                 self._push(time.monotonic(), idle.popleft())
-            else:
-                for _ in range(len(idle)):
-                    self._push(time.monotonic(), idle.popleft())
+
+
+def _result(device: int, item: bytes) -> bytes:
+    """A result channel's line: the task is its own result."""
+    task = wire.unpack(item[wire.HEADER_BYTES :])
+    return item[: wire.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
 
 
 def main() -> None:
@@ -249,13 +304,16 @@ def main() -> None:
     options.add_argument("--channels", type=int, default=1)
     options.add_argument("--task-ms", type=float, default=20.0)
     options.add_argument("--batch", type=int, default=50)
+    options.add_argument("--results", action="store_true", help="keep each task as its own result")
     chosen = options.parse_args()
     # Real agents are on other machines: here they give way to what is measured.
     os.nice(5)
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
     try:
-        fleet = Fleet(url, chosen.name, numbers, chosen.channels, chosen.task_ms / 1000, chosen.batch)
+        fleet = Fleet(
+            url, chosen.name, numbers, chosen.channels, chosen.task_ms / 1000, chosen.batch, chosen.results
+        )
         print("joined", flush=True)
         fleet.run()
     except MutiTaskError as error:

@@ -38,7 +38,7 @@ def expect_all_crashed(row: Row, fleet: Fleet) -> None:
 
 @scenario(
     "killers-in-threads",
-    "tasks that kill their agent (`os._exit`, `kill -9`, abort, segfault), agents started again",
+    "tasks that kill their agent: `os._exit`, `kill -9`, abort, segfault",
 )
 def killers_in_threads(context: Context) -> Row:
     count, many = context.size(2_000, 20_000), context.size(3, 40)

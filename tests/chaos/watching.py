@@ -58,17 +58,18 @@ def enough(fleet: Fleet) -> int:
 
 
 class Watch:
-    """Takes a snapshot of channel 0 every 50 ms while it is entered.
+    """Takes a snapshot of channel 0 every `look_s` seconds while it is entered.
 
     `pause_s` is the longest time in which nothing was settled though work was open, from the first settled task on,
     Redis's absence included. `unbalanced` holds the books that did not balance, `back` those whose counts went down.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, look_s: float = LOOK_S) -> None:
         self.looks = 0
         self.pause_s = 0.0
         self.unbalanced: list[str] = []
         self.back: list[str] = []
+        self._look_s = look_s
         self._reader = Reader(fleet.redis.url, NAME)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -91,7 +92,7 @@ class Watch:
         self._settled = self._allotted = 0
 
     def _run(self) -> None:
-        while not self._ended.wait(LOOK_S):
+        while not self._ended.wait(self._look_s):
             try:
                 books = self._reader.snapshot().channels[0]
             except MutiTaskError:
