@@ -1,0 +1,223 @@
+"""A script that ran, and whose reply is lost: the caller's own retry does nothing twice (law 3). So does a late copy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from mutitask_tui.server.reading import Reader
+from tests.protocol.tap import RawCall, dump
+from tests.protocol.valid_calls import VALID_CALLS, Furnished, ValidCall
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RealServer
+from worker_agent.protocol import connect as connecting
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker, Claim
+from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.membership import Run
+from worker_agent.protocol.scripts import script
+
+TIMEOUT_S = 0.15
+
+each_call = pytest.mark.parametrize("valid", VALID_CALLS, ids=str)
+
+
+class Distant(Furnished):
+    """A furnished namespace whose brokers come through a proxy, and try again as a server's and an agent's do."""
+
+    def __init__(self, client: redis.Redis, url: str) -> None:
+        self.sends: list[Callable[[], Any]] = []
+        self.waits: list[Exception] = []
+        super().__init__(client)
+        self.tap.client = connect(url)
+        self._url = url
+
+    def broker(self, actor: Actor) -> Broker:
+        patience = Patience(on_wait=self.waits.append)
+        return Broker(self.tap, self.keys.name, actor, where="here", patience=patience)
+
+    def held(self, send: Callable[[], Any]) -> RawCall:
+        self.sends.append(send)
+        return super().held(send)
+
+    def method(self, valid: ValidCall) -> Callable[[], Any]:
+        """The broker's method that makes the valid call, for real."""
+        valid.build(self)
+        if valid.script == "snapshot":
+            reader = Reader(self._url, self.keys.name)
+            patient = Patience(on_wait=self.waits.append)
+            return lambda: patient(reader.snapshot)
+        return self.sends[-1]
+
+
+@pytest.fixture(autouse=True)
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "CALL_TIMEOUT_S", TIMEOUT_S)
+
+
+@pytest.fixture
+def distant(shared_server: RealServer, client: redis.Redis, proxy: Proxy) -> Distant:
+    return Distant(client, proxy.url(shared_server.url))
+
+
+def needle_of(valid: ValidCall) -> bytes:
+    """What stands in a request that calls the script."""
+    return script(valid.script).sha.encode()
+
+
+def know_all_scripts(client: redis.Redis) -> None:
+    for valid in VALID_CALLS:
+        client.script_load(script(valid.script).source)
+
+
+def moving_keys(world: Furnished, valid: ValidCall) -> list[str]:
+    """The keys that hold the time of a sign of life, or lines of which a second one does no harm."""
+    keys = world.keys
+    return {
+        "report": [keys.leases, keys.devices, world.at.agents],
+        "renew": [keys.leases],
+        "answer": [keys.answers("d1")],
+        "tell": [keys.device_log(0)],
+    }.get(valid.script, [])
+
+
+def settled(state: dict[bytes, Any], moving: list[str]) -> dict[bytes, Any]:
+    """A database without what may differ: the members of the moving keys alone count there, each once."""
+    for key in moving:
+        kind, content = state[key.encode()]
+        state[key.encode()] = (kind, sorted(set(content)))
+    return state
+
+
+def told(value: Any) -> Any:
+    """What a method returned, without what is another in each world."""
+    if isinstance(value, Claim):
+        items = [(wire.parse(item).number, wire.parse(item).attempt) for item in value.items]
+        return items, value.waiting, value.refused
+    if isinstance(value, Run):
+        return value.resumed
+    if isinstance(value, str):
+        return "a run"
+    return value
+
+
+def counted(world: Furnished) -> list[Any]:
+    return [(world.counts(channel), len(world.results(channel))) for channel in range(2)]
+
+
+LESS_TOLD: dict[str, Callable[[Any, Any], bool]] = {
+    # What these answered the first time is not told again; the first call did all that there was to do.
+    "recover": lambda value, _control: value == 0,
+    "promote": lambda value, _control: value == 0,
+    # The next sweep, a second later, finds again whoever was found in vain.
+    "sweep": lambda value, _control: not value.dead and not value.due,
+    # Times pass.
+    "snapshot": lambda value, control: value.channels == control.channels,
+}
+
+
+@each_call
+def test_a_call_whose_reply_is_lost_does_what_it_does_once_and_is_answered(
+    distant: Distant, client: redis.Redis, proxy: Proxy, shared_server: RealServer, valid: ValidCall
+) -> None:
+    control = distant.method(valid)()
+    expected = counted(distant)
+    balance = [distant.balanced(channel) for channel in range(2)]
+    client.flushdb()
+    world = Distant(client, proxy.url(shared_server.url))
+    know_all_scripts(client)
+    send = world.method(valid)
+    moving = moving_keys(world, valid)
+    after_first: dict[bytes, Any] = {}
+    lost = proxy.swallow(needle_of(valid), on_reply=lambda: after_first.update(dump(client)))
+
+    value = send()
+
+    assert lost.swallowed == 1
+    assert len(world.waits) == 1, "it noticed, and tried again by itself"
+    assert settled(dump(client), moving) == settled(after_first, moving)
+    assert counted(world) == expected
+    assert [world.balanced(channel) for channel in range(2)] == balance
+    answered = LESS_TOLD.get(valid.script, lambda value, control: told(value) == told(control))
+    assert answered(value, control), (value, control)
+
+
+@each_call
+def test_a_call_that_arrives_after_its_own_retry_was_answered_changes_nothing_more(
+    distant: Distant, client: redis.Redis, proxy: Proxy, valid: ValidCall
+) -> None:
+    know_all_scripts(client)
+    send = distant.method(valid)
+    moving = moving_keys(distant, valid)
+    first = proxy.hold(needle_of(valid))
+
+    send()
+    assert first.caught.is_set()
+    assert len(distant.waits) == 1, "it gave up waiting, and tried again by itself"
+    before = settled(dump(client), moving)
+    answer = first.release()
+
+    assert answer
+    assert not answer.startswith(b"-"), answer
+    assert settled(dump(client), moving) == before
+
+
+@pytest.mark.parametrize(
+    "valid", [v for v in VALID_CALLS if v.script in ("allot", "settle_and_claim", "reload")], ids=str
+)
+def test_replies_lost_again_and_again_still_let_a_call_act_once(
+    distant: Distant, client: redis.Redis, proxy: Proxy, valid: ValidCall
+) -> None:
+    know_all_scripts(client)
+    send = distant.method(valid)
+    states: list[dict[bytes, Any]] = []
+    dropped = proxy.swallow(needle_of(valid), times=2, on_reply=lambda: states.append(dump(client)))
+    silent = proxy.swallow(needle_of(valid), silent=True, on_reply=lambda: states.append(dump(client)))
+
+    send()
+
+    assert (dropped.swallowed, silent.swallowed) == (2, 1)
+    assert states == [dump(client)] * 3
+
+
+def test_a_reply_lost_to_a_script_that_redis_had_to_be_told_is_as_good_as_any(
+    distant: Distant, client: redis.Redis, proxy: Proxy
+) -> None:
+    """The first call is refused with NOSCRIPT; the reply to the second, which brings the text, is lost."""
+    ids = distant.claims
+    client.script_flush()
+    text = script("settle_and_claim").source.splitlines()[-1].encode()
+    lost = proxy.swallow(text)
+
+    claim = distant.mine.settle_and_claim(0, [b"d" + ids[0].encode(), b""], 1)
+
+    assert lost.swallowed == 1
+    assert (claim.refused, len(claim.items)) == (0, 1)
+    assert distant.balanced()
+
+
+def test_two_actors_whose_replies_are_lost_at_the_same_time_get_different_tasks(
+    distant: Distant, client: redis.Redis, proxy: Proxy
+) -> None:
+    know_all_scripts(client)
+    distant.feed(20)
+    proxy.swallow(script("settle_and_claim").sha.encode(), times=2)
+    claims: list[Claim] = []
+    threads = [
+        threading.Thread(target=lambda broker=broker: claims.append(broker.settle_and_claim(0, [], 5)))
+        for broker in (distant.mine, distant.neighbour)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    items = [item for claim in claims for item in claim.items]
+    assert len(claims) == 2
+    assert len(set(items)) == len(items) == 10
+    assert distant.balanced()
