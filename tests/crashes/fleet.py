@@ -14,6 +14,7 @@ import redis
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, FailedTask, Snapshot
 from tests.support.programs import Program
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
 from worker_agent.protocol import wire
@@ -44,6 +45,7 @@ class Fleet:
         self._spawn = spawn
         self._reader = Reader(redis_server.url, NAME)
         self._client = redis_server.client()
+        self._programs_url = redis_server.url
 
     # -- programs ------------------------------------------------------------------------------------
 
@@ -88,7 +90,16 @@ class Fleet:
 
     def start(self, *args: str | Path) -> Program:
         """Start a program of this environment in this namespace."""
-        return self._spawn([*args, "--name", NAME], env={"MUTITASK_REDIS_URL": self.redis.url})
+        return self._spawn([*args, "--name", NAME], env={"MUTITASK_REDIS_URL": self._programs_url})
+
+    @contextmanager
+    def through(self, proxy: Proxy) -> Iterator[None]:
+        """Whatever is started meanwhile comes to Redis through the proxy; this object looks on from beside it."""
+        self._programs_url = proxy.url(self.redis.url)
+        try:
+            yield
+        finally:
+            self._programs_url = self.redis.url
 
     def _holds(self, program: Program) -> bool:
         assert program.running, program
