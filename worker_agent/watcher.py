@@ -28,6 +28,8 @@ LOG = logging.getLogger("worker_agent")
 
 REPORT_S = 1.0
 LINE_CHARACTERS = 500
+LOUD = 2
+"""So many reports in a row that are refused are worth a line."""
 
 
 class LogTail(logging.Handler):
@@ -98,6 +100,7 @@ class Watcher(threading.Thread):
         self._agent = agent
         self._ended = threading.Event()
         self._answered = ""
+        self._silent = 0
         self._tail = LogTail()
         LOG.addHandler(self._tail)
         self._about = {
@@ -124,12 +127,14 @@ class Watcher(threading.Thread):
             try:
                 if self._obey(session) or time.monotonic() >= due:
                     self._report(session)
+                    self._heard()
                     due = time.monotonic() + REPORT_S
                 key = session.broker.keys.device_token(session.device)
                 _block(session.watcher_client, key, max(0.05, due - time.monotonic()))
             except LeaseLost:
                 self._lost(session)
-            except RedisUnavailable:
+            except RedisUnavailable as error:
+                self._not_heard(session, error)
                 self._ended.wait(REPORT_S)
             except Exception as error:
                 # A garbled namespace, say: reports go on, and with them the lease.
@@ -137,6 +142,18 @@ class Watcher(threading.Thread):
                     "%s", error if isinstance(error, MutiTaskError) else f"{type(error).__name__}: {error}"
                 )
                 self._ended.wait(REPORT_S)
+
+    def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
+        """Say that reports are refused, where the claimer's own calls are not: out of memory, what frees some passes."""
+        if self._silent < LOUD and not session.broker.patience.waiting:
+            self._silent += 1
+            if self._silent == LOUD:
+                LOG.warning("%s; tasks go on, and the reports are tried again", error)
+
+    def _heard(self) -> None:
+        if self._silent >= LOUD:
+            LOG.info("reports are taken: Redis answers again")
+        self._silent = 0
 
     def _obey(self, session: Session) -> bool:
         """Whether something changed that should be reported at once."""

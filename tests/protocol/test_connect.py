@@ -112,18 +112,38 @@ def test_an_address_that_cannot_be_used_is_refused_without_showing_the_password(
     assert refused.value.__cause__ is None or not isinstance(refused.value, RedisRefused)
 
 
-def test_a_replica_is_not_ready(lone: World, own_server: RealServer) -> None:
+def test_a_replica_takes_no_writes_until_it_is_made_the_primary(lone: World, own_server: RealServer) -> None:
     lone.client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
     with pytest.raises(RedisUnavailable) as away:
         lone.feed(1)
-    assert "is not ready" in sentence(away.value, own_server.password)
+    assert "is a replica and takes no writes" in sentence(away.value, own_server.password)
     lone.client.execute_command("REPLICAOF", "NO", "ONE")
     lone.feed(1)
 
 
-def test_a_server_that_is_loading_or_has_no_master_is_not_ready() -> None:
-    for text in ("LOADING Redis is loading", "MASTERDOWN Link with MASTER is down", "BUSY Redis is busy"):
-        assert isinstance(translate(redis.ResponseError(text), "here"), RedisUnavailable)
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("LOADING Redis is loading", "is not ready: LOADING Redis is loading"),
+        ("MASTERDOWN Link with MASTER is down", "is not ready: MASTERDOWN Link with MASTER is down"),
+        ("NOREPLICAS Not enough good replicas to write. script: f0, on @user_script:9.", "is not ready: NOREPLICAS"),
+        ("BUSY Redis is busy running a script.", "is busy with somebody's script"),
+        ("READONLY You can't write against a read only replica.", "is a replica and takes no writes"),
+        (
+            "MISCONF Errors writing to the AOF file: No space left on device script: f0, on @user_script:9.",
+            "cannot write to its disk and takes no writes (Errors writing to the AOF file: No space left on device)",
+        ),
+        (
+            "MISCONF Valkey is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "cannot write to its disk and takes no writes",
+        ),
+    ],
+)  # fmt: skip
+def test_a_server_that_may_take_writes_again_later_is_waited_for(reply: str, said: str) -> None:
+    error = translate(redis.ResponseError(reply), "here")
+    assert isinstance(error, RedisUnavailable)
+    assert said in sentence(error, "no password here")
+    assert "user_script" not in str(error)
 
 
 # --- Out of memory ----------------------------------------------------------------------------------------

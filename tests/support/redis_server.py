@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -76,8 +77,8 @@ class RealServer:
         }
         return redis.Redis.from_url(self.url, **(settings | options))  # type: ignore[no-any-return]
 
-    def start(self) -> RealServer:
-        """Start it (again), and return when it answers."""
+    def start(self, *, until: Callable[[], bool] | None = None, **options: object) -> RealServer:
+        """Start it (again) with further options, and return when it answers, or `until` says so."""
         arguments = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -87,6 +88,7 @@ class RealServer:
             "appendfsync": self.fsync,
             "requirepass": self.password,
             "maxmemory-policy": "noeviction",
+            **{name.replace("_", "-"): value for name, value in options.items()},
         }
         command = [str(server_binary()), *(word for k, v in arguments.items() for word in (f"--{k}", str(v)))]
         setpriv = shutil.which("setpriv")  # It ends with the test run, even one that is killed.
@@ -98,7 +100,7 @@ class RealServer:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._answers, 20, what=f"{command[0]} answers")
+        wait_until(until or self.answers, 20, what=f"{command[0]} answers")
         return self
 
     def kill(self) -> None:
@@ -123,7 +125,8 @@ class RealServer:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it does what it is asked."""
         assert self.process
         assert self.process.poll() is None, f"the server ended at start:\n{self.log}"
         with self.client() as client:
@@ -131,3 +134,8 @@ class RealServer:
                 return bool(client.ping())
             except (redis.ConnectionError, redis.TimeoutError):
                 return False
+
+    def listens(self) -> bool:
+        """Whether it takes connections, be it only to say that it is loading."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

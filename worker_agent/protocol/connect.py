@@ -107,11 +107,24 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             f"Redis at {where} does not allow this user what is needed ({refused}); "
             "grant it what docs/security.md lists for its role, or name another user in --redis"
         )
-    transient = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+    if text.startswith("MISCONF"):
+        why = text.removeprefix("MISCONF").partition(" script: ")[0].strip().rstrip(".")
+        return RedisUnavailable(
+            f"Redis at {where} cannot write to its disk and takes no writes ({why}); make room there"
+        )
+    if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
+        return RedisUnavailable(
+            f"Redis at {where} is a replica and takes no writes; it goes on once that one is made the primary"
+        )
+    if text.startswith("BUSY "):
+        return RedisUnavailable(
+            f"Redis at {where} is busy with somebody's script; `SCRIPT KILL` there ends it"
+        )
+    transient = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)
     if isinstance(error, transient) or text.startswith(
-        ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN")
+        ("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
     ):
-        return RedisUnavailable(f"Redis at {where} is not ready: {text}")
+        return RedisUnavailable(f"Redis at {where} is not ready: {text.partition(' script: ')[0]}")
     if tls:
         return RedisUnavailable(tls)
     if isinstance(error, RedisTimeoutError):
@@ -173,7 +186,7 @@ class Patience:
     """How long a caller goes on trying while Redis is away: a back-off with jitter, between 0.05 s and 2 s.
 
     Once `give_up` is set, three more tries follow before what was caught is raised; `tries` bounds them all.
-    `on_wait(error)` is told once when the waiting begins, `on_back()` when it ends.
+    `on_wait(error)` is told when the waiting begins, and once of each other cause; `on_back()` when it ends.
     """
 
     def __init__(
@@ -188,10 +201,13 @@ class Patience:
         self._tries = tries
         self._on_wait = on_wait
         self._on_back = on_back
+        self.waiting = False
+        """Whether a caller waits now, so that `on_wait` was told."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
         tried = hurried = 0
+        said: set[str] = set()
         while True:
             try:
                 value = call()
@@ -200,16 +216,21 @@ class Patience:
                 hurried += self._give_up.is_set()
                 if hurried > 3 or (self._tries is not None and tried >= self._tries):
                     raise
-                if tried == 1 and self._on_wait is not None:
-                    self._on_wait(error)
+                self.waiting = True
+                if str(error) not in said:
+                    said.add(str(error))
+                    if self._on_wait is not None:
+                        self._on_wait(error)
                 pause = min(2.0, 0.05 * 2 ** min(tried, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
                 if hurried:
                     time.sleep(0.2)
                 else:
                     self._give_up.wait(pause)
             else:
-                if tried and self._on_back is not None:
-                    self._on_back()
+                if tried:
+                    self.waiting = False
+                    if self._on_back is not None:
+                        self._on_back()
                 return value
 
 
