@@ -144,7 +144,7 @@ class Watcher(threading.Thread):
                 self._ended.wait(REPORT_S)
 
     def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
-        """Say that reports are refused, where the claimer's own calls are not: out of memory, what frees some passes."""
+        """Say that reports are refused where the claimer's calls are not: out of memory, what frees some passes."""
         if self._silent < LOUD and not session.broker.patience.waiting:
             self._silent += 1
             if self._silent == LOUD:

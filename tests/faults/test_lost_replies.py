@@ -1,4 +1,4 @@
-"""A script that ran, and whose reply is lost: the caller's own retry does nothing twice (law 3). So does a late copy."""
+"""A script that ran, and whose reply is lost: its caller tries again, and nothing is done twice (law 3); nor late."""
 
 from __future__ import annotations
 

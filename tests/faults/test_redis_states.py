@@ -1,4 +1,4 @@
-"""A Redis that refuses for a while: everybody says why, waits, and goes on; nothing is lost and nothing counted twice."""
+"""A Redis that refuses for a while: everybody says why, waits and goes on; nothing is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import pytest
 
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.faults.states import STATES, State
+from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
 COUNT = 1_500
 ROOM = 300
+
+
+def waits(program: Program, why: str) -> bool:
+    """Whether it said that, and that it tries again; a line of progress says the first alone."""
+    assert program.running, program
+    return any(why in line and "again" in line for line in program.stderr.splitlines())
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
@@ -35,7 +42,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_loses_nothing(
 
     with state.enter(fleet.redis):
         for program in (server, *agents):
-            wait_for_text(program, state.said)
+            wait_until(lambda p=program: waits(p, state.said), 20, what=f"it says why it waits: {program}")
     fleet.every_write_on_disk()
 
     results = fleet.expect_each_once(list(range(COUNT)))

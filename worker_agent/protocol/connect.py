@@ -121,9 +121,7 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             f"Redis at {where} is busy with somebody's script; `SCRIPT KILL` there ends it"
         )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)
-    if isinstance(error, transient) or text.startswith(
-        ("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
-    ):
+    if isinstance(error, transient) or text.startswith(("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")):
         return RedisUnavailable(f"Redis at {where} is not ready: {text.partition(' script: ')[0]}")
     if tls:
         return RedisUnavailable(tls)
