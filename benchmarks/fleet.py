@@ -74,6 +74,8 @@ class Fleet:
         process = subprocess.Popen(
             [*map(str, words)],
             env=self._environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            # As if on machines of their own: in one session with the terminal's reader they would hold it up.
+            start_new_session=True,
         )  # fmt: skip
         self._processes.append(process)
         return process

@@ -10,6 +10,7 @@ away they wait, as real ones do. The address comes from MUTITASK_REDIS_URL.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import os
 import random
@@ -19,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, RedisError
@@ -293,6 +295,13 @@ def _result(device: int, item: bytes) -> bytes:
     return item[: wire.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
 
 
+def give_way() -> None:
+    """Let others run first. Where the kernel shares out by session, a process's own niceness counts for nothing."""
+    os.nice(5)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("5")
+
+
 def main() -> None:
     """Simulate until the process is ended."""
     options = argparse.ArgumentParser(
@@ -307,7 +316,7 @@ def main() -> None:
     options.add_argument("--results", action="store_true", help="keep each task as its own result")
     chosen = options.parse_args()
     # Real agents are on other machines: here they give way to what is measured.
-    os.nice(5)
+    give_way()
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
     try:

@@ -29,7 +29,7 @@ from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.listing import next_sort, reversed_sort
 from mutitask_tui.dashboard.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
 from mutitask_tui.dashboard.no_color import NoColour
-from mutitask_tui.dashboard.palette import CommandProvider
+from mutitask_tui.dashboard.palette import CommandProvider, SortProvider
 from mutitask_tui.dashboard.past import Past
 from mutitask_tui.dashboard.remember import Memory
 from mutitask_tui.dashboard.screens.chart import ChartScreen
@@ -66,7 +66,7 @@ class DashboardApp(ActingApp):
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
         Binding(PALETTE_KEY, "command_palette", "Palette", show=False, priority=True, id=PALETTE),
     ]
-    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {CommandProvider}
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {CommandProvider, SortProvider}
 
     hurry_s = 0.2
     """The interval while somebody may obey any moment."""
@@ -289,6 +289,10 @@ class DashboardApp(ActingApp):
     def action_sort_reverse(self) -> None:
         """Sort the devices the other way round."""
         self.remember("sort", self._main().sort_by(reversed_sort))
+
+    def sort_devices(self, sort: str) -> None:
+        """Sort the devices by that column; with `-` before it from the largest down."""
+        self.remember("sort", self._main().sort_by(lambda _: sort))
 
     def action_hide_offline(self) -> None:
         """Leave the offline devices out of the grid, or show them."""

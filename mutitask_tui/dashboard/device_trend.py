@@ -14,6 +14,8 @@ Fault = Literal["", "offline", "failing", "slow"]
 _EVERY_MS = 2000
 """How far apart the marks are that rates are taken from: a thousand devices at 30 marks are 3 MB."""
 _RATE_MS = 10_000
+_COMPARE_MS = 900
+"""Devices report every second: looking more often tells nothing, and makes each row of the grid change each time."""
 _SLOW_FACTOR = 5
 _SLOW_AT_LEAST_S = 5.0
 """A task is slow if it has run for `_SLOW_FACTOR` times the median of the channel's other devices and no less
@@ -31,13 +33,17 @@ class DeviceTrend:
         self._rates: dict[int, float] = {}
         self._grown: dict[int, int] = {}
         self._slow: set[int] = set()
+        self._compared_ms = 0
 
     def add(self, snapshot: Snapshot) -> None:
         """Take in one more snapshot; a new run begins afresh."""
         if snapshot.run != self._run:
             self._marks.clear()
-            self._run = snapshot.run
+            self._run, self._compared_ms = snapshot.run, 0
         now = snapshot.now_ms
+        if 0 <= now - self._compared_ms < _COMPARE_MS:
+            return
+        self._compared_ms = now
         while self._marks and self._marks[0][0] < now - GROWTH_MS:
             self._marks.popleft()
         self._compare(snapshot)

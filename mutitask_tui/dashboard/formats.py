@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
+def age(seconds: float) -> str:
+    """How long in whole seconds, for what is not known better: `0s`, `12s`, `3m 05s`."""
+    return span(seconds) if seconds >= 9.95 else f"{max(0.0, seconds):.0f}s"
+
+
 def took(seconds: float) -> str:
     """How long something took: `40 ms`, `1.2s`, `12s`."""
     return f"{max(1, round(seconds * 1000))} ms" if seconds < 0.9995 else span(seconds)
@@ -49,7 +54,9 @@ def took(seconds: float) -> str:
 
 def seen_text(seen_s: float | None) -> str:
     """When a device last reported."""
-    return "never seen" if seen_s is None else f"{span(seen_s)} ago"
+    if seen_s is None:
+        return "never seen"
+    return f"{age(seen_s)} ago" if seen_s >= 1 else "just now"
 
 
 def clock(at_ms: int) -> str:

@@ -96,6 +96,9 @@ class Listing:
     """Those that only the offline toggle hides."""
 
 
+NOTHING = Listing((), 0, ())
+
+
 def next_sort(sort: str) -> str:
     """The next column, in the direction in which one looks for something there."""
     columns = list(SORTS)
@@ -109,9 +112,14 @@ def reversed_sort(sort: str) -> str:
 
 
 def list_devices(
-    devices: tuple[DeviceView, ...], look: Look, trend: DeviceTrend, notes: dict[int, tuple[str, bool]]
-) -> Listing:
-    """The rows to show. `notes` are short-lived words on devices, and whether they are good news."""
+    devices: tuple[DeviceView, ...], look: Look, trend: DeviceTrend, notes: dict[int, tuple[str, bool]],
+    before: Listing = NOTHING,
+) -> Listing:  # fmt: skip
+    """The rows to show. `notes` are short-lived words on devices, and whether they are good news.
+
+    A row of `before` of which nothing changed is used again, so that the grid can tell at no cost.
+    """
+    known = {row.view.id: row for row in before.rows}
     rows: list[DeviceRow] = []
     offline: list[int] = []
     fits = matcher(look.wanted) if look.wanted.strip() else None
@@ -125,7 +133,13 @@ def list_devices(
             offline.append(device.id)
             continue
         note, answered = notes.get(device.id, ("", True))
-        rows.append(DeviceRow(device, fault, trend.rate(device.id), trend.grown(device.id), note, answered))
+        rate, grown = trend.rate(device.id), trend.grown(device.id)
+        row = known.get(device.id)
+        if row is None or (row.view, row.fault, row.rate, row.grown, row.note, row.answered) != (
+            device, fault, rate, grown, note, answered
+        ):  # fmt: skip
+            row = DeviceRow(device, fault, rate, grown, note, answered)
+        rows.append(row)
     if look.sort != "device":
         rows.sort(key=SORTS[look.column][1], reverse=look.down)
     return Listing(tuple(rows), len(devices) - len(rows), tuple(offline))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mutitask_tui.dashboard.formats import plural, span, took
+from mutitask_tui.dashboard.formats import plural, seen_text, span, took
 from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.server.commands import Command
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
@@ -142,7 +142,7 @@ def _why(key: Key, devices: dict[int, DeviceView]) -> str:
         return "is offline"
     if device.running:
         return f"is still running its task ({span(device.current_s)})"
-    return f"was last seen {span(device.seen_s or 0)} ago"
+    return f"was last seen {seen_text(device.seen_s)}"
 
 
 def _name(key: Key) -> str:

@@ -1,4 +1,4 @@
-"""The command palette's entries: every command of the registry, with its key."""
+"""The command palette's entries: every command of the registry with its key, and every order of the devices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from textual.content import Content
 
 from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.keymap import shown_keys, view_name
+from mutitask_tui.dashboard.listing import SORTS
 from mutitask_tui.dashboard.screens.frame import selection_of
 from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.server.commands import COMMANDS, Command
@@ -70,3 +71,28 @@ class CommandProvider(Provider):
     @property
     def _keys(self) -> Mapping[str, str]:
         return cast("DashboardApp", self.app).keys
+
+
+class SortProvider(Provider):
+    """Finds the columns that the devices can be sorted by, so that nobody has to go round all of them by key."""
+
+    async def startup(self) -> None:
+        """Know the key that turns an order round."""
+        self._turn = shown_keys(cast("DashboardApp", self.app).keys["sort_reverse"])
+
+    async def search(self, query: str) -> Hits:
+        """The columns that match; `sort` matches them all."""
+        matcher = self.matcher(query)
+        for column, (name, _, from_largest) in SORTS.items():
+            label = f"Sort devices by {name}"
+            score = matcher.match(label)
+            if score > 0:
+                sort = f"-{column}" if from_largest else column
+                run = partial(cast("DashboardApp", self.app).sort_devices, sort)
+                yield Hit(
+                    score,
+                    matcher.highlight(label),
+                    run,
+                    text=label,
+                    help=f"{self._turn} turns the order round",
+                )

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
 from mutitask_tui.server.snapshots import (
+    DeviceViews,
     channel_view,
-    devices,
     event,
     history_line,
     mapping,
@@ -70,6 +70,7 @@ class Reader:
         self.where = redact(url)
         self.client: redis.Redis = connect(url)
         self._channels = 0
+        self._devices = DeviceViews()
         self._settled: dict[int, deque[tuple[int, int]]] = {}
         self._counts: dict[int, deque[tuple[int, int]]] = {}
 
@@ -109,7 +110,7 @@ class Reader:
                 self._channel(number, counts, meta, raw[6], now, allotting)
                 for number, counts in enumerate(raw[10])
             ),
-            devices=devices(raw[8], leases, agents, raw[4], raw[5], now),
+            devices=self._devices.of(raw[8], leases, agents, raw[4], raw[5], now),
             events=tuple(event(*entry) for entry in reversed(raw[9])),
         )
 

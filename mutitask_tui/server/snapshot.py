@@ -79,7 +79,7 @@ class DeviceView:
     done: int
     failed: int
     seen_s: float | None
-    """Seconds since its agent last reported; None if there never was one."""
+    """Whole seconds since its agent last reported, 0 for less than two; None if there never was one."""
     since_ms: int
     version: str
     python: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Literal, cast
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
@@ -27,30 +26,62 @@ def server_view(
 _MOST_DIGITS = 6
 
 
-def devices(
-    fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes], reports: dict[bytes, bytes],
-    wishes: dict[bytes, bytes], now: int,
-) -> tuple[DeviceView, ...]:  # fmt: skip
-    """The devices of the grid, and those beyond it that have an agent."""
-    live = {int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now}
-    noted = fleet.get(b"devices", b"0")
-    # Every agent may write it: what can be no number of devices must not fill the memory.
-    grid = int(noted) if noted.isdigit() and len(noted) <= _MOST_DIGITS else 0
-    numbers = sorted({*range(grid), *live})
-    return tuple(_device(number, live.get(number), reports, wishes, now) for number in numbers)
+class DeviceViews:
+    """The devices of the grid, and those beyond it that have an agent.
+
+    A view of which nothing changed is the same object as in the snapshot before: of four snapshots a second three
+    bring nothing new about a device, which a dashboard with a thousand of them can tell at no cost.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[_Seen, DeviceView]] = {}
+
+    def of(
+        self, fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes],
+        reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int,
+    ) -> tuple[DeviceView, ...]:  # fmt: skip
+        """All devices at that instant, by number."""
+        live = {
+            int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now
+        }
+        noted = fleet.get(b"devices", b"0")
+        # Every agent may write it: what can be no number of devices must not fill the memory.
+        grid = int(noted) if noted.isdigit() and len(noted) <= _MOST_DIGITS else 0
+        numbers = sorted({*range(grid), *live})
+        otherwise = wishes.get(b"default", b"paused")
+        known, self._known = self._known, {}
+        for number in numbers:
+            key = b"%d" % number
+            report = reports.get(key, b"")
+            seen_s = _seen_s(report, now)
+            state = (live.get(number), wishes.get(key, otherwise), report, seen_s)
+            before = known.get(number)
+            if before is None or before[0] != state:
+                before = (state, _device(number, *state))
+            self._known[number] = before
+        return tuple(view for _, view in self._known.values())
+
+
+_Seen = tuple[bytes | None, bytes, bytes, float | None]
+"""What a view is made of: the live agent's actor, the wish, the report, and how old that is."""
+
+
+def _seen_s(report: bytes, now: int) -> float | None:
+    """Whole seconds since the report was taken, rounded down; 0 until the next one is late."""
+    if len(report) > 13 and report[:13].isdigit():
+        seconds = (now - int(report[:13])) // 1000
+        return float(seconds) if seconds >= _LATE_S else 0.0
+    return None
+
+
+_LATE_S = 2
+"""Agents report every second: what is younger counts as now, or each view would change twice for each report."""
 
 
 def _device(
-    number: int, actor: bytes | None, reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int
+    number: int, actor: bytes | None, wished: bytes, report: bytes, seen_s: float | None
 ) -> DeviceView:
-    wished = wishes.get(b"%d" % number, wishes.get(b"default", b"paused"))
-    report = reports.get(b"%d" % number, b"")
-    fields: dict[str, Any] = {}
-    seen_s: float | None = None
-    if len(report) > 13 and report[:13].isdigit():
-        seen_s = max(0.0, (now - int(report[:13])) / 1000)
-        # A dashboard asks several times between two reports: of four snapshots a second three bring nothing new.
-        fields = _known_fields(report) if len(report) <= _SMALL else _fields(report)
+    fields = {} if seen_s is None else _fields(report)
     state: Literal["running", "paused", "offline"] = "offline"
     if actor is not None:
         state = "running" if fields.get("state") == "running" else "paused"
@@ -84,10 +115,6 @@ def _fields(report: bytes) -> dict[str, Any]:
     except wire.Undecodable:
         return {}
     return unpacked if isinstance(unpacked, dict) else {}
-
-
-_SMALL = 2048
-_known_fields = lru_cache(maxsize=4096)(_fields)
 
 
 def event(id_: bytes, fields: list[bytes]) -> Event:

@@ -16,6 +16,7 @@ from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import NOW_MS, FakeLink, device, event, snapshot
+from tests.dashboard.test_help import search
 
 
 def shown(pilot: Pilot[Any]) -> list[int]:
@@ -96,12 +97,21 @@ async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, link:
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
 
 
+async def test_the_palette_sorts_by_any_column(opened: Opened, link: FakeLink) -> None:
+    link.change(devices=tuple(device(n, done=(7 * n) % 5) for n in range(5)))
+    async with opened() as pilot:
+        await press(pilot, "ctrl+p")
+        await search(pilot, "Sort devices by done")
+        assert shown(pilot) == [2, 4, 1, 3, 0]
+        assert pilot.app.memory.config.sort == "-done"  # type: ignore[attr-defined]
+
+
 async def test_n_goes_round_the_faults(opened: Opened, link: FakeLink) -> None:
     others = tuple(device(n, current_s=1.0) for n in range(4))
     link.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, failed=1)))
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
-        link.change(devices=(*link.now.devices[:-1], device(6, failed=2)), now_ms=NOW_MS + 500)
+        link.change(devices=(*link.now.devices[:-1], device(6, failed=2)), now_ms=NOW_MS + 1000)
         await poll(pilot)
         visited = []
         for _ in range(4):

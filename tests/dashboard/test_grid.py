@@ -71,6 +71,29 @@ async def test_a_thousand_devices_scroll(size: tuple[int, int], opened: Opened, 
         assert "Device0 " in screen_text(pilot)
 
 
+async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
+    opened: Opened, link: FakeLink
+) -> None:
+    link.change(devices=tuple(device(n, done=1) for n in range(1000)))
+    async with opened(size=(200, 60)) as pilot:
+        grid = pilot.app.screen.query_one(DeviceGrid)
+        drawn: list[set[int]] = []
+        redraw = grid._redraw
+        grid._redraw = lambda rows: (drawn.append(rows), redraw(rows))[1]  # type: ignore[method-assign]
+        link.change(devices=tuple(device(n, done=7_777) for n in range(1000)))
+        await poll(pilot)
+        rows_in_sight = grid.scrollable_content_region.height // grid.pitch
+        while sum(map(len, drawn)) < rows_in_sight:
+            await pilot.pause()
+        assert max(map(len, drawn)) <= rows_in_sight / 3
+        await pilot.pause()
+        text = screen_text(pilot)
+        assert text.count("7,777") == rows_in_sight * grid.columns
+        await press(pilot, "end")
+        assert "Device999" in screen_text(pilot)
+        assert screen_text(pilot).count("7,777") >= (rows_in_sight - 1) * grid.columns
+
+
 async def test_a_thousand_changed_devices_are_drawn_in_far_less_than_a_tick(
     opened: Opened, link: FakeLink
 ) -> None:

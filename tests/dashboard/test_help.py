@@ -16,7 +16,7 @@ from tests.dashboard.fake_link import FakeLink
 
 async def search(pilot: Pilot[str], name: str) -> None:
     """Type a command's name into the palette and take the hit."""
-    await press(pilot, *name)
+    await press(pilot, *("space" if letter == " " else letter for letter in name))
     hits = pilot.app.screen.query_one(CommandList)
     for _ in range(200):
         hit = hits.get_option_at_index(0).hit if hits.option_count else None  # type: ignore[attr-defined]

@@ -66,7 +66,7 @@ def test_a_snapshot_from_before_the_act_does_not_count() -> None:
     [
         (device(0, "offline", wished="paused"), "it is offline"),
         (device(0, wished="paused", current_s=12.0), "it is still running its task (12s)"),
-        (device(0, wished="paused", running=0, seen_s=7.0), "it was last seen 7.0s ago"),
+        (device(0, wished="paused", running=0, seen_s=7.0), "it was last seen 7s ago"),
     ],
 )
 def test_one_that_has_not_obeyed_for_five_seconds_is_named_once_with_why(late: Any, why: str) -> None:

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import zone
-from mutitask_tui.dashboard.listing import Listing, Look, list_devices, next_fault
+from mutitask_tui.dashboard.listing import NOTHING, Look, list_devices, next_fault
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
@@ -27,8 +27,6 @@ from mutitask_tui.dashboard.widgets.channel_list import ChannelList, channel_row
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.server.snapshot import Snapshot
-
-_NOTHING = Listing((), 0, ())
 
 
 class MainScreen(FrameScreen):
@@ -57,7 +55,7 @@ class MainScreen(FrameScreen):
         super().__init__()
         self.look = Look()
         """How a person wants to see the devices."""
-        self.listing = _NOTHING
+        self.listing = NOTHING
         """What the grid shows."""
         self._filtering: Literal["devices", "events"] = "devices"
 
@@ -186,7 +184,7 @@ class MainScreen(FrameScreen):
     def _show_devices(self, snapshot: Snapshot) -> None:
         grid = self.query_one(DeviceGrid)
         notes = self.host.detections.at(snapshot.now_ms)
-        self.listing = list_devices(snapshot.devices, self.look, self.host.device_trend, notes)
+        self.listing = list_devices(snapshot.devices, self.look, self.host.device_trend, notes, self.listing)
         if grid.marked:
             grid.mark(grid.marked & {device.id for device in snapshot.devices})
         grid.show_column(self.look.column)

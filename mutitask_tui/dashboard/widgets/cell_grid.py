@@ -25,6 +25,9 @@ Piece = tuple[str, str]
 Key = Hashable
 """What stays the same about an item: a number, or a pair of them."""
 
+_ROWS_A_FRAME = 8
+"""Eight rows of a wide terminal take about 4 ms to draw."""
+
 _LOOKS = ("text", "title", "faint", "good", "calm", "warn", "bad", "loud")
 
 
@@ -111,6 +114,8 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         """Blank lines between rows."""
         self._index: dict[Key, int] = {}
         self._rows: dict[int, list[Strip]] = {}
+        self._to_redraw: set[int] = set()
+        """Rows whose turn has not come yet."""
         self._styles: dict[tuple[str, bool, bool], Style] = {}
 
     @abstractmethod
@@ -158,7 +163,7 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
                 for i, (was, now) in enumerate(zip(old, self.items, strict=True))
                 if was is not now and was != now
             }
-            self._redraw(changed)
+            self._redraw_in_turn(changed)
         if self.cursor not in self._index:
             key = self.key_of(self.items[min(place, len(self.items) - 1)]) if self.items else None
             self.select(key, scroll=False)
@@ -305,6 +310,27 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
                 regions.append(Region(0, y, width, self.cell_height))
         if regions:
             self.refresh(*regions)
+
+    def _redraw_in_turn(self, rows: set[int]) -> None:
+        """Redraw a few rows with each frame: a key that is pressed meanwhile is not kept waiting for all of them."""
+        begun = bool(self._to_redraw)
+        seen = self._rows_in_sight()
+        for row in rows - seen:
+            self._rows.pop(row, None)
+        self._to_redraw |= rows & seen
+        if not begun:
+            self._redraw_next()
+
+    def _rows_in_sight(self) -> set[int]:
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        return set(range(top // self.pitch, (top + height) // self.pitch + 1))
+
+    def _redraw_next(self) -> None:
+        rows = sorted(self._to_redraw)[:_ROWS_A_FRAME]
+        self._to_redraw.difference_update(rows)
+        self._redraw(set(rows))
+        if self._to_redraw:
+            self.call_after_refresh(self._redraw_next)
 
     def _draw(self, row: int, line: int) -> Strip:
         first = row * self.columns

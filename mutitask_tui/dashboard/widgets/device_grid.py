@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import fit, fit_end, rate_text, seen_text, short_count, span
+from mutitask_tui.dashboard.formats import age, fit, fit_end, rate_text, seen_text, short_count, span
 from mutitask_tui.dashboard.listing import DeviceRow
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import device_state, device_wish
@@ -171,7 +171,7 @@ def _value(row: DeviceRow, column: str) -> str:
     if column == "age":
         return span(device.current_s) if device.running else "idle"
     if column == "seen":
-        return "never" if device.seen_s is None else span(device.seen_s)
+        return "never" if device.seen_s is None else age(device.seen_s)
     if column == "running":
         return f"{device.running} run"
     if column == "channel":
