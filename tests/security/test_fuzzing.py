@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mutitask_tui.server.exports import failed_line, result_line
 from mutitask_tui.server.inspection import _shown, _waiting, editable, where
 from mutitask_tui.server.reading import _failed, _result
-from mutitask_tui.server.snapshots import devices, event, history_line, server_view
+from mutitask_tui.server.snapshots import DeviceViews, event, history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
     LONG,
@@ -102,7 +102,7 @@ def shows_a_result(item: bytes) -> None:
 def shows_a_device(report: bytes) -> None:
     fleet, actor = {b"devices": b"1"}, {b"0": b"a0-1"}
     for leases in ({}, {b"a0-1": 9e15}):
-        (device,) = devices(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
+        (device,) = DeviceViews().of(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
         for number in (device.pid, device.channel, device.running, device.done, device.failed):
             assert type(number) is int
         assert device.seen_s is None or device.seen_s >= 0
