@@ -90,7 +90,7 @@ def test_fails(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("F", "down"), terminal_size=size)
 
 
-@pytest.mark.parametrize("size", SIZES[:2], ids=size_id)
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_help(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("question_mark"), terminal_size=size)
 
@@ -171,6 +171,23 @@ def test_faults(theme: str, snap_compare: SnapCompare) -> None:
 
 def test_light_device(snap_compare: SnapCompare) -> None:
     keys = steps("enter", theme="mutitask-light")
+    assert snap_compare(app_of(), run_before=keys, terminal_size=(120, 40))
+
+
+LIGHT = {
+    "channel": ("shift+tab", "enter"),
+    "failed": ("F", "enter"),
+    "help": ("question_mark",),
+    "chart": ("H",),
+    "join": ("j",),
+    "confirm": ("t",),
+    "edit": ("F", "e"),
+}
+
+
+@pytest.mark.parametrize("screen", LIGHT)
+def test_light_screens(screen: str, snap_compare: SnapCompare) -> None:
+    keys = steps(*LIGHT[screen], theme="mutitask-light")
     assert snap_compare(app_of(), run_before=keys, terminal_size=(120, 40))
 
 
