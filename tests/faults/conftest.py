@@ -8,6 +8,7 @@ import pytest
 
 from tests.crashes.conftest import fleet as fleet
 from tests.crashes.conftest import own_fleet as own_fleet
+from tests.protocol.conftest import world as world
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
 
