@@ -1,0 +1,129 @@
+"""The disk under the embedded Valkey is full: it takes no writes, everybody says so, and all go on once there is room."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mutitask_tui.server.reading import Reader, Result
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.errors import MutiTaskError
+
+COUNT = 1_500
+SENTENCE = "cannot write to its disk and takes no writes"
+
+JOB = f"""
+import time
+
+def tasks():
+    yield from range({COUNT})
+
+def task_function(task):
+    time.sleep(0.001)
+    return task
+"""
+
+
+class Disk:
+    """A small file system, as full as one likes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self) -> None:
+        """Until nothing fits."""
+        with (self.folder / "filling").open("wb", buffering=0) as filling:
+            while True:
+                try:
+                    filling.write(b"x" * 4096)
+                except OSError:
+                    return
+
+    def make_room(self) -> None:
+        (self.folder / "filling").unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A tmpfs of 24 MB; whoever may not mount one skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield Disk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+class Embedded:
+    """A server with its own Valkey, both on the small disk, and agents with their logs elsewhere."""
+
+    def __init__(self, disk: Disk, spawn: Callable[..., Program], folder: Path) -> None:
+        self.state = disk.folder / "state"
+        self.job = folder / "job.py"
+        self.job.write_text(JOB)
+        self._spawn = spawn
+        self._env = {"MUTITASK_STATE_DIR": self.state}
+        self.reader: Reader
+
+    def serve(self, *options: str) -> Program:
+        args = ["mutitask", "run", self.job, "--headless", "--autostart", "--capacity", "200", *options]
+        server = self._spawn(args, env=self._env)
+        record = wait_until(lambda: load_server_file(self.state / "default" / "server.json"), 30)
+        self.reader = Reader(record.url, "default")
+        return server
+
+    def agent(self, device: int) -> Program:
+        return self._spawn(["worker-agent", self.job, "--device", str(device)], env=self._env)
+
+    def done(self) -> int:
+        """0 while Redis does not say."""
+        try:
+            (channel,) = self.reader.snapshot().channels
+        except (MutiTaskError, ValueError):
+            return 0
+        assert channel.balanced
+        return channel.done
+
+    def values(self) -> list[object]:
+        return [r.value for r in self.reader.results(0, 0, 10_000)[1] if isinstance(r, Result)]
+
+
+@pytest.fixture
+def embedded(disk: Disk, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Embedded]:
+    made = Embedded(disk, spawn, tmp_path)
+    yield made
+    record = load_server_file(made.state / "default" / "server.json")
+    if record:
+        subprocess.run(["kill", "-9", str(record.process.pid)], check=False)
+
+
+def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_it(
+    embedded: Embedded, disk: Disk
+) -> None:
+    server = embedded.serve("--lease", "2")
+    agents = [embedded.agent(device) for device in range(2)]
+    wait_until(lambda: embedded.done() >= 200, 30)
+
+    disk.fill()
+    for program in (server, *agents):
+        wait_until(lambda p=program: SENTENCE in p.stderr, 20, what=f"it says why nothing goes on: {program}")
+    before = embedded.done()
+    disk.make_room()
+
+    wait_until(lambda: embedded.done() == COUNT, 40, what="all is done")
+    assert sorted(embedded.values()) == list(range(COUNT))
+    assert before >= 200
+    for program in (server, *agents):
+        assert program.running, program
+        wait_until(lambda p=program: "answers again" in p.stderr, what=f"it is back: {program}")
+    lines = [line for line in server.stderr.splitlines() if SENTENCE in line and "trying again" in line]
+    assert len(lines) <= 4, lines
+    assert "(Errors writing to the AOF file: No space left on device); make room there" in lines[0]
