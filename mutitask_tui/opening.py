@@ -28,6 +28,7 @@ class Place:
 
     url: str
     own: embedded.EmbeddedServer | None
+    fsync: Fsync = "everysec"
 
     @property
     def shown(self) -> str:
@@ -79,7 +80,7 @@ def put_to_rest(url: str, name: str) -> None:
 def embedded_place(name: str, listen: str, fsync: Fsync = "everysec") -> Place:
     """The embedded Valkey of a namespace, found or started."""
     own = embedded.ensure(name, listen=listen, fsync=fsync)
-    return Place(own.url, own)
+    return Place(own.url, own, fsync)
 
 
 def open_core(

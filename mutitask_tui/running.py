@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mutitask_tui.config import load
+from mutitask_tui.embedded_keeper import Keeper
 from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.opening import Place, join_line, open_core
 from mutitask_tui.session import Session, say
@@ -64,7 +65,15 @@ def run_server(
         attach_line=f"mutitask attach{address}{named}",
         join_line=join_line(place, shown_job, name, with_password=False),
     )
-    status = session.run()
+    keeper = None
+    if place.own and not place.own.throwaway:
+        keeper = Keeper(place.own, name, place.fsync, say)
+        keeper.start()
+    try:
+        status = session.run()
+    finally:
+        if keeper:
+            keeper.end()
     if core.quit and place.own and not place.own.throwaway:
         place.own.stop()
     return status

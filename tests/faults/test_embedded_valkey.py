@@ -1,7 +1,9 @@
-"""The disk under the embedded Valkey is full: it takes no writes, everybody says so, and all go on once there is room."""
+"""The embedded Valkey out of disk, or killed: everybody says so and waits, and all go on by themselves."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mutitask_tui.server.reading import Reader, Result
+from tests.crashes.fleet import wait_for_text
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 from worker_agent.protocol.address import load_server_file
@@ -127,3 +130,43 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
     lines = [line for line in server.stderr.splitlines() if SENTENCE in line and "trying again" in line]
     assert len(lines) <= 4, lines
     assert "(Errors writing to the AOF file: No space left on device); make room there" in lines[0]
+
+
+def test_an_embedded_valkey_that_a_full_disk_ends_is_started_again_once_there_is_room(
+    embedded: Embedded, disk: Disk
+) -> None:
+    """With `--fsync always` Valkey does not answer for what it cannot write, and ends."""
+    server = embedded.serve("--lease", "2", "--fsync", "always")
+    agents = [embedded.agent(device) for device in range(2)]
+    wait_until(lambda: embedded.done() >= 200, 30)
+    first = load_server_file(embedded.state / "default" / "server.json")
+
+    disk.fill()
+    wait_for_text(server, f"the embedded Valkey (process {first.process.pid}) ended")
+    wait_for_text(server, "Cannot keep the embedded Valkey's data in ")
+    disk.make_room()
+
+    wait_for_text(server, "the embedded Valkey runs again")
+    wait_until(lambda: embedded.done() == COUNT, 40, what="all is done")
+    assert sorted(embedded.values()) == list(range(COUNT))
+    assert all(program.running for program in (server, *agents)), (server, *agents)
+
+
+def test_an_embedded_valkey_that_is_killed_is_started_again_and_loses_nothing(
+    spawn: Callable[..., Program], tmp_path: Path, state_dir: Path
+) -> None:
+    embedded = Embedded(Disk(state_dir.parent), spawn, tmp_path)
+    server = embedded.serve("--lease", "2")
+    agents = [embedded.agent(device) for device in range(2)]
+
+    for part in (1, 2):
+        wait_until(lambda part=part: embedded.done() >= part * 250, 30, what=f"part {part} is done")
+        record = load_server_file(embedded.state / "default" / "server.json")
+        os.kill(record.process.pid, signal.SIGKILL)
+        wait_for_text(server, "the embedded Valkey runs again", times=part)
+
+    wait_until(lambda: embedded.done() == COUNT, 40, what="all is done")
+    assert sorted(embedded.values()) == list(range(COUNT))
+    assert all(program.running for program in (server, *agents)), (server, *agents)
+    after = load_server_file(embedded.state / "default" / "server.json")
+    assert (after.url, after.port) == (record.url, record.port)
