@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
-from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
 from worker_agent.settings import Settings
 from worker_agent.threads import ThreadCrew
 from worker_agent.watcher import Waiter, Watcher
@@ -38,7 +38,7 @@ class Agent:
         self.hurried = threading.Event()
         self.paused = True
         self.session: Session | None = None
-        self.declared_dead = threading.Event()
+        self.declared_dead: Session | None = None
         self._crew = self._gather()
         self._waiting = 0
 
@@ -51,9 +51,9 @@ class Agent:
         self.stopping.set()
         self.hands.nudge.set()
 
-    def lease_lost(self) -> None:
-        """The watcher learnt that this actor was declared dead; the claimer begins anew."""
-        self.declared_dead.set()
+    def lease_lost(self, session: Session) -> None:
+        """The watcher learnt that the actor of that session was declared dead; the claimer begins anew."""
+        self.declared_dead = session
         self.hands.nudge.set()
 
     def set_paused(self, paused: bool) -> None:
@@ -106,13 +106,13 @@ class Agent:
             settle_due = bool(hands.settlements) and (want > 0 or hands.pause_s() <= 0.0)
             if waiter.hungry and not came and not settle_due:
                 want = 0
-            if self.declared_dead.is_set():
-                self._begin_anew()
+            if self.declared_dead is self.session:
+                self._begin_anew(None)
             elif back or want or settle_due or came:
                 try:
                     self._exchange(hands.take_settlements() + back, want, waiter)
-                except LeaseLost:
-                    self._begin_anew()
+                except LeaseLost as lost:
+                    self._begin_anew(lost)
 
     def _exchange(self, settlements: list[bytes], want: int, waiter: Waiter) -> None:
         session = self._current()
@@ -136,24 +136,29 @@ class Agent:
             raise LeaseLost("not joined")
         return self.session
 
-    def _begin_anew(self) -> None:
-        """The lease ran out and the tasks were recovered: drop them and come back as a new actor (law 2)."""
+    def _begin_anew(self, lost: LeaseLost | None) -> None:
+        """The tasks in hand were recovered, or will be: drop them and come back as a new actor (law 2)."""
         old = self._current()
-        dropped = self.hands.drop_all()
+        if isinstance(lost, WritesLost):
+            # What it has claimed there is not what it has in hand: all of that is left to recovery.
+            old.broker.bury(old.actor.id)
+            LOG.warning("%s; %d tasks in hand are dropped here and claimed anew", lost, self.hands.drop_all())
+        else:
+            self._say_declared_dead(old.device, self.hands.drop_all())
+        fresh = take_device(self.settings, self.stopping, device=old.device)
+        if fresh is not None:
+            self.session = fresh
+
+    def _say_declared_dead(self, device: int, dropped: int) -> None:
         LOG.warning(
             "Device%d was declared dead for want of reports; %d tasks in hand were recovered and are dropped here",
-            old.device, dropped,
+            device, dropped,
         )  # fmt: skip
         if self.settings.kind == "thread":
             LOG.warning(
                 "if this machine was not asleep, a task function kept Python's lock (the GIL) all that time: "
                 "with --kind process the agent goes on reporting"
             )
-        fresh = take_device(self.settings, self.stopping, device=old.device)
-        if fresh is None:
-            return
-        self.session = fresh
-        self.declared_dead.clear()
 
     def _leave(self) -> None:
         """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""

@@ -200,7 +200,7 @@ class Watcher(threading.Thread):
 
     def _lost(self, session: Session) -> None:
         """The claimer finds out by its own call; wake it and wait until it came back as a new actor."""
-        self._agent.lease_lost()
+        self._agent.lease_lost(session)
         while self._agent.session is session and not self._ended.wait(0.1):
             pass
 

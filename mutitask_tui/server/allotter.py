@@ -41,6 +41,7 @@ class Allotter(threading.Thread):
         self._on_error = on_error
         self._wake = threading.Event()
         self._looks = 0
+        self._in_doubt = False
         self._ended = threading.Event()
 
     def wake(self) -> None:
@@ -70,8 +71,9 @@ class Allotter(threading.Thread):
             while not self._ended.is_set():
                 self._wake.clear()
                 actor = self._broker.actor.id
+                in_doubt, self._in_doubt = self._in_doubt, False
                 try:
-                    pushed = [self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()]
+                    pushed = [self._push(feed) for feed in self.feeds if self._is_due(feed, in_doubt)]
                 except (LeaseLost, Superseded) as error:
                     self._on_lost(actor, error)
                     continue
@@ -93,6 +95,10 @@ class Allotter(threading.Thread):
         feed.skipped()
         self._broker.log("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
         return True
+
+    def _is_due(self, feed: Feed, in_doubt: bool) -> bool:
+        """In doubt, all that goes on by itself: a push of nothing also tells whether the count is still the feed's."""
+        return (in_doubt and not feed.halted) or (not feed.blocked and feed.has_news())
 
     def _push(self, feed: Feed) -> bool:
         """Whether the channel took anything."""
@@ -141,6 +147,8 @@ class Allotter(threading.Thread):
             try:
                 self._waiter_client.execute_command("BLPOP", key, BLOCK_S)
             except (RedisError, OSError):
+                # Redis may come back without its last writes: a feed that has nothing to push would never learn it.
+                self._in_doubt = True
                 self._ended.wait(BLOCK_S / 2)
             self.look_again()
             self.on_token()

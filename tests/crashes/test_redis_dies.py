@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.crashes.fleet import Fleet
+
 COUNT = 1_200
 
 
@@ -62,3 +64,76 @@ def test_redis_frozen_for_longer_than_the_leases_costs_nobody_his_tasks(own_flee
     assert {(recorded.attempt, recorded.crashes) for recorded in results} == {(0, 0)}
     assert server.running
     assert agent.running
+
+
+def lose_writes_since(fleet: Fleet, kept: int) -> None:
+    """Cut the power of Redis's machine: of its file, only the first `kept` bytes are on the disk."""
+    fleet.redis.kill()
+    fleet.redis.lose_writes(kept)
+    fleet.redis.start()
+
+
+def test_an_agent_whose_claims_redis_forgot_claims_anew_and_leaves_nothing_claimed(own_fleet):
+    fleet = own_fleet
+    fleet.job(
+        """
+        import time
+
+        def tasks():
+            yield from range(600)
+
+        def task_function(task):
+            time.sleep(0.002)
+            return task
+        """
+    )
+    server = fleet.serve("--lease", "600", "--capacity", "600")
+    fleet.wait_for(lambda books: books.exhausted)
+    agent = fleet.agent("--device", "0")
+    fleet.freeze_with_claims(agent)
+    kept, done = fleet.redis.written(), fleet.books().done
+    agent.thaw()
+    fleet.wait_for(lambda books: books.done >= done + 150)
+
+    lose_writes_since(fleet, kept)
+
+    results = fleet.expect_each_once(list(range(600)))
+    assert "lost its last writes; " in agent.stderr
+    assert {recorded.crashes for recorded in results} == {0, 1}
+    assert agent.running
+    assert server.running
+
+
+def test_a_server_that_has_fed_everything_learns_that_redis_forgot_some_of_it(own_fleet):
+    fleet = own_fleet
+    fleet.job(
+        """
+        from pathlib import Path
+        import time
+
+        def tasks():
+            yield from range(300)
+            while not Path(FOLDER, "go").exists():
+                time.sleep(0.01)
+            yield from range(300, 600)
+
+        def task_function(task):
+            return task
+        """
+    )
+    server = fleet.serve("--capacity", "600")
+    fleet.wait_for(lambda books: books.allotted == 300)
+    kept = fleet.redis.written()
+    (fleet.folder / "go").touch()
+    fleet.wait_for(lambda books: books.exhausted)
+
+    lose_writes_since(fleet, kept)
+
+    assert server.wait() == 1, server
+    assert (
+        "TaskChannel0 was fed up to item 600, and Redis knows of 300: it lost its last writes"
+        in server.stderr
+    )
+    fleet.serve("--resume")
+    fleet.agent("--device", "0")
+    fleet.expect_each_once(list(range(600)))

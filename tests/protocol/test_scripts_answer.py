@@ -30,6 +30,7 @@ from worker_agent.protocol.errors import (
     NoNamespace,
     Superseded,
     VersionMismatch,
+    WritesLost,
 )
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import Keys
@@ -532,6 +533,18 @@ def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
 
 
 # --- settle and claim -------------------------------------------------------------------------------------
+
+
+@replies("settle_and_claim", "gap")
+def test_an_agent_whose_calls_redis_forgot_is_told_so_and_changes_nothing(world: World) -> None:
+    agent = world.agent(0)
+    world.feed(4)
+    ids = world.claim(agent, 2)
+    agent.actor.next_number()  # A call that was answered, and of which nothing is left.
+    before = dump(world.client)
+    with pytest.raises(WritesLost, match="Redis at here lost its last writes"):
+        world.settle(agent, *done(ids[0]), want=2)
+    assert dump(world.client) == before
 
 
 @replies("settle_and_claim", "ok")

@@ -15,6 +15,7 @@ from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished, ValidCa
 from tests.protocol.world import reason
 from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.errors import WritesLost
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
 
@@ -151,8 +152,28 @@ def a_later_call(world: Furnished, call: RawCall) -> None:
     raise AssertionError("whose call was that?")
 
 
-@each_numbered
-@pytest.mark.parametrize("arrived", [True, False], ids=["a-second-copy", "the-only-copy"])
+def test_a_claim_that_arrives_after_its_agent_heard_of_a_gap_finds_the_actor_given_up(
+    furnished: Furnished,
+) -> None:
+    """Agents repeat a call until it is answered, so this is a copy of a call that Redis answered and forgot."""
+    late = furnished.held(lambda: furnished.mine.settle_and_claim(0, [], 1))
+    with pytest.raises(WritesLost):
+        furnished.settle(furnished.mine, want=1)
+    furnished.mine.bury(furnished.mine.actor.id)
+    before = dump(furnished.client)
+    assert late.send(furnished.client) == [b"lost"]
+    assert dump(furnished.client) == before
+
+
+@pytest.mark.parametrize(
+    ("valid", "arrived"),
+    [
+        pytest.param(valid, arrived, id=f"{'a-second-copy' if arrived else 'the-only-copy'}-{valid}")
+        for valid in VALID_CALLS
+        for arrived in (True, False)
+        if valid.numbered and (arrived or valid.script != "settle_and_claim")
+    ],
+)
 def test_a_numbered_call_that_arrives_after_a_later_one_is_stale_and_changes_nothing(
     furnished: Furnished, valid: ValidCall, arrived: bool
 ) -> None:

@@ -119,6 +119,18 @@ class RealServer:
         assert self.process
         self.process.send_signal(signal.SIGCONT)
 
+    def written(self) -> int:
+        """The length of a durable server's append-only file, in bytes."""
+        return self._append_only_file().stat().st_size
+
+    def lose_writes(self, kept: int) -> None:
+        """Cut the file of a killed server back to `kept` bytes, as a power cut does with what was not on the disk."""
+        os.truncate(self._append_only_file(), kept)
+
+    def _append_only_file(self) -> Path:
+        (file,) = (self.directory / "appendonlydir").glob("*.incr.aof")
+        return file
+
     def remove(self) -> None:
         """End it and delete its directory."""
         if self.process and self.process.poll() is None:

@@ -61,7 +61,7 @@ class Broker(Membership):
     def settle_and_claim(
         self, channel: int, settlements: Sequence[bytes], want: int, most_bytes: int = CLAIM_BYTES
     ) -> Claim:
-        """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`.
+        """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`, or its kind `WritesLost`.
 
         `settlements` alternates a letter with a task's id and what goes with it (see the script).
         """

@@ -31,6 +31,10 @@ class LeaseLost(MutiTaskError):
     """The actor was declared dead: whatever it asked for changed nothing."""
 
 
+class WritesLost(LeaseLost):
+    """Redis lost writes of this actor that it had acknowledged: its claims there are not what it has in hand."""
+
+
 class Superseded(MutiTaskError):
     """Another server holds the namespace now."""
 

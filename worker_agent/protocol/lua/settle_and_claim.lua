@@ -22,6 +22,7 @@
 --   c its process died and the agent did not (process mode): one crash more, no retry less; the reason is kept
 --     at the third, which fails it
 -- Returns {'ok', settles refused, waiting, items} | {'lost'} | {'stale'}
+--         | {'gap'} where calls before this one are missing: Redis lost writes that it had acknowledged
 -- The stored answer is the settles refused and the ids; its items are those still claimed.
 
 local number = tonumber(ARGV[2])
@@ -34,6 +35,10 @@ if refused then
   end
   return {'ok', unknown, redis.call('LLEN', KEYS[4]), items}
 end
+
+-- An agent repeats each call until it is answered, so no number is left out. Where one is, what it holds here is not
+-- what it has in hand, and would stay claimed for as long as it lives.
+if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end
 
 local meta = redis.call('HMGET', KEYS[16], 'lease_ms', 'retries', 'retry_delay_ms')
 local books = redis.call('HMGET', KEYS[3], 'capacity', 'starved')
