@@ -1,0 +1,165 @@
+"""Takes a guard out of a script, and tells which test fails without it: `python -m tests.chaos.mutations [WORD ...]`.
+
+Each mutation is made in a copy of the repository, in which the tests that should notice are run up to the first that
+fails. With words, only the mutations whose text holds one of them. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.programs import ROOT, environment
+
+LUA = "worker_agent/protocol/lua"
+PROTOCOL = ("tests/protocol/test_laws.py", "tests/protocol/test_scripts_answer.py",
+            "tests/protocol/test_scripts_are_harmless.py", "tests/protocol/test_books.py")  # fmt: skip
+LIMIT_S = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`text` stands in the script, and is replaced by `by`."""
+
+    what: str
+    script: str
+    text: str
+    by: str
+
+
+MUTATIONS = (
+    Mutation(
+        "settle without asking whether the claim is the agent's own", "settle_and_claim",
+        "if redis.call('HDEL', KEYS[12], id) == 1 then", "if redis.call('HDEL', KEYS[12], id) >= 0 then",
+    ),
+    Mutation(
+        "a call of an actor that was declared dead goes on", "prelude",
+        "if not record[1] or record[3] then return {'lost'} end", "if not record[1] then return {'lost'} end",
+    ),
+    Mutation(
+        "the same call twice is carried out twice", "prelude",
+        "if number == last then return {'again', record[2] or ''} end", "",
+    ),
+    Mutation(
+        "a late copy of an earlier call is carried out", "prelude",
+        "if number < last then return {'stale'} end", "",
+    ),
+    Mutation(
+        "allot counts in a later step than it pushes: here, not at all", "allot",
+        "  redis.call('HINCRBY', KEYS[3], 'cursor', taken)\n", "",
+    ),
+    Mutation(
+        "allot by a server that was superseded", "allot",
+        "if (meta[1] or '') ~= ARGV[1] then return {'superseded', meta[1] and meta[2] or ''} end", "",
+    ),
+    Mutation(
+        "allot from another count than the present one", "allot",
+        "if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end", "",
+    ),
+    Mutation(
+        "allot above the capacity", "allot",
+        "math.max(0, math.min(items, tonumber(books[2]) - waiting))", "items",
+    ),
+    Mutation(
+        "allot above the results' cap", "allot",
+        "elseif results >= tonumber(meta[3]) then", "elseif false then",
+    ),
+    Mutation(
+        "recover an actor whose lease still runs", "recover",
+        "if not record[1] and lease and tonumber(lease) > now then return {'alive'} end", "",
+    ),
+    Mutation(
+        "recover without marking the actor dead", "recover",
+        "  redis.call('HSET', KEYS[1], 'dead', '1')\n", "",
+    ),
+    Mutation(
+        "recover without counting the crash", "recover",
+        "local crashes = crashes_of(item) + 1", "local crashes = crashes_of(item)",
+    ),
+    Mutation(
+        "a recovered task is claimed together with others", "settle_and_claim",
+        "if alone or bytes >= most or (crashed and #claimed + held > 0) then", "if alone or bytes >= most then",
+    ),
+    Mutation(
+        "others are claimed behind a recovered task", "settle_and_claim",
+        "      alone = crashed\n", "",
+    ),
+    Mutation(
+        "a handed-back task counts a crash, though it had not begun", "settle_and_claim",
+        "back[#back + 1] = item", "back[#back + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)",
+    ),
+    Mutation(
+        "a crash uses up a retry", "recover",
+        "item = with_counts(item, attempt_of(item), crashes)",
+        "item = with_counts(item, attempt_of(item) + 1, crashes)",
+    ),
+    Mutation(
+        "an agent takes a device whose holder reports", "join",
+        "if lease and not dead and ARGV[6] ~= '1' and tonumber(lease) > now then", "if false then",
+    ),
+    Mutation(
+        "a server takes a namespace whose holder reports", "open_run",
+        "if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then", "if false then",
+    ),
+    Mutation(
+        "the replaced agent is not marked dead", "join",
+        "  redis.call('HSET', KEYS[5], 'dead', '1')\n", "",
+    ),
+    Mutation(
+        "a reload keeps the counts of retries and crashes", "reload",
+        "items[#items + 1] = with_counts(item, 0, 0)", "items[#items + 1] = item",
+    ),
+    Mutation(
+        "leases do not start afresh after Redis was away", "sweep",
+        "local afresh = swept == 0", "local afresh = false and swept == 0",
+    ),
+    Mutation(
+        "an agent is not told that Redis forgot its calls", "settle_and_claim",
+        "if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end", "",
+    ),
+)  # fmt: skip
+
+
+def caught_by(mutation: Mutation, copy: Path) -> str:
+    """The first test that fails with it, or ''."""
+    script = copy / LUA / f"{mutation.script}.lua"
+    before = script.read_text()
+    if before.count(mutation.text) != 1:
+        raise SystemExit(f"{mutation.script}.lua no longer holds once: {mutation.text}")
+    script.write_text(before.replace(mutation.text, mutation.by))
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *PROTOCOL],
+            cwd=copy, env=environment({"PYTHONPATH": copy}), capture_output=True, text=True, timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
+    finally:
+        script.write_text(before)
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::[^\s\[]+)", run.stdout, re.MULTILINE)
+    if run.returncode not in (0, 1) or (run.returncode == 1 and not failed):
+        raise SystemExit(run.stdout + run.stderr)
+    return failed[0] if failed else ""
+
+
+def main() -> None:
+    """Try each, and print what caught it."""
+    words = sys.argv[1:]
+    chosen = [m for m in MUTATIONS if not words or any(word in f"{m.script}: {m.what}" for word in words)]
+    print("| taken out | script | caught by |\n|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mutitask-mutations-") as directory:
+        copy = Path(directory) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "*cache*", "screenshots"))
+        for mutation in chosen:
+            test = caught_by(mutation, copy)
+            file, _, name = test.rpartition("/")[2].partition("::")
+            print(f"| {mutation.what} | `{mutation.script}.lua` | "
+                  f"{f'`{file}`: `{name}`' if test else '**nothing**'} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
