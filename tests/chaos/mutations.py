@@ -50,7 +50,7 @@ MUTATIONS = (
         "if number < last then return {'stale'} end", "",
     ),
     Mutation(
-        "allot counts in a later step than it pushes: here, not at all", "allot",
+        "allot pushes without counting in the same step", "allot",
         "  redis.call('HINCRBY', KEYS[3], 'cursor', taken)\n", "",
     ),
     Mutation(
@@ -116,7 +116,7 @@ MUTATIONS = (
     ),
     Mutation(
         "leases do not start afresh after Redis was away", "sweep",
-        "local afresh = swept == 0", "local afresh = false and swept == 0",
+        "local live = afresh and redis.call", "local live = false and redis.call",
     ),
     Mutation(
         "an agent is not told that Redis forgot its calls", "settle_and_claim",
