@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
-from worker_agent.task import LOCAL, CurrentTask
+from worker_agent.task import LOCAL
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,12 +39,10 @@ class Runner:
         except wire.Undecodable as error:
             return b"x" + id_, self._reason("decode", error)
         finally:
-            LOCAL.task = None
+            LOCAL.running = None
 
     def _run(self, item: bytes, id_: bytes) -> tuple[bytes, bytes]:
-        LOCAL.task = CurrentTask(
-            id_.decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), self._channel, self._device
-        )
+        LOCAL.running = (item, self._channel, self._device)
         task = wire.unpack(item[wire.HEADER_BYTES :])
         try:
             result = self._call(self._task_function, task)

@@ -19,7 +19,8 @@ class CurrentTask:
 
 
 class _Local(threading.local):
-    task: CurrentTask | None = None
+    running: tuple[bytes, int, int] | None = None
+    """The list item, the channel and the device; few task functions ask, so nothing is made of it before one does."""
 
 
 LOCAL = _Local()
@@ -27,6 +28,9 @@ LOCAL = _Local()
 
 def current_task() -> CurrentTask:
     """The task that this thread is running. Raises `RuntimeError` outside task and save functions."""
-    if LOCAL.task is None:
+    if LOCAL.running is None:
         raise RuntimeError("current_task() answers only inside a task function or a save function")
-    return LOCAL.task
+    item, channel, device = LOCAL.running
+    return CurrentTask(
+        item[2:22].decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), channel, device
+    )

@@ -11,16 +11,18 @@ from typing import Any
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 
-READY_ITEMS = 2_000
+READY_ITEMS = 1_000
 READY_BYTES = 8 * 1024 * 1024
 PUSH_ITEMS = 1_000
 PUSH_BYTES = 1024 * 1024
 
 
 class Feed(threading.Thread):
-    """Reads ahead of the allotter by at most 2,000 items or 8 MiB; calls `on_ready` when it has news.
+    """Reads ahead by at most 2,000 items, of which 1,000 are being pushed, or 8 MiB.
 
-    `cursor` is the count from which the next push continues; a resumed run passes over that many items first.
+    Calls `on_ready` when it has news. One thread lays items ready and one takes them, so neither locks for an item:
+    a deque's ends are safe, and each counts the bytes of its own end. `cursor` is the count from which the next push
+    continues; a resumed run passes over that many items first.
     """
 
     def __init__(
@@ -45,7 +47,12 @@ class Feed(threading.Thread):
         self._on_allotted = on_allotted
         self._items: deque[Any] = deque()
         self._ready: deque[bytes] = deque()
-        self._bytes = 0
+        self._laid_bytes = 0
+        self._pushing: list[bytes] = []
+        """Taken from what is ready and not known to be allotted."""
+        self._pushing_bytes = 0
+        self._allotted_bytes = 0
+        self._broken = False
         self._change = threading.Condition()
         self._exhausted = False
         self._halted = ""
@@ -69,9 +76,10 @@ class Feed(threading.Thread):
                 "not the same one; resume with the job that the run was begun with, or pass --fresh"
             )
             return
+        run, iterator = self._run.encode("ascii"), self._iterator
         while not self._ended:
             try:
-                item = next(self._iterator)
+                item = next(iterator)
             except StopIteration:
                 self._finish()
                 return
@@ -81,7 +89,7 @@ class Feed(threading.Thread):
                 )
                 return
             try:
-                packed = wire.header(self._run, number) + wire.pack(item)
+                packed = wire.fresh_header(run, number) + wire.pack(item)
             except Unpackable as error:
                 self._halt(
                     f"item {number} is {error}; mend the job and go on with --resume, "
@@ -98,36 +106,43 @@ class Feed(threading.Thread):
 
     def ready(self) -> list[bytes]:
         """The next items to push, at most 1,000 or about 1 MiB; they stay until `advance`."""
-        with self._change:
-            batch: list[bytes] = []
-            size = 0
-            for item in itertools.islice(self._ready, PUSH_ITEMS):
-                if batch and size + len(item) > PUSH_BYTES:
-                    break
-                batch.append(item)
-                size += len(item)
-            return batch
+        if self._broken:
+            return []
+        pushing, ready, size = self._pushing, self._ready, self._pushing_bytes
+        for _ in range(min(PUSH_ITEMS - len(pushing), len(ready))):
+            if pushing and size + len(ready[0]) > PUSH_BYTES:
+                break
+            item = ready.popleft()
+            pushing.append(item)
+            size += len(item)
+        self._pushing_bytes = size
+        return pushing[:]
 
     def ending(self, pushed: int) -> tuple[bool, str]:
         """Whether the generator ends, or why it stands still, right behind the first `pushed` ready items."""
-        with self._change:
-            last = pushed == len(self._ready)
-            return (self._exhausted and last, self._halted if last else "")
+        with self._change:  # Whoever lays items is told to end or to stand still behind the last one only.
+            exhausted, halted = self._exhausted, self._halted
+        last = self._broken or pushed == len(self._pushing) + len(self._ready)
+        return (exhausted and last, halted if last else "")
 
     def has_news(self) -> bool:
         """Whether something is to be pushed or told now."""
         with self._change:
-            return bool(self._ready) or ((self._exhausted or bool(self._halted)) and not self.told)
+            ready = bool(self._ready or self._pushing) and not self._broken
+            return ready or ((self._exhausted or bool(self._halted)) and not self.told)
 
     def advance(self, count: int) -> None:
         """`count` items were pushed: now, and not before, a source that cannot be repeated may let go of them."""
         last: Any = None
-        with self._change:
+        size = self._pushing_bytes if count == len(self._pushing) else sum(map(len, self._pushing[:count]))
+        del self._pushing[:count]
+        self._pushing_bytes -= size
+        if self._on_allotted is not None:
             for _ in range(count):
-                self._bytes -= len(self._ready.popleft())
-                if self._on_allotted is not None:
-                    last = self._items.popleft()
+                last = self._items.popleft()
+        with self._change:
             self.cursor += count
+            self._allotted_bytes += size
             self._change.notify_all()
         if count and self._on_allotted is not None:
             try:
@@ -138,7 +153,7 @@ class Feed(threading.Thread):
     def skip(self, number: int) -> bool:
         """Whether the feed stands at that item and goes on behind it."""
         with self._change:
-            return self._skippable and not self._ready and number == self.cursor
+            return self._skippable and not self._ready and not self._pushing and number == self.cursor
 
     def skipped(self) -> None:
         """The books passed the item over: go on behind it."""
@@ -161,31 +176,31 @@ class Feed(threading.Thread):
     # -- the reader's side ---------------------------------------------------------------------------
 
     def _lay(self, packed: bytes, item: Any) -> None:
-        with self._change:
-            while not self._ended and (len(self._ready) >= READY_ITEMS or self._bytes >= READY_BYTES):
-                self._change.wait()
+        if self._is_full():
+            with self._change:
+                while self._is_full() and not self._ended:
+                    self._change.wait()
             if self._ended:
                 return
-            self._ready.append(packed)
-            if self._on_allotted is not None:
-                self._items.append(item)
-            self._bytes += len(packed)
-            first = len(self._ready) == 1
-        if first:
+        if self._on_allotted is not None:
+            self._items.append(item)
+        self._laid_bytes += len(packed)
+        self._ready.append(packed)
+        if len(self._ready) == 1:
             self._on_ready()
+
+    def _is_full(self) -> bool:
+        return len(self._ready) >= READY_ITEMS or self._laid_bytes - self._allotted_bytes >= READY_BYTES
 
     def _finish(self) -> None:
         with self._change:
-            self._exhausted = True
+            self._exhausted = not self._broken
         self._on_ready()
 
     def _break(self, why: str) -> None:
         """Stand still for good; what is ready was not allotted, and a resumed run meets it again."""
         with self._change:
-            self._ended = True
-            self._ready.clear()
-            self._items.clear()
-            self._bytes = 0
+            self._ended = self._broken = True
             self._exhausted = False
             self._change.notify_all()
         self._halt(why)
