@@ -1,4 +1,4 @@
-"""Takes a guard out of a script, and tells which test fails without it: `python -m tests.chaos.mutations [WORD ...]`.
+"""Takes a guard out of the code, and tells which test fails without it: `python -m tests.chaos.mutations [WORD ...]`.
 
 Each mutation is made in a copy of the repository, in which the tests that should notice are run up to the first that
 fails. With words, only the mutations whose text holds one of them. Prints a Markdown table.
@@ -16,20 +16,26 @@ from pathlib import Path
 
 from tests.support.programs import ROOT, environment
 
-LUA = "worker_agent/protocol/lua"
 PROTOCOL = ("tests/protocol/test_laws.py", "tests/protocol/test_scripts_answer.py",
             "tests/protocol/test_scripts_are_harmless.py", "tests/protocol/test_books.py")  # fmt: skip
-LIMIT_S = 400
+CRASHES = ("tests/crashes",)
+LIMIT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """`text` stands in the script, and is replaced by `by`."""
+    """`text` stands once in the file, and is replaced by `by`; `tests` should notice. A bare name is a script's."""
 
     what: str
-    script: str
+    file: str
     text: str
     by: str
+    tests: tuple[str, ...] = PROTOCOL
+
+    @property
+    def path(self) -> str:
+        """The file, from the repository's root."""
+        return self.file if "/" in self.file else f"worker_agent/protocol/lua/{self.file}.lua"
 
 
 MUTATIONS = (
@@ -122,24 +128,44 @@ MUTATIONS = (
         "an agent is not told that Redis forgot its calls", "settle_and_claim",
         "if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end", "",
     ),
+    Mutation(
+        "an agent whose calls Redis forgot keeps what it has claimed there", "worker_agent/agent.py",
+        "if isinstance(lost, WritesLost):", "if False:", CRASHES,
+    ),
+    Mutation(
+        "a server that has fed everything never asks whether Redis still knows", "mutitask_tui/server/allotter.py",
+        "self._in_doubt = True", "self._in_doubt = False", CRASHES,
+    ),
+    Mutation(
+        "the server does not look whether agents of its machine are gone", "mutitask_tui/server/supervisor.py",
+        "if is_gone(self._known[actor]):", "if False:", CRASHES,
+    ),
+    Mutation(
+        "an agent claims ahead while it runs a recovered task", "worker_agent/hands.py",
+        "if self.slots == 0 or self._alone():", "if self.slots == 0:", CRASHES,
+    ),
+    Mutation(
+        "a woken server takes the namespace from its successor", "mutitask_tui/server/core.py",
+        "            if isinstance(error, Superseded):\n                raise error\n", "", CRASHES,
+    ),
 )  # fmt: skip
 
 
 def caught_by(mutation: Mutation, copy: Path) -> str:
     """The first test that fails with it, or ''."""
-    script = copy / LUA / f"{mutation.script}.lua"
-    before = script.read_text()
+    file = copy / mutation.path
+    before = file.read_text()
     if before.count(mutation.text) != 1:
-        raise SystemExit(f"{mutation.script}.lua no longer holds once: {mutation.text}")
-    script.write_text(before.replace(mutation.text, mutation.by))
+        raise SystemExit(f"{mutation.path} does not hold exactly once: {mutation.text}")
+    file.write_text(before.replace(mutation.text, mutation.by))
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *PROTOCOL],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests],
             cwd=copy, env=environment({"PYTHONPATH": copy}), capture_output=True, text=True, timeout=LIMIT_S,
             check=False,
         )  # fmt: skip
     finally:
-        script.write_text(before)
+        file.write_text(before)
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::[^\s\[]+)", run.stdout, re.MULTILINE)
     if run.returncode not in (0, 1) or (run.returncode == 1 and not failed):
         raise SystemExit(run.stdout + run.stderr)
@@ -149,15 +175,15 @@ def caught_by(mutation: Mutation, copy: Path) -> str:
 def main() -> None:
     """Try each, and print what caught it."""
     words = sys.argv[1:]
-    chosen = [m for m in MUTATIONS if not words or any(word in f"{m.script}: {m.what}" for word in words)]
-    print("| taken out | script | caught by |\n|---|---|---|", flush=True)
+    chosen = [m for m in MUTATIONS if not words or any(word in f"{m.path}: {m.what}" for word in words)]
+    print("| taken out | where | caught by |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="mutitask-mutations-") as directory:
         copy = Path(directory) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "*cache*", "screenshots"))
         for mutation in chosen:
             test = caught_by(mutation, copy)
             file, _, name = test.rpartition("/")[2].partition("::")
-            print(f"| {mutation.what} | `{mutation.script}.lua` | "
+            print(f"| {mutation.what} | `{mutation.path.rpartition('/')[2]}` | "
                   f"{f'`{file}`: `{name}`' if test else '**nothing**'} |", flush=True)  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class Disk:
 @scenario("power-cut", "the power fails under a Redis with `appendfsync everysec`: its last second is gone")
 def power_cut(context: Context) -> Row:
     """The server says that writes were lost and ends; resumed, it allots again what Redis forgot."""
-    count, times = context.size(3_000, 15_000), context.size(1, 5)
+    count, times = context.size(1_800, 15_000), context.size(1, 5)
     fleet = context.fleet(on=context.redis(durable=True))
     fleet.job(numbers(count, 0.004))
     server = fleet.serve("--capacity", "200")
