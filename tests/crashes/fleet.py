@@ -88,9 +88,11 @@ class Fleet:
         assert program.wait() == 0, program
         return program.stdout
 
-    def start(self, *args: str | Path) -> Program:
+    def start(self, *args: str | Path, redis_url: str = "") -> Program:
         """Start a program of this environment in this namespace."""
-        return self._spawn([*args, "--name", NAME], env={"MUTITASK_REDIS_URL": self._programs_url})
+        return self._spawn(
+            [*args, "--name", NAME], env={"MUTITASK_REDIS_URL": redis_url or self._programs_url}
+        )
 
     @contextmanager
     def through(self, proxy: Proxy) -> Iterator[None]:
@@ -133,6 +135,10 @@ class Fleet:
         """The actor of an agent that is on a device."""
         (actor,) = self._actors(program)
         return actor
+
+    def is_placed(self, program: Program) -> bool:
+        """Whether an agent is on a device."""
+        return bool(self._actors(program))
 
     def _actors(self, program: Program) -> list[str]:
         actors = [actor.decode() for actor in self._client.hvals(self.keys.agents)]

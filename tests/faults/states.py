@@ -110,3 +110,16 @@ STATES = [
     State("busy", busy, "is busy with somebody's script; `SCRIPT KILL` there ends it"),
     State("loading", loading, "is loading the dataset in memory"),
 ]
+
+
+def frozen_answers(seconds: float) -> State:
+    """A state that ends by itself: no client's command is carried out for so long; later, each one that waited is."""
+
+    @contextmanager
+    def paused(server: RealServer) -> Iterator[None]:
+        with server.client(socket_timeout=seconds + 10) as admin:
+            admin.execute_command("CLIENT", "PAUSE", str(round(seconds * 1000)), "ALL")
+            yield
+            admin.ping()
+
+    return State("slow", paused, "did not answer in time")

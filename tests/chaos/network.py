@@ -1,0 +1,222 @@
+"""Networks that lose replies and connections, that are cut for longer than a lease, and connections killed in Redis."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from tests.chaos.scenarios import Context, Row, scenario
+from tests.chaos.watching import Watch, enough, judge, until_enough
+from tests.crashes.fleet import Fleet
+from tests.support.programs import BIN, Program
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+AGENTS = 3
+LEASE_S = 2
+
+
+def expect_running(row: Row, programs: list[Program]) -> None:
+    """No fault of this kind ends a process."""
+    ended = [program for program in programs if not program.running]
+    row.expect(not ended, f"a process ended: {ended}")
+
+
+def expect_no_crash(row: Row, fleet: Fleet) -> None:
+    """Nobody was taken for dead."""
+    crashed = sum(each.crashes > 0 for each in fleet.results())
+    row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
+
+
+@scenario("replies-lost", "calls lost with their connection, half of them once the script had run")
+def replies_lost(context: Context) -> Row:
+    """Server and agents reach Redis through a slow proxy that loses calls; each is sent again by whoever made it."""
+    losses = context.size(30, 600)
+    fleet = context.fleet()
+    fleet.job(until_enough())
+    with Proxy(fleet.redis.port, seed=context.random.randrange(2**31)) as proxy:
+        with fleet.through(proxy):
+            programs = [fleet.serve("--capacity", "300")]
+            programs += [fleet.agent("--device", str(device)) for device in range(AGENTS)]
+        proxy.latency, proxy.loss = 0.003, 0.1
+        with Watch(fleet) as watch:
+            wait_until(lambda: proxy.lost >= losses, 120, what=f"{losses} calls are lost")
+            proxy.loss = 0.0
+            row = judge(context, fleet, watch, enough(fleet), times=proxy.lost)
+        expect_running(row, programs)
+    expect_no_crash(row, fleet)
+    row.remarks.append("3 ms latency each way; no task ran twice")
+    return row
+
+
+class Cutting:
+    """Cuts one agent after the other off and mends it once others have its tasks; measures how long that takes."""
+
+    def __init__(self, context: Context, fleet: Fleet) -> None:
+        self.longest_s = 0.0
+        self._context = context
+        self._fleet = fleet
+
+    def with_tasks(self, agent: Program, cut: Callable[[], object], mend: Callable[[], object]) -> None:
+        """Cut at a moment at which the agent has tasks in hand, and mend once those are elsewhere."""
+        fleet = self._fleet
+
+        def caught() -> bool:
+            cut()
+            if fleet.held_by(agent) >= 2:
+                return True
+            mend()
+            return False
+
+        wait_until(caught, 60, what="the agent has tasks in hand")
+        began, claims = time.monotonic(), fleet.at().claims(fleet.actor_of(agent))
+        wait_until(lambda: not fleet.client.exists(claims), 60, what="its tasks are recovered")
+        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        time.sleep(self._context.random.uniform(0, 0.5))
+        mend()
+        wait_until(lambda: fleet.is_placed(agent), 30, what="it came back as another actor")
+
+    def judged(self, watch: Watch, times: int, agents: list[Program]) -> Row:
+        """The row, with what was measured."""
+        fleet = self._fleet
+        row = judge(self._context, fleet, watch, enough(fleet), times=times)
+        expect_running(row, agents)
+        row.expect(self.longest_s < LEASE_S + 3, f"recovered after {self.longest_s:.1f} s only")
+        again = sum(each.crashes > 0 for each in fleet.results())
+        row.remarks.append(
+            f"recovered after {self.longest_s:.1f} s at most, with a lease of {LEASE_S} s; {again:,} tasks ran again"
+        )
+        refused = sum(agent.stderr.count("was declared dead for want of reports") for agent in agents)
+        row.expect(refused >= times, f"{refused} agents said that they were declared dead, of {times}")
+        return row
+
+
+@scenario("networks-cut", "an agent's network cut for longer than the lease, with latency and loss")
+def networks_cut(context: Context) -> Row:
+    """What was sent into the cut arrives when it mends, or is lost with its connection: both in turn."""
+    cuts = context.size(2, 15)
+    fleet = context.fleet()
+    fleet.job(until_enough())
+    with ExitStack() as stack:
+        seeds = [context.random.randrange(2**31) for _ in range(AGENTS)]
+        proxies = [stack.enter_context(Proxy(fleet.redis.port, seed=seed)) for seed in seeds]
+        server = fleet.serve("--lease", str(LEASE_S), "--capacity", "400")
+        agents = []
+        for device, proxy in enumerate(proxies):
+            with fleet.through(proxy):
+                agents.append(fleet.agent("--device", str(device)))
+            proxy.latency, proxy.loss = 0.002, 0.01
+        cutting = Cutting(context, fleet)
+        with Watch(fleet) as watch:
+            for number in range(cuts):
+                victim = context.random.randrange(AGENTS)
+                proxy = proxies[victim]
+
+                def mend(proxy: Proxy = proxy, dropped: bool = number % 2 == 1) -> None:
+                    if dropped:
+                        proxy.drop_all()
+                    proxy.mend()
+
+                cutting.with_tasks(agents[victim], proxy.cut, mend)
+            row = cutting.judged(watch, cuts, agents)
+        expect_running(row, [server])
+    return row
+
+
+@scenario("connections-killed", "`CLIENT KILL` of all connections and `SCRIPT FLUSH`, in mid-script")
+def connections_killed(context: Context) -> Row:
+    """Every 50 to 150 ms; each call that was cut off is sent again, and each script told again."""
+    times = context.size(20, 200)
+    fleet = context.fleet()
+    fleet.job(until_enough())
+    programs = [fleet.serve("--capacity", "300")]
+    programs += [fleet.agent("--device", str(device)) for device in range(AGENTS)]
+    with Watch(fleet) as watch:
+        for _ in range(times):
+            fleet.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            fleet.client.script_flush()
+            time.sleep(context.random.uniform(0.05, 0.15))
+        row = judge(context, fleet, watch, enough(fleet), times=times)
+    expect_running(row, programs)
+    expect_no_crash(row, fleet)
+    row.remarks.append("no process ended; no task ran twice")
+    return row
+
+
+# --- A network of its own ---------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A network namespace that is joined to this one by a pair of interfaces; `cut()` takes its link down."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"mutitask-{os.getpid()}-{number}"
+        self._link = f"mt{os.getpid() % 100_000}-{number}"
+        self.near = f"10.213.{number}.1"
+
+    def __enter__(self) -> Elsewhere:
+        far, link = f"10.213.{self.near.split('.')[2]}.2", self._link
+        ip("netns", "add", self.name)
+        ip("link", "add", link, "type", "veth", "peer", "name", "far", "netns", self.name)
+        ip("addr", "add", f"{self.near}/30", "dev", link)
+        ip("link", "set", link, "up")
+        ip("-n", self.name, "addr", "add", f"{far}/30", "dev", "far")
+        ip("-n", self.name, "link", "set", "far", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ip("netns", "del", self.name)
+
+    def cut(self) -> None:
+        ip("link", "set", self._link, "down")
+
+    def mend(self) -> None:
+        ip("link", "set", self._link, "up")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+def networks_allowed() -> bool:
+    """Whether this user may make network namespaces and join them; whoever may not has the proxies' rows alone."""
+    try:
+        with Elsewhere(99):
+            return True
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def real_networks_cut(context: Context) -> Row:
+    """Packets get lost, TCP sends them again, and what was under way arrives once the link is up."""
+    cuts = context.size(1, 8)
+    fleet = context.fleet()
+    job = fleet.job(until_enough())
+    with Elsewhere(1) as one, Elsewhere(2) as two:
+        networks = [one, two]
+        fleet.client.config_set("bind", f"127.0.0.1 {one.near} {two.near}")
+        server = fleet.serve("--lease", str(LEASE_S), "--capacity", "400")
+        agents = []
+        for device, network in enumerate(networks):
+            url = fleet.redis.url.replace("127.0.0.1", network.near)
+            inside = ["ip", "netns", "exec", network.name, BIN / "worker-agent", job]
+            agents.append(fleet.start(*inside, "--device", str(device), redis_url=url))
+        for agent in agents:
+            wait_until(lambda agent=agent: " serves " in agent.stderr, 30, what="the agent has its device")
+        cutting = Cutting(context, fleet)
+        with Watch(fleet) as watch:
+            for _ in range(cuts):
+                victim = context.random.randrange(len(agents))
+                cutting.with_tasks(agents[victim], networks[victim].cut, networks[victim].mend)
+            row = cutting.judged(watch, cuts, agents)
+        expect_running(row, [server])
+    return row
+
+
+if networks_allowed():
+    scenario("links-down", "the link of an agent's network namespace taken down for longer than the lease")(
+        real_networks_cut
+    )

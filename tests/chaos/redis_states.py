@@ -1,0 +1,71 @@
+"""Redis refuses, or is slow, again and again: out of memory, read-only, without enough replicas, busy, loading."""
+
+from __future__ import annotations
+
+import time
+
+from tests.chaos.network import expect_no_crash, expect_running
+from tests.chaos.scenarios import Context, Row, scenario
+from tests.chaos.watching import Watch, enough, judge, until_enough
+from tests.crashes.fleet import Fleet
+from tests.faults.states import STATES, State, frozen_answers
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+
+LEASE_S = 2
+
+
+def starting(context: Context) -> tuple[Fleet, list[Program]]:
+    """A namespace on a durable Redis with a server and two agents, that allots until told that it is enough."""
+    fleet = context.fleet(on=context.redis(durable=True, fsync="always"))
+    fleet.job(until_enough())
+    programs = [fleet.serve("--lease", str(LEASE_S), "--capacity", "200")]
+    programs += [fleet.agent("--device", str(device)) for device in range(2)]
+    return fleet, programs
+
+
+def hold(fleet: Fleet, state: State, seconds: float) -> None:
+    """Keep Redis in the state for so long, and wait until work goes on behind it."""
+    with state.enter(fleet.redis):
+        time.sleep(seconds)
+    before = fleet.books()
+    wait_until(
+        lambda: fleet.books().done > before.done + 50 and fleet.books().allotted > before.allotted,
+        30, what=f"work goes on after: {state}",
+    )  # fmt: skip
+
+
+@scenario(
+    "redis-refuses", "Redis out of memory, read-only, without a master, short of replicas, busy, loading"
+)
+def redis_refuses(context: Context) -> Row:
+    """Every state in turn, in another order each time, for less and for more than a lease."""
+    rounds = context.size(1, 4)
+    fleet, programs = starting(context)
+    with Watch(fleet) as watch:
+        for _ in range(rounds):
+            for state in context.random.sample(STATES, len(STATES)):
+                hold(fleet, state, context.random.uniform(0.5, context.size(1, 2 * LEASE_S)))
+        row = judge(context, fleet, watch, enough(fleet), times=rounds * len(STATES))
+    expect_running(row, programs)
+    expect_no_crash(row, fleet)
+    row.remarks.append(
+        f"each for up to {context.size(1, 2 * LEASE_S)} s; no process ended, no task ran twice"
+    )
+    return row
+
+
+@scenario("redis-slow", "Redis answering nothing for longer than a call waits (`CLIENT PAUSE`)")
+def redis_slow(context: Context) -> Row:
+    """Every caller gives up and sends again; the first copies are carried out too when the pause ends."""
+    pauses = context.size(1, 6)
+    fleet, programs = starting(context)
+    with Watch(fleet) as watch:
+        for _ in range(pauses):
+            wait_until(lambda: watch.looks > 20, what="the watch has seen it work")
+            hold(fleet, frozen_answers(context.random.uniform(5.5, 8.0)), 0.0)
+        row = judge(context, fleet, watch, enough(fleet), times=pauses)
+    expect_running(row, programs)
+    expect_no_crash(row, fleet)
+    row.remarks.append("for 5.5 to 8 s, with a lease of 2 s; no process ended, no task ran twice")
+    return row
