@@ -94,7 +94,6 @@ def _functions(told: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]
 
 
 def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
-    own = os.getpid()
     while message := _receive(tasks):
         ended = False
         items = msgpack.unpackb(message)
@@ -102,8 +101,6 @@ def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
             if _permit(permits) == SKIP:
                 continue
             settlement = frame(runner.run(item))
-            if os.getpid() != own:
-                os._exit(0)  # A task forked and returned twice; this is the copy.
             ended = item is items[-1]
             _write(answers, settlement + END_OF_BATCH if ended else settlement)
         if not ended:

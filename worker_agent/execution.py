@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from types import CoroutineType
@@ -30,6 +31,7 @@ class Runner:
         self._device = device
         self._channel = channel
         self._loop: asyncio.Runner | None = None
+        self._process = os.getpid()
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
         """The settlement of one list item: its letter and id, and what goes with it. Never raises."""
@@ -63,15 +65,20 @@ class Runner:
         return b"d" + id_, item[: wire.HEADER_BYTES] + packed
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
-        returned = function(value)
-        # By what came back, not by the function: a lambda or a wrapper can return a coroutine too.
-        if type(returned) is CoroutineType:
-            if self._loop is None:
-                import asyncio
+        try:
+            returned = function(value)
+            # By what came back, not by the function: a lambda or a wrapper can return a coroutine too.
+            if type(returned) is CoroutineType:
+                if self._loop is None:
+                    import asyncio
 
-                self._loop = asyncio.Runner()
-            return self._loop.run(returned)
-        return returned
+                    self._loop = asyncio.Runner()
+                return self._loop.run(returned)
+            return returned
+        finally:
+            if os.getpid() != self._process:
+                # The function forked, and this is the copy: it would save and run again what is the original's.
+                os._exit(0)
 
     def close(self) -> None:
         """End the loop, if there is one."""

@@ -60,22 +60,31 @@ class Cutting:
         self._context = context
         self._fleet = fleet
 
-    def with_tasks(self, agent: Program, cut: Callable[[], object], mend: Callable[[], object]) -> None:
-        """Cut at a moment at which the agent has tasks in hand, and mend once those are elsewhere."""
+    def with_tasks(
+        self,
+        agent: Program,
+        cut: Callable[[], object],
+        mend: Callable[[], object],
+        drop: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Cut at a moment at which the agent has tasks in hand, and mend (after `drop`) once those are elsewhere."""
         fleet = self._fleet
 
         def caught() -> bool:
+            if fleet.held_by(agent) < 2:
+                return False
             cut()
             if fleet.held_by(agent) >= 2:
                 return True
             mend()
             return False
 
-        wait_until(caught, 60, what="the agent has tasks in hand")
+        wait_until(caught, 60, every=0.05, what="the agent has tasks in hand")
         began, claims = time.monotonic(), fleet.at().claims(fleet.actor_of(agent))
         wait_until(lambda: not fleet.client.exists(claims), 60, what="its tasks are recovered")
         self.longest_s = max(self.longest_s, time.monotonic() - began)
         time.sleep(self._context.random.uniform(0, 0.5))
+        drop()
         mend()
         wait_until(lambda: fleet.is_placed(agent), 30, what="it came back as another actor")
 
@@ -114,13 +123,8 @@ def networks_cut(context: Context) -> Row:
             for number in range(cuts):
                 victim = context.random.randrange(AGENTS)
                 proxy = proxies[victim]
-
-                def mend(proxy: Proxy = proxy, dropped: bool = number % 2 == 1) -> None:
-                    if dropped:
-                        proxy.drop_all()
-                    proxy.mend()
-
-                cutting.with_tasks(agents[victim], proxy.cut, mend)
+                drop = [proxy.drop_all] if number % 2 else []
+                cutting.with_tasks(agents[victim], proxy.cut, proxy.mend, *drop)
             row = cutting.judged(watch, cuts, agents)
         expect_running(row, [server])
     return row
