@@ -12,7 +12,7 @@ from tests.faults.states import STATES, State, frozen_answers
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
-LEASE_S = 2
+LEASE_S = 4
 
 
 def starting(context: Context) -> tuple[Fleet, list[Program]]:
@@ -50,7 +50,7 @@ def redis_refuses(context: Context) -> Row:
     expect_running(row, programs)
     expect_no_crash(row, fleet)
     row.remarks.append(
-        f"each for up to {context.size(1, 2 * LEASE_S)} s; no process ended, no task ran twice"
+        f"each for up to {context.size(1, 2 * LEASE_S)} s, with a lease of {LEASE_S} s; no process ended, no task ran twice"
     )
     return row
 
@@ -67,5 +67,5 @@ def redis_slow(context: Context) -> Row:
         row = judge(context, fleet, watch, enough(fleet), times=pauses)
     expect_running(row, programs)
     expect_no_crash(row, fleet)
-    row.remarks.append("for 5.5 to 8 s, with a lease of 2 s; no process ended, no task ran twice")
+    row.remarks.append(f"for 5.5 to 8 s, with a lease of {LEASE_S} s; no process ended, no task ran twice")
     return row

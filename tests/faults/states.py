@@ -80,8 +80,12 @@ def _is_busy(admin: redis.Redis) -> bool:
 def loading(server: RealServer) -> Iterator[None]:
     """It was killed and reads its append-only file, slowly; it listens to others after each 1,024 commands."""
     with server.client() as admin:
+        admin.bgrewriteaof()
+        wait_until(
+            lambda: not admin.info("persistence")["aof_rewrite_in_progress"], 20, what="it is rewritten"
+        )
         filling = admin.pipeline(transaction=False)
-        for number in range(8_000):
+        for number in range(5_000):
             filling.set(f"filler:{number % 10}", number)
         filling.execute()
     server.kill()

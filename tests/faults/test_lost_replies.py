@@ -33,17 +33,24 @@ class Distant(Furnished):
     def __init__(self, client: redis.Redis, url: str) -> None:
         self.sends: list[Callable[[], Any]] = []
         self.waits: list[Exception] = []
+        self.actors: list[Actor] = []
         super().__init__(client)
         self.tap.client = connect(url)
         self._url = url
 
     def broker(self, actor: Actor) -> Broker:
         patience = Patience(on_wait=self.waits.append)
+        self.actors.append(actor)
         return Broker(self.tap, self.keys.name, actor, where="here", patience=patience)
 
     def held(self, send: Callable[[], Any]) -> RawCall:
+        """Keeps `send` for `method`; what was held back takes no number away."""
         self.sends.append(send)
-        return super().held(send)
+        numbers = [actor._number for actor in self.actors]
+        call = super().held(send)
+        for actor, number in zip(self.actors, numbers, strict=True):
+            actor._number = number
+        return call
 
     def method(self, valid: ValidCall) -> Callable[[], Any]:
         """The broker's method that makes the valid call, for real."""

@@ -36,7 +36,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_loses_nothing(
             return task
         """
     )
-    server = fleet.serve("--lease", "2", "--capacity", str(ROOM))
+    server = fleet.serve("--lease", "5", "--capacity", str(ROOM))
     agents = [fleet.agent("--device", str(device)) for device in range(2)]
     fleet.wait_for(lambda books: books.done >= 200)
 
@@ -65,7 +65,7 @@ def test_scripts_that_redis_forgets_again_and_again_are_told_to_it_again(fleet: 
             return task
         """
     )
-    server = fleet.serve("--lease", "2", "--capacity", str(ROOM))
+    server = fleet.serve("--lease", "5", "--capacity", str(ROOM))
     agents = [fleet.agent("--device", str(device)) for device in range(2)]
 
     def forgotten_until_done() -> bool:
