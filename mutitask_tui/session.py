@@ -52,7 +52,9 @@ class Session:
         self._dashboard = dashboard
         self._until_done = until_done
         self._attach_line = attach_line
-        self._link = RedisLink(core.url, core.name, who=core.who, owns_server=True, join_line=join_line)
+        self._link = RedisLink(
+            core.url, core.name, who=core.who, owns_server=True, join_line=join_line, wait=core.wait
+        )
         self._reader = Reader(core.url, core.name)
         self._began = time.monotonic()
         self._stay = stay

@@ -145,7 +145,7 @@ class Watcher(threading.Thread):
 
     def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
         """Say that reports are refused where the claimer's calls are not: out of memory, what frees some passes."""
-        if self._silent < LOUD and not session.broker.patience.waiting:
+        if self._silent < LOUD and not session.broker.patience.why:
             self._silent += 1
             if self._silent == LOUD:
                 LOG.warning("%s; tasks go on, and the reports are tried again", error)

@@ -44,6 +44,7 @@ from mutitask_tui.dashboard.themes import THEMES
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands import CommandError, find, parse_line
+from mutitask_tui.server.snapshot import Wait
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
 _NOT_WHILE_TYPING = frozenset({"command", *(b.action.partition("(")[0] for b in VIEW_BINDINGS)})
@@ -185,7 +186,7 @@ class DashboardApp(ActingApp):
         if self._lost_ms is not None or event.snapshot.run != self.past.run:
             self._look_back()
         self._lost_ms = None
-        self.trouble = None
+        self.trouble = _waiting(event.snapshot.wait)
         self.trend.add(event.snapshot)
         self.past.add(event.snapshot)
         self.device_trend.add(event.snapshot)
@@ -339,6 +340,13 @@ class DashboardApp(ActingApp):
         screen = self.screen
         assert isinstance(screen, MainScreen)  # noqa: S101 - get_default_screen made it
         return screen
+
+
+def _waiting(wait: Wait | None) -> Trouble | None:
+    """The server waits, and Redis is there to be read."""
+    if wait is None:
+        return None
+    return Trouble("the server waits", wait.since_ms, int(time.time() * 1000), wait.why, stale=False)
 
 
 def _headline(error: Exception) -> str:

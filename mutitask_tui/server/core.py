@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
 from mutitask_tui.server.feed import Feed
+from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.address import redact
@@ -30,6 +31,8 @@ from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels,
 
 SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
+PATIENT_S = 1.0
+"""A shorter wait is not worth a word on the screen."""
 DRAIN_S = 30.0
 """How long `quit` waits for the agents to leave."""
 
@@ -158,6 +161,12 @@ class ServerCore:
             f"namespace {self.name!r} holds work ({', '.join(parts)}): pass --resume to go on with it, "
             "--fresh to drop it, or another --name"
         )
+
+    def wait(self) -> Wait | None:
+        """Why this server's calls have not been carried out for more than a second, if they have not."""
+        waits = [(b.patience.since, b.patience.why) for b in list(self._brokers) if b.patience.why]
+        since, why = min(waits, default=(0.0, ""))
+        return Wait(why, round(since * 1000)) if why and time.time() - since > PATIENT_S else None
 
     # -- life ----------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mutitask_tui.server.commander import Commander
@@ -17,6 +18,7 @@ from mutitask_tui.server.snapshot import (
     ResultView,
     Sample,
     Snapshot,
+    Wait,
     WaitingTask,
 )
 
@@ -26,13 +28,14 @@ class RedisLink:
 
     def __init__(
         self, url: str, name: str, *, who: str = "", owns_server: bool = False, read_only: bool = False,
-        join_line: str = "",
+        join_line: str = "", wait: Callable[[], Wait | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._reader = Reader(url, name)
         self._inspector = Inspector(url, name)
         self._commander = Commander(url, name, who)
         self._owns_server = owns_server
         self._read_only = read_only
+        self._wait = wait
         place = f"redis://{self._reader.where}" if "://" not in self._reader.where else self._reader.where
         self._join_line = (
             join_line or f"worker-agent JOB --redis {place} --name {name} --device auto --channel 0"
@@ -50,7 +53,7 @@ class RedisLink:
 
     def snapshot(self) -> Snapshot:
         """The namespace now; one call to Redis."""
-        return self._reader.snapshot()
+        return replace(self._reader.snapshot(), wait=self._wait())
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
         """Carry a command out. Raises `CommandError`."""

@@ -201,6 +201,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Why the server's own calls are not carried out, and since when (ms, on its machine's clock)."""
+
+    why: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A namespace at one instant, by Redis's clock (`now_ms`)."""
 
@@ -215,6 +223,8 @@ class Snapshot:
     devices: tuple[DeviceView, ...]
     events: tuple[Event, ...]
     """The newest events, oldest first."""
+    wait: Wait | None = None
+    """Where the server runs in this process and waits: Redis may answer reads and refuse writes."""
 
     @property
     def rate(self) -> float:

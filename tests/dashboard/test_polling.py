@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.snapshot import Snapshot, Wait
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import FakeLink, snapshot
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
@@ -35,6 +37,21 @@ async def test_trouble_is_a_banner_that_goes_away(
         await poll(pilot)
         assert says not in screen_text(pilot)
         assert not pilot.app.screen.has_class("-stale")
+
+
+async def test_a_server_that_waits_is_a_banner_over_a_view_that_goes_on(
+    opened: Opened, link: FakeLink
+) -> None:
+    async with opened() as pilot:
+        since_ms = int(time.time() * 1000) - 90_000
+        link.now = replace(link.now, wait=Wait("Redis at here is out of memory (maxmemory)", since_ms))
+        await poll(pilot)
+        assert "the server waits since" in screen_text(pilot)
+        assert "out of memory (maxmemory)" in screen_text(pilot)
+        assert not pilot.app.screen.has_class("-stale")
+        link.now = replace(link.now, wait=None)
+        await poll(pilot)
+        assert "the server waits" not in screen_text(pilot)
 
 
 async def test_the_dashboard_opens_while_redis_is_away(opened: Opened, link: FakeLink) -> None:

@@ -199,8 +199,10 @@ class Patience:
         self._tries = tries
         self._on_wait = on_wait
         self._on_back = on_back
-        self.waiting = False
-        """Whether a caller waits now, so that `on_wait` was told."""
+        self.why = ""
+        """Why a caller waits now, or ''."""
+        self.since = 0.0
+        """Since when it does, in seconds of this machine's clock."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
@@ -213,8 +215,11 @@ class Patience:
                 tried += 1
                 hurried += self._give_up.is_set()
                 if hurried > 3 or (self._tries is not None and tried >= self._tries):
+                    self.why = ""
                     raise
-                self.waiting = True
+                if not self.why:
+                    self.since = time.time()
+                self.why = str(error)
                 if str(error) not in said:
                     said.add(str(error))
                     if self._on_wait is not None:
@@ -226,7 +231,7 @@ class Patience:
                     self._give_up.wait(pause)
             else:
                 if tried:
-                    self.waiting = False
+                    self.why = ""
                     if self._on_back is not None:
                         self._on_back()
                 return value

@@ -190,7 +190,7 @@ class FrameScreen(Screen[None]):
 
     def _on_trouble(self, trouble: Trouble | None) -> None:
         self.query_one(Banner).show(trouble)
-        self.set_class(trouble is not None, "-stale")
+        self.set_class(trouble is not None and trouble.stale, "-stale")
 
     def _on_said(self, said: tuple[str, Tone]) -> None:
         self.query_one(StatusLine).say(*said)

@@ -1,4 +1,4 @@
-"""The line that says that what is on the screen is old, and why."""
+"""The line that says what is wrong with Redis: that what is on the screen is old, or that the server waits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from mutitask_tui.dashboard.safe_text import safe_text
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Since when, and why, no snapshot comes. `since_ms` and `now_ms` are on this machine's clock."""
+    """Since when, and why, no snapshot comes, or the server waits. Times are on this machine's clock.
+
+    `stale` is whether what is on the screen is old.
+    """
 
     headline: str
     since_ms: int
     now_ms: int
     why: str
+    stale: bool = True
 
 
 class Banner(Static):
-    """Hidden while snapshots come."""
+    """Hidden while snapshots come and the server does not wait."""
 
     DEFAULT_CSS = """
     Banner {
