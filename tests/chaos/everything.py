@@ -36,7 +36,7 @@ class Kept:
 
 @scenario("everything-killed", "agents, server and Redis killed in one schedule, each started again at once")
 def everything_killed(context: Context) -> Row:
-    count, kills = context.size(3_000, 60_000), context.size(8, 200)
+    count, kills = context.size(3_000, 45_000), context.size(8, 150)
     random = context.random
     fleet = context.fleet(on=context.redis(durable=True, fsync="always"))
     fleet.job(numbers(count))

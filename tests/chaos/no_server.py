@@ -33,7 +33,7 @@ def job(count: int, seconds: float) -> str:
 def no_server(context: Context) -> Row:
     count, kills = context.size(1_500, 40_000), context.size(4, 40)
     fleet = context.fleet()
-    path = fleet.job(job(count, context.size(2, 12) / 1000))
+    path = fleet.job(job(count, context.size(2, 10) / 1000))
     server = fleet.serve("--lease", "2", "--capacity", str(count), "--retry-delay", "1")
     fleet.wait_for(lambda books: books.exhausted)
     server.kill()
