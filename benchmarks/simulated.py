@@ -314,11 +314,15 @@ def main() -> None:
     options.add_argument("--task-ms", type=float, default=20.0)
     options.add_argument("--batch", type=int, default=50)
     options.add_argument("--results", action="store_true", help="keep each task as its own result")
+    options.add_argument(
+        "--at", type=float, default=0.0, help="join at this time, in seconds since the epoch"
+    )
     chosen = options.parse_args()
     # Real agents are on other machines: here they give way to what is measured.
     give_way()
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
+    time.sleep(max(0.0, chosen.at - time.time()))
     try:
         fleet = Fleet(
             url, chosen.name, numbers, chosen.channels, chosen.task_ms / 1000, chosen.batch, chosen.results

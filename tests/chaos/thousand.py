@@ -15,6 +15,8 @@ from tests.support.waiting import wait_until
 
 PROCESSES = 4
 TASK_MS = 200
+START_S = 2.0
+"""In this time the processes start; then they all join."""
 
 
 def reported_ms(fleet: Fleet) -> list[int]:
@@ -29,11 +31,11 @@ def now_ms(fleet: Fleet) -> int:
 
 def start_all(fleet: Fleet, agents: int) -> tuple[list[Program], float]:
     """The processes, and the time between the first agent's and the last one's coming, in s."""
-    each = agents // PROCESSES
+    each, at = agents // PROCESSES, time.time() + START_S
     processes = [
         fleet.start(
             "python", "-m", "benchmarks.simulated", "--first", str(number * each), "--count", str(each),
-            "--task-ms", str(TASK_MS), "--batch", "5", "--results",
+            "--task-ms", str(TASK_MS), "--batch", "5", "--results", "--at", str(at),
         )
         for number in range(PROCESSES)
     ]  # fmt: skip
