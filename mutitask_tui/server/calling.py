@@ -10,7 +10,7 @@ from mutitask_tui.server.commands import CommandError
 from mutitask_tui.server.inspection import Inspector
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connect import Patience, connect
 from worker_agent.protocol.errors import LeaseLost
 from worker_agent.protocol.identity import me
 
@@ -41,7 +41,14 @@ class Caller:
                 return call(self._broker)
 
     def _enter(self) -> Broker:
-        broker = Broker(self._client, self.reader.name, Actor.passing(), where=self.reader.where)
+        # Sent again under its number, a command whose answer was lost acts once; typed again, it might act twice.
+        broker = Broker(
+            self._client,
+            self.reader.name,
+            Actor.passing(),
+            where=self.reader.where,
+            patience=Patience(tries=2),
+        )
         broker.enter()
         return broker
 
