@@ -14,6 +14,8 @@ import pytest
 import redis
 
 from tests.support.programs import Program, start_in_terminal
+from tests.support.redis_cluster import RealCluster
+from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until as _wait_until
 from worker_agent.protocol.address import load_server_file
@@ -37,10 +39,19 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("MUTITASK_CONFIG_FILE", str(tmp_path_factory.getbasetemp() / "no-config-here.toml"))
 
 
+TOPOLOGY_VARIABLE = "MUTITASK_TEST_TOPOLOGY"
+TOPOLOGIES: dict[str, Callable[[], Any]] = {
+    "single": RealServer,
+    "cluster": RealCluster,
+    "sentinel": RealSentinels,
+}
+"""What `shared_server` is. The protocol's tests run on each of them (.ci/run)."""
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RealServer]:
     """The server that all tests share; ask for `own_server` to kill or freeze one."""
-    server = RealServer()
+    server = TOPOLOGIES[os.environ.get(TOPOLOGY_VARIABLE, "single")]()
     try:
         yield server.start()
     finally:

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 import redis
 
-from tests.protocol.examples import LONG
+from tests.protocol.examples import LONG, SINGLE
 from tests.protocol.world import World
 
 HERE = Path(__file__).parent
@@ -19,12 +19,14 @@ hypothesis.settings.load_profile("long" if LONG else "short")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test below this folder is one of the protocol."""
+    """Every test below this folder is one of the protocol; what needs no server runs only on a single one."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.protocol)
             if LONG:
                 item.add_marker(pytest.mark.timeout(0))
+    if not SINGLE:
+        items[:] = [item for item in items if "shared_server" in getattr(item, "fixturenames", ())]
 
 
 @pytest.fixture

@@ -259,6 +259,7 @@ def test_an_answer_lost_with_its_connection_is_asked_for_again_and_comes(
     wire_ = LosesAnswers(connect(redis_url), world.client)
     agent = Broker(wire_, "t", world.agent().actor, where="here", patience=Patience(tries=5))
     ids = world.feed(4)
+    agent.holder_of(0)  # On a cluster it finds the node.
     for _ in range(4):
         wire_.losing = True
         [item] = agent.settle_and_claim(0, [], 1).items
@@ -274,6 +275,7 @@ def test_an_impatient_caller_learns_of_a_killed_connection_and_may_go_on(
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
     ctl = Broker(wire_, "t", world.passing().actor, where="here", patience=IMPATIENT)
+    ctl.holder_of(0)  # On a cluster it finds the node.
     wire_.losing = True
     with pytest.raises(RedisUnavailable) as away:
         ctl.step_devices(1)

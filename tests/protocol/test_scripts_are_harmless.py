@@ -15,6 +15,7 @@ from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished, ValidCa
 from tests.protocol.world import reason
 from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.connect import connect
 from worker_agent.protocol.errors import WritesLost
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
@@ -419,7 +420,7 @@ def confined(shared_server: RealServer, client: redis.Redis) -> Iterator[object]
         client.execute_command(
             "ACL", "SETUSER", "t", "reset", "on", "nopass", "+@all", *(f"~{k}" for k in keys)
         )
-        opened.append(redis.Redis(port=shared_server.port, username="t", password="any", protocol=3))
+        opened.append(connect(shared_server.url.replace(f"//:{shared_server.password}@", "//t:any@")))
         return opened[-1]
 
     yield open_
@@ -442,6 +443,7 @@ def test_a_user_who_may_touch_the_declared_keys_may_not_touch_an_undeclared_one(
 ) -> None:
     user = confined((furnished.keys.meta,))
     reading = "return redis.call('EXISTS', ARGV[1])"
+    assert user.exists(furnished.keys.meta)  # On a cluster it takes the user to the right node.
     assert user.eval(reading, 0, furnished.keys.meta) == 1
     with pytest.raises((NoPermissionError, ResponseError), match=r"(?i)permission|can't access"):
         user.eval(reading, 0, furnished.keys.leases)

@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -46,14 +47,36 @@ class RealServer:
     """One server process on a free port, with a password; it keeps nothing on disk unless `durable`.
 
     `fsync` is when a durable one's writes are on the disk: `always` before each answer, or `everysec`.
+    `cluster` makes it a node of one; `settings` are more of the server's own, `sentinel` makes it a Sentinel.
     """
 
-    def __init__(self, *, durable: bool = False, fsync: str = "everysec") -> None:
+    SETTINGS: ClassVar[dict[str, object]] = {
+        "protocol": 3,
+        "decode_responses": False,
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    """Of a test's client: every time-out stated, no retries."""
+
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        fsync: str = "everysec",
+        cluster: bool = False,
+        sentinel: bool = False,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mutitask-test-"))
         self.password = secrets.token_urlsafe(12)
         self.port = free_port()
+        self.bus_port = free_port() if cluster else 0
         self.durable = durable
         self.fsync = fsync
+        self.cluster = cluster
+        self.sentinel = sentinel
+        self.settings = dict(settings or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,29 +91,24 @@ class RealServer:
 
     def client(self, **options: object) -> redis.Redis:
         """A client with every time-out stated; the caller closes it."""
-        settings: dict[str, object] = {
-            "protocol": 3,
-            "decode_responses": False,
-            "socket_timeout": 5.0,
-            "socket_connect_timeout": 5.0,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        return redis.Redis.from_url(self.url, **(settings | options))  # type: ignore[no-any-return]
+        return redis.Redis.from_url(self.url, **(self.SETTINGS | options))  # type: ignore[no-any-return]
 
     def start(self, *, until: Callable[[], bool] | None = None, **options: object) -> RealServer:
         """Start it (again) with further options, and return when it answers, or `until` says so."""
-        arguments = {
-            "port": self.port,
-            "bind": "127.0.0.1",
-            "dir": self.directory,
-            "save": "",
-            "appendonly": "yes" if self.durable else "no",
-            "appendfsync": self.fsync,
-            "requirepass": self.password,
-            "maxmemory-policy": "noeviction",
-            **{name.replace("_", "-"): value for name, value in options.items()},
-        }
-        command = [str(server_binary()), *(word for k, v in arguments.items() for word in (f"--{k}", str(v)))]
+        self.launch(**options)
+        wait_until(until or self.answers, 20, what=f"{server_binary()} answers")
+        return self
+
+    def launch(self, **options: object) -> None:
+        """Start it (again) with further options, without waiting."""
+        arguments = self._arguments() | {name.replace("_", "-"): value for name, value in options.items()}
+        words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
+        command = [str(server_binary()), *words]
+        if self.sentinel:
+            file = self.directory / "sentinel.conf"  # A Sentinel writes what it learns into its file.
+            if not file.exists():
+                file.write_text("".join(f"{key} {value}\n" for key, value in self.settings.items()))
+            command = [str(server_binary()), str(file), "--sentinel", *words]
         setpriv = shutil.which("setpriv")  # It ends with the test run, even one that is killed.
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -100,8 +118,27 @@ class RealServer:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(until or self.answers, 20, what=f"{command[0]} answers")
-        return self
+
+    def _arguments(self) -> dict[str, object]:
+        arguments: dict[str, object] = {"port": self.port, "bind": "127.0.0.1", "dir": self.directory}
+        if self.sentinel:
+            return arguments
+        arguments |= {
+            "save": "",
+            "appendonly": "yes" if self.durable else "no",
+            "appendfsync": self.fsync,
+            "requirepass": self.password,
+            "maxmemory-policy": "noeviction",
+        }
+        if self.cluster:
+            # The bus stands 10,000 ports above by itself, which not every free port has room for.
+            arguments |= {
+                "cluster-enabled": "yes",
+                "cluster-port": self.bus_port,
+                "cluster-node-timeout": 1_000,
+                "masterauth": self.password,
+            }
+        return arguments | self.settings
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -10,7 +10,8 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, quote
+from typing import Literal
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.identity import Identity, me
@@ -18,6 +19,7 @@ from worker_agent.protocol.identity import Identity, me
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 6379
 DEFAULT_DB = 0
+SENTINEL_PORT = 26379
 DEFAULT_URL = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}/{DEFAULT_DB}"
 
 REDIS_URL_VARIABLE = "MUTITASK_REDIS_URL"
@@ -27,6 +29,7 @@ STATE_DIR_VARIABLE = "MUTITASK_STATE_DIR"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOSTS = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?(?:,(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?)*")
+_SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?#]*@)?([^/?#@]*)(?:/([^?#]*))?(?:\?([^#]*))?")
 _HIDDEN = "***"
 _MOST_BYTES = 65_536
 """A server file holds a few hundred; what stands behind these is no part of one."""
@@ -204,6 +207,66 @@ def build_url(
     """A `redis://` URL in which no character of the user or the password can be mistaken for another part."""
     login = f"{quote(username or '', safe='')}:{quote(password, safe='')}@" if password else ""
     return f"redis://{login}{bracketed(host)}:{port}/{db}"
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """An address of several hosts: Sentinels, or nodes of a cluster; `single` is redis-py's URL of the first."""
+
+    kind: Literal["sentinel", "cluster"]
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    single: str = field(repr=False)
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+
+
+def split_several(url: str) -> Several | None:
+    """The parts of `redis+sentinel://[login@]host:port,.../service[/db]` or `redis+cluster://[login@]host:port,...`.
+
+    The login is Redis's; `sentinel_username` and `sentinel_password` in the query are the Sentinels'. None for an
+    address of one host. Raises `ValueError`.
+    """
+    match = _SEVERAL.fullmatch(url)
+    if match is None:
+        return None
+    scheme, kind, login, hosts, path, query = match.groups(default="")
+    if not _HOSTS.fullmatch(hosts):
+        raise ValueError("after the login come hosts and ports, with commas between them")
+    places = tuple(
+        _place(host, SENTINEL_PORT if kind == "sentinel" else DEFAULT_PORT) for host in hosts.split(",")
+    )
+    service, db = "", path
+    if kind == "sentinel":
+        service, _, db = path.partition("/")
+        if not service:
+            raise ValueError("after the Sentinels comes the name of the service, /mymaster")
+    elif db not in ("", "0"):
+        raise ValueError("a cluster has no database but 0")
+    if db and not (db.isascii() and db.isdigit()):
+        raise ValueError("a database is a number")
+    asked = dict(parse_qsl(query))
+    username, password = asked.pop("sentinel_username", None), asked.pop("sentinel_password", None)
+    host, port = places[0]
+    single = f"{scheme}://{login}{bracketed(host)}:{port}/{db or 0}?{urlencode(asked)}"
+    return Several(
+        "sentinel" if kind == "sentinel" else "cluster", places, unquote(service), single, username, password
+    )
+
+
+def _place(text: str, default: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(default)
+    if not 0 < int(port) < 65536:
+        raise ValueError("a port is a number below 65536")
+    return host.strip("[]"), int(port)
+
+
+def cluster_of(where: str) -> str:
+    """The address, as `redact` shows it, of the cluster that this one host belongs to."""
+    scheme, separator, rest = where.rpartition("://")
+    return f"{scheme if separator else 'redis'}+cluster://{rest.partition('/')[0]}"
 
 
 def bracketed(host: str) -> str:

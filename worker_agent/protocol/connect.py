@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -28,9 +32,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
-from worker_agent.protocol.address import redact
+from worker_agent.protocol.address import Several, cluster_of, redact, split_several
+from worker_agent.protocol.cluster import ClusterClient
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnavailable
+from worker_agent.protocol.sentinels import SentinelRefuses, master_client
 
 CALL_TIMEOUT_S = 5.0
 BLOCK_S = 1.0
@@ -42,6 +49,9 @@ _SCRIPT_REFUSED = re.compile(r"ACL failure in script: |(?=The user executing the
 _SCRIPT_STUMBLED = re.compile(r"user_script.*attempt to|not an integer|not a valid float|bad argument #")
 """How a script ends that meets a field that no program of ours wrote."""
 
+_NOT_READY = ("LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED")
+"""What a server says that can do it as soon as something else is over: a start, a failover, a move."""
+
 T = TypeVar("T")
 
 
@@ -50,10 +60,10 @@ class NoRights(RedisRefused):
 
 
 def connect(url: str, *, blocking: bool = False) -> redis.Redis:
-    """A client for the URL (`redis://`, `rediss://`, `unix://`). Nothing is sent yet.
+    """A client for the URL (`redis://`, `unix://`, `redis+sentinel://`, `redis+cluster://`, TLS by `rediss`).
 
-    A `blocking` client is for a waiter alone: its time-out stands above its block. Raises `RedisRefused`
-    for a URL that cannot be read.
+    Nothing is sent yet. A `blocking` client is for a waiter alone: its time-out stands above its block.
+    Raises `RedisRefused` for a URL that cannot be read.
     """
     options: dict[str, Any] = {
         "protocol": 3,
@@ -69,14 +79,29 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
         options["socket_keepalive"] = True
     _without_maintenance_notifications(options)
     try:
-        return redis.Redis.from_url(url, **options)
+        several = split_several(url)
+        client = _several_client(several, options) if several else redis.Redis.from_url(url, **options)
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, RedisError) as error:
         # Behind a login the parser's words may be a piece of the password that it took for a port.
         cause = "" if "@" in url else f" ({error})"
         raise RedisRefused(
-            f"{redact(url)} is not an address that can be used{cause}; "
-            "write redis://[user:password@]host:port/db, rediss://... or unix:///path"
+            f"{redact(url)} is not an address that can be used{cause}; write redis://[user:password@]host:port/db, "
+            "unix:///path, redis+sentinel://host:port,.../service/db or redis+cluster://host:port,..."
         ) from None
+    return client
+
+
+def _several_client(address: Several, options: dict[str, Any]) -> redis.Redis:
+    """Through Sentinels, or on a cluster. What the URL says stands above `options`."""
+    merged = options | parse_url(address.single)  # type: ignore[no-untyped-call]
+    del merged["host"], merged["port"]
+    if address.kind == "sentinel":
+        return master_client(
+            address.hosts, address.service, merged,
+            username=address.sentinel_username, password=address.sentinel_password,
+        )  # fmt: skip
+    return ClusterClient(address.hosts, merged)
 
 
 def _without_maintenance_notifications(options: dict[str, Any]) -> None:
@@ -94,9 +119,12 @@ def translate(error: Exception, where: str) -> MutiTaskError:
     """
     text = str(error)
     tls = _tls_trouble(error, where)
+    several = _several_trouble(error, where)
     for each in (error, error.__cause__, error.__context__):
         if each is not None:
             each.__traceback__ = None
+    if several:
+        return several
     if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
         ("WRONGPASS", "NOAUTH")
     ):
@@ -121,7 +149,7 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             f"Redis at {where} is busy with somebody's script; `SCRIPT KILL` there ends it"
         )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)
-    if isinstance(error, transient) or text.startswith(("LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")):
+    if isinstance(error, transient) or text.startswith(_NOT_READY):
         return RedisUnavailable(f"Redis at {where} is not ready: {text.partition(' script: ')[0]}")
     if tls:
         return RedisUnavailable(tls)
@@ -142,6 +170,25 @@ def translate(error: Exception, where: str) -> MutiTaskError:
     return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
 
 
+def _several_trouble(error: Exception, where: str) -> MutiTaskError | None:
+    """What only Sentinels and clusters say."""
+    if isinstance(error, SentinelRefuses):
+        return RedisRefused(f"the Sentinels at {where} {error}")
+    if isinstance(error, MasterNotFoundError):
+        return RedisUnavailable(f"no Sentinel at {where} that answers knows the master: {_cause(error)}")
+    if isinstance(error, MovedError | AskError):
+        return RedisRefused(
+            f"Redis at {where} is a node of a cluster, and another one has this namespace; "
+            f"write {cluster_of(where)} in the place of the address"
+        )
+    if isinstance(error, ClusterCrossSlotError):
+        return RedisRefused(
+            f"Redis at {where} takes the keys of one namespace for keys of several slots (CROSSSLOT); "
+            "see that no proxy before it changes key names"
+        )
+    return None
+
+
 def _tls_trouble(error: Exception, where: str) -> str:
     """What is wrong with `rediss://`, or ''. Worth trying again: whoever is on the way could cause it too."""
     cause = error.__cause__ or error.__context__
@@ -150,7 +197,7 @@ def _tls_trouble(error: Exception, where: str) -> str:
             f"the certificate of Redis at {where} is not trusted ({cause.verify_message}); "
             "name its CA in the address, ?ssl_ca_certs=FILE, or renew it"
         )
-    if not where.startswith("rediss://"):
+    if not where.startswith(("rediss://", "rediss+")):
         return ""
     if isinstance(error, RedisTimeoutError):
         return (

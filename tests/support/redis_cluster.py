@@ -1,0 +1,137 @@
+"""A real cluster of the test's own, on loopback: three masters, and replicas if asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from tests.support.redis_server import RealServer
+from tests.support.waiting import wait_until
+from worker_agent.protocol.cluster import ClusterClient
+
+SLOTS = 16384
+EVERYWHERE = (
+    "FLUSHALL",
+    "FLUSHDB",
+    "SCRIPT FLUSH",
+    "SCRIPT LOAD",
+    "CONFIG SET",
+    "ACL SETUSER",
+    "ACL DELUSER",
+)
+"""What a test's own client says to every node."""
+
+
+class WholeCluster(ClusterClient):
+    """A test's client: what has no key is asked of every master."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As on one server: `KEYS` finds all keys, `FLUSHALL` empties all nodes."""
+        name = str(args[0]).upper()
+        if name in ("ACL", "SCRIPT", "CONFIG") and len(args) > 1:
+            name = f"{name} {str(args[1]).upper()}"
+        if name == "KEYS":
+            return [key for reply in self.of_all(*args, **options) for key in reply]
+        if name == "DBSIZE":
+            return sum(self.of_all(*args, **options))
+        if name in EVERYWHERE:
+            return self.of_all(*args, **options)[0]
+        return super().execute_command(*args, **options)
+
+    def of_all(self, *args: Any, **options: Any) -> list[Any]:
+        """The reply of each master."""
+        replies = []
+        for host, port in self._seeds:
+            with redis.Redis(connection_pool=self._pool((host, port))) as node:
+                replies.append(node.execute_command(*args, **options))
+        return replies
+
+
+class RealCluster:
+    """Three masters that share the slots evenly, each with `replicas` of its own; a password for all."""
+
+    def __init__(self, *, replicas: int = 0, durable: bool = False) -> None:
+        self.masters = [RealServer(durable=durable, cluster=True) for _ in range(3)]
+        self.replicas = [RealServer(durable=durable, cluster=True) for _ in range(3 * replicas)]
+        self.nodes = [*self.masters, *self.replicas]
+        self.password = self.masters[0].password
+        for node in self.nodes:
+            node.password = self.password
+        self.port = self.masters[0].port
+
+    @property
+    def url(self) -> str:
+        """The URL with its password; it names every master."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
+        return f"redis+cluster://:{self.password}@{hosts}/0"
+
+    @property
+    def log(self) -> str:
+        """What the nodes wrote so far."""
+        return "\n".join(node.log for node in self.nodes)
+
+    def client(self, **options: object) -> redis.Redis:
+        """A client with every time-out stated; the caller closes it."""
+        seeds = [("127.0.0.1", node.port) for node in self.masters]
+        settings = {"password": self.password, **RealServer.SETTINGS, **options}
+        return WholeCluster(seeds, settings)
+
+    def start(self) -> RealCluster:
+        """Start the nodes, let them meet and share the slots; return when the cluster is in order."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            wait_until(node.answers, 20)
+        clients = [node.client(decode_responses=True) for node in self.nodes]
+        try:
+            share = -(-SLOTS // len(self.masters))
+            for number, client in enumerate(clients):
+                if number < len(self.masters):
+                    last = min(SLOTS, (number + 1) * share) - 1
+                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+                    client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                if number:
+                    client.execute_command(
+                        "CLUSTER", "MEET", "127.0.0.1", self.port, self.masters[0].bus_port
+                    )
+            wait_until(lambda: all(self._sees_all(client) for client in clients), 20, what="the nodes met")
+            self._attach_replicas(clients)
+            wait_until(lambda: all(_is_in_order(client) for client in clients), 20, what="cluster_state:ok")
+        finally:
+            for client in clients:
+                client.close()
+        return self
+
+    def owner(self, key: str) -> RealServer:
+        """The node that owns the key's slot now."""
+        with self.masters[0].client() as client:
+            slot = client.execute_command("CLUSTER", "KEYSLOT", key)
+        for node in self.nodes:
+            if not (node.process and node.process.poll() is None):
+                continue
+            with node.client() as client:
+                for first, last, (_, port, *_rest), *_replicas in client.execute_command("CLUSTER", "SLOTS"):
+                    if first <= slot <= last:
+                        return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"nobody owns slot {slot}")
+
+    def remove(self) -> None:
+        """End the nodes and delete their directories."""
+        for node in self.nodes:
+            node.remove()
+
+    def _attach_replicas(self, clients: list[redis.Redis]) -> None:
+        names = [client.execute_command("CLUSTER", "MYID") for client in clients]
+        for number, client in enumerate(clients[len(self.masters) :]):
+            client.execute_command("CLUSTER", "REPLICATE", names[number % len(self.masters)])
+        for client in clients[len(self.masters) :]:
+            wait_until(lambda client=client: client.info("replication").get("master_link_status") == "up", 20)
+
+    def _sees_all(self, client: redis.Redis) -> bool:
+        lines = client.execute_command("CLUSTER", "NODES").splitlines()
+        return len(lines) == len(self.nodes) and all(" connected" in line for line in lines)
+
+
+def _is_in_order(client: redis.Redis) -> bool:
+    return "cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
