@@ -15,7 +15,7 @@ from mutitask_tui import embedded
 from mutitask_tui.embedded_home import Fsync
 from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.reading import Reader
-from worker_agent.protocol.address import redact
+from worker_agent.protocol.address import redact, shown_url
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
 from worker_agent.protocol.membership import RunPlan
 
@@ -132,8 +132,6 @@ def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
 def join_line(place: Place, job: str, name: str, *, with_password: bool) -> str:
     """The `worker-agent` line to type on another machine."""
     url = place.own.join_url if place.own else place.url
-    address = (
-        url if with_password else (f"redis://{redact(url)}" if "://" not in redact(url) else redact(url))
-    )
+    address = url if with_password else shown_url(url)
     named = "" if name == "default" else f" --name {name}"
     return f"worker-agent {job} --redis {address}{named} --device auto --channel 0"

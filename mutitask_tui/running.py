@@ -12,6 +12,7 @@ from mutitask_tui.embedded_keeper import Keeper
 from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.opening import Place, join_line, open_core
 from mutitask_tui.session import Session, say
+from worker_agent.protocol.address import shown_url
 from worker_agent.protocol.membership import RunPlan
 
 
@@ -53,7 +54,7 @@ def run_server(
         options=agent_options,
     )
     named = "" if name == "default" else f" --name {name}"
-    address = "" if place.own else f" --redis redis://{place.shown}"
+    address = "" if place.own else f" --redis {shown_url(place.url)}"
     session = Session(
         core,
         agents,

@@ -21,6 +21,7 @@ from mutitask_tui.server.snapshot import (
     Wait,
     WaitingTask,
 )
+from worker_agent.protocol.address import shown_url
 
 
 class RedisLink:
@@ -36,7 +37,7 @@ class RedisLink:
         self._owns_server = owns_server
         self._read_only = read_only
         self._wait = wait
-        place = f"redis://{self._reader.where}" if "://" not in self._reader.where else self._reader.where
+        place = shown_url(url)
         self._join_line = (
             join_line or f"worker-agent JOB --redis {place} --name {name} --device auto --channel 0"
         )

@@ -231,7 +231,7 @@ class LosesAnswers:
         self.admin = admin
         self.losing = False
         for name in SCRIPTS:  # A lost NOSCRIPT would be no lost answer.
-            client.script_load(script(name).source)
+            admin.script_load(script(name).source)
 
     def execute_command(self, *command: object) -> object:
         if command[0] != "EVALSHA" or not self.losing:

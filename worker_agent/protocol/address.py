@@ -269,6 +269,12 @@ def cluster_of(where: str) -> str:
     return f"{scheme if separator else 'redis'}+cluster://{rest.partition('/')[0]}"
 
 
+def shown_url(url: str) -> str:
+    """The address as people may see it and type it after `--redis`."""
+    shown = redact(url)
+    return shown if "://" in shown else f"redis://{shown}"
+
+
 def bracketed(host: str) -> str:
     """A host as URLs write it: IPv6 addresses stand in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
