@@ -209,6 +209,10 @@ def build_url(
     return f"redis://{login}{bracketed(host)}:{port}/{db}"
 
 
+class BadAddress(ValueError):
+    """An address of several hosts that cannot be read. Its text holds nothing of the address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Several:
     """An address of several hosts: Sentinels, or nodes of a cluster; `single` is redis-py's URL of the first."""
@@ -225,14 +229,14 @@ def split_several(url: str) -> Several | None:
     """The parts of `redis+sentinel://[login@]host:port,.../service[/db]` or `redis+cluster://[login@]host:port,...`.
 
     The login is Redis's; `sentinel_username` and `sentinel_password` in the query are the Sentinels'. None for an
-    address of one host. Raises `ValueError`.
+    address of one host. Raises `BadAddress`.
     """
     match = _SEVERAL.fullmatch(url)
     if match is None:
         return None
     scheme, kind, login, hosts, path, query = match.groups(default="")
     if not _HOSTS.fullmatch(hosts):
-        raise ValueError("after the login come hosts and ports, with commas between them")
+        raise BadAddress("after the login come hosts and ports, with commas between them")
     places = tuple(
         _place(host, SENTINEL_PORT if kind == "sentinel" else DEFAULT_PORT) for host in hosts.split(",")
     )
@@ -240,11 +244,11 @@ def split_several(url: str) -> Several | None:
     if kind == "sentinel":
         service, _, db = path.partition("/")
         if not service:
-            raise ValueError("after the Sentinels comes the name of the service, /mymaster")
+            raise BadAddress("after the Sentinels comes the name of the service, /mymaster")
     elif db not in ("", "0"):
-        raise ValueError("a cluster has no database but 0")
+        raise BadAddress("a cluster has no database but 0")
     if db and not (db.isascii() and db.isdigit()):
-        raise ValueError("a database is a number")
+        raise BadAddress("a database is a number")
     asked = dict(parse_qsl(query))
     username, password = asked.pop("sentinel_username", None), asked.pop("sentinel_password", None)
     host, port = places[0]
@@ -259,7 +263,7 @@ def _place(text: str, default: int) -> tuple[str, int]:
     if not colon or text.endswith("]"):
         host, port = text, str(default)
     if not 0 < int(port) < 65536:
-        raise ValueError("a port is a number below 65536")
+        raise BadAddress("a port is a number below 65536")
     return host.strip("[]"), int(port)
 
 

@@ -62,7 +62,7 @@ class ClusterClient(redis.Redis):
             except (RedisConnectionError, RedisTimeoutError, OSError):
                 self._leave(node)
                 raise
-        raise TryAgainError("TRYAGAIN the nodes of the cluster do not agree yet about who has this namespace")
+        raise TryAgainError("the nodes of the cluster do not agree yet about who has this namespace")
 
     def close(self) -> None:
         """Close every connection to every node."""

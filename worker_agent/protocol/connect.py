@@ -34,7 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
-from worker_agent.protocol.address import Several, cluster_of, redact, split_several
+from worker_agent.protocol.address import BadAddress, Several, cluster_of, redact, split_several
 from worker_agent.protocol.cluster import ClusterClient
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnavailable
 from worker_agent.protocol.sentinels import SentinelRefuses, master_client
@@ -84,10 +84,10 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, RedisError) as error:
         # Behind a login the parser's words may be a piece of the password that it took for a port.
-        cause = "" if "@" in url else f" ({error})"
+        cause = "" if "@" in url and not isinstance(error, BadAddress) else f" ({error})"
         raise RedisRefused(
             f"{redact(url)} is not an address that can be used{cause}; write redis://[user:password@]host:port/db, "
-            "unix:///path, redis+sentinel://host:port,.../service/db or redis+cluster://host:port,..."
+            "unix:///path, redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port"
         ) from None
     return client
 

@@ -52,7 +52,7 @@ class Sentinels(Sentinel):
                 return (host.decode() if isinstance(host, bytes) else host), port
         if trouble is None:
             raise SentinelRefuses(f"know no service {service_name!r}; write the name that they watch it by")
-        raise MasterNotFoundError("no Sentinel that answers knows the service") from trouble
+        raise MasterNotFoundError(str(trouble)) from trouble.__cause__ or trouble.__context__
 
 
 def master_client(
