@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+from redis.crc import key_slot
 
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
@@ -105,8 +106,7 @@ class RealCluster:
 
     def owner(self, key: str) -> RealServer:
         """The node that owns the key's slot now."""
-        with self.masters[0].client() as client:
-            slot = client.execute_command("CLUSTER", "KEYSLOT", key)
+        slot = key_slot(key.encode())
         for node in self.nodes:
             if not (node.process and node.process.poll() is None):
                 continue

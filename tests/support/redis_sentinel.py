@@ -76,7 +76,10 @@ class RealSentinels:
     def in_step(self, replica: RealServer) -> bool:
         """Whether that server is a replica whose link is up."""
         with replica.client() as client:
-            return client.info("replication").get("master_link_status") == "up"
+            try:
+                return client.info("replication").get("master_link_status") == "up"
+            except redis.ConnectionError:  # The Sentinels end a former master's connections.
+                return False
 
     def master(self) -> RealServer:
         """Who is the master now, by the Sentinels' word."""
