@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 from worker_agent.protocol.address import (
+    BadAddress,
     ServerFile,
     build_url,
     check_name,
+    cluster_of,
     dump_server_file,
     read_server_file,
     redact,
     resolve,
     server_file,
+    shown_url,
+    split_several,
 )
 from worker_agent.protocol.address import state_dir as find_state_dir
 from worker_agent.protocol.errors import JobError, MutiTaskError
@@ -163,3 +167,72 @@ def test_a_file_with_anything_else_in_it_is_named(state_dir, content):
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str):
     assert redact(url) == shown
     assert "secret" not in redact(url)
+
+
+SENTINELS = (
+    "redis+sentinel://user:geheim@one:26380,two,[::1]:26381/ours/3?sentinel_password=auch&socket_timeout=2"
+)
+
+
+def test_an_address_of_sentinels_has_hosts_a_service_and_two_logins():
+    found = split_several(SENTINELS)
+    assert found is not None
+    assert (found.kind, found.service) == ("sentinel", "ours")
+    assert found.hosts == (("one", 26380), ("two", 26379), ("::1", 26381))
+    assert found.single == "redis://user:geheim@one:26380/3?socket_timeout=2"
+    assert (found.sentinel_username, found.sentinel_password) == (None, "auch")
+    assert "geheim" not in repr(found) and "auch" not in repr(found)
+
+
+def test_an_address_of_a_cluster_has_nodes():
+    found = split_several("rediss+cluster://:geheim@one:7000,two?ssl_ca_certs=/etc/ca.crt")
+    assert found is not None
+    assert (found.kind, found.hosts) == ("cluster", (("one", 7000), ("two", 6379)))
+    assert found.single == "rediss://:geheim@one:7000/0?ssl_ca_certs=%2Fetc%2Fca.crt"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://one,two/0", "redis+sentinels://one/ours", "unix:///redis+cluster://x", "", "redis+cluster:/x"],
+)
+def test_other_addresses_are_none_of_several_hosts(url: str):
+    assert split_several(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://", "redis+cluster://one:7000/1", "redis+cluster://one:99999", "redis+cluster://one:0",
+        "redis+cluster://:pw@one two", "redis+cluster://one,,two", "redis+sentinel://one:26379",
+        "redis+sentinel://one/", "redis+sentinel://one/ours/x", "redis+sentinel://one/ours/-1",
+    ],
+)  # fmt: skip
+def test_an_address_of_several_hosts_that_cannot_be_read_is_refused(url: str):
+    with pytest.raises(BadAddress):
+        split_several(url)
+
+
+def test_no_password_of_several_hosts_is_shown():
+    assert redact(SENTINELS) == "redis+sentinel://one:26380,two,[::1]:26381/ours/3"
+    assert redact("rediss+cluster://:geheim@one:7000,two:7001/0?password=geheim") == (
+        "rediss+cluster://one:7000,two:7001/0"
+    )
+    assert redact("redis+cluster://:ge/heim@one:7000") == "redis+cluster://one:7000"
+
+
+def test_an_address_is_shown_as_it_can_be_typed():
+    assert shown_url("redis://:geheim@one:7000/1") == "redis://one:7000/1"
+    assert shown_url("redis+cluster://:geheim@one:7000,two:7001") == "redis+cluster://one:7000,two:7001"
+    assert cluster_of("one:7000/0") == "redis+cluster://one:7000"
+    assert cluster_of("rediss://one:7000/0") == "rediss+cluster://one:7000"
+
+
+def test_a_password_beside_the_address_goes_to_redis_and_not_to_the_sentinels(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bare = "redis+sentinel://agent@one,two/ours?sentinel_password=auch"
+    assert resolve(bare, "n", password="ge/heim")[0] == (
+        "redis+sentinel://agent:ge%2Fheim@one,two/ours?sentinel_password=auch"
+    )
+    monkeypatch.setenv("MUTITASK_REDIS_PASSWORD", "aus der Umgebung")
+    assert resolve("redis+cluster://one,two", "n")[0] == "redis+cluster://:aus%20der%20Umgebung@one,two"

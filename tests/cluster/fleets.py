@@ -78,7 +78,7 @@ def see_through(fleet: Fleet, server: Program, count: int, *options: str) -> Pro
     try:
         last = wait_until(over, 40, what="every task is done")
     except AssertionError as error:
-        raise AssertionError(f"{error}: {look(fleet)} {server}") from None
+        raise AssertionError(f"{error}: {fleet.snapshot()} {server}") from None
     wait_until(lambda: client_is_back(fleet), what="the test's own client found the new master")
     return last
 
