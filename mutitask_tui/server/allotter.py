@@ -18,6 +18,13 @@ class LostWrites(MutiTaskError):
     """Redis does not hold what it had acknowledged."""
 
 
+def _lost_writes(channel: int, pushed: int, count: int) -> LostWrites:
+    return LostWrites(
+        f"TaskChannel{channel} was fed up to item {pushed}, and Redis knows of {count}: "
+        "it lost its last writes; start the server again with --resume"
+    )
+
+
 class Allotter(threading.Thread):
     """Pushes until ended; errors go to `on_error`.
 
@@ -41,7 +48,6 @@ class Allotter(threading.Thread):
         self._on_error = on_error
         self._wake = threading.Event()
         self._looks = 0
-        self._in_doubt = False
         self._ended = threading.Event()
 
     def wake(self) -> None:
@@ -71,9 +77,8 @@ class Allotter(threading.Thread):
             while not self._ended.is_set():
                 self._wake.clear()
                 actor = self._broker.actor.id
-                in_doubt, self._in_doubt = self._in_doubt, False
                 try:
-                    pushed = [self._push(feed) for feed in self.feeds if self._is_due(feed, in_doubt)]
+                    pushed = [self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()]
                 except (LeaseLost, Superseded) as error:
                     self._on_lost(actor, error)
                     continue
@@ -95,10 +100,6 @@ class Allotter(threading.Thread):
         feed.skipped()
         self._broker.log("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
         return True
-
-    def _is_due(self, feed: Feed, in_doubt: bool) -> bool:
-        """In doubt, all that goes on by itself: a push of nothing also tells whether the count is still the feed's."""
-        return (in_doubt and not feed.halted) or (not feed.blocked and feed.has_news())
 
     def _push(self, feed: Feed) -> bool:
         """Whether the channel took anything."""
@@ -123,10 +124,23 @@ class Allotter(threading.Thread):
         if 0 < ahead <= pushed:
             feed.advance(ahead)
             return
-        raise LostWrites(
-            f"TaskChannel{feed.channel} was fed up to item {feed.cursor}, and Redis knows of {count}: "
-            "it lost its last writes; start the server again with --resume"
-        )
+        raise _lost_writes(feed.channel, feed.cursor, count)
+
+    def compare(self, broker: Broker) -> None:
+        """See that Redis still has all that it acknowledged, also where nothing is left to push (every second).
+
+        A power cut or a failover takes its last writes back, and no connection of ours need have broken: those of a
+        former master that was only frozen go on for a while. Raises `LostWrites`.
+        """
+        for feed in self.feeds:
+            pushed, told = feed.cursor, feed.told  # Before Redis is asked: its count only grows.
+            books = broker.keys.channel(feed.channel).books
+            count, *ended = broker.ask("HMGET", books, "cursor", "exhausted", "halted")
+            if int(count or 0) < pushed:
+                raise _lost_writes(feed.channel, pushed, int(count or 0))
+            if told and not any(ended):
+                feed.told = False
+                self._wake.set()
 
     def _tell(self, feed: Feed, exhausted: bool, halted: str) -> None:
         if not (exhausted or halted) or feed.told:
@@ -147,8 +161,6 @@ class Allotter(threading.Thread):
             try:
                 self._waiter_client.execute_command("BLPOP", key, BLOCK_S)
             except (RedisError, OSError):
-                # Redis may come back without its last writes: a feed that has nothing to push would never learn it.
-                self._in_doubt = True
                 self._ended.wait(BLOCK_S / 2)
             self.look_again()
             self.on_token()

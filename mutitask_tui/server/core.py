@@ -191,6 +191,7 @@ class ServerCore:
             self.who,
             on_quit=self._asked_to_quit,
             on_skip=allotter.skip,
+            on_look=allotter.compare,
             on_lost=self._come_back,
             on_error=self._failed,
         )

@@ -26,6 +26,7 @@ class Supervisor(threading.Thread):
         *,
         on_quit: Callable[[], None],
         on_skip: Callable[[int, int], bool],
+        on_look: Callable[[Broker], None],
         on_lost: Callable[[str, MutiTaskError], None],
         on_error: Callable[[Exception], None],
     ) -> None:
@@ -34,6 +35,7 @@ class Supervisor(threading.Thread):
         self._who = who
         self._on_quit = on_quit
         self._on_skip = on_skip
+        self._on_look = on_look
         self._on_lost = on_lost
         self._on_error = on_error
         self._ended = threading.Event()
@@ -74,6 +76,7 @@ class Supervisor(threading.Thread):
             self._bury_the_gone()
             if sweep_due:
                 self._recover()
+            self._on_look(self._broker)
             self._obey()
         except (LeaseLost, Superseded) as error:
             self._on_lost(actor, error)

@@ -124,7 +124,7 @@ def fleet(sentinels: RealSentinels, fleet_on: FleetOn) -> Fleet:
     return fleet_on(sentinels)
 
 
-def test_a_frozen_master_that_wakes_beside_its_successor_takes_nothing_more(fleet: Fleet) -> None:
+def test_what_a_frozen_master_took_after_it_woke_beside_its_successor_is_run_again(fleet: Fleet) -> None:
     sentinels: Any = fleet.redis
     counting_job(fleet, COUNT)
     server = fleet.serve("--capacity", "100")

@@ -148,6 +148,26 @@ def test_server_agents_and_commands_work_over_tls(
     assert f"rediss://127.0.0.1:{place.tls}/0" in shown and PASSWORD not in shown and "ssl_" not in shown
 
 
+def test_an_address_of_a_cluster_goes_with_tls(place: Place) -> None:
+    with House(place.url(), NAME, iter(range(3))):
+        pass
+    nodes = place.url().replace("rediss://", "rediss+cluster://")
+    assert mutitask("status", "--redis", nodes, "--name", NAME).status == 0
+    stranger = place.url(ca="theirs").replace("rediss://", "rediss+cluster://")
+    said = mutitask("status", "--redis", stranger, "--name", NAME)
+    assert said.status == 3 and "is not trusted" in said.stderr and said.stderr.count("\n") == 1
+
+
+def test_an_address_of_sentinels_gives_its_tls_files_to_them_and_to_redis(place: Place) -> None:
+    url = place.url().replace("rediss://", "rediss+sentinel://").replace("/0?", "/ours?")
+    url += f"&sentinel_password={PASSWORD}"
+    said = mutitask("status", "--redis", url, "--name", NAME)
+    # Redis's own port: it is spoken to by TLS with our certificate, and is no Sentinel.
+    assert said.status == 3 and "do not answer as Sentinels do" in said.stderr, said
+    said = mutitask("status", "--redis", url.replace("ours.crt", "theirs.crt"), "--name", NAME)
+    assert said.status == 3 and "that answers knows the master" in said.stderr, said
+
+
 def test_a_password_file_goes_with_tls(place: Place, tmp_path: Path) -> None:
     with House(place.url(), NAME, iter(range(3))):
         pass
