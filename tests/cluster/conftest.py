@@ -24,9 +24,9 @@ def cluster() -> Iterator[RealCluster]:
         made.remove()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sentinels() -> Iterator[RealSentinels]:
-    """A durable master, its replica and three Sentinels for one test."""
+    """A durable master, its replica and three Sentinels, shared by a module's tests."""
     made = RealSentinels(durable=True)
     try:
         yield made.start()

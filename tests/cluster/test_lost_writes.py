@@ -1,0 +1,72 @@
+"""What only a master knew dies with it: server and agents notice, and a person can forbid it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.cluster.fleets import counting_job, runs, see_through, wait_for
+from tests.crashes.fleet import Fleet, wait_for_text
+from tests.support.redis_sentinel import RealSentinels
+from tests.support.redis_server import RealServer
+
+FleetOn = Callable[[Any], Fleet]
+COUNT = 1_500
+
+
+def stop_replication(sentinels: RealSentinels) -> RealServer:
+    """From now on nothing reaches the replica; returns it."""
+    master = sentinels.master()
+    replica = next(server for server in sentinels.servers if server is not master)
+    with replica.client() as client:
+        client.config_set("masterauth", "wrong")
+    with master.client() as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    return replica
+
+
+def test_writes_lost_with_a_master_are_told_and_resumed_and_nothing_is_recorded_twice(
+    sentinels: RealSentinels, fleet_on: FleetOn
+) -> None:
+    fleet = fleet_on(sentinels)
+    counting_job(fleet, COUNT)
+    server = fleet.serve("--capacity", "100")
+    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
+    wait_for(fleet, lambda books: books.done >= 200)
+    stop_replication(sentinels)
+    kept = fleet.books().done
+    lost = wait_for(fleet, lambda books: books.done >= kept + 200).done - kept
+    sentinels.master().kill()
+
+    assert server.wait() == 1
+    assert "it lost its last writes; start the server again with --resume" in server.stderr
+    see_through(fleet, server, COUNT)
+
+    fleet.expect_each_once([-number for number in range(COUNT)])
+    assert all(agent.running for agent in agents), agents
+    again = len(runs(fleet.folder)) - COUNT
+    assert again >= lost, "what was done and lost was run again"
+
+
+def test_a_master_without_its_replica_takes_no_writes_where_it_was_told_so(fleet_on: FleetOn) -> None:
+    cautious = RealSentinels(settings={"min-replicas-to-write": 1, "min-replicas-max-lag": 1})
+    try:
+        cautious.start()
+        fleet = fleet_on(cautious)
+        counting_job(fleet, 600)
+        server = fleet.serve("--capacity", "100")
+        agent = fleet.agent("--device", "0")
+        wait_for(fleet, lambda books: books.done >= 100)
+        replica = stop_replication(cautious)
+        wait_for_text(agent, "is not ready")
+        stood = fleet.books().done
+        with replica.client() as client:
+            client.config_set("masterauth", cautious.password)
+        wait_for_text(agent, "answers again")
+
+        fleet.expect_each_once([-number for number in range(600)])
+
+        assert stood < 600
+        assert server.running and agent.running
+    finally:
+        cautious.remove()
