@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import redis
 
@@ -21,12 +23,20 @@ return items
 """
 
 
-def drain(url: str, tasks: int, batch: int) -> float:
-    """Tasks a second of a bare loop over `tasks` preloaded no-ops."""
+def fill(url: str, tasks: int, batch: int) -> float:
+    """Pack tasks and push them in batches; tasks a second."""
     client: redis.Redis = connect(url)
-    items = [wire.header("benchmrk", number) + wire.pack(number) for number in range(tasks)]
-    for first in range(0, tasks, 1000):
-        client.rpush("limit:waiting", *items[first : first + 1000])
+    began = time.perf_counter()
+    for first in range(0, tasks, batch):
+        numbers = range(first, min(tasks, first + batch))
+        items = [wire.header("benchmrk", number) + wire.pack(number) for number in numbers]
+        client.rpush("limit:waiting", *items)
+    return tasks / (time.perf_counter() - began)
+
+
+def drain(url: str, tasks: int, batch: int, function: Callable[[Any], Any] = lambda task: task) -> float:
+    """Tasks a second of a bare loop over what `fill` has put there."""
+    client: redis.Redis = connect(url)
     began = time.perf_counter()
     settled: list[bytes] = []
     while True:
@@ -35,8 +45,11 @@ def drain(url: str, tasks: int, batch: int) -> float:
             break
         settled = []
         for item in claimed:
-            value = wire.unpack(item[wire.HEADER_BYTES :])
+            value = function(wire.unpack(item[wire.HEADER_BYTES :]))
             settled += (item[2:22], item[: wire.HEADER_BYTES] + wire.pack([0, 0, value]))
     took = time.perf_counter() - began
+    kept = client.llen("limit:results")
+    if kept != tasks:
+        raise SystemExit(f"broken run: the bare loop kept {kept} of {tasks} results")
     client.delete("limit:waiting", "limit:claims", "limit:results")
     return tasks / took

@@ -1,0 +1,78 @@
+"""MutiTask itself, in the same setting as its peers: one agent with one thread unless more are asked for.
+
+`serve` opens a namespace, prints a line, begins to feed when it reads one, prints `{"seconds": ...}` when the last task
+is in Redis, and stops when its input ends. `trickle` does the same with the generator of a trickle, whose results it
+cannot tell by a command: they are read from the result channel. `work` is one `worker-agent`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import kit
+
+from mutitask_tui.server.core import ServerCore
+from worker_agent.protocol.connect import connect
+from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.membership import RunPlan
+
+NAME = "bench"
+OPTIONS = kit.OPTIONS
+
+
+def trickling() -> Iterator[int]:
+    """Tasks that are yielded when they are due."""
+    for index, at in kit.due():
+        time.sleep(max(0.0, at - time.monotonic()))
+        kit.told(index, time.monotonic())
+        yield index
+
+
+def serve(iterator: Iterator[Any]) -> None:
+    plan = RunPlan(
+        channels=1, devices=1, capacity=OPTIONS.capacity or max(1, OPTIONS.tasks), results_max=10_000_000
+    )
+    core = ServerCore(OPTIONS.url, NAME, plan, [iterator])
+    core.open()
+    print("opened", flush=True)
+    sys.stdin.readline()
+    client, books = connect(OPTIONS.url), Keys(NAME).channel(0).books
+    began = time.monotonic()
+    core.start()
+    while client.hget(books, "exhausted") != b"1":
+        if core.ended.is_set():
+            sys.exit(f"the server ended: {core.failure}")
+        time.sleep(0.001 if OPTIONS.tasks < 200_000 else 0.01)
+    print(json.dumps({"seconds": time.monotonic() - began, "began": began}), flush=True)
+    sys.stdin.read()
+    core.stop()
+
+
+def work() -> None:
+    """An agent, by its own command, with the batch capped where that is asked for."""
+    from worker_agent import hands
+    from worker_agent.cli import main
+
+    if OPTIONS.batch:
+        if not hasattr(hands, "MOST"):
+            sys.exit("worker_agent.hands.MOST is gone: cap the batch of a claim in another way")
+        hands.MOST = OPTIONS.batch
+    job = kit.HERE / "mutitask_job.py"
+    sys.argv = [
+        "worker-agent", str(job), "--redis", OPTIONS.url, "--name", NAME, "--kind", OPTIONS.kind,
+        "--concurrency", str(OPTIONS.concurrency or 1), "--device", os.environ.get("BENCHMARK_DEVICE", "0"),
+    ]  # fmt: skip
+    main()
+
+
+if __name__ == "__main__":
+    kit.run(
+        serve=lambda: serve(kit.items(OPTIONS)),
+        trickle=lambda: serve(trickling()),
+        work=work,
+    )

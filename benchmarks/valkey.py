@@ -1,0 +1,81 @@
+"""One Valkey for one measurement, with the persistence that is asked for, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from mutitask_tui import embedded
+
+PERSISTENCE = ("off", "everysec", "always")
+"""The append-only file: none, synced every second, synced before each answer."""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Valkey:
+    """A running server. `pid` is its process."""
+
+    url: str
+    port: int
+    pid: int
+
+    def client(self) -> redis.Redis:
+        """A client of its own."""
+        return redis.Redis(port=self.port)
+
+    def cpu_s(self) -> float:
+        """The CPU time that it has used so far, in seconds."""
+        with self.client() as client:
+            info: Any = client.info("cpu")
+        return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
+
+    def memory(self) -> int:
+        """The bytes that its data takes."""
+        with self.client() as client:
+            info: Any = client.info("memory")
+        return int(info["used_memory"])
+
+
+@contextlib.contextmanager
+def valkey(persistence: str = "off") -> Iterator[Valkey]:
+    """A server on a free port of the loopback, gone at the end with all that it held."""
+    with tempfile.TemporaryDirectory(prefix="mutitask-bench-valkey-") as directory:
+        port = free_port()
+        kept = ["--appendonly", "no"] if persistence == "off" else ["--appendonly", "yes", "--appendfsync", persistence]
+        process = subprocess.Popen(
+            [
+                str(embedded._binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                "--dir", directory, "--loglevel", "warning", "--auto-aof-rewrite-percentage", "0", *kept,
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 20
+            with redis.Redis(port=port) as client:
+                while True:
+                    with contextlib.suppress(redis.ConnectionError):
+                        if client.ping():
+                            break
+                    if time.monotonic() > until or process.poll() is not None:
+                        raise SystemExit("broken run: Valkey does not start")
+                    time.sleep(0.02)
+            yield Valkey(f"redis://127.0.0.1:{port}/0", port, process.pid)
+        finally:
+            process.kill()
+            process.wait()
