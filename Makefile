@@ -36,8 +36,8 @@ format: .venv/installed-dev ## bring the code into the style that lint checks
 screenshots: .venv/installed-dev ## make the pictures in screenshots/ from a real run
 	$(BIN)/python screenshots/make.py $(ARGS)
 
-bench: .venv/installed-dev ## measure
-	$(BIN)/python -m benchmarks.run $(ARGS)
+bench: .venv/installed-dev ## measure MutiTask beside its peers (make bench ARGS=--quick)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what these targets made
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

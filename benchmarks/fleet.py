@@ -116,11 +116,12 @@ class Fleet:
 
     def rate_now(self, seconds: float) -> float:
         """Tasks a second."""
-        before, began = self._done(), time.monotonic()
+        before, began = self.done(), time.monotonic()
         time.sleep(seconds)
-        return (self._done() - before) / (time.monotonic() - began)
+        return (self.done() - before) / (time.monotonic() - began)
 
-    def _done(self) -> int:
+    def done(self) -> int:
+        """How many tasks are done by now."""
         return sum(channel.done for channel in self.reader.snapshot().channels)
 
     def end(self) -> None:
@@ -204,10 +205,10 @@ def measure(devices: int, seconds: float, rate: int, keys: int) -> None:
             view.until_shown(b"Device0")
             view.rest(2)
             cpu, feeding, began = cpu_s(view.pid), cpu_s(fleet.server.pid), time.monotonic()
-            done = fleet._done()
+            done = fleet.done()
             view.rest(seconds)
             took = time.monotonic() - began
-            row("tasks settled", f"{(fleet._done() - done) / took:,.0f}/s", f"asked for {rate:,}/s")
+            row("tasks settled", f"{(fleet.done() - done) / took:,.0f}/s", f"asked for {rate:,}/s")
             drawn = f"{view.frames / took:.1f} redraws/s, {view.bytes_read / took / 1000:,.0f} kB/s drawn"
             used = (cpu_s(view.pid) - cpu) / took
             row("dashboard's CPU, 200x60, 4 snapshots/s", f"{used:.1%} of a core", drawn)

@@ -45,7 +45,7 @@ def place(persistence: str, delay_ms: float = 0.0) -> Iterator[tuple[Valkey, str
 
 
 def drain_peer(peer: Peer, persistence: str, options: Options, delay_ms: float = 0.0) -> Drain:
-    """A peer: from the end of its first task to the end of its last, so that its start does not count."""
+    """A peer: from the start of its first task to the end of its last, so that the worker's own start does not count."""
     if not peer.redis:
         with desk(options) as here:
             took = float(here.told(peer, "whole")["seconds"])
@@ -58,26 +58,38 @@ def drain_peer(peer: Peer, persistence: str, options: Options, delay_ms: float =
         first, last = here.until_run(options.tasks)
         cpu = server.cpu_s() - fed
     tasks = options.tasks
+    seconds = last - first + (options.nap_ms / 1000 if options.function == "nap" else 0.0)
     return Drain(
-        tasks, tasks / took, (tasks - 1) / (last - first), (fed - idle) / tasks * 1e6, cpu / tasks * 1e6, held / tasks
+        tasks, tasks / took, tasks / seconds, (fed - idle) / tasks * 1e6, cpu / tasks * 1e6, held / tasks
     )
 
 
-def drain_mutitask(persistence: str, options: Options, delay_ms: float = 0.0, agents: int = 1) -> Drain:
-    """MutiTask: from the command that starts the agents until the books say that all are done."""
+def drain_mutitask(persistence: str, options: Options, delay_ms: float = 0.0, warm_up: int = 0) -> Drain:
+    """MutiTask: from the command that starts the agent until the books say that all are done.
+
+    With `warm_up` the clock starts once so many are done.
+    """
     with place(persistence, delay_ms) as (server, url), desk(replace(options, url=url)) as here:
         system = MutiTask(here, server)
-        system.join(agents)
+        system.join()
         empty, idle = server.memory(), server.cpu_s()
         system.feed()
         took = system.fed().seconds
         held, fed = server.memory() - empty, server.cpu_s()
         began = system.start_agents()
+        if warm_up:
+            began = system.until_done(warm_up)
+            warm_up = system.done()
         ended = system.until_done(options.tasks)
         cpu = server.cpu_s() - fed
     tasks = options.tasks
     return Drain(
-        tasks, tasks / took, tasks / (ended - began), (fed - idle) / tasks * 1e6, cpu / tasks * 1e6, held / tasks
+        tasks,
+        tasks / took,
+        (tasks - warm_up) / (ended - began),
+        (fed - idle) / tasks * 1e6,
+        cpu / tasks * 1e6,
+        held / tasks,
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
-from benchmarks.processes import MUTITASK, PATIENCE_S, Broken, Desk, line, own_python, say
+from benchmarks.peers.kit import HERE
+from benchmarks.processes import PATIENCE_S, Broken, Desk, line, say
 from benchmarks.valkey import Valkey
 from worker_agent.protocol.keys import Keys
 
@@ -35,14 +37,25 @@ class MutiTask:
         self.channel = self.keys.channel(0)
         self.agents: list[subprocess.Popen[bytes]] = []
         operation = "trickle" if trickle else "serve"
-        self.server = desk.start(own_python(), MUTITASK, operation, pipes=True)
+        self.server = desk.start([sys.executable, HERE / "on_mutitask.py", operation], operation, pipes=True)
         line(self.server, desk)
+
+    def agent(self, device: int) -> subprocess.Popen[bytes]:
+        """Start one agent."""
+        asked = self.desk.options
+        program = ["benchmarks.capped_agent", str(asked.batch)] if asked.batch else ["worker_agent"]
+        return self.desk.start(
+            [
+                sys.executable, "-m", *program, HERE / "mutitask_job.py", "--redis", asked.url, "--name", NAME,
+                "--device", str(device), "--kind", asked.kind, "--concurrency", str(asked.concurrency or 1),
+            ],
+            "work",
+        )  # fmt: skip
 
     def join(self, agents: int = 1) -> None:
         """Let so many agents join, and wait until they have."""
         for number in range(len(self.agents), len(self.agents) + agents):
-            agent = self.desk.start(own_python(), MUTITASK, "work", BENCHMARK_DEVICE=str(number))
-            self.agents.append(agent)
+            self.agents.append(self.agent(number))
         self.until(lambda: self.client.hlen(self.keys.agents) == len(self.agents))
 
     def feed(self) -> None:

@@ -7,19 +7,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.kit import Options, Reading
-from benchmarks.systems import ADAPTERS, Peer
+from benchmarks.systems import Peer
 
 PATIENCE_S = 90.0
-MUTITASK = ADAPTERS / "on_mutitask.py"
 
 
 class Broken(Exception):
@@ -53,22 +51,22 @@ class Desk:
         self._directory.cleanup()
 
     def start(
-        self, python: Path | str, adapter: Path, operation: str, *, pipes: bool = False, **environment: str
+        self, command: Sequence[str | Path], log: str, *, pipes: bool = False
     ) -> subprocess.Popen[bytes]:
-        """An adapter, doing one of its operations; with `pipes` its input and output can be used."""
+        """A process that knows the options; with `pipes` its input and output can be used."""
         pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
-        with (self.path / f"log-{operation}").open("ab") as log:
+        with (self.path / f"log-{log}").open("ab") as out:
             process = subprocess.Popen(
-                [str(python), str(adapter), operation],
-                env={**os.environ, **self.options.environment(), **environment},
-                stdin=pipe, stdout=pipe if pipes else log, stderr=log, start_new_session=True,
+                [*map(str, command)],
+                env={**os.environ, **self.options.environment()},
+                stdin=pipe, stdout=pipe if pipes else out, stderr=out, start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)
         return process
 
     def peer(self, peer: Peer, operation: str, *, pipes: bool = False) -> subprocess.Popen[bytes]:
         """An operation of a peer's adapter, in the peer's environment."""
-        return self.start(peer.python, peer.adapter, operation, pipes=pipes)
+        return self.start([peer.python, peer.adapter, operation], operation, pipes=pipes)
 
     def told(self, peer: Peer, operation: str) -> dict[str, Any]:
         """What an operation of a peer's adapter tells once it is over."""
@@ -128,8 +126,3 @@ def desk(options: Options) -> Iterator[Desk]:
     """A desk as a context."""
     with Desk(options) as here:
         yield here
-
-
-def own_python() -> str:
-    """The interpreter that runs this, with MutiTask in it."""
-    return sys.executable

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Iterator
 
 
-async def _pass_on(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float
-) -> None:
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
     """Pass bytes on, each piece so long after it came; later pieces do not wait for earlier ones."""
     loop = asyncio.get_running_loop()
     try:

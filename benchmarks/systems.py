@@ -80,7 +80,10 @@ def interpreter(least: tuple[int, int]) -> str | None:
     if here >= least:
         return sys.executable
     names = [f"python3.{minor}" for minor in range(14, least[1] - 1, -1)]
-    places = [*map(shutil.which, names), *sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")))[::-1]]
+    places = [
+        *map(shutil.which, names),
+        *sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")))[::-1],
+    ]
     code = f"import sys, venv, ensurepip; sys.exit(sys.version_info < {least})"
     for place in places:
         if place and subprocess.run([place, "-c", code], capture_output=True).returncode == 0:
@@ -118,4 +121,7 @@ def versions(peer: Peer) -> dict[str, str]:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     python = subprocess.run([str(peer.python), "-V"], capture_output=True, text=True, check=True)
-    return {"python": python.stdout.split()[1], **{row["name"]: row["version"] for row in json.loads(told.stdout)}}
+    return {
+        "python": python.stdout.split()[1],
+        **{row["name"]: row["version"] for row in json.loads(told.stdout)},
+    }

@@ -57,7 +57,11 @@ def valkey(persistence: str = "off") -> Iterator[Valkey]:
     """A server on a free port of the loopback, gone at the end with all that it held."""
     with tempfile.TemporaryDirectory(prefix="mutitask-bench-valkey-") as directory:
         port = free_port()
-        kept = ["--appendonly", "no"] if persistence == "off" else ["--appendonly", "yes", "--appendfsync", persistence]
+        kept = (
+            ["--appendonly", "no"]
+            if persistence == "off"
+            else ["--appendonly", "yes", "--appendfsync", persistence]
+        )
         process = subprocess.Popen(
             [
                 str(embedded._binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",

@@ -179,7 +179,9 @@ def items(options: Options) -> Iterator[Any]:
 
 
 def chunks(source: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """The same in lists, for batch calls."""
+    """The same in lists, for batch calls: of at most `size` and about 8 MB."""
+    if OPTIONS.payload:
+        size = max(1, min(size, 8_000_000 // OPTIONS.payload))
     chunk: list[Any] = []
     for item in source:
         chunk.append(item)
@@ -204,7 +206,9 @@ async def fed_async(feed: Callable[[Iterator[Any]], Awaitable[object]]) -> None:
     print(json.dumps({"seconds": time.monotonic() - began}))
 
 
-async def one_by_one(send: Callable[[Any], Awaitable[object]], source: Iterator[Any], at_once: int = 32) -> None:
+async def one_by_one(
+    send: Callable[[Any], Awaitable[object]], source: Iterator[Any], at_once: int = 32
+) -> None:
     """Send tasks with so many calls under way at once, as the benchmark of streaQ's repository does for peers."""
 
     async def sender() -> None:

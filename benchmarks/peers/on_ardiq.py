@@ -8,6 +8,8 @@ Settings: its command-line worker with its default concurrency of 16 and prefetc
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 
 import kit
 from ardiq import Ardiq
@@ -30,6 +32,9 @@ async def feed() -> None:
             await app.enqueue_many([task.prepare(item) for item in chunk])
 
     await kit.fed_async(send_all)
+    # Its Rust runtime has been seen to crash the interpreter while that ends, after large payloads.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def trickle() -> None:

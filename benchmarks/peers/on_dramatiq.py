@@ -19,9 +19,7 @@ if OPTIONS.results:
     broker.add_middleware(Results(backend=backend))
 dramatiq.set_broker(broker)
 KEPT = {"store_results": True} if OPTIONS.results else {}
-ACTORS = {
-    name: dramatiq.actor(function, actor_name=name, **KEPT) for name, function in kit.BLOCKING.items()
-}
+ACTORS = {name: dramatiq.actor(function, actor_name=name, **KEPT) for name, function in kit.BLOCKING.items()}
 
 
 def work() -> None:

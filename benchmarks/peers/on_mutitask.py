@@ -1,14 +1,13 @@
-"""MutiTask itself, in the same setting as its peers: one agent with one thread unless more are asked for.
+"""MutiTask's server.
 
 `serve` opens a namespace, prints a line, begins to feed when it reads one, prints `{"seconds": ...}` when the last task
-is in Redis, and stops when its input ends. `trickle` does the same with the generator of a trickle, whose results it
-cannot tell by a command: they are read from the result channel. `work` is one `worker-agent`.
+is in Redis, and stops when its input ends. `trickle` does the same with the generator of a trickle. The agents are the
+real `worker-agent`, with the job in `mutitask_job.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -53,26 +52,5 @@ def serve(iterator: Iterator[Any]) -> None:
     core.stop()
 
 
-def work() -> None:
-    """An agent, by its own command, with the batch capped where that is asked for."""
-    from worker_agent import hands
-    from worker_agent.cli import main
-
-    if OPTIONS.batch:
-        if not hasattr(hands, "MOST"):
-            sys.exit("worker_agent.hands.MOST is gone: cap the batch of a claim in another way")
-        hands.MOST = OPTIONS.batch
-    job = kit.HERE / "mutitask_job.py"
-    sys.argv = [
-        "worker-agent", str(job), "--redis", OPTIONS.url, "--name", NAME, "--kind", OPTIONS.kind,
-        "--concurrency", str(OPTIONS.concurrency or 1), "--device", os.environ.get("BENCHMARK_DEVICE", "0"),
-    ]  # fmt: skip
-    main()
-
-
 if __name__ == "__main__":
-    kit.run(
-        serve=lambda: serve(kit.items(OPTIONS)),
-        trickle=lambda: serve(trickling()),
-        work=work,
-    )
+    kit.run(serve=lambda: serve(kit.items(OPTIONS)), trickle=lambda: serve(trickling()))

@@ -1,0 +1,54 @@
+"""The chart of `docs/benchmarks.md`, drawn by matplotlib in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import figure, systems
+from benchmarks.systems import CHART, install
+
+PLACE = Path(__file__).parent.parent / "docs" / "benchmarks.svg"
+PAINTER = Path(__file__).with_name("painter.py")
+HELD = {"persistence": "off", "delay_ms": 0.0, "results": True}
+
+
+def draw(parts: dict[str, Any]) -> list[str]:
+    """Draw what there is of the first two parts; the file that was written."""
+    panels = []
+    if "noop" in parts:
+        rows = [row for row in parts["noop"]["rows"] if row.get("tasks", 0) <= 20_000]
+        names = [
+            ("bare loop", "1000"),
+            ("MutiTask", "adaptive"),
+            ("MutiTask", "1"),
+            *((s, "") for s in systems(rows)),
+        ]
+        panels.append(("No-ops worked off, results kept, tasks/s", bars(rows, "drained_per_s", names, HELD)))
+    if "feeding" in parts:
+        rows = parts["feeding"]["rows"]
+        names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in systems(rows))]
+        panels.append(("Fed from a generator, tasks/s", bars(rows, "rate", names, {})))
+    if not panels:
+        return []
+    if why := install(CHART):
+        raise SystemExit(f"no chart: matplotlib {why}")
+    subprocess.run(
+        [str(CHART.python), str(PAINTER), str(PLACE)], input=json.dumps(panels), text=True, check=True
+    )
+    return [str(PLACE)]
+
+
+def bars(
+    rows: list[dict[str, Any]], field: str, names: list[tuple[str, str | None]], held: dict[str, Any]
+) -> list[tuple[str, float, float, float]]:
+    """A bar for each: its label, median, lowest and highest; the longest first."""
+    found = []
+    for name, batch in names:
+        key = {**held, "system": name, **({} if batch is None else {"batch": batch})}
+        if one := figure(rows, field, **key):
+            label = f"{name}, batch 1" if batch == "1" else name
+            found.append((label, one.middle, one.low, one.high))
+    return sorted(found, key=lambda bar: -bar[1])

@@ -1,0 +1,251 @@
+"""The tables of `docs/benchmarks.md`, one function for each part."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from benchmarks.figures import PURE, Row, best, figure, middle, pooled, shares, systems, times
+from benchmarks.fleet import percentile
+
+OURS = (("MutiTask", "adaptive"), ("MutiTask", "16"), ("MutiTask", "1"))
+LIMIT = (("bare loop", "1000"), ("bare loop", "16"), ("bare loop", "1"))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown; all columns but the first stand to the right."""
+    line = ["---", *("---:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, line, *rows))
+
+
+def noop(rows: list[Row]) -> list[str]:
+    """Part 1."""
+    small = [row for row in rows if row.get("tasks", 0) <= 20_000]
+    large = [row for row in rows if row.get("tasks", 0) > 20_000]
+    field = "drained_per_s"
+    held = {"persistence": "off", "delay_ms": 0.0, "results": True}
+    peers = sorted(systems(small), key=lambda name: -middle(small, field, system=name, **held))
+    _, peer = best(small, field, peers, **held)
+    bare = middle(small, field, system="bare loop", batch="1000", **held)
+    body = []
+    for system, batch in (*OURS, *LIMIT, *((name, "") for name in peers)):
+        key = {"system": system, "batch": batch}
+        main = figure(small, field, **key, **held)
+        if main is None:
+            continue
+        other = [
+            figure(small, field, **key, persistence="off", delay_ms=0.0, results=False),
+            figure(small, field, **key, persistence="everysec", delay_ms=0.0, results=True),
+            figure(small, field, **key, persistence="always", delay_ms=0.0, results=True),
+            figure(small, field, **key, persistence="off", delay_ms=1.0, results=True),
+        ]
+        cpu = middle(small, "drain_us", **key, **held)
+        body.append(
+            [
+                f"{system}, batch {batch}" if batch else system, main.text(), f"{times(main.middle, peer):.2f}",
+                f"{times(main.middle, bare):.2f}", f"{cpu:.1f}" if cpu else "",
+                *(f"{found.middle:,.0f}" if found else "" for found in other),
+            ]
+        )  # fmt: skip
+    head = [
+        "20,000 waiting no-ops, one worker process", "tasks/s, results kept", "x best peer", "x bare loop",
+        "Valkey CPU, us/task", "no results", "file, everysec", "file, always", "1 ms before Redis",
+    ]  # fmt: skip
+    pieces = ["### No-ops that wait in Redis\n\n" + table(head, body)]
+    if large:
+        tasks = max(int(row["tasks"]) for row in large)
+        body = []
+        for name, batch in (("MutiTask", "adaptive"), ("bare loop", "1000"), *((name, "") for name in peers)):
+            found = figure(large, field, system=name, batch=batch)
+            if found:
+                body.append(
+                    [name, found.text(), f"{middle(large, 'drain_us', system=name, batch=batch):.1f}"]
+                )
+        pieces.append(
+            table([f"{tasks:,} waiting no-ops", "tasks/s, results kept", "Valkey CPU, us/task"], body)
+        )
+    plain = middle(rows, "rate", system="plain loop")
+    if plain:
+        pieces.append(f"The same function called in a plain Python loop: {plain:,.0f} calls/s.")
+    return pieces
+
+
+def feeding(rows: list[Row]) -> list[str]:
+    """Part 2."""
+    peers = sorted(systems(rows), key=lambda name: -middle(rows, "rate", system=name))
+    _, peer = best(rows, "rate", peers)
+    _, pure = best(rows, "rate", PURE)
+    body = []
+    for name in ("MutiTask", "bare loop", *peers):
+        found = figure(rows, "rate", system=name)
+        if found:
+            ratio = f"{times(found.middle, peer):.2f}", f"{times(found.middle, pure):.2f}"
+            body.append([name, found.text(), *ratio, f"{middle(rows, 'us', system=name):.1f}"])
+    head = [
+        "from a generator into Redis",
+        "tasks/s",
+        "x best peer",
+        "x best in pure Python",
+        "Valkey CPU, us/task",
+    ]
+    return ["### Feeding\n\n" + table(head, body)]
+
+
+def whole(rows: list[Row]) -> list[str]:
+    """Part 3."""
+    body = []
+    for capacity, agents in sorted({(row["capacity"], row["agents"]) for row in rows}, reverse=False):
+        key = {"capacity": capacity, "agents": agents}
+        found = figure(rows, "rate", **key)
+        if found:
+            body.append([f"{capacity:,}", str(agents), found.text(), f"{middle(rows, 'us', **key):.1f}"])
+    head = ["generator to results: capacity", "agents", "tasks/s", "Valkey CPU, us/task"]
+    return ["### The whole way\n\n" + table(head, body)]
+
+
+def latency(rows: list[Row]) -> list[str]:
+    """Part 4."""
+    peers = sorted(systems(rows), key=lambda name: shares(pooled(rows, name, "started"))[0])
+    body = []
+    for name in ("MutiTask", *peers):
+        waits = [*shares(pooled(rows, name, "started")), *shares(pooled(rows, name, "read"))]
+        body.append([name, *(f"{wait:.2f}" for wait in waits)])
+    head = ["100 tasks/s, ms", "started, p50", "p99", "p99.9", "result readable, p50", "p99", "p99.9"]
+    return ["### Light load\n\n" + table(head, body)]
+
+
+def tasks(rows: list[Row]) -> list[str]:
+    """Part 5."""
+    body = []
+    order = {"MutiTask": 0}
+    keys = {(row["system"], row["way"]) for row in rows}
+    for system, way in sorted(keys, key=lambda key: (order.get(key[0], 1), key[1], key[0])):
+        cells = []
+        for nap_ms in (1.0, 100.0):
+            found = [
+                (row["rate"], row["rate"] / row["alone"])
+                for row in rows
+                if row["system"] == system and row["way"] == way and row["nap_ms"] == nap_ms
+            ]
+            if found:
+                rate, share = (statistics.median(values) for values in zip(*found, strict=True))
+                cells += [f"{rate:,.0f}", f"{share:.0%}"]
+            else:
+                cells += ["", ""]
+        body.append([system, way, *cells])
+    head = [
+        "32 at once",
+        "in",
+        "1 ms tasks/s",
+        "of the functions alone",
+        "100 ms tasks/s",
+        "of the functions alone",
+    ]
+    return ["### Tasks of 1 ms and 100 ms\n\n" + table(head, body)]
+
+
+def mixed(rows: list[Row]) -> list[str]:
+    """Part 5, second half."""
+    body = []
+    for slots in sorted({row["concurrency"] for row in rows}):
+        of = [row for row in rows if row["concurrency"] == slots]
+        body.append(
+            [
+                str(slots), f"{statistics.median(row['took'] for row in of):.2f}",
+                f"{statistics.median(row['ideal'] for row in of):.2f}",
+                f"{max(row['longest_idle'] for row in of):.2f}" if slots == 1 else "",
+                f"{statistics.median(row['idle_share'] for row in of):.1%}" if slots == 1 else "",
+                f"{max(row['behind_p99'] for row in of):.3f}", f"{max(row['behind_most'] for row in of):.3f}",
+            ]
+        )  # fmt: skip
+    head = [
+        "4 agents: slots each", "took, s", "work divided evenly, s", "longest idle while tasks had not begun, s",
+        "idle share", "short task claimed and not begun, p99, s", "most, s",
+    ]  # fmt: skip
+    return ["### 99 % of 1 ms and 1 % of 2 s\n\n" + table(head, body)]
+
+
+def payloads(rows: list[Row]) -> list[str]:
+    """Part 6."""
+    sizes = sorted({row["bytes"] for row in rows})
+    body = []
+    for name in ("MutiTask", *systems(rows)):
+        cells = []
+        for size in sizes:
+            key = {"system": name, "bytes": size}
+            cells += [f"{middle(rows, field, **key):,.0f}" for field in ("fed_per_s", "drained_per_s")]
+            cells.append(f"{middle(rows, 'drain_us', **key):,.1f}")
+        body.append([name, *cells])
+    named = {100: "100 B", 10_000: "10 kB", 1_000_000: "1 MB"}
+    head = ["tasks/s"] + [
+        f"{named[size]}: {what}" for size in sizes for what in ("fed", "drained", "us/task")
+    ]
+    return ["### Payloads\n\n" + table(head, body)]
+
+
+def pausing(rows: list[Row]) -> list[str]:
+    """Part 7."""
+    body = [
+        [
+            f"{row['rate']:,}/s",
+            *(f"{percentile(row['waits'], share):.0f}" for share in (0.5, 0.99)),
+            str(len(row["waits"])),
+        ]
+        for row in rows
+    ]
+    return [
+        "### `pause_all`\n\n"
+        + table(["200 simulated devices, work flowing at", "p50, ms", "p99, ms", "times"], body)
+    ]
+
+
+def growth(rows: list[Row]) -> list[str]:
+    """Part 8."""
+    devices = [
+        [
+            f"{row['devices']:,}",
+            f"{row['rate']:,.0f}",
+            f"{row['us']:.2f}",
+            f"{row['resting_us_a_device']:,.0f}",
+        ]
+        for row in rows
+        if "devices" in row
+    ]
+    waiting = [
+        [
+            f"{row['waiting']:,}", f"{row['fed_per_s']:,.0f}", f"{row['feed_us']:.2f}", f"{row['drained_per_s']:,.0f}",
+            f"{row['drain_us']:.2f}", f"{row['memory']:.0f}",
+        ]
+        for row in rows
+        if "waiting" in row
+    ]  # fmt: skip
+    first = ["simulated devices", "tasks/s in all", "Valkey CPU, us/task", "at rest, us/s a device"]
+    second = [
+        "waiting tasks",
+        "fed, tasks/s",
+        "us/task",
+        "drained, tasks/s",
+        "us/task",
+        "bytes of Redis a task",
+    ]
+    return ["### Growth\n\n" + table(first, devices), table(second, waiting)]
+
+
+def footprint(rows: list[Row]) -> list[str]:
+    """Part 9."""
+    starts, held = rows
+    agent, bare = (statistics.median(starts[name]) * 1000 for name in ("starts", "bare_starts"))
+    body = [
+        ["start to first task (bare: first answer), ms", f"{agent:.0f}", f"{bare:.0f}"],
+        ["resident, idle, MB", f"{held['idle_kb'] / 1024:.1f}", f"{held['bare_kb'] / 1024:.1f}"],
+        ["resident after 20,000 tasks, MB", f"{held['early_kb'] / 1024:.1f}", ""],
+        [f"resident after {held['tasks']:,} tasks, MB", f"{held['late_kb'] / 1024:.1f}", ""],
+        ["CPU when idle", f"{held['idle_cpu']:.2%}", ""],
+    ]
+    return ["### An agent's footprint\n\n" + table(["", "agent", "bare process"], body)]
+
+
+TABLES: dict[str, Callable[[list[Row]], list[str]]] = {
+    "noop": noop, "feeding": feeding, "whole": whole, "latency": latency, "tasks": tasks, "mixed": mixed,
+    "payloads": payloads, "pausing": pausing, "growth": growth, "footprint": footprint,
+}  # fmt: skip
