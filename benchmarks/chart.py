@@ -26,11 +26,11 @@ def draw(parts: dict[str, Any]) -> list[str]:
             ("MutiTask", "1"),
             *((s, "") for s in systems(rows)),
         ]
-        panels.append(("No-ops worked off, results kept, tasks/s", bars(rows, "drained_per_s", names, HELD)))
+        panels.append(("No-ops worked off, results kept, tasks/s (log)", bars(rows, "drained_per_s", names, HELD)))
     if "feeding" in parts:
         rows = parts["feeding"]["rows"]
         names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in systems(rows))]
-        panels.append(("Fed from a generator, tasks/s", bars(rows, "rate", names, {})))
+        panels.append(("Fed from a generator, tasks/s (log)", bars(rows, "rate", names, {})))
     if not panels:
         return []
     if why := install(CHART):

@@ -45,7 +45,7 @@ def place(persistence: str, delay_ms: float = 0.0) -> Iterator[tuple[Valkey, str
 
 
 def drain_peer(peer: Peer, persistence: str, options: Options, delay_ms: float = 0.0) -> Drain:
-    """A peer: from the start of its first task to the end of its last, so that the worker's own start does not count."""
+    """A peer: from the start of its first task to the end of its last; the worker's own start does not count."""
     if not peer.redis:
         with desk(options) as here:
             took = float(here.told(peer, "whole")["seconds"])

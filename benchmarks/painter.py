@@ -8,7 +8,7 @@ import sys
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 OURS, LIMIT, PEER = "#1f6feb", "#9aa4b2", "#d0d7de"
 panels = json.load(sys.stdin)

@@ -43,10 +43,12 @@ def where(parts: dict[str, Any]) -> str:
     newest = max(parts.values(), key=lambda part: part["when"])
     machine = newest["machine"]
     quick = " Parts of it are from a quick run." if any(part["quick"] for part in parts.values()) else ""
+    rounds = sorted({part["rounds"] for part in parts.values()})
+    minutes = sum(part["seconds"] for part in parts.values()) / 60
     return (
         f"Measured {newest['when']} on {machine['cores']} cores ({machine['cpu']}), {machine['system']}, "
-        f"Python {machine['python']}, Valkey {machine['valkey']}, in {max(p['rounds'] for p in parts.values())} rounds, "
-        f"{sum(part['seconds'] for part in parts.values()) / 60:.0f} minutes in all.{quick}\n\n"
+        f"Python {machine['python']}, Valkey {machine['valkey']}; rounds: {' and '.join(map(str, rounds))}; "
+        f"{minutes:.0f} minutes in all.{quick}\n\n"
         "![No-ops and feeding, tasks a second](benchmarks.svg)"
     )
 
@@ -55,7 +57,7 @@ def goals_table(parts: dict[str, Any]) -> str:
     """What was to be reached."""
     words = {True: "yes", False: "**no**", None: ""}
     rows = [[goal.text, goal.figure, words[goal.reached]] for goal in goals(parts)]
-    return "### Goals\n\n" + tables.table(["goal", "figure", "reached"], rows)
+    return "### Goals\n\n" + tables.table(["goal", "figure", "reached"], rows, text=1)
 
 
 def versions(kept: dict[str, Any]) -> str:
@@ -66,7 +68,7 @@ def versions(kept: dict[str, Any]) -> str:
         names = [name for name in have if name.lower() in NAMED]
         told = ", ".join(f"{name} {have[name]}" for name in names)
         rows.append([label, peer["setting"], f"{told}, Python {have['python']}"])
-    text = "### Peers\n\n" + tables.table(["peer", "setting", "versions"], rows)
+    text = "### Peers\n\n" + tables.table(["peer", "setting", "versions"], rows, text=3)
     for label, why in kept.get("missing", {}).items():
         text += f"\n\n{label} is missing: {why}."
     return text

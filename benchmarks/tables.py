@@ -12,9 +12,9 @@ OURS = (("MutiTask", "adaptive"), ("MutiTask", "16"), ("MutiTask", "1"))
 LIMIT = (("bare loop", "1000"), ("bare loop", "16"), ("bare loop", "1"))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in markdown; all columns but the first stand to the right."""
-    line = ["---", *("---:" for _ in head[1:])]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """A table in markdown; the first `text` columns are text, the others figures."""
+    line = ["---" if place < text else "---:" for place in range(len(head))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, line, *rows))
 
 

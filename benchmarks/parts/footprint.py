@@ -108,7 +108,7 @@ def run(plan: Plan) -> list[dict[str, Any]]:
     found = memory(100_000 if plan.quick else 1_000_000)
     say(
         f"  idle {found['idle_kb'] / 1024:.1f} MB, {(found['idle_kb'] - found['bare_kb']) / 1024:.1f} MB above bare; "
-        f"after 20,000 tasks {found['early_kb'] / 1024:.1f} MB, after {found['tasks']:,} {found['late_kb'] / 1024:.1f} MB; "
-        f"idle CPU {found['idle_cpu']:.2%}"
+        f"after 20,000 tasks {found['early_kb'] / 1024:.1f} MB, "
+        f"after {found['tasks']:,} {found['late_kb'] / 1024:.1f} MB; idle CPU {found['idle_cpu']:.2%}"
     )
     return [{"starts": agents, "bare_starts": bares}, found]

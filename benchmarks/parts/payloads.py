@@ -28,8 +28,8 @@ def run(plan: Plan) -> list[dict[str, Any]]:
             for system, found in measured:
                 if found:
                     say(
-                        f"  {size:9,} B {system:20} fed {found.fed_per_s:9,.0f}/s drained {found.drained_per_s:9,.0f}/s "
-                        f"{found.drain_us:8.2f} us"
+                        f"  {size:9,} B {system:20} fed {found.fed_per_s:9,.0f}/s "
+                        f"drained {found.drained_per_s:9,.0f}/s {found.drain_us:8.2f} us"
                     )
                     rows.append({"system": system, "bytes": size, **found.told()})
     return rows

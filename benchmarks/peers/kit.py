@@ -251,7 +251,7 @@ def become(command: str, *arguments: str) -> None:
     """Turn into a command of this virtual environment, run in this directory."""
     os.chdir(HERE)
     program = str(Path(sys.executable).with_name(command))
-    os.execv(program, [program, *arguments])  # noqa: S606
+    os.execv(program, [program, *arguments])
 
 
 def run(**operations: Callable[[], object]) -> None:

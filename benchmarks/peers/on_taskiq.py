@@ -7,8 +7,6 @@ repository.
 
 from __future__ import annotations
 
-import asyncio
-
 import kit
 import uvloop
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
