@@ -26,7 +26,9 @@ def draw(parts: dict[str, Any]) -> list[str]:
             ("MutiTask", "1"),
             *((s, "") for s in systems(rows)),
         ]
-        panels.append(("No-ops worked off, results kept, tasks/s (log)", bars(rows, "drained_per_s", names, HELD)))
+        panels.append(
+            ("No-ops worked off, results kept, tasks/s (log)", bars(rows, "drained_per_s", names, HELD))
+        )
     if "feeding" in parts:
         rows = parts["feeding"]["rows"]
         names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in systems(rows))]
