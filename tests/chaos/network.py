@@ -154,20 +154,24 @@ def connections_killed(context: Context) -> Row:
 
 
 class Elsewhere:
-    """A network namespace that is joined to this one by a pair of interfaces; `cut()` takes its link down."""
+    """A network namespace that is joined to this one by a pair of interfaces; `cut()` takes its link down.
+
+    `number`, up to 60, tells it from others of this process; this process's own tells its addresses from others'.
+    """
 
     def __init__(self, number: int) -> None:
         self.name = f"mutitask-{os.getpid()}-{number}"
         self._link = f"mt{os.getpid() % 100_000}-{number}"
-        self.near = f"10.213.{number}.1"
+        net = f"10.{64 + os.getpid() // 250 % 64}.{os.getpid() % 250}"
+        self.near, self._far = f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}"
 
     def __enter__(self) -> Elsewhere:
-        far, link = f"10.213.{self.near.split('.')[2]}.2", self._link
+        link = self._link
         ip("netns", "add", self.name)
         ip("link", "add", link, "type", "veth", "peer", "name", "far", "netns", self.name)
         ip("addr", "add", f"{self.near}/30", "dev", link)
         ip("link", "set", link, "up")
-        ip("-n", self.name, "addr", "add", f"{far}/30", "dev", "far")
+        ip("-n", self.name, "addr", "add", f"{self._far}/30", "dev", "far")
         ip("-n", self.name, "link", "set", "far", "up")
         return self
 
@@ -188,7 +192,7 @@ def ip(*words: str) -> None:
 def networks_allowed() -> bool:
     """Whether this user may make network namespaces and join them; whoever may not has the proxies' rows alone."""
     try:
-        with Elsewhere(99):
+        with Elsewhere(60):
             return True
     except (OSError, subprocess.SubprocessError):
         return False

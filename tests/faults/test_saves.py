@@ -27,15 +27,12 @@ def save_function(result):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_full_disk_under_a_save_function_fails_its_tasks_until_there_is_room(
-    fleet: Fleet, kind: str
-) -> None:
+def test_a_full_disk_under_a_save_function_fails_its_tasks_until_there_is_room(fleet: Fleet) -> None:
     disk = fleet.folder / "disk"
     disk.symlink_to(FULL)
     fleet.job(SAVES_TO_DISK)
     fleet.serve("--retries", "1", "--lease", "5")
-    agent = fleet.agent("--device", "0", "--kind", kind)
+    agent = fleet.agent("--device", "0", "--kind", "process")
     fleet.wait_for(lambda books: books.failed == COUNT)
     assert {(task.stage, task.error_type) for task in fleet.failed()} == {("save", "OSError")}
     assert all("No space left on device" in task.error for task in fleet.failed())
