@@ -1,0 +1,35 @@
+"""The short form of `make chaos` as tests, in two files, so that two workers share it.
+
+Each fault once, with a new seed each time unless CHAOS_SEED names one.
+"""
+
+from __future__ import annotations
+
+from tests.chaos.__main__ import SEED_VARIABLE, seed_of
+from tests.chaos.scenarios import Scenario, all_scenarios
+
+PROCESSES = tuple(
+    f"tests.chaos.{module}"
+    for module in ("agents", "frozen", "servers", "everything", "killers", "no_server")
+)
+
+
+def of_processes() -> list[Scenario]:
+    """What becomes of agents and servers."""
+    return [scenario for scenario in all_scenarios() if scenario.carry_out.__module__ in PROCESSES]
+
+
+def of_the_rest() -> list[Scenario]:
+    """What becomes of Redis and the network."""
+    return [scenario for scenario in all_scenarios() if scenario.carry_out.__module__ not in PROCESSES]
+
+
+def expect_nothing_wrong(scenario: Scenario) -> None:
+    """Carry it out; a failure names the seed."""
+    seed = seed_of(None)
+    try:
+        row = scenario.run(seed, long=False)
+    except Exception as error:
+        error.add_note(f"run it again with {SEED_VARIABLE}={seed}")
+        raise
+    assert not row.wrong, f"{SEED_VARIABLE}={seed}: {row}"
