@@ -66,6 +66,33 @@ def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_th
         assert numbers(client, at) == list(range(30))
 
 
+def test_a_redis_that_forgot_is_noticed_though_nothing_is_left_to_push_and_no_connection_broke(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    with feeding(redis_url, iter(range(8))) as core:
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        client.rpop(at.waiting, 3)
+        client.hset(at.books, mapping={"allotted": 5, "cursor": 5})
+        client.hdel(at.books, "exhausted")
+        assert core.ended.wait(10)
+        assert "was fed up to item 8, and Redis knows of 5" in str(core.failure)
+    with feeding(redis_url, iter(range(8)), resume=True):
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        assert numbers(client, at) == list(range(8))
+
+
+def test_the_end_of_a_generator_that_redis_forgot_is_told_again(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    with feeding(redis_url, iter(range(8))) as core:
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        client.hdel(at.books, "exhausted")
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        assert numbers(client, at) == list(range(8)) and not core.ended.is_set()
+
+
 def test_a_source_hears_of_each_push_and_of_nothing_that_was_not_pushed(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
