@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.fleet import percentile
-from benchmarks.systems import PEERS
+from benchmarks.systems import FASTER, PEERS
 
 Row = dict[str, Any]
 PURE = {peer.label for peer in PEERS} - {"ArdiQ"}
@@ -44,7 +44,7 @@ def middle(rows: Iterable[Row], field: str, **where: object) -> float:
 def systems(rows: Iterable[Row]) -> list[str]:
     """The peers that have rows."""
     seen = {row.get("system") for row in rows}
-    return [peer.label for peer in PEERS if peer.label in seen]
+    return [peer.label for peer in (*PEERS, *FASTER) if peer.label in seen]
 
 
 def best(rows: list[Row], field: str, names: Iterable[str], **where: object) -> tuple[str, float]:

@@ -41,6 +41,8 @@ def task_function(task):
 """
 A_PROCESS = 250
 """Simulated agents in one process."""
+A_BATCH = 50
+"""The most that one of them claims."""
 
 
 def cpu_s(pid: int) -> float:
@@ -82,13 +84,12 @@ class Fleet:
 
     def join(self, first: int, count: int) -> None:
         """Let so many devices join, and wait until they have reported."""
-        batch = 50
         task_ms = 1000 * self.devices / self.rate
         for start in range(first, first + count, A_PROCESS):
             here = min(A_PROCESS, first + count - start)
             self._start(
                 sys.executable, "-m", "benchmarks.simulated", "--name", NAME, "--first", start, "--count", here,
-                "--task-ms", task_ms, "--batch", batch,
+                "--task-ms", task_ms, "--batch", A_BATCH,
             )  # fmt: skip
         self.until(lambda s: sum(d.state != "offline" for d in s.devices) >= first + count, 40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.fleet import Fleet, fleet_of, obeying
+from benchmarks.fleet import A_BATCH, Fleet, fleet_of, obeying
 from benchmarks.measure import drain_mutitask
 from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, say
@@ -21,7 +21,8 @@ def used(fleet: Fleet) -> tuple[float, int]:
 
 
 def devices(count: int, seconds: float) -> dict[str, Any]:
-    """So many simulated devices at the same rate in all."""
+    """So many simulated devices at the same rate in all; each settles a batch of 50 when it is over."""
+    batch_s = A_BATCH * count / RATE
     with fleet_of(count, RATE) as fleet:
         fleet.until(lambda s: s.server is not None, 20)
         fleet.join(0, count)
@@ -30,10 +31,10 @@ def devices(count: int, seconds: float) -> dict[str, Any]:
         time.sleep(2.0)
         resting = (used(fleet)[0] - idle) / (time.monotonic() - began)
         obeying(fleet, "start_all", "running")
-        time.sleep(2.0)
+        time.sleep(2.0 + batch_s)
         before, memory = used(fleet)
         done, began = fleet.done(), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(max(seconds, 2 * batch_s))
         after, _ = used(fleet)
         done, took = fleet.done() - done, time.monotonic() - began
     return {

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.measure import Drain, drain_bare, drain_mutitask, drain_peer, plain_loop, tried
 from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, say
-from benchmarks.systems import Peer
+from benchmarks.systems import FASTER, Peer
 
 FAST = 5_000
 """Peers that do so many a second are given the large backlog too."""
@@ -57,7 +57,7 @@ def theirs(
             continue
         if not peer.redis and (persistence != "off" or delay_ms or not results):
             continue
-        options = Options("", "", tasks=plan.count(peer, seconds), results=results)
+        options = Options("", "", tasks=plan.count(peer, seconds), results=results, concurrency=peer.at_once)
         found = tried(peer.label, drain_peer, peer, persistence, options, delay_ms)
         if found:
             rows.append(row(peer.label, "", persistence, results, delay_ms, found))
@@ -87,6 +87,8 @@ def run(plan: Plan) -> list[dict[str, Any]]:
         turn = plan.turn(number)
         rows += ours(plan, "off", True)
         rows += theirs(turn, plan, "off", True, 0.0, plan.seconds)
+        faster = [peer for peer in FASTER if peer.name in {here.name for here in turn}]
+        rows += theirs(faster, plan, "off", True, 0.0, plan.seconds)
         rows += large(plan, number)
         rows += ours(plan, "off", False)
         for persistence in ("everysec", "always"):

@@ -1,8 +1,8 @@
 """ArdiQ, whose worker loop is written in Rust.
 
 Settings: its command-line worker with its default concurrency of 16 and prefetch of 32 (ardiq.bytay.dev, reference,
-"Configuration"), `enqueue_many` of prepared tasks for feeding. Results cannot be turned off; they are kept for
-`result_ttl_ms`.
+"Configuration"; 64 is measured beside it), `enqueue_many` of prepared tasks for feeding. Results cannot be turned off;
+they are kept for `result_ttl_ms`.
 """
 
 from __future__ import annotations
