@@ -297,9 +297,9 @@ def _result(device: int, item: bytes) -> bytes:
 
 def give_way() -> None:
     """Let others run first. Where the kernel shares out by session, a process's own niceness counts for nothing."""
-    os.nice(5)
+    os.nice(15)
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("5")
+        Path("/proc/self/autogroup").write_text("15")
 
 
 def main() -> None:

@@ -242,7 +242,7 @@ REDIS_ROWS = [
         "not a URL",
         "mutitask status --redis http://:{secret}@host/1",
         3,
-        r"http://host/1 is not an address that can be used(?: \(.*\))?; write redis://\[user:password@\]host:port/db, rediss://\.\.\. or unix:///path",
+        r"http://host/1 is not an address that can be used(?: \(.*\))?; write redis://\[user:password@\]host:port/db, unix:///path, redis\+sentinel://.* or redis\+cluster://.*",
     ),
     Row(
         "a port that is none",
