@@ -3,7 +3,8 @@
 A real server feeds simulated agents (`benchmarks/simulated.py`) while the real dashboard is watched on a
 pseudo-terminal of 200x60. Prints what a snapshot costs, the dashboard's CPU at four snapshots a second, the time from
 a key to the bytes that show it, and the time from `pause_all` to the last device that obeyed. It fails on a broken
-run, never on a time. Everything shares this machine's cores; the simulated agents, which are on other machines in real life, give way.
+run, never on a time. Everything shares this machine's cores; the simulated agents, which are on other machines in real
+life, give way.
 """
 
 from __future__ import annotations
