@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -12,6 +13,11 @@ from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 from worker_agent.protocol.errors import RedisUnavailable
+
+FleetOn = Callable[[Any], Fleet]
+"""The fixture `fleet_on`: a namespace on a cluster or behind Sentinels."""
+COUNT = 1_500
+"""Tasks of a fleet that is at work."""
 
 LOST = "it lost its last writes; start the server again with --resume"
 
@@ -33,6 +39,15 @@ def counting_job(fleet: Fleet, count: int, seconds: float = 0.002) -> None:
             return -task
         """
     )
+
+
+def at_work(fleet: Fleet, done: int) -> tuple[Program, list[Program]]:
+    """The server and two agents on `COUNT` tasks, of which at least `done` are done."""
+    counting_job(fleet, COUNT)
+    server = fleet.serve("--capacity", "100")
+    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
+    wait_for(fleet, lambda books: books.done >= done)
+    return server, agents
 
 
 def runs(folder: Path) -> list[int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.cli.tools import mutitask
-from tests.cluster.fleets import counting_job, see_through, wait_for
+from tests.cluster.fleets import COUNT, FleetOn, at_work, counting_job, see_through, wait_for
 from tests.crashes.fleet import NAME, Fleet, wait_for_text
 from tests.support.redis_cluster import RealCluster
 from tests.support.redis_server import RealServer
@@ -19,8 +18,6 @@ from worker_agent.protocol.connect import connect
 from worker_agent.protocol.errors import RedisRefused
 from worker_agent.protocol.keys import Keys
 
-FleetOn = Callable[[Any], Fleet]
-COUNT = 1_500
 META = Keys(NAME).meta
 
 
@@ -122,10 +119,7 @@ def test_a_slot_that_moves_while_work_flows_takes_nothing_along_and_loses_nothin
 
 def test_a_master_killed_under_load_is_replaced_by_its_replica_and_work_goes_on(fleet: Fleet) -> None:
     cluster: Any = fleet.redis
-    counting_job(fleet, COUNT)
-    server = fleet.serve("--capacity", "100")
-    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    wait_for(fleet, lambda books: books.done >= 300)
+    server, agents = at_work(fleet, 300)
     cluster.owner(META).kill()
     wait_for_text(agents[0], "; trying again")
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from tests.cluster.fleets import counting_job, look, see_through, wait_for
+from tests.cluster.fleets import COUNT, FleetOn, at_work, look, see_through
 from tests.crashes.fleet import Fleet
 from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
-
-FleetOn = Callable[[Any], Fleet]
-COUNT = 1_500
 
 
 def test_what_a_frozen_master_took_after_it_woke_beside_its_successor_is_run_again(
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
-    counting_job(fleet, COUNT)
-    server = fleet.serve("--capacity", "100")
-    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    wait_for(fleet, lambda books: books.done >= 200)
+    server, agents = at_work(fleet, 200)
     frozen = sentinels.master()
     frozen.freeze()
     wait_until(lambda: sentinels.master() is not frozen, 20, what="a failover")

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from tests.cluster.fleets import counting_job, runs, see_through, wait_for
-from tests.crashes.fleet import Fleet, wait_for_text
+from tests.cluster.fleets import COUNT, FleetOn, at_work, counting_job, runs, see_through, wait_for
+from tests.crashes.fleet import wait_for_text
 from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import RealServer
-
-FleetOn = Callable[[Any], Fleet]
-COUNT = 1_500
 
 
 def stop_replication(sentinels: RealSentinels) -> RealServer:
@@ -29,10 +23,7 @@ def test_writes_lost_with_a_master_are_told_and_resumed_and_nothing_is_recorded_
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
-    counting_job(fleet, COUNT)
-    server = fleet.serve("--capacity", "100")
-    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    wait_for(fleet, lambda books: books.done >= 200)
+    server, agents = at_work(fleet, 200)
     stop_replication(sentinels)
     kept = fleet.books().done
     lost = wait_for(fleet, lambda books: books.done >= kept + 200).done - kept

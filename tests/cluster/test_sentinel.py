@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from tests.cli.tools import mutitask
-from tests.cluster.fleets import counting_job, see_through, wait_for
-from tests.crashes.fleet import NAME, Fleet, wait_for_text
+from tests.cluster.fleets import COUNT, FleetOn, at_work, see_through
+from tests.crashes.fleet import NAME, wait_for_text
 from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import free_port
-
-FleetOn = Callable[[Any], Fleet]
-COUNT = 1_500
 
 
 def test_a_master_killed_under_load_is_waited_for_and_work_goes_on_at_the_new_one(
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
-    counting_job(fleet, COUNT)
-    server = fleet.serve("--capacity", "100")
-    agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    wait_for(fleet, lambda books: books.done >= 300)
+    server, agents = at_work(fleet, 300)
     dead = sentinels.master()
     dead.kill()
     wait_for_text(agents[0], "; trying again")
