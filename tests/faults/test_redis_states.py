@@ -13,6 +13,25 @@ COUNT = 1_500
 ROOM = 300
 
 
+def at_work(fleet: Fleet, seconds: float) -> tuple[Program, list[Program]]:
+    """A server and two agents on `COUNT` tasks that take so long each."""
+    fleet.job(
+        f"""
+        import time
+
+        def tasks():
+            yield from range({COUNT})
+
+        def task_function(task):
+            time.sleep({seconds})
+            return task
+        """
+    )
+    server = fleet.serve("--lease", "5", "--capacity", str(ROOM))
+    agents = [fleet.agent("--device", str(device)) for device in range(2)]
+    return server, agents
+
+
 def waits(program: Program, why: str) -> bool:
     """Whether it said that, and that it tries again; a line of progress says the first alone."""
     assert program.running, program
@@ -24,20 +43,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_loses_nothing(
     own_fleet: Fleet, state: State
 ) -> None:
     fleet = own_fleet
-    fleet.job(
-        f"""
-        import time
-
-        def tasks():
-            yield from range({COUNT})
-
-        def task_function(task):
-            time.sleep(0.001)
-            return task
-        """
-    )
-    server = fleet.serve("--lease", "5", "--capacity", str(ROOM))
-    agents = [fleet.agent("--device", str(device)) for device in range(2)]
+    server, agents = at_work(fleet, 0.001)
     fleet.wait_for(lambda books: books.done >= 200)
 
     with state.enter(fleet.redis):
@@ -53,20 +59,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_loses_nothing(
 
 
 def test_scripts_that_redis_forgets_again_and_again_are_told_to_it_again(fleet: Fleet) -> None:
-    fleet.job(
-        f"""
-        import time
-
-        def tasks():
-            yield from range({COUNT})
-
-        def task_function(task):
-            time.sleep(0.0005)
-            return task
-        """
-    )
-    server = fleet.serve("--lease", "5", "--capacity", str(ROOM))
-    agents = [fleet.agent("--device", str(device)) for device in range(2)]
+    server, agents = at_work(fleet, 0.0005)
 
     def forgotten_until_done() -> bool:
         fleet.client.script_flush()
