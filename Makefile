@@ -20,7 +20,7 @@ run: .venv/installed ## watch MutiTask work: an embedded Valkey, four agents, th
 test: .venv/installed-dev ## run the tests (make test ARGS='-k words')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-chaos: .venv/installed-dev ## kill, freeze and cut everything, and count the tasks (ARGS=--long: 25 minutes)
+chaos: .venv/installed-dev ## kill, freeze and cut everything, and count the tasks (ARGS=--long: half an hour)
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: .venv/installed-dev ## check style, types and import arrows

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.agent.process_jobs import PROCESS, job, noted, stop
 from tests.agent.test_timeouts import is_running
-from tests.crashes.fleet import wait_for_text
 from tests.support.programs import Program
 
 KILLS = 15
@@ -191,46 +190,3 @@ def task_function(task):
     results = fleet.expect_each_once(["first", "second"])
     assert {recorded.crashes for recorded in results} == {0}
     stop(agent)
-
-
-# --- Tasks that do not let go of the GIL -------------------------------------------------------------------
-
-HOLD = """
-import ctypes
-
-def tasks():
-    yield from ["hold", *range(20)]
-
-def task_function(task):
-    if task == "hold" and not Path(FOLDER, "held").exists():
-        note("held", os.getpid())
-        ctypes.PyDLL(None).usleep(5_000_000)
-    return task
-"""
-
-
-def test_an_agent_in_process_mode_reports_while_a_task_holds_the_gil_beyond_the_lease(fleet):
-    job(fleet, HOLD)
-    fleet.serve("--lease", "2")
-    agent = fleet.agent(*PROCESS)
-
-    results = fleet.expect_each_once(["hold", *range(20)])
-
-    assert {(recorded.attempt, recorded.crashes) for recorded in results} == {(0, 0)}
-    assert "declared dead" not in agent.stderr
-    stop(agent)
-
-
-def test_a_thread_that_holds_the_gil_beyond_the_lease_is_recovered_from_and_the_log_names_process_mode(fleet):
-    job(fleet, HOLD)
-    fleet.serve("--lease", "2")
-    holder = fleet.agent("--device", "0")
-    noted(fleet, "held")
-    other = fleet.agent("--device", "1")
-
-    results = fleet.expect_each_once(["hold", *range(20)])
-
-    assert {recorded.number: recorded.crashes for recorded in results}[0] == 1
-    wait_for_text(holder, "declared dead for want of reports")
-    wait_for_text(holder, "with --kind process the agent goes on reporting")
-    stop(other)

@@ -48,7 +48,7 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     form = options.add_mutually_exclusive_group()
     form.add_argument("--short", action="store_true", help="about a minute (the default)")
-    form.add_argument("--long", action="store_true", help="about 25 minutes; renews docs/reliability.md")
+    form.add_argument("--long", action="store_true", help="about half an hour; renews docs/reliability.md")
     options.add_argument("--seed", type=int, help=f"the schedule's seed; or set {SEED_VARIABLE}")
     options.add_argument(
         "--only", nargs="+", metavar="FAULT", choices=[s.name for s in there], help="some faults"

@@ -33,6 +33,7 @@ import tests.chaos
 from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer
+from tests.support.small_disk import SmallDisk
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Context:
         self._programs: list[Program] = []
         self._servers: list[RealServer] = []
         self._fleets: list[Fleet] = []
+        self._disks: list[SmallDisk] = []
 
     def size(self, short: int, long: int) -> int:
         """How many, in the short form and in the long one."""
@@ -87,6 +89,11 @@ class Context:
         fleet = Fleet(on or self.redis(durable=durable), self.spawn, self.folder)
         self._fleets.append(fleet)
         return fleet
+
+    def disk(self, name: str) -> SmallDisk:
+        """A small disk at `name` in the scenario's folder; `state` is where its programs keep their state."""
+        self._disks.append(made := SmallDisk(self.folder / name))
+        return made
 
     def spawn(
         self,
@@ -114,6 +121,8 @@ class Context:
             fleet.close()
         for server in self._servers:
             server.remove()
+        for disk in self._disks:
+            disk.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -51,8 +51,7 @@ class Fleet:
 
     def job(self, text: str) -> Path:
         """Write the job file; `FOLDER` in it is the test's own folder."""
-        self.job_path.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(text)}")
-        return self.job_path
+        return write_job(self.folder, text)
 
     def serve(self, *options: str, autostart: bool = True) -> Program:
         """Start a headless server, and return once it holds the namespace and feeds it."""
@@ -213,6 +212,13 @@ class Fleet:
 
     def close(self) -> None:
         self._client.close()
+
+
+def write_job(folder: Path, text: str) -> Path:
+    """Write the job file of a folder, which is `FOLDER` in it."""
+    path = folder / "job.py"
+    path.write_text(f"FOLDER = {str(folder)!r}\n{textwrap.dedent(text)}")
+    return path
 
 
 def wait_for_text(program: Program, text: str, times: int = 1) -> None:

@@ -13,6 +13,7 @@ import pytest
 from mutitask_tui.server.reading import Reader, Result
 from tests.crashes.fleet import wait_for_text
 from tests.support.programs import Program
+from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
 from worker_agent.protocol.address import load_server_file
 from worker_agent.protocol.errors import MutiTaskError
@@ -32,44 +33,22 @@ def task_function(task):
 """
 
 
-class Disk:
-    """A small file system, as full as one likes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fill(self) -> None:
-        """Until nothing fits."""
-        with (self.folder / "filling").open("wb", buffering=0) as filling:
-            while True:
-                try:
-                    filling.write(b"x" * 4096)
-                except OSError:
-                    return
-
-    def make_room(self) -> None:
-        (self.folder / "filling").unlink()
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A tmpfs of 24 MB; whoever may not mount one skips the test."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Whoever may not mount one skips the test."""
+    try:
+        made = SmallDisk(tmp_path / "disk")
+    except OSError:
         pytest.skip("mounting a small file system is not allowed here")
-    yield Disk(folder)
-    subprocess.run(["umount", "--lazy", folder], check=False)
+    yield made
+    made.remove()
 
 
 class Embedded:
-    """A server with its own Valkey, both on the small disk, and agents with their logs elsewhere."""
+    """A server with its own Valkey, both on the disk of `place`, and agents with their logs elsewhere."""
 
-    def __init__(self, disk: Disk, spawn: Callable[..., Program], folder: Path) -> None:
-        self.state = disk.folder / "state"
+    def __init__(self, place: Path, spawn: Callable[..., Program], folder: Path) -> None:
+        self.state = place / "state"
         self.job = folder / "job.py"
         self.job.write_text(JOB)
         self._spawn = spawn
@@ -100,8 +79,8 @@ class Embedded:
 
 
 @pytest.fixture
-def embedded(disk: Disk, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Embedded]:
-    made = Embedded(disk, spawn, tmp_path)
+def embedded(disk: SmallDisk, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Embedded]:
+    made = Embedded(disk.folder, spawn, tmp_path)
     yield made
     record = load_server_file(made.state / "default" / "server.json")
     if record:
@@ -109,7 +88,7 @@ def embedded(disk: Disk, spawn: Callable[..., Program], tmp_path: Path) -> Itera
 
 
 def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_it(
-    embedded: Embedded, disk: Disk
+    embedded: Embedded, disk: SmallDisk
 ) -> None:
     server = embedded.serve("--lease", "2")
     agents = [embedded.agent(device) for device in range(2)]
@@ -133,7 +112,7 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
 
 
 def test_an_embedded_valkey_that_a_full_disk_ends_is_started_again_once_there_is_room(
-    embedded: Embedded, disk: Disk
+    embedded: Embedded, disk: SmallDisk
 ) -> None:
     """With `--fsync always` Valkey does not answer for what it cannot write, and ends."""
     server = embedded.serve("--lease", "2", "--fsync", "always")
@@ -155,7 +134,7 @@ def test_an_embedded_valkey_that_a_full_disk_ends_is_started_again_once_there_is
 def test_an_embedded_valkey_that_is_killed_is_started_again_and_loses_nothing(
     spawn: Callable[..., Program], tmp_path: Path, state_dir: Path
 ) -> None:
-    embedded = Embedded(Disk(state_dir.parent), spawn, tmp_path)
+    embedded = Embedded(state_dir.parent, spawn, tmp_path)
     server = embedded.serve("--lease", "2")
     agents = [embedded.agent(device) for device in range(2)]
 

@@ -1,0 +1,187 @@
+"""Disks that fill up under load and are freed again: the embedded Valkey's, and the one that results are saved to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.network import expect_running
+from tests.chaos.scenarios import Context, Row, scenario
+from tests.chaos.watching import Watch, enough, judge, until_enough
+from tests.crashes.fleet import NAME, Fleet, Recorded, wait_for_text, write_job
+from tests.support.programs import Program
+from tests.support.redis_server import RealServer
+from tests.support.small_disk import SmallDisk, disks_allowed
+from tests.support.waiting import wait_until
+from worker_agent.protocol.address import load_server_file
+
+BACK = "answers again"
+TAKES_NO_WRITES = "cannot write to its disk and takes no writes"
+SAVING = """
+        import os
+        from worker_agent import current_task
+
+        def save_function(result):
+            task = current_task()
+            # 512 bytes divide a page of the disk: a line finds room whole, or not at all.
+            line = f"{result} {task.number} {task.attempt} {task.crashes} {task.device}".ljust(511) + "\\n"
+            saved = os.open(Path(FOLDER, "saves", "saved"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                os.write(saved, line.encode())
+            finally:
+                os.close(saved)
+        """
+
+
+class Embedded(RealServer):
+    """The Valkey that `mutitask run` starts, to be looked at like a test's own."""
+
+    def __init__(self, server_file: Path) -> None:
+        record = wait_until(lambda: load_server_file(server_file), 30, what="the embedded Valkey runs")
+        self._server_file = server_file
+        self._url = record.url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(load_server_file(self._server_file).process.pid, signal.SIGKILL)
+
+
+@dataclass(slots=True)
+class Filling:
+    """Fills the two disks of a fleet and makes room again."""
+
+    fleet: Fleet
+    server: Program
+    agents: list[Program]
+    state: SmallDisk
+    saves: SmallDisk
+    ends: bool
+    """Whether a full disk ends Valkey, as with `--fsync always`."""
+    _back: list[int] = field(default_factory=list)
+    failed: int = 0
+    """Tasks that had failed when there was room again."""
+
+    def fill_saves(self) -> None:
+        """Until results find no room."""
+        self.saves.fill()
+        at_first = self.fleet.books()
+        enough = at_first.failed + at_first.delayed + 20
+        self.fleet.wait_for(lambda books: books.failed + books.delayed >= enough)
+
+    def fill_state(self) -> None:
+        """Until everybody has said so, or Valkey has ended and does not start again."""
+        sentence = "Cannot keep the embedded Valkey's data in " if self.ends else TAKES_NO_WRITES
+        programs = [self.server] if self.ends else [self.server, *self.agents]
+        told = [program.stderr.count(sentence) for program in programs]
+        self.state.fill()
+        for program, times in zip(programs, told, strict=True):
+            wait_for_text(program, sentence, times=times + 1)
+        self._back = [program.stderr.count(BACK) for program in programs]
+
+    def make_room(self, *disks: SmallDisk) -> None:
+        """And wait until work goes on; whoever keeps the job reloads what had failed."""
+        for disk in disks:
+            disk.make_room()
+        wait_until(self.answers, 60, what="Valkey answers")
+        if self.state in disks and not self.ends:
+            # Whoever still waits for a try of its own would not notice another time, nor say so.
+            for program, times in zip([self.server, *self.agents], self._back, strict=True):
+                wait_for_text(program, BACK, times=times + 1)
+        before = self.fleet.books()
+        self.fleet.wait_for(lambda books: books.done > before.done + 50, 60)
+        if self.saves in disks:
+            self.failed += before.failed + before.delayed
+            self.fleet.ctl("reload_all_fail_tasks")
+
+    def answers(self) -> bool:
+        """Whether Valkey takes a write."""
+        try:
+            with self.fleet.redis.client() as client:
+                return client.set("room", 1, px=1) is True
+        except Exception:
+            return False
+
+    def saved(self) -> list[Recorded]:
+        """What the save function saved."""
+        lines = (self.saves.folder / "saved").read_text().splitlines()
+        found = [[int(word) for word in line.split()] for line in lines]
+        return [Recorded(number, attempt, crashes, device, value)
+                for value, number, attempt, crashes, device in found]  # fmt: skip
+
+
+@contextlib.contextmanager
+def filling(context: Context, fsync: str) -> Iterator[Filling]:
+    """A server with its embedded Valkey on one small disk, and two agents that save to another."""
+    state, saves = context.disk("state"), context.disk("saves")
+    job = write_job(context.folder, until_enough() + SAVING)
+    options = ["--headless", "--autostart", "--capacity", "200", "--retry-delay", "1", "--fsync", fsync]
+    server = context.spawn(["mutitask", "run", job, *options, "--name", NAME], env={"MUTITASK_REDIS_URL": ""})
+    valkey = Embedded(state.folder / NAME / "server.json")
+    try:
+        wait_for_text(server, "\n", times=2)
+        fleet = context.fleet(on=valkey)
+        agents = [fleet.agent("--device", device) for device in ("0", "1")]
+        yield Filling(fleet, server, agents, state, saves, fsync == "always")
+    finally:
+        server.kill_session()
+        valkey.kill()
+
+
+def fill_disks(context: Context, fsync: str) -> Row:
+    """One disk, the other, or both at once, in another order each time."""
+    times = context.size(2, 15)
+    longest_s = context.size(1, 4)
+    with filling(context, fsync) as disks, Watch(disks.fleet, reloads=True) as watch:
+        ways = [(disks.saves, disks.state), (disks.state,), (disks.saves,)]
+        chosen: list[tuple[SmallDisk, ...]] = []
+        for _ in range(times):
+            chosen = chosen or context.random.sample(ways, len(ways))
+            mark = disks.fleet.books().done + context.random.randrange(50, 400)
+            disks.fleet.wait_for(lambda books, mark=mark: books.done >= mark)
+            full = chosen.pop()
+            if disks.saves in full:
+                disks.fill_saves()
+            if disks.state in full:
+                disks.fill_state()
+            time.sleep(context.random.uniform(0, longest_s))
+            disks.make_room(*full)
+        count = enough(disks.fleet)
+        if disks.fleet.wait_for(lambda books: books.exhausted and books.open == 0, 60).failed:
+            disks.fleet.ctl("reload_all_fail_tasks")
+        row = judge(context, disks.fleet, watch, count, times=times, saved=disks.saved)
+        expect_running(row, [disks.server, *disks.agents])
+        crashed = sum(each.crashes > 0 for each in disks.saved())
+        row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
+    row.remarks.append(f"each for up to {longest_s} s once everybody had noticed")
+    row.remarks.append(
+        f"{disks.failed:,} tasks found no room and were run again or reloaded; no process ended"
+    )
+    return row
+
+
+def disks_full(context: Context) -> Row:
+    """Valkey goes on answering, and takes no writes."""
+    return fill_disks(context, "everysec")
+
+
+def disks_full_always(context: Context) -> Row:
+    """Valkey ends, because it cannot answer for what it could not write; the server starts it again."""
+    return fill_disks(context, "always")
+
+
+if disks_allowed():
+    scenario(
+        "disks-full", "the disks under the embedded Valkey and under a save function full, in turn and both"
+    )(disks_full)
+    scenario(
+        "disks-full-always", "the same with `--fsync always`: a full disk ends Valkey, until there is room"
+    )(disks_full_always)
