@@ -24,6 +24,8 @@ LOG = logging.getLogger("worker_agent")
 
 SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
+REPORT_TRIES, REPORT_PAUSE_S = 10, 0.25
+"""How often and how soon a report that Redis does not take is sent again, before the next one's time."""
 RETRY_S = 0.5
 
 
@@ -109,6 +111,8 @@ def _join(
         watcher_client=connect(url, blocking=True),
         since_ms=int(time.time() * 1000),
     )  # fmt: skip
+    # Leases start afresh after a longer absence; after a shorter one, the report has to be there soon.
+    probe.patience = Patience(give_up=stopping, tries=REPORT_TRIES, longest_s=REPORT_PAUSE_S)
     if replaced:
         back = session.broker.recover(replaced, crashed(device))
         LOG.info("took Device%d over from an agent that is gone; %d of its tasks go on", device, back)

@@ -81,6 +81,7 @@ class ServerCore:
     def _new_broker(self, actor: Actor) -> Broker:
         patience = Patience(
             give_up=self._stopping,
+            longest_s=0.5,
             on_wait=lambda error: self._on_note(f"{error}; trying again"),
             on_back=lambda: self._on_note(f"Redis at {self.where} answers again"),
         )

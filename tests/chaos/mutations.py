@@ -125,6 +125,10 @@ MUTATIONS = (
         "local live = afresh and redis.call", "local live = false and redis.call",
     ),
     Mutation(
+        "a lease that ran out while Redis may have been away is judged at once", "sweep",
+        "math.min(now, swept + DUE)", "now",
+    ),
+    Mutation(
         "an agent is not told that Redis forgot its calls", "settle_and_claim",
         "if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end", "",
     ),

@@ -409,6 +409,16 @@ def test_a_short_lease_still_runs_out_where_sweeps_come_every_second(client: red
     assert sweep_now(world, other, ago_ms=1_200) == [agent.actor.id]
 
 
+def test_a_lease_that_ran_out_since_the_next_sweep_was_due_is_left_to_the_following_one(world: World) -> None:
+    """Redis may have been away just then, and whoever lives reports until the following one."""
+    agent, other = world.agent(0), world.agent(1)
+    world.feed(1)
+    world.claim(agent)
+    world.client.zadd(world.keys.leases, {agent.actor.id: other.now_ms() - 100})
+    assert sweep_now(world, other, ago_ms=1_400) == []
+    assert sweep_now(world, other, ago_ms=800) == [agent.actor.id]
+
+
 def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     agent.report(0, 0, "running", b"")

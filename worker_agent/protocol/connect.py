@@ -228,7 +228,7 @@ def _cause(error: Exception) -> str:
 
 
 class Patience:
-    """How long a caller goes on trying while Redis is away: a back-off with jitter, between 0.05 s and 2 s.
+    """How long a caller goes on trying while Redis is away: a back-off with jitter, from 0.05 s to `longest_s`.
 
     Once `give_up` is set, three more tries follow before what was caught is raised; `tries` bounds them all.
     `on_wait(error)` is told when the waiting begins, and once of each other cause; `on_back()` when it ends.
@@ -239,11 +239,13 @@ class Patience:
         *,
         give_up: threading.Event | None = None,
         tries: int | None = None,
+        longest_s: float = 2.0,
         on_wait: Callable[[RedisUnavailable], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> None:
         self._give_up = give_up or threading.Event()
         self._tries = tries
+        self._longest_s = longest_s
         self._on_wait = on_wait
         self._on_back = on_back
         self.why = ""
@@ -271,7 +273,7 @@ class Patience:
                     said.add(str(error))
                     if self._on_wait is not None:
                         self._on_wait(error)
-                pause = min(2.0, 0.05 * 2 ** min(tried, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+                pause = min(self._longest_s, 0.05 * 2 ** min(tried, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
                 if hurried:
                     time.sleep(0.2)
                 else:

@@ -16,8 +16,10 @@ end
 
 -- When the namespace was last swept, ms; 0 where an agent wrote what is no time.
 local function swept_ms(fleet_key) return tonumber(redis.call('HGET', fleet_key, 'swept_ms') or '') or 0 end
+-- A little less than the second between two reports of one agent, so that each report of a sole one brings a sweep.
+local SWEEP_MS = 800
 -- Asked the other way round, so that a time that is not a number lets a sweep come.
-local function is_sweep_due(swept, now) return not (swept <= now and now - swept < 1000) end
+local function is_sweep_due(swept, now) return not (swept <= now and now - swept < SWEEP_MS) end
 
 -- nil when the call may go on; otherwise the reply that ends it, having changed nothing.
 local function refuse(actor_key, number)

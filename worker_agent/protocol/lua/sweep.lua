@@ -1,20 +1,23 @@
--- Finds what has to be recovered or promoted (law 8): at most once a second for a whole namespace.
+-- Finds what has to be recovered or promoted (law 8): about once a second for a whole namespace.
 -- After a gap, when nobody could sweep because Redis was away, leases start afresh instead. A gap is half a lease,
--- and longer than sweeps that come every second with a short lease are ever apart.
+-- and longer than sweeps that come every second with a short lease are apart. A shorter absence hides between two
+-- sweeps: so a lease that ran out only since the next one was due is left to the following one, before which
+-- whoever lives has reported (protocol/connect.py tries a report again within a quarter of a second).
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
 -- KEYS[3] fleet   HASH
 -- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
 -- Returns {actors to recover}, {channels with tasks to promote}
 
-local GAP = 3000
+local GAP = 1500
+local DUE = 900
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
 if not lease then return {{}, {}} end
 local now, swept = now_ms(), swept_ms(KEYS[3])
 if not is_sweep_due(swept, now) then return {{}, {}} end
 local afresh = swept == 0 or now < swept or now - swept > math.max(lease / 2, GAP)
 local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
-local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or now, 'LIMIT', 0, 16)
+local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or math.min(now, swept + DUE), 'LIMIT', 0, 16)
 local due = {}
 for i = 4, #KEYS, 2 do
   local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
