@@ -96,7 +96,13 @@ class Fleet:
     @contextmanager
     def through(self, proxy: Proxy) -> Iterator[None]:
         """Whatever is started meanwhile comes to Redis through the proxy; this object looks on from beside it."""
-        self._programs_url = proxy.url(self.redis.url)
+        with self.at_address(proxy.url(self.redis.url)):
+            yield
+
+    @contextmanager
+    def at_address(self, url: str) -> Iterator[None]:
+        """Whatever is started meanwhile is told this address; this object keeps its own."""
+        self._programs_url = url
         try:
             yield
         finally:

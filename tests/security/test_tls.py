@@ -14,7 +14,8 @@ import redis
 
 from tests.cli.tools import House, mutitask, no_agents_left
 from tests.support.programs import Program
-from tests.support.redis_server import BINARY_VARIABLE, free_port, server_binary
+from tests.support.redis_server import BINARY_VARIABLE, free_port
+from tests.support.tls import authority, certificate, tls_binary
 from tests.support.waiting import wait_until
 
 __all__ = ["no_agents_left"]
@@ -22,46 +23,6 @@ __all__ = ["no_agents_left"]
 NAME = "tls"
 PASSWORD = "of-the-tls-server"
 JOB = "def tasks():\n    yield from range(20)\ndef task_function(task):\n    return task + 1\n"
-
-
-def openssl(directory: Path, *words: str) -> None:
-    subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True, timeout=30)
-
-
-def authority(directory: Path, name: str) -> None:
-    openssl(
-        directory, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-        "-keyout", f"{name}.key", "-out", f"{name}.crt",
-    )  # fmt: skip
-
-
-def certificate(directory: Path, name: str, ca: str, *, hosts: str, ends: str = "20991231000000Z") -> None:
-    """A key and a certificate that `ca` signed; `ends` may be past."""
-    openssl(
-        directory, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-        "-keyout", f"{name}.key", "-out", f"{name}.csr",
-    )  # fmt: skip
-    (directory / f"{name}.cnf").write_text(
-        f"[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=.\ndatabase={name}.db\nserial={name}.srl\n"
-        f"default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=supplied\n[x]\nsubjectAltName={hosts}\n"
-    )
-    (directory / f"{name}.db").touch()
-    openssl(
-        directory, "ca", "-batch", "-config", f"{name}.cnf", "-extensions", "x", "-cert", f"{ca}.crt",
-        "-keyfile", f"{ca}.key", "-in", f"{name}.csr", "-out", f"{name}.crt", "-create_serial",
-        "-startdate", "20200101000000Z", "-enddate", ends,
-    )  # fmt: skip
-
-
-def tls_binary() -> Path | None:
-    """A server built with TLS: the one under test, else Debian's."""
-    for binary in (server_binary(), Path("/usr/bin/redis-server"), Path("/usr/bin/valkey-server")):
-        if binary.exists():
-            ask = [binary, "--port", "0", "--tls-port", str(free_port())]
-            said = subprocess.run(ask, capture_output=True, text=True, timeout=20, cwd="/tmp")
-            if "configured" in said.stdout:  # It misses a certificate, and so knows what to do with one.
-                return binary
-    return None
 
 
 @dataclass(frozen=True)

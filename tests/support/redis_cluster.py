@@ -8,8 +8,10 @@ import redis
 from redis.crc import key_slot
 
 from tests.support.redis_server import RealServer
+from tests.support.tls import Tls
 from tests.support.waiting import wait_until
 from worker_agent.protocol.cluster import ClusterClient
+from worker_agent.protocol.connect import connect
 
 SLOTS = 16384
 EVERYWHERE = (
@@ -52,9 +54,10 @@ class WholeCluster(ClusterClient):
 class RealCluster:
     """Three masters that share the slots evenly, each with `replicas` of its own; a password for all."""
 
-    def __init__(self, *, replicas: int = 0, durable: bool = False) -> None:
-        self.masters = [RealServer(durable=durable, cluster=True) for _ in range(3)]
-        self.replicas = [RealServer(durable=durable, cluster=True) for _ in range(3 * replicas)]
+    def __init__(self, *, replicas: int = 0, durable: bool = False, tls: Tls | None = None) -> None:
+        self.tls = tls
+        self.masters = [RealServer(durable=durable, cluster=True, tls=tls) for _ in range(3)]
+        self.replicas = [RealServer(durable=durable, cluster=True, tls=tls) for _ in range(3 * replicas)]
         self.nodes = [*self.masters, *self.replicas]
         self.password = self.masters[0].password
         for node in self.nodes:
@@ -64,8 +67,13 @@ class RealCluster:
     @property
     def url(self) -> str:
         """The URL with its password; it names every master."""
+        return self.address(f":{self.password}")
+
+    def address(self, login: str) -> str:
+        """The URL with another user and password."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
-        return f"redis+cluster://:{self.password}@{hosts}/0"
+        address = f"+cluster://{login}@{hosts}/0"
+        return f"rediss{address}?{self.tls.query}" if self.tls else f"redis{address}"
 
     @property
     def log(self) -> str:
@@ -73,7 +81,9 @@ class RealCluster:
         return "\n".join(node.log for node in self.nodes)
 
     def client(self, **options: object) -> redis.Redis:
-        """A client with every time-out stated; the caller closes it."""
+        """A client with every time-out stated; the caller closes it. By TLS it is the product's own."""
+        if self.tls:
+            return connect(self.url)
         seeds = [("127.0.0.1", node.port) for node in self.masters]
         settings = {"password": self.password, **RealServer.SETTINGS, **options}
         return WholeCluster(seeds, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from tests.support.redis_server import RealServer
+from tests.support.tls import Tls
 from tests.support.waiting import wait_until
 from worker_agent.protocol.connect import connect
 
@@ -17,10 +18,13 @@ SILENT_MS = 500
 class RealSentinels:
     """`servers` are the first master and its replica; who is the master later, the Sentinels decide."""
 
-    def __init__(self, *, durable: bool = False, settings: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, *, durable: bool = False, settings: dict[str, object] | None = None, tls: Tls | None = None
+    ) -> None:
         self.durable = durable
-        self.servers = [RealServer(durable=durable, settings=settings) for _ in range(2)]
-        self.sentinels = [RealServer(sentinel=True) for _ in range(SENTINELS)]
+        self.tls = tls
+        self.servers = [RealServer(durable=durable, settings=settings, tls=tls) for _ in range(2)]
+        self.sentinels = [RealServer(sentinel=True, tls=tls) for _ in range(SENTINELS)]
         self.password = self.servers[0].password
         self.sentinel_password = self.sentinels[0].password
         for server in self.servers:
@@ -35,10 +39,18 @@ class RealSentinels:
         """The URL with both passwords; it names every Sentinel."""
         return self.address(self.sentinel_password)
 
-    def address(self, sentinel_password: str, service: str = SERVICE) -> str:
-        """The URL with that password for the Sentinels, and that service."""
+    def address(
+        self, sentinel_password: str, service: str = SERVICE, *, login: str = "", sentinel: str = ""
+    ) -> str:
+        """The URL with that password for the Sentinels, and that service.
+
+        `login` is another user and password than the default ones, `sentinel` another user of the Sentinels.
+        """
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://:{self.password}@{hosts}/{service}/0?sentinel_password={sentinel_password}"
+        scheme, more = ("rediss", f"&{self.tls.query}") if self.tls else ("redis", "")
+        more += f"&sentinel_username={sentinel}" if sentinel else ""
+        login = login or f":{self.password}"
+        return f"{scheme}+sentinel://{login}@{hosts}/{service}/0?sentinel_password={sentinel_password}{more}"
 
     @property
     def log(self) -> str:

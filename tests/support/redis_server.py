@@ -13,13 +13,16 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.tls import Tls
 
 BINARY_VARIABLE = "MUTITASK_TEST_REDIS_SERVER"
 
@@ -48,6 +51,7 @@ class RealServer:
 
     `fsync` is when a durable one's writes are on the disk: `always` before each answer, or `everysec`.
     `cluster` makes it a node of one; `settings` are more of the server's own, `sentinel` makes it a Sentinel.
+    With `tls` nothing else is spoken to it.
     """
 
     SETTINGS: ClassVar[dict[str, object]] = {
@@ -67,6 +71,7 @@ class RealServer:
         cluster: bool = False,
         sentinel: bool = False,
         settings: Mapping[str, object] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mutitask-test-"))
         self.password = secrets.token_urlsafe(12)
@@ -77,12 +82,19 @@ class RealServer:
         self.cluster = cluster
         self.sentinel = sentinel
         self.settings = dict(settings or {})
+        self.tls = tls
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL with its password."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        address = f"://:{self.password}@127.0.0.1:{self.port}/0"
+        return f"rediss{address}?{self.tls.query}" if self.tls else f"redis{address}"
+
+    @property
+    def binary(self) -> Path:
+        """What it runs."""
+        return self.tls.binary if self.tls else server_binary()
 
     @property
     def log(self) -> str:
@@ -96,19 +108,19 @@ class RealServer:
     def start(self, *, until: Callable[[], bool] | None = None, **options: object) -> RealServer:
         """Start it (again) with further options, and return when it answers, or `until` says so."""
         self.launch(**options)
-        wait_until(until or self.answers, 20, what=f"{server_binary()} answers")
+        wait_until(until or self.answers, 20, what=f"{self.binary} answers")
         return self
 
     def launch(self, **options: object) -> None:
         """Start it (again) with further options, without waiting."""
         arguments = self._arguments() | {name.replace("_", "-"): value for name, value in options.items()}
         words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
-        command = [str(server_binary()), *words]
+        command = [str(self.binary), *words]
         if self.sentinel:
             file = self.directory / "sentinel.conf"  # A Sentinel writes what it learns into its file.
             if not file.exists():
                 file.write_text("".join(f"{key} {value}\n" for key, value in self.settings.items()))
-            command = [str(server_binary()), str(file), "--sentinel", *words]
+            command = [str(self.binary), str(file), "--sentinel", *words]
         setpriv = shutil.which("setpriv")  # It ends with the test run, even one that is killed.
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -121,6 +133,8 @@ class RealServer:
 
     def _arguments(self) -> dict[str, object]:
         arguments: dict[str, object] = {"port": self.port, "bind": "127.0.0.1", "dir": self.directory}
+        if self.tls:
+            arguments |= {"port": 0, "tls-port": self.port, **self.tls.settings}
         if self.sentinel:
             return arguments
         arguments |= {
@@ -138,6 +152,8 @@ class RealServer:
                 "cluster-node-timeout": 1_000,
                 "masterauth": self.password,
             }
+            if self.tls:
+                arguments["tls-cluster"] = "yes"
         return arguments | self.settings
 
     def kill(self) -> None:
