@@ -24,8 +24,8 @@ LOG = logging.getLogger("worker_agent")
 
 SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
-REPORT_TRIES, REPORT_PAUSE_S = 10, 0.25
-"""How often and how soon a report that Redis does not take is sent again, before the next one's time."""
+REPORT_TRIES, REPORT_PAUSE_S = 16, 0.5
+"""How often and how soon a report that Redis does not take is sent again: for 3 s at least, as `GAP` of sweep.lua."""
 RETRY_S = 0.5
 
 

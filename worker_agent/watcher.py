@@ -28,8 +28,8 @@ LOG = logging.getLogger("worker_agent")
 
 REPORT_S = 1.0
 LINE_CHARACTERS = 500
-LOUD = 2
-"""So many reports in a row that are refused are worth a line."""
+LOUD = 1
+"""So many reports in a row that are refused, each of them for some seconds, are worth a line."""
 
 
 class LogTail(logging.Handler):

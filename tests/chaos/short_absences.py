@@ -14,7 +14,7 @@ LONG = """
         plain = task_function
 
         def task_function(task):
-            if task % 20 == 0:
+            if task % 20 == 0 and not Path(FOLDER, "enough").exists():
                 time.sleep(2.5)
             return plain(task)
         """

@@ -414,8 +414,8 @@ def test_a_lease_that_ran_out_since_the_next_sweep_was_due_is_left_to_the_follow
     agent, other = world.agent(0), world.agent(1)
     world.feed(1)
     world.claim(agent)
-    world.client.zadd(world.keys.leases, {agent.actor.id: other.now_ms() - 100})
-    assert sweep_now(world, other, ago_ms=1_400) == []
+    world.client.zadd(world.keys.leases, {agent.actor.id: other.now_ms() - 1_500})
+    assert sweep_now(world, other, ago_ms=2_800) == []
     assert sweep_now(world, other, ago_ms=800) == [agent.actor.id]
 
 

@@ -1,15 +1,15 @@
 -- Finds what has to be recovered or promoted (law 8): about once a second for a whole namespace.
 -- After a gap, when nobody could sweep because Redis was away, leases start afresh instead. A gap is half a lease,
--- and longer than sweeps that come every second with a short lease are apart. A shorter absence hides between two
--- sweeps: so a lease that ran out only since the next one was due is left to the following one, before which
--- whoever lives has reported (protocol/connect.py tries a report again within a quarter of a second).
+-- and longer than sweeps that come every second with a short lease are ever apart. A shorter absence may hide between
+-- two sweeps: so a lease that ran out only since the next one was due is left to the following one, before which
+-- whoever lives has reported (joining.py tries a report again within half a second).
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
 -- KEYS[3] fleet   HASH
 -- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
 -- Returns {actors to recover}, {channels with tasks to promote}
 
-local GAP = 1500
+local GAP = 3000
 local DUE = 900
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
 if not lease then return {{}, {}} end
