@@ -41,9 +41,14 @@ class Mourning:
         return not self._dead
 
 
-def wait_for_place(agent: Program) -> None:
-    """Wait until an agent has its device."""
-    wait_until(lambda: " serves " in agent.stderr or not agent.running, 60, what="the agent has its device")
+def wait_for_place(agent: Program, look: Callable[[], object] = lambda: None) -> None:
+    """Wait until an agent has its device, calling `look` all the time."""
+
+    def placed() -> bool:
+        look()
+        return " serves " in agent.stderr or not agent.running
+
+    wait_until(placed, 60, what="the agent has its device")
     assert agent.running, agent
 
 
@@ -61,7 +66,7 @@ def kill_again_and_again(
     ]
     for mark, device, delay in schedule:
         wait_for_done(fleet, mark, mourning.look)
-        wait_for_place(agents[device])
+        wait_for_place(agents[device], mourning.look)
         time.sleep(delay)
         actor = fleet.client.hget(fleet.keys.agents, str(device))
         agents[device].kill()
