@@ -83,11 +83,9 @@ class DeviceCommands(Caller):
                     raise translate(error, self.reader.where) from error
                 if answer is None:
                     break
-                try:
-                    device, state = wire.unpack(answer[1])
-                except (wire.Undecodable, ValueError, TypeError):
-                    continue
-                answers.setdefault(device, (str(state), (time.perf_counter() - began) * 1000))
+                if (told := answer_of(answer[1])) is not None:
+                    device, state = told
+                    answers.setdefault(device, (state, (time.perf_counter() - began) * 1000))
         return answers
 
     def pause_all(self) -> Outcome:
@@ -189,3 +187,12 @@ class DeviceCommands(Caller):
             raise CommandError(f"Device{device} has an agent; only an offline device can be purged") from None
         text = f"Device{device} forgotten" if known else f"Device{device} had never reported"
         return Outcome(text, data={"device": device, "purged": known})
+
+
+def answer_of(data: bytes) -> tuple[int, str] | None:
+    """The device that answers a detect, and its state; None where it is no such answer."""
+    try:
+        device, state = wire.unpack(data)
+    except (wire.Undecodable, ValueError, TypeError):
+        return None
+    return (device, str(state)) if type(device) is int else None

@@ -18,7 +18,7 @@ def server_view(
     try:
         record = wire.unpack(meta.get(b"server_record", b""))
         host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
-    except (wire.Undecodable, KeyError, TypeError, ValueError, OverflowError):
+    except (wire.Undecodable, LookupError, TypeError, ValueError, OverflowError):
         host, pid, since = "?", 0, now
     return ServerView(text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mutitask_tui.server.device_commands import answer_of
 from mutitask_tui.server.exports import failed_line, result_line
 from mutitask_tui.server.inspection import _shown, _waiting, editable, where
 from mutitask_tui.server.reading import _failed, _result
@@ -119,6 +120,11 @@ def shows_the_server(record: bytes) -> None:
     assert isinstance(named(record), str)
 
 
+def answers_a_detect(data: bytes) -> None:
+    told = answer_of(data)
+    assert told is None or (type(told[0]) is int and type(told[1]) is str)
+
+
 def reads_history(line: bytes) -> None:
     numbers = history_line(line)
     assert numbers is None or len(numbers) == 8
@@ -145,6 +151,7 @@ DECODERS: list[tuple[Decoder, list[bytes], int, int]] = [
     (shows_a_device, REPORTS, 150, 4_000),
     (shows_an_event, [b"1700000000000-0", "ä text".encode()], 100, 2_700),
     (shows_the_server, SERVER_RECORDS, 100, 2_700),
+    (answers_a_detect, [wire.pack([3, "running"])], 100, 2_700),
     (reads_history, HISTORY, 100, 2_700),
     (runs, SEEDS, 150, 3_500),
 ]
@@ -156,7 +163,7 @@ DECODERS: list[tuple[Decoder, list[bytes], int, int]] = [
 def test_no_bytes_make_a_decoder_fail_otherwise_than_it_says(
     decoder: Decoder, seeds: list[bytes], short: int, long: int
 ) -> None:
-    for known in (*seeds, *SCRAPS):
+    for known in (*seeds, *SEEDS, *SCRAPS):
         decoder(known)
 
     @budget(short, long)

@@ -84,5 +84,5 @@ def named(record: bytes) -> str:
     try:
         fields = wire.unpack(record)
         return f"a server on {fields['host']} (pid {fields['pid']}) holds this namespace now"
-    except (wire.Undecodable, KeyError, TypeError):
+    except (wire.Undecodable, LookupError, TypeError, ValueError):
         return "another server holds this namespace now"
