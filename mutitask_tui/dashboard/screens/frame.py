@@ -107,7 +107,7 @@ class FrameScreen(Screen[None]):
             self._focused_before = self.focused
         line.open()
         line.add_class("-open")
-        line.focus()
+        self.set_focus(line)
 
     def open_filter(self) -> None:
         """Let a person narrow down what is listed."""
@@ -117,7 +117,7 @@ class FrameScreen(Screen[None]):
             with self.prevent(FilterLine.Changed):
                 line.value = self.filter_value()
         line.add_class("-open")
-        line.focus()
+        self.set_focus(line)
 
     def filter_value(self) -> str:
         """The present filter."""
