@@ -126,6 +126,10 @@ class Fleet:
         """How many tasks are done by now."""
         return sum(channel.done for channel in self.reader.snapshot().channels)
 
+    def simulating_s(self) -> float:
+        """The CPU time that the simulated agents have used, in seconds."""
+        return sum(cpu_s(process.pid) for process in self._processes if process is not self.server)
+
     def end(self) -> None:
         """End them all."""
         for process in self._processes:
@@ -206,7 +210,8 @@ def measure(devices: int, seconds: float, rate: int, keys: int) -> None:
         with Watched(fleet.url, NAME, refresh=max(0.1, 0.25 - middle / 1000)) as view:
             view.until_shown(b"Device0")
             view.rest(2)
-            cpu, feeding, began = cpu_s(view.pid), cpu_s(fleet.server.pid), time.monotonic()
+            cpu, feeding, simulating = cpu_s(view.pid), cpu_s(fleet.server.pid), fleet.simulating_s()
+            began = time.monotonic()
             done = fleet.done()
             view.rest(seconds)
             took = time.monotonic() - began
@@ -215,6 +220,7 @@ def measure(devices: int, seconds: float, rate: int, keys: int) -> None:
             used = (cpu_s(view.pid) - cpu) / took
             row("dashboard's CPU, 200x60, 4 snapshots/s", f"{used:.1%} of a core", drawn)
             row("server's CPU", f"{(cpu_s(fleet.server.pid) - feeding) / took:.1%} of a core", "")
+            row("simulated agents' CPU", f"{(fleet.simulating_s() - simulating) / took:.1%} of a core", "")
             for label, pressed in (("cursor", view.move), ("typing", view.type)):
                 waits = [1000 * pressed(number) for number in range(keys)]
                 row(f"key to paint, {label}", f"p50 {percentile(waits, 0.5):.1f} ms",

@@ -8,6 +8,7 @@ from tests.chaos.network import expect_no_crash, expect_running
 from tests.chaos.scenarios import Context, Row, scenario
 from tests.chaos.watching import Watch, enough, judge, until_enough
 from tests.crashes.fleet import Fleet
+from tests.support.waiting import wait_until
 
 LEASE_S = 2
 LONG = """
@@ -33,9 +34,21 @@ def go_away(fleet: Fleet, seconds: float, *, killed: bool) -> None:
         fleet.redis.thaw()
 
 
+def wait_for_reports(fleet: Fleet, actors: int) -> None:
+    """Wait until everybody has renewed its lease since now, as whoever lives does within a second."""
+    seconds, microseconds = fleet.client.time()
+    fresh = seconds * 1000 + microseconds // 1000 + LEASE_S * 1000
+    wait_until(
+        lambda: fleet.client.zcount(fleet.keys.leases, fresh, "+inf") >= actors, what="everybody has reported"
+    )
+
+
 @scenario("redis-away-shortly", "Redis killed or frozen for 0.8 to 3 s under the shortest lease, 2 s")
 def redis_away_shortly(context: Context) -> Row:
-    """Every moment between two reports, so that an absence that no sweep notices is among them."""
+    """Every moment between two reports, so that an absence that no sweep notices is among them.
+
+    Everybody reports between two absences: where Redis comes only to go again, no lease can tell who lives.
+    """
     times = context.size(2, 40)
     fleet = context.fleet(on=context.redis(durable=True))
     fleet.job(until_enough() + LONG)
@@ -43,6 +56,7 @@ def redis_away_shortly(context: Context) -> Row:
     programs += [fleet.agent("--device", str(device), "--concurrency", "2") for device in range(3)]
     with Watch(fleet) as watch:
         for number in range(times):
+            wait_for_reports(fleet, len(programs))
             before = fleet.books()
             fleet.wait_for(lambda books, before=before: books.done > before.done + 20 and books.claimed > 0)
             time.sleep(context.random.uniform(0, 1))

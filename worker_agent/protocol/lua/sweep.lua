@@ -10,7 +10,8 @@
 -- Returns {actors to recover}, {channels with tasks to promote}
 
 local GAP = 3000
-local DUE = 900
+-- A report comes each second, and one that Redis was slow to take a little later.
+local DUE = 700
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
 if not lease then return {{}, {}} end
 local now, swept = now_ms(), swept_ms(KEYS[3])
