@@ -28,8 +28,6 @@ LOG = logging.getLogger("worker_agent")
 
 REPORT_S = 1.0
 LINE_CHARACTERS = 500
-LOUD = 1
-"""So many reports in a row that are refused, each of them for some seconds, are worth a line."""
 
 
 class LogTail(logging.Handler):
@@ -100,7 +98,7 @@ class Watcher(threading.Thread):
         self._agent = agent
         self._ended = threading.Event()
         self._answered = ""
-        self._silent = 0
+        self._silent = False
         self._tail = LogTail()
         LOG.addHandler(self._tail)
         self._about = {
@@ -145,15 +143,14 @@ class Watcher(threading.Thread):
 
     def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
         """Say that reports are refused where the claimer's calls are not: out of memory, what frees some passes."""
-        if self._silent < LOUD and not session.broker.patience.why:
-            self._silent += 1
-            if self._silent == LOUD:
-                LOG.warning("%s; tasks go on, and the reports are tried again", error)
+        if not self._silent and not session.broker.patience.why:
+            self._silent = True
+            LOG.warning("%s; tasks go on, and the reports are tried again", error)
 
     def _heard(self) -> None:
-        if self._silent >= LOUD:
+        if self._silent:
             LOG.info("reports are taken: Redis answers again")
-        self._silent = 0
+        self._silent = False
 
     def _obey(self, session: Session) -> bool:
         """Whether something changed that should be reported at once."""
