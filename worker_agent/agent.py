@@ -17,7 +17,8 @@ from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
 from worker_agent.settings import Settings
 from worker_agent.threads import ThreadCrew
-from worker_agent.watcher import Waiter, Watcher
+from worker_agent.waiter import Waiter
+from worker_agent.watcher import Watcher
 
 if TYPE_CHECKING:
     from worker_agent.processes import ProcessCrew
@@ -41,6 +42,7 @@ class Agent:
         self.declared_dead: Session | None = None
         self._crew = self._gather()
         self._waiting = 0
+        self._claimed: Claim | None = None
 
     # -- from outside --------------------------------------------------------------------------------
 
@@ -63,6 +65,14 @@ class Agent:
             LOG.info("%s", "paused: what runs finishes" if paused else "started: taking tasks")
             self.hands.nudge.set()
 
+    def take_claim(self, claim: Claim) -> None:
+        """What the waiter claimed; the claimer is woken only where a slot is still free."""
+        self._waiting = claim.waiting
+        self.hands.feed(claim.items)
+        if self.hands.free():
+            self._claimed = claim
+            self.hands.nudge.set()
+
     # -- life ----------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -78,7 +88,7 @@ class Agent:
         watcher.start()
         try:
             self._claim_until_stopped(waiter)
-            self._leave()
+            self._leave(waiter)
         except RedisUnavailable as error:
             LOG.warning("stopped without leaving in order: %s; the others recover what was in hand", error)
         finally:
@@ -101,22 +111,32 @@ class Agent:
             hands.nudge.wait(0.0 if waiter.token else hands.pause_s())
             hands.nudge.clear()
             came = waiter.take_token()
+            claimed, self._claimed = self._claimed, None
+            if claimed is not None and not self.paused and not waiter.hungry and hands.free():
+                self._look_again(claimed, waiter)
+            unwanted = self.paused and waiter.has_claim_ahead
             back = hands.take_back() if self.paused or hands.stuck() or not hands.slots else []
             want = 0 if self.paused else hands.wanted(self._waiting)
             settle_due = bool(hands.settlements) and (want > 0 or hands.pause_s() <= 0.0)
             if waiter.hungry and not came and not settle_due:
                 want = 0
             if self.declared_dead is self.session:
-                self._begin_anew(None)
-            elif back or want or settle_due or came:
+                self._begin_anew(None, waiter)
+            elif back or want or settle_due or came or unwanted:
                 try:
                     self._exchange(hands.take_settlements() + back, want, waiter)
                 except LeaseLost as lost:
-                    self._begin_anew(lost)
+                    self._begin_anew(lost, waiter)
 
     def _exchange(self, settlements: list[bytes], want: int, waiter: Waiter) -> None:
-        session = self._current()
-        claim = session.broker.settle_and_claim(self.settings.channel, settlements, want)
+        session, channel = self._current(), self.settings.channel
+        ahead = waiter.recall()
+        if ahead is not None and settlements:
+            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=ahead.number).items)
+            ahead = None
+        claim = session.broker.settle_and_claim(
+            channel, settlements, want, number=None if ahead is None else ahead.number
+        )
         self._waiting = claim.waiting
         if claim.refused:
             LOG.warning("%d settles were refused: those tasks had been recovered", claim.refused)
@@ -126,7 +146,9 @@ class Agent:
 
     def _look_again(self, claim: Claim, waiter: Waiter) -> None:
         """A slot is free: wait for a token, or claim once more where the claim ended at this device's share."""
-        if claim.waiting == 0 or not (claim.items or self.hands.begun):
+        if self.hands.empty():
+            waiter.want_tasks(self._current(), self.hands.wanted(0))
+        elif claim.waiting == 0 or not (claim.items or self.hands.begun):
             waiter.want_token()
         elif claim.items:
             self.hands.nudge.set()
@@ -136,9 +158,10 @@ class Agent:
             raise LeaseLost("not joined")
         return self.session
 
-    def _begin_anew(self, lost: LeaseLost | None) -> None:
+    def _begin_anew(self, lost: LeaseLost | None, waiter: Waiter) -> None:
         """The tasks in hand were recovered, or will be: drop them and come back as a new actor (law 2)."""
         old = self._current()
+        waiter.recall()
         if isinstance(lost, WritesLost):
             # What it has claimed there is not what it has in hand: all of that is left to recovery.
             old.broker.bury(old.actor.id)
@@ -160,12 +183,15 @@ class Agent:
                 "with --kind process the agent goes on reporting"
             )
 
-    def _leave(self) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""
         hands, session = self.hands, self._current()
-        back = hands.take_back()
-        handed_back = len(back) // 2
+        handed_back = 0
         try:
+            if waiter.has_claim_ahead:
+                self._exchange([], 0, waiter)
+            back = hands.take_back()
+            handed_back = len(back) // 2
             # At once, not behind what runs: another agent can have it meanwhile.
             self._settle(session, back)
             running = len(hands.begun)

@@ -205,6 +205,10 @@ class Hands:
         # Ahead only while as much again still waits, so that nothing is held back from an idle device.
         return target if queued <= target // 2 and waiting >= 2 * target else 0
 
+    def empty(self) -> bool:
+        """Whether nothing is in hand, and nothing to be settled."""
+        return not (self.queue or self.begun or self.settlements)
+
     def free(self) -> int:
         """How many slots have nothing to run."""
         return max(0, self.slots - len(self.begun) - len(self.queue))

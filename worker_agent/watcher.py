@@ -1,4 +1,4 @@
-"""An agent's ears and voice: one thread waits for tasks, another for commands and reports every second."""
+"""An agent's ears and voice: a thread that waits for commands, obeys them, and reports every second."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis.exceptions import RedisError
-
 from worker_agent.protocol import wire
-from worker_agent.protocol.connect import BLOCK_S
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import LOG_LINES
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.waiter import block
 
 if TYPE_CHECKING:
     from worker_agent.agent import Agent
@@ -48,46 +46,6 @@ class LogTail(logging.Handler):
         while self._lines:
             taken.append(self._lines.popleft())
         return taken
-
-
-class Waiter(threading.Thread):
-    """Blocks on the channel's token while the claimer found nothing to claim, then wakes it.
-
-    A lost token costs a second: the block ends after that, and the claimer looks by itself.
-    """
-
-    def __init__(self, agent: Agent) -> None:
-        super().__init__(name="waiter", daemon=True)
-        self._agent = agent
-        self._wanted = threading.Event()
-        self.token = False
-
-    @property
-    def hungry(self) -> bool:
-        """Whether it is waiting for a token now."""
-        return self._wanted.is_set()
-
-    def want_token(self) -> None:
-        """Begin to wait."""
-        self._wanted.set()
-
-    def take_token(self) -> bool:
-        """Whether a token came (or the block ended) since the last call."""
-        came, self.token = self.token, False
-        return came
-
-    def run(self) -> None:
-        """Until the process ends."""
-        while True:
-            self._wanted.wait()
-            session = self._agent.session
-            if session is not None:
-                key = session.broker.keys.channel(self._agent.settings.channel).token
-                _block(session.waiter_client, key, BLOCK_S)
-            # In this order: a wish that the claimer makes once it has seen the token must stand.
-            self._wanted.clear()
-            self.token = True
-            self._agent.hands.nudge.set()
 
 
 class Watcher(threading.Thread):
@@ -128,7 +86,7 @@ class Watcher(threading.Thread):
                     self._heard()
                     due = time.monotonic() + REPORT_S
                 key = session.broker.keys.device_token(session.device)
-                _block(session.watcher_client, key, max(0.05, due - time.monotonic()))
+                block(session.watcher_client, key, max(0.05, due - time.monotonic()))
             except LeaseLost:
                 self._lost(session)
             except RedisUnavailable as error:
@@ -200,14 +158,6 @@ class Watcher(threading.Thread):
         self._agent.lease_lost(session)
         while self._agent.session is session and not self._ended.wait(0.1):
             pass
-
-
-def _block(client: Any, key: str, seconds: float) -> None:
-    """Wait for a token at `key`; Redis being away counts as waiting."""
-    try:
-        client.execute_command("BLPOP", key, f"{seconds:.3f}")
-    except (RedisError, OSError):
-        time.sleep(min(seconds, 0.2))
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,11 +48,26 @@ class Allotter(threading.Thread):
         self._on_lost = on_lost
         self._on_error = on_error
         self._wake = threading.Event()
+        self._pushing = threading.Lock()
         self._looks = 0
         self._ended = threading.Event()
 
     def wake(self) -> None:
         """Look at the feeds now."""
+        self._wake.set()
+
+    def news(self, feed: Feed, singly: bool) -> None:
+        """A feed has something to push. Where items come singly its own thread does so: that saves waking another."""
+        if singly and not self._ended.is_set() and self._pushing.acquire(blocking=False):
+            try:
+                # Whatever goes wrong here comes again in the allotter's own thread, which knows what to do.
+                with contextlib.suppress(Exception):
+                    if not feed.blocked and feed.has_news():
+                        self._push(feed)
+            finally:
+                self._pushing.release()
+            if feed.blocked or not feed.has_news():
+                return
         self._wake.set()
 
     def look_again(self) -> None:
@@ -78,7 +94,10 @@ class Allotter(threading.Thread):
                 self._wake.clear()
                 actor = self._broker.actor.id
                 try:
-                    pushed = [self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()]
+                    with self._pushing:
+                        pushed = [
+                            self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()
+                        ]
                 except (LeaseLost, Superseded) as error:
                     self._on_lost(actor, error)
                     continue

@@ -184,7 +184,7 @@ class ServerCore:
             for number in range(len(self._iterators))
         ]
         allotter.feeds = [
-            Feed(number, iterator, run.id, cursors[number], allotter.wake, self._on_allotted)
+            Feed(number, iterator, run.id, cursors[number], allotter.news, self._on_allotted)
             for number, iterator in enumerate(self._iterators)
         ]
         supervisor = Supervisor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +16,15 @@ READY_ITEMS = 1_000
 READY_BYTES = 8 * 1024 * 1024
 PUSH_ITEMS = 1_000
 PUSH_BYTES = 1024 * 1024
+SINGLY_S = 0.002
+"""An item that comes so long after the one before it is pushed by the feed itself."""
 
 
 class Feed(threading.Thread):
     """Reads ahead by at most 2,000 items, of which 1,000 are being pushed, or 8 MiB.
 
-    Calls `on_ready` when it has news. One thread lays items ready and one takes them, so neither locks for an item:
+    Calls `on_ready` when it has news; with True where the items come singly, so that this thread has time to push.
+    One thread lays items ready and one takes them, so neither locks for an item:
     a deque's ends are safe, and each counts the bytes of its own end. `cursor` is the count from which the next push
     continues; a resumed run passes over that many items first.
     """
@@ -31,7 +35,7 @@ class Feed(threading.Thread):
         iterator: Iterator[Any],
         run: str,
         cursor: int,
-        on_ready: Callable[[], None],
+        on_ready: Callable[[Feed, bool], None],
         on_allotted: Callable[[int, Any, int], None] | None = None,
     ) -> None:
         super().__init__(name=f"feed-{channel}", daemon=True)
@@ -48,6 +52,8 @@ class Feed(threading.Thread):
         self._items: deque[Any] = deque()
         self._ready: deque[bytes] = deque()
         self._laid_bytes = 0
+        self._last_alone = (-1, 0.0)
+        """The last item that was laid where none was ready, and when (monotonic)."""
         self._pushing: list[bytes] = []
         """Taken from what is ready and not known to be allotted."""
         self._pushing_bytes = 0
@@ -99,7 +105,7 @@ class Feed(threading.Thread):
                 if not self._wait_for_skip():
                     return
             else:
-                self._lay(packed, item)
+                self._lay(packed, item, number)
             number += 1
 
     # -- the allotter's side -------------------------------------------------------------------------
@@ -175,7 +181,7 @@ class Feed(threading.Thread):
 
     # -- the reader's side ---------------------------------------------------------------------------
 
-    def _lay(self, packed: bytes, item: Any) -> None:
+    def _lay(self, packed: bytes, item: Any, number: int) -> None:
         if self._is_full():
             with self._change:
                 while self._is_full() and not self._ended:
@@ -187,7 +193,9 @@ class Feed(threading.Thread):
         self._laid_bytes += len(packed)
         self._ready.append(packed)
         if len(self._ready) == 1:
-            self._on_ready()
+            (before, at), now = self._last_alone, time.monotonic()
+            self._last_alone = number, now
+            self._on_ready(self, before == number - 1 and now - at > SINGLY_S)
 
     def _is_full(self) -> bool:
         return len(self._ready) >= READY_ITEMS or self._laid_bytes - self._allotted_bytes >= READY_BYTES
@@ -195,7 +203,7 @@ class Feed(threading.Thread):
     def _finish(self) -> None:
         with self._change:
             self._exhausted = not self._broken
-        self._on_ready()
+        self._on_ready(self, False)
 
     def _break(self, why: str) -> None:
         """Stand still for good; what is ready was not allotted, and a resumed run meets it again."""
@@ -208,7 +216,7 @@ class Feed(threading.Thread):
     def _halt(self, why: str, *, skippable: bool = False) -> None:
         with self._change:
             self._halted, self._skippable = why, skippable
-        self._on_ready()
+        self._on_ready(self, False)
 
     def _wait_for_skip(self) -> bool:
         with self._change:

@@ -9,6 +9,7 @@ import redis
 
 from tests.agent.bench import Bench
 from tests.crashes.conftest import fleet as fleet
+from tests.faults.conftest import proxy as proxy
 
 
 @pytest.fixture

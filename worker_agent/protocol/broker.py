@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from redis.exceptions import RedisError
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Changed
 from worker_agent.protocol.membership import MOST, Membership
+from worker_agent.protocol.scripts import script
 
 CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this many bytes."""
@@ -59,22 +62,53 @@ class Broker(Membership):
         self._numbered("skip", keys, [self.actor.id], number)
 
     def settle_and_claim(
-        self, channel: int, settlements: Sequence[bytes], want: int, most_bytes: int = CLAIM_BYTES
+        self,
+        channel: int,
+        settlements: Sequence[bytes],
+        want: int,
+        most_bytes: int = CLAIM_BYTES,
+        *,
+        number: int | None = None,
     ) -> Claim:
         """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`, or its kind `WritesLost`.
 
-        `settlements` alternates a letter with a task's id and what goes with it (see the script).
+        `settlements` alternates a letter with a task's id and what goes with it (see the script). `number` is that
+        of a claim sent ahead that has no answer yet: where it had run, its answer comes, and this call does nothing.
         """
+        reply = self._numbered(
+            "settle_and_claim", self._claim_keys(channel), [self.actor.id],
+            channel, want, most_bytes, *settlements, number=number,
+        )  # fmt: skip
+        return Claim(reply[3], int(reply[2]), int(reply[1]))
+
+    def claim_at_token(
+        self, client: Any, channel: int, want: int, number: int, seconds: float
+    ) -> Claim | None:
+        """Block on the channel's token for so long, then claim: in one trip, since Redis keeps what follows a block.
+
+        `client` is a blocking one, `number` the actor's next. None where no claim was the answer, whatever the reason:
+        then the caller asks by `settle_and_claim` with the same number, which tries again and says what is wrong.
+        """
+        keys = self._claim_keys(channel)
+        claim = (self.actor.id, number, channel, want, CLAIM_BYTES)
+        try:
+            with client.pipeline(transaction=False) as pipe:
+                pipe.execute_command("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
+                pipe.execute_command("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)
+                reply = pipe.execute(raise_on_error=False)[1]
+        except (RedisError, OSError):
+            return None
+        if not isinstance(reply, list) or reply[0] != b"ok":
+            return None
+        return Claim(reply[3], int(reply[2]), int(reply[1]))
+
+    def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
-        keys = [
+        return [
             self.keys.actor(self.actor.id), self.keys.leases, at.books, at.waiting, at.delayed, at.failed,
             at.failed_at, at.reasons, at.results, at.holders, at.agents, at.claims(self.actor.id),
             self.keys.wish_channels, at.token, self.keys.server_token, self.keys.meta,
         ]  # fmt: skip
-        reply = self._numbered(
-            "settle_and_claim", keys, [self.actor.id], channel, want, most_bytes, *settlements
-        )
-        return Claim(reply[3], int(reply[2]), int(reply[1]))
 
     def drain(self, channel: int, offset: int, count: int) -> int:
         """Take away `count` results that were read from `offset` on. Raises `Changed` if others drained."""

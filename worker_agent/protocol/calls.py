@@ -43,11 +43,20 @@ class Calls:
             raise translate(error, self.where) from error
 
     def _numbered(
-        self, name: str, keys: Sequence[str], before: Sequence[Argument], *after: Argument
+        self,
+        name: str,
+        keys: Sequence[str],
+        before: Sequence[Argument],
+        *after: Argument,
+        number: int | None = None,
     ) -> list[Any]:
-        """A numbered call: `before`, the number, `after`. Sent again, it carries the same number."""
+        """A numbered call: `before`, the number, `after`. Sent again, it carries the same number.
+
+        `number` is that of a call that was sent ahead and has no answer yet.
+        """
         with self.actor.call:
-            number = self.actor.next_number()
+            if number is None:
+                number = self.actor.next_number()
             reply = self._call(name, keys, *before, number, *after)
         status = reply[0]
         if status in (b"lost", b"stale"):

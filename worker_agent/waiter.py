@@ -1,0 +1,119 @@
+"""The thread of an agent that waits for tasks, and claims them in the same trip where the agent has nothing in hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from worker_agent.protocol.connect import BLOCK_S
+
+if TYPE_CHECKING:
+    from worker_agent.agent import Agent
+    from worker_agent.joining import Session
+    from worker_agent.protocol.broker import Claim
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ahead:
+    """A claim sent ahead of the token that it waits behind. Until it is answered its number is the actor's next."""
+
+    session: Session
+    number: int
+    want: int
+
+
+class Waiter(threading.Thread):
+    """Blocks on the channel's token while the claimer found nothing to claim, then wakes it.
+
+    For an agent with empty hands it sends the claim along, and lays what that brings before the slots by itself. The
+    claimer may take such a claim over at any time (`recall`): both then send the same number, so that it acts once.
+    A lost token costs a second: the block ends after that, and the claimer looks by itself.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(name="waiter", daemon=True)
+        self._agent = agent
+        self._wanted = threading.Event()
+        self._answering = threading.Lock()
+        self._ahead: Ahead | None = None
+        self._stumbled = False
+        """Whether the last claim sent ahead was not answered by one: the next wait is for the token alone."""
+        self.token = False
+
+    # -- the claimer's side --------------------------------------------------------------------------
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it is waiting for a token now."""
+        return self._wanted.is_set()
+
+    @property
+    def has_claim_ahead(self) -> bool:
+        """Whether a claim was sent ahead and has no answer."""
+        return self._ahead is not None
+
+    def want_token(self) -> None:
+        """Begin to wait."""
+        self._wanted.set()
+
+    def want_tasks(self, session: Session, want: int) -> None:
+        """Begin to wait, and claim up to `want` tasks behind the token."""
+        if not self._stumbled and self._ahead is None:
+            self._ahead = Ahead(session, session.actor.next_number(), want)
+        self._wanted.set()
+
+    def recall(self) -> Ahead | None:
+        """The claim sent ahead, if it has no answer: it is the caller's now, to be sent once more."""
+        with self._answering:
+            ahead, self._ahead = self._ahead, None
+        return ahead
+
+    def take_token(self) -> bool:
+        """Whether a token came (or the block ended) since the last call."""
+        came, self.token = self.token, False
+        return came
+
+    # -- the thread ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until the process ends."""
+        channel = self._agent.settings.channel
+        while True:
+            self._wanted.wait()
+            ahead, session = self._ahead, self._agent.session
+            claim = None
+            if ahead is not None:
+                at = ahead.session
+                claim = at.broker.claim_at_token(at.waiter_client, channel, ahead.want, ahead.number, BLOCK_S)
+                self._stumbled = claim is None
+            elif session is not None:
+                self._stumbled = False
+                block(session.waiter_client, session.broker.keys.channel(channel).token, BLOCK_S)
+            if claim is None or not self._answer(ahead, claim):
+                # In this order: a wish that the claimer makes once it has seen the token must stand.
+                self._wanted.clear()
+                self.token = True
+                self._agent.hands.nudge.set()
+
+    def _answer(self, ahead: Ahead | None, claim: Claim) -> bool:
+        """Give the agent what was claimed; False where the claim had been recalled."""
+        with self._answering:
+            if self._ahead is not ahead:
+                return False
+            self._ahead = None
+            # Before the slots have it: the claimer may want a token as soon as they are done.
+            self._wanted.clear()
+            self._agent.take_claim(claim)
+        return True
+
+
+def block(client: Any, key: str, seconds: float) -> None:
+    """Wait for a token at `key`; Redis being away counts as waiting."""
+    try:
+        client.execute_command("BLPOP", key, f"{seconds:.3f}")
+    except (RedisError, OSError):
+        time.sleep(min(seconds, 0.2))
