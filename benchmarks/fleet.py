@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.dashboard import Watched
+from benchmarks.simulated import forget_groups
 from mutitask_tui import embedded
 from mutitask_tui.server.commander import Commander
 from mutitask_tui.server.commands import find
@@ -136,6 +137,7 @@ class Fleet:
             process.kill()
         for process in self._processes:
             process.wait()
+        forget_groups()
 
 
 def obeying(fleet: Fleet, command: str, state: str) -> float:

@@ -31,19 +31,24 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, redact
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import Patience, connect, translate
-from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
 
 REPORT_S = 1.0
+MOST_TOGETHER = 8
+TOGETHER_S = 0.02
+"""Reports that are due within this time go in one trip: real agents are many, and their machines are others."""
 NOTHING_S = 1.0
 """How long a device that found nothing waits if no token comes."""
 AWAY_S = 0.2
 """How long a waiter rests while Redis is away."""
+IDLE_GROUPS = tuple(Path(root, "mutitask-simulated") for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup"))
+"""Control groups, of the first or the second version, that get only what others leave; root may make them."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Device:
     """One simulated agent."""
 
@@ -80,11 +85,11 @@ class Device:
 class Later:
     """A client that only notes what brokers ask of it, and asks it all in one pipeline."""
 
-    def __init__(self, meanwhile: list[bytes]) -> None:
+    def __init__(self, meanwhile: list[Any]) -> None:
         self._calls: list[tuple[Any, ...]] = []
         self._meanwhile = meanwhile
 
-    def execute_command(self, *command: Any) -> list[bytes]:
+    def execute_command(self, *command: Any) -> list[Any]:
         """Note a call; what it returns is thrown away."""
         self._calls.append(command)
         return self._meanwhile
@@ -129,7 +134,7 @@ class Fleet:
         self._where, identity = redact(url), me()
         self._patience = Patience()
         working, reporting = connect(url), connect(url)
-        self._reporting = reporting
+        self._working, self._reporting = working, reporting
         now = time.monotonic()
         self._devices: dict[int, Device] = {}
         for number in numbers:
@@ -161,7 +166,7 @@ class Fleet:
             for device in late:
                 device.report_due += REPORT_S
             self._look(late, report=True)
-            next_due = min(device.report_due for device in self._devices.values())
+            next_due = min(device.report_due for device in self._devices.values()) + TOGETHER_S
             wait = max(0.001, next_due - time.monotonic())
             try:
                 woken = self._woken(client, names, wait)
@@ -181,17 +186,17 @@ class Fleet:
             more = [self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value]
         return [self._tokens[found[0]], *more]
 
-    def _send(self, calls: Later) -> list[Any]:
+    def _send(self, calls: Later, client: Any) -> list[Any]:
         """The answers; a started Redis knows no scripts, and a pipeline cannot fall back to the whole script."""
 
         def once() -> list[Any]:
             try:
                 try:
-                    return calls.send(self._reporting)
+                    return calls.send(client)
                 except NoScriptError:
-                    for name in ("look", "report"):
-                        self._reporting.script_load(script(name).source)
-                    return calls.send(self._reporting)
+                    for name in ("look", "report", "settle_and_claim"):
+                        client.script_load(script(name).source)
+                    return calls.send(client)
             except (RedisError, OSError) as error:
                 raise translate(error, self._where) from error
 
@@ -203,7 +208,7 @@ class Fleet:
         for device in devices:
             calls.by(device.reports, lambda broker, d=device: broker.look(d.number))
         reporting = []
-        for device, (wished, _, detect) in zip(devices, self._send(calls), strict=True):
+        for device, (wished, _, detect) in zip(devices, self._send(calls, self._reporting), strict=True):
             paused, answer = wished != b"running", detect.decode()
             changed = paused != device.paused
             if changed:
@@ -220,7 +225,7 @@ class Fleet:
                 device.reports,
                 lambda broker, d=device: broker.report(d.number, d.channel, d.state, d.report()),
             )
-        answers = self._send(calls)
+        answers = self._send(calls, self._reporting)
         for device, told in zip(reporting, answers, strict=True):
             if told[0] == b"lost":
                 sys.exit(f"Device{device.number} was declared dead")
@@ -244,16 +249,45 @@ class Fleet:
     def _work_on(self) -> None:
         while True:
             with self._wake:
-                while not self._due or self._due[0][0] > time.monotonic():
-                    self._wake.wait(self._due[0][0] - time.monotonic() if self._due else None)
-                _, _, device = heapq.heappop(self._due)
-            self._exchange(device)
+                while (wait := self._due[0][0] - time.monotonic() if self._due else None) is None or wait > 0:
+                    self._wake.wait(wait)
+            # A little later than the first of them, so that some are due together and go in one trip.
+            time.sleep(max(0.0, wait + TOGETHER_S / 2))
+            now, due = time.monotonic(), []
+            with self._wake:
+                while self._due and self._due[0][0] <= now and len(due) < MOST_TOGETHER:
+                    due.append(heapq.heappop(self._due)[2])
+            self._exchange(list(dict.fromkeys(due)), now)
 
-    def _exchange(self, device: Device) -> None:
-        now = time.monotonic()
-        finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
-        if finished < len(device.items) and not device.paused:
-            return  # Woken by a wish, in the midst of a batch: its end is on the list.
+    def _exchange(self, devices: list[Device], now: float) -> None:
+        calls, asking = Later([b"ok", b"0", b"0", []]), []
+        for device in devices:
+            finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
+            if finished < len(device.items) and not device.paused:
+                continue  # Woken by a wish, in the midst of a batch: its end is on the list.
+            settlements = self._settlements(device, finished)
+            if device.paused and not settlements:
+                continue
+            want = 0 if device.paused else self._batch
+            calls.by(
+                device.work,
+                lambda broker, d=device, s=settlements, w=want: broker.settle_and_claim(d.channel, s, w),
+            )
+            asking.append((device, finished))
+        for (device, finished), (status, *_, items) in zip(
+            asking, self._send(calls, self._working), strict=True
+        ):
+            if status != b"ok":
+                raise LeaseLost(f"Device{device.number} was declared dead")
+            device.done += finished
+            device.items, device.begun = items, now
+            if items:
+                self._push(now + len(items) * self._task_s, device)
+            elif not device.paused:
+                self._idle[device.channel].append(device)
+
+    def _settlements(self, device: Device, finished: int) -> list[bytes]:
+        """Settles what is finished and hands back the rest."""
         settlements: list[bytes] = []
         for place, item in enumerate(device.items):
             if place >= finished:
@@ -262,15 +296,7 @@ class Fleet:
                 settlements += (b"d" + item[2:22], _result(device.number, item))
             else:
                 settlements += (b"s" + item[2:22], b"")
-        if device.paused and not settlements:
-            return
-        claim = device.work.settle_and_claim(device.channel, settlements, 0 if device.paused else self._batch)
-        device.done += finished
-        device.items, device.begun = claim.items, now
-        if device.items:
-            self._push(now + len(device.items) * self._task_s, device)
-        elif not device.paused:
-            self._idle[device.channel].append(device)
+        return settlements
 
     def _wait(self, channel: int) -> None:
         """Wait for tasks on behalf of the idle ones; a token wakes one, which passes it on."""
@@ -296,10 +322,25 @@ def _result(device: int, item: bytes) -> bytes:
 
 
 def give_way() -> None:
-    """Let others run first. Where the kernel shares out by session, a process's own niceness counts for nothing."""
-    os.nice(15)
+    """Let others run first. Where the kernel shares out by session, a process's own niceness counts for nothing; and
+    only a group that is marked as idle gives way at once.
+    """
+    os.nice(19)
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("15")
+        Path("/proc/self/autogroup").write_text("19")
+    for group in IDLE_GROUPS:
+        with contextlib.suppress(OSError):
+            group.mkdir(exist_ok=True)
+            (group / "cpu.idle").write_text("1")
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+            return
+
+
+def forget_groups() -> None:
+    """Take the groups away once nobody is in them."""
+    for group in IDLE_GROUPS:
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def main() -> None:

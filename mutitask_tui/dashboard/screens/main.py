@@ -73,6 +73,11 @@ class MainScreen(FrameScreen):
         yield channels
         yield Container(devices, log, id="lower")
 
+    def on_mount(self) -> None:
+        """Name what is under a cursor as soon as it moves: by a message it would be painted one frame later."""
+        for grid in (self.query_one(ChannelList), self.query_one(DeviceGrid)):
+            self.watch(grid, "cursor", self.selection_changed, init=False)
+
     @property
     def selection(self) -> Selection:
         """The device and the channel under the two cursors, and the marked devices."""
@@ -163,9 +168,8 @@ class MainScreen(FrameScreen):
             log.filter_by("")
         self._show_again()
 
-    @on(CellGrid.Highlighted)
     @on(CellGrid.Marked)
-    def _moved(self) -> None:
+    def _marked(self) -> None:
         self.selection_changed()
 
     @on(CellGrid.Arranged, "#channels")

@@ -14,6 +14,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -100,11 +101,12 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     class Marked(Highlighted):
         """Other items are marked now."""
 
+    cursor: Reactive[Any] = Reactive(None, repaint=False)
+    """The key of the item under the cursor."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.items: tuple[T, ...] = ()
-        self.cursor: Any = None
-        """The key of the item under the cursor."""
         self.marked: set[Key] = set()
         """The keys of the items that a person marked, whether they can be seen or not."""
         self.columns = 1
