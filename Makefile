@@ -8,6 +8,9 @@ PYTHONS := $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python
 # Most tests wait for other processes, so more of them run at once than there are cores.
 WORKERS ?= 4
 
+# Hundreds of programs are started here: each of them would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos lint format screenshots bench clean
 

@@ -22,11 +22,12 @@ from tests.protocol.world import (
 )
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.errors import Changed, LeaseLost, Superseded, Unpackable, VersionMismatch
 from worker_agent.protocol.identity import is_gone, me
 from worker_agent.protocol.membership import HoldsWork, Occupied, RunPlan
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.protocol.scripts import script
 
 
 def sweep_now(world: World, broker: Broker, *, ago_ms: int = 1_001) -> list[str]:
@@ -165,6 +166,52 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
     world.expire(agent)
     assert ctl.purge(0) is True
     assert world.balanced()
+
+
+def claim_ahead(world: World, agent: Broker, number: int) -> Claim | None:
+    """Up to two tasks, behind a short wait for the token; the script is known, so nothing but the claim decides."""
+    world.client.script_load(script("settle_and_claim").source)
+    return agent.claim_at_token(world.client, 0, 2, number, 0.01)
+
+
+def test_a_claim_sent_ahead_and_the_same_number_by_another_way_are_one_claim(world: World) -> None:
+    agent = world.agent(0)
+    ids = world.feed(3)
+    number = agent.actor.next_number()
+
+    ahead = claim_ahead(world, agent, number)
+    again = agent.settle_and_claim(0, [], 3, number=number)
+
+    assert ahead is not None
+    assert [id_of(item) for item in ahead.items] == ids[:2]
+    assert again == ahead
+    assert world.claim(agent, 3) == ids[2:]
+    assert world.balanced()
+
+
+def test_a_claim_sent_ahead_that_comes_after_the_next_call_claims_nothing(world: World) -> None:
+    agent = world.agent(0)
+    ids = world.feed(3)
+    number = agent.actor.next_number()
+    agent.settle_and_claim(0, [], 0, number=number)
+    assert world.claim(agent, 1) == ids[:1]
+    world.client.delete(world.at.token)
+    before = dump(world.client)
+
+    assert claim_ahead(world, agent, number) is None
+
+    assert dump(world.client) == before
+
+
+def test_a_claim_sent_ahead_by_an_actor_declared_dead_is_no_claim(world: World) -> None:
+    agent = world.agent(0)
+    world.feed(1)
+    world.bury(agent)
+
+    number = agent.actor.next_number()
+    assert claim_ahead(world, agent, number) is None
+    with pytest.raises(LeaseLost):
+        agent.settle_and_claim(0, [], 1, number=number)
 
 
 # --- Law 5: the generator's place is saved with its tasks -------------------------------------------------
