@@ -41,6 +41,7 @@ def of_noop(rows: list[Row]) -> list[Goal]:
     always = middle(
         rows, field, system="MutiTask", batch="adaptive", persistence="always", delay_ms=0.0, results=True
     )
+    bare_us = middle(rows, "drain_us", system="bare loop", batch="100", **HELD)
     unfiled = best(rows, field, systems(rows), persistence="off", delay_ms=0.0)
     return [
         at_least("no-ops: at least 8 times ArdiQ", times(ours, middle(rows, field, system="ArdiQ", **HELD)), 8),
@@ -51,8 +52,8 @@ def of_noop(rows: list[Row]) -> list[Goal]:
             times(always, unfiled[1]), 1,
         ),
         at_most(
-            "Valkey's CPU for a task, batches as MutiTask likes",
-            middle(rows, "drain_us", system="MutiTask", batch="adaptive", **HELD), 3.0, "us",
+            f"Valkey's CPU for a task under 3 us at batches of 100 (the bare loop: {bare_us:.1f} us)",
+            middle(rows, "drain_us", system="MutiTask", batch="100", **HELD), 3.0, "us",
         ),
     ]  # fmt: skip
 

@@ -34,7 +34,7 @@ def row(
 def ours(plan: Plan, persistence: str, results: bool, delay_ms: float = 0.0) -> list[dict[str, Any]]:
     """MutiTask at each batch, and the bare loop at the same."""
     rows = []
-    for batch, label in ((1, "1"), (16, "16"), (0, "adaptive")):
+    for batch, label in ((1, "1"), (16, "16"), (100, "100"), (0, "adaptive")):
         tasks = SLOW_BATCH if batch == 1 else plan.tasks
         if delay_ms and batch == 1:
             tasks //= 10
