@@ -1,15 +1,20 @@
-"""What the allotter does when the channel's count is not the one that its feed had come to."""
+"""Who pushes what a feed lays ready, and what happens when the channel's count is not the one that it had come to."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import redis
 
 from mutitask_tui.server.core import ServerCore
+from mutitask_tui.server.feed import SINGLY_S
 from worker_agent.protocol import wire
+from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
 
@@ -135,3 +140,60 @@ def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
         assert client.hget(at.books, "exhausted") is None
     finally:
         core.stop()
+
+
+class Singly:
+    """Yields its items one by one, each when the one before it has been allotted for some time."""
+
+    def __init__(self, count: int, allotted: Callable[[], int]) -> None:
+        self._count = count
+        self._allotted = allotted
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self._count):
+            while self._allotted() < number:
+                time.sleep(0.001)
+            time.sleep(2 * SINGLY_S)
+            yield number
+
+
+def test_items_that_come_singly_are_pushed_by_the_thread_that_reads_them(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = Keys("feeding").channel(0)
+    by: list[str] = []
+    plain = Broker.allot
+
+    def noted(broker: Broker, *asked: Any, **options: Any) -> Any:
+        by.append(threading.current_thread().name)
+        return plain(broker, *asked, **options)
+
+    monkeypatch.setattr(Broker, "allot", noted)
+    with feeding(redis_url, iter(Singly(8, lambda: int(client.hget(at.books, "cursor") or 0)))):
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+
+    assert numbers(client, at) == list(range(8))
+    assert by[-1] == "allotter", "the end of the generator is no item"
+    assert by.count("feed-0") >= 4
+
+
+def test_a_redis_that_forgot_is_noticed_where_items_come_singly_too(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    forgot = threading.Event()
+
+    def allotted() -> int:
+        count = int(client.hget(at.books, "cursor") or 0)
+        if count == 4 and not forgot.is_set():
+            client.rpop(at.waiting, 2)
+            client.hset(at.books, mapping={"allotted": 2, "cursor": 2})
+            forgot.set()
+        return 100 if forgot.is_set() else count
+
+    with feeding(redis_url, iter(Singly(8, allotted))) as core:
+        assert core.ended.wait(20)
+        assert "Redis knows of 2" in str(core.failure)
+    with feeding(redis_url, iter(range(8)), resume=True):
+        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        assert numbers(client, at) == list(range(8))
