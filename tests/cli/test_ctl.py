@@ -18,6 +18,7 @@ from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
 JOB = """
+import time
 def numbers():
     yield from range(1_000_000)
 def words():
@@ -26,6 +27,7 @@ def words():
     yield "third"
 tasks = [numbers, words]
 def task_function(task):
+    time.sleep(0.005)
     if isinstance(task, int) and task % 10 == 7:
         raise ValueError(f"{task} ends in seven")
     return [task]
