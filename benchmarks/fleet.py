@@ -61,8 +61,8 @@ def percentile(values: list[float], share: float) -> float:
 class Fleet:
     """The server and the simulated agents, as processes."""
 
-    def __init__(self, url: str, directory: Path, devices: int, rate: int) -> None:
-        self.url, self.devices, self.rate = url, devices, rate
+    def __init__(self, url: str, directory: Path, devices: int, rate: int, eager: bool) -> None:
+        self.url, self.devices, self.rate, self.eager = url, devices, rate, eager
         self.reader = Reader(url, NAME)
         self._environment = {**os.environ, REDIS_URL_VARIABLE: url}
         self._job = directory / "job.py"
@@ -91,7 +91,7 @@ class Fleet:
             here = min(A_PROCESS, first + count - start)
             self._start(
                 sys.executable, "-m", "benchmarks.simulated", "--name", NAME, "--first", start, "--count", here,
-                "--task-ms", task_ms, "--batch", A_BATCH,
+                "--task-ms", task_ms, "--batch", A_BATCH, *(["--eager"] if self.eager else []),
             )  # fmt: skip
         self.until(lambda s: sum(d.state != "offline" for d in s.devices) >= first + count, 40)
 
@@ -172,13 +172,13 @@ def _sent(reader: Reader) -> int:
 
 
 @contextlib.contextmanager
-def fleet_of(devices: int, rate: int) -> Iterator[Fleet]:
-    """A Valkey, a server and a directory, gone at the end."""
+def fleet_of(devices: int, rate: int, *, eager: bool = False) -> Iterator[Fleet]:
+    """A Valkey, a server and a directory, gone at the end. The simulated agents give way, or are `eager`."""
     with (
         tempfile.TemporaryDirectory(prefix="mutitask-fleet-") as directory,
         embedded.ensure(NAME, throwaway=True) as own,
     ):
-        fleet = Fleet(own.url, Path(directory), devices, rate)
+        fleet = Fleet(own.url, Path(directory), devices, rate, eager)
         try:
             yield fleet
         except BaseException:

@@ -111,7 +111,7 @@ def of_mixed(rows: list[Row]) -> list[Goal]:
         at_most("mixed: no device idle longer than 0.5 s", max(row["longest_idle"] for row in rows), 0.5, "s"),
         at_most(
             "mixed: a short task behind a long one on a device with a free slot (four slots)",
-            max(row["behind_most"] for row in rows if row["concurrency"] > 1), 0.1, "s",
+            max(row["behind_free"] for row in rows if row["concurrency"] > 1), 0.1, "s",
         ),
     ]  # fmt: skip
 

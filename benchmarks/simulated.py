@@ -125,7 +125,9 @@ class Fleet:
         task_s: float,
         batch: int,
         results: bool,
+        eager: bool,
     ) -> None:
+        self._together_s, self._most_together = (0.0, 1) if eager else (TOGETHER_S, MOST_TOGETHER)
         self._task_s, self._batch, self._results = task_s, batch, results
         self._wake = threading.Condition()
         self._due: list[tuple[float, int, Device]] = []
@@ -166,7 +168,7 @@ class Fleet:
             for device in late:
                 device.report_due += REPORT_S
             self._look(late, report=True)
-            next_due = min(device.report_due for device in self._devices.values()) + TOGETHER_S
+            next_due = min(device.report_due for device in self._devices.values()) + self._together_s
             wait = max(0.001, next_due - time.monotonic())
             try:
                 woken = self._woken(client, names, wait)
@@ -252,10 +254,10 @@ class Fleet:
                 while (wait := self._due[0][0] - time.monotonic() if self._due else None) is None or wait > 0:
                     self._wake.wait(wait)
             # A little later than the first of them, so that some are due together and go in one trip.
-            time.sleep(max(0.0, wait + TOGETHER_S / 2))
+            time.sleep(max(0.0, wait + self._together_s / 2))
             now, due = time.monotonic(), []
             with self._wake:
-                while self._due and self._due[0][0] <= now and len(due) < MOST_TOGETHER:
+                while self._due and self._due[0][0] <= now and len(due) < self._most_together:
                     due.append(heapq.heappop(self._due)[2])
             self._exchange(list(dict.fromkeys(due)), now)
 
@@ -322,8 +324,10 @@ def _result(device: int, item: bytes) -> bytes:
 
 
 def give_way() -> None:
-    """Let others run first. Where the kernel shares out by session, a process's own niceness counts for nothing; and
-    only a group that is marked as idle gives way at once.
+    """Let others run first, as real agents do by being on other machines.
+
+    Where the kernel shares out by session, a process's own niceness counts for nothing; and only a group that is marked
+    as idle gives way at once.
     """
     os.nice(19)
     with contextlib.suppress(OSError):
@@ -358,15 +362,27 @@ def main() -> None:
     options.add_argument(
         "--at", type=float, default=0.0, help="join at this time, in seconds since the epoch"
     )
+    options.add_argument(
+        "--eager",
+        action="store_true",
+        help="do not give way to other processes: the agents are what is measured",
+    )
     chosen = options.parse_args()
-    # Real agents are on other machines: here they give way to what is measured.
-    give_way()
+    if not chosen.eager:
+        give_way()
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
     time.sleep(max(0.0, chosen.at - time.time()))
     try:
         fleet = Fleet(
-            url, chosen.name, numbers, chosen.channels, chosen.task_ms / 1000, chosen.batch, chosen.results
+            url,
+            chosen.name,
+            numbers,
+            chosen.channels,
+            chosen.task_ms / 1000,
+            chosen.batch,
+            chosen.results,
+            chosen.eager,
         )
         print("joined", flush=True)
         fleet.run()

@@ -156,11 +156,13 @@ def mixed(rows: list[Row]) -> list[str]:
                 f"{max(row['longest_idle'] for row in of):.2f}" if slots == 1 else "",
                 f"{statistics.median(row['idle_share'] for row in of):.1%}" if slots == 1 else "",
                 f"{max(row['behind_p99'] for row in of):.3f}", f"{max(row['behind_most'] for row in of):.3f}",
+                f"{max(row['behind_free'] for row in of):.3f}",
             ]
         )  # fmt: skip
     head = [
         "4 agents: slots each", "took, s", "work divided evenly, s", "longest idle while tasks had not begun, s",
         "idle share", "short task claimed and not begun, p99, s", "most, s",
+        "most while not every slot ran a long one, s",
     ]  # fmt: skip
     return ["### 99 % of 1 ms and 1 % of 2 s\n\n" + table(head, body)]
 

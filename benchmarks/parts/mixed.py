@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.fleet import percentile
@@ -21,8 +22,19 @@ LONG = 50
 """Of a hundred tasks, the one that takes 2 s; as in `mutitask_job.py`."""
 
 
-Held = dict[int, list[list[float]]]
-"""For each task the times, from when and until when it was seen in an agent's hands (monotonic)."""
+Spans = list[tuple[float, float]]
+
+
+@dataclass(slots=True)
+class Stay:
+    """A task in an agent's hands: by whose actor, from when and until when it was seen there (monotonic)."""
+
+    holder: bytes
+    since: float
+    until: float
+
+
+Held = dict[int, list[Stay]]
 
 
 def watch(system: MutiTask, tasks: int) -> Held:
@@ -39,25 +51,36 @@ def watch(system: MutiTask, tasks: int) -> Held:
             at_present.update({int(id_[8:20]): holder for id_ in ids})
         for task, holder in at_present.items():
             if before.get(task) == holder:
-                held[task][-1][1] = now
+                held[task][-1].until = now
             else:
-                held[task].append([now, now])
+                held[task].append(Stay(holder, now, now))
         before = at_present
         time.sleep(LOOK_S)
     return held
 
 
-def waited(held: Held, begun: dict[int, float]) -> list[float]:
-    """How long each short task had been in an agent's hands when it began, or when it was handed back."""
+def waits(held: Held, begun: dict[int, float]) -> list[Stay]:
+    """Each short task in an agent's hands until it began, or was handed back."""
     return [
-        max(0.0, min(until, begun[task]) - since)
-        for task, times in held.items()
-        for since, until in times
-        if task % 100 != LONG and since < begun[task]
+        Stay(stay.holder, stay.since, max(stay.since, min(stay.until, begun[task])))
+        for task, stays in held.items()
+        for stay in stays
+        if task % 100 != LONG and stay.since < begun[task]
     ]
 
 
-def idle(runs: dict[int, list[tuple[float, float]]], until: float) -> tuple[float, float]:
+def with_a_free_slot(runs: Spans, slots: int, since: float, until: float) -> float:
+    """How long of that time fewer long tasks than `slots` ran: a device whose slots all run one has none to give."""
+    long = [(begin, end) for begin, end in runs if end - begin > 1.0 and begin < until and end > since]
+    edges = sorted({since, until, *(edge for span in long for edge in span if since < edge < until)})
+    return sum(
+        after - before
+        for before, after in itertools.pairwise(edges)
+        if sum(begin <= before and after <= end for begin, end in long) < slots
+    )
+
+
+def idle(runs: dict[int, Spans], until: float) -> tuple[float, float]:
     """While tasks waited or were not begun (until the last began): the longest gap of a device and the idle share."""
     longest = total = whole = 0.0
     for spans in runs.values():
@@ -86,7 +109,12 @@ def mix(tasks: int, concurrency: int) -> dict[str, Any]:
         started = system.start_agents()
         held = watch(system, tasks)
         results: Any = system.client.lrange(system.channel.results, 0, -1)
-    runs: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        holders = {stay.holder for stays in held.values() for stay in stays}
+        pids = {
+            holder: int(system.client.hget(system.keys.actor(holder.decode()), "pid") or 0)
+            for holder in holders
+        }
+    runs: dict[int, Spans] = defaultdict(list)
     begun: dict[int, float] = {}
     for item in results:
         _, _, (task, pid, began, ended) = wire.unpack(item[wire.HEADER_BYTES :])
@@ -94,12 +122,15 @@ def mix(tasks: int, concurrency: int) -> dict[str, Any]:
         begun[task] = began
     last_begun = max(begun.values())
     gap, share = idle(runs, last_begun) if concurrency == 1 else (0.0, 0.0)
-    behind = waited(held, begun)
+    stays = waits(held, begun)
+    behind = [stay.until - stay.since for stay in stays]
+    free = [with_a_free_slot(runs[pids[s.holder]], concurrency, s.since, s.until) for s in stays]
     took = max(end for spans in runs.values() for _, end in spans) - started
     work = sum(end - start for spans in runs.values() for start, end in spans)
     return {
         "concurrency": concurrency, "tasks": tasks, "took": took, "ideal": work / AGENTS / concurrency,
         "longest_idle": gap, "idle_share": share, "behind_p99": percentile(behind, 0.99), "behind_most": max(behind),
+        "behind_free": max(free),
     }  # fmt: skip
 
 
@@ -112,7 +143,8 @@ def run(plan: Plan) -> list[dict[str, Any]]:
             say(
                 f"  {concurrency} at once: {found['took']:.2f} s (work alone {found['ideal']:.2f} s), longest idle "
                 f"{found['longest_idle']:.2f} s, share {found['idle_share']:.1%}, claimed and not begun: "
-                f"p99 {found['behind_p99']:.2f} s, most {found['behind_most']:.2f} s"
+                f"p99 {found['behind_p99']:.2f} s, most {found['behind_most']:.2f} s, "
+                f"with a free slot {found['behind_free']:.2f} s"
             )
             rows.append(found)
     return rows

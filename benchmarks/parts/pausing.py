@@ -16,7 +16,7 @@ def run(plan: Plan) -> list[dict[str, Any]]:
     rows = []
     times = 5 if plan.quick else 30
     for rate in (5_000, 20_000):
-        with fleet_of(DEVICES, rate) as fleet:
+        with fleet_of(DEVICES, rate, eager=True) as fleet:
             fleet.until(lambda s: s.server is not None, 20)
             fleet.join(0, DEVICES)
             waits = []
