@@ -19,17 +19,30 @@ def task_function(task):
     time.sleep(0.001)
     return task
 """
+IN_STAGES = COUNTED.replace(
+    "        yield",
+    "        while number >= 400 + 300 * len(list(Path(FOLDER).glob('stage-*'))):\n"
+    "            time.sleep(0.002)\n"
+    "        yield",
+).replace("import time", "import time\nfrom pathlib import Path")
+"""The same tasks, the next 300 of them after each `go_on`: a slow machine finds the server still feeding."""
 EACH = [[number, f"item {number}"] for number in range(COUNT)]
 
 
+def go_on(fleet: Fleet, stage: int) -> None:
+    """Let the generator of `IN_STAGES` come to its next 300 items."""
+    (fleet.folder / f"stage-{stage}").touch()
+
+
 def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet):
-    fleet.job(COUNTED)
+    fleet.job(IN_STAGES)
     agents = [fleet.agent_later("--device", str(device)) for device in (0, 1)]
     server = fleet.serve("--lease", "600", "--capacity", "40")
     for part in (1, 2, 3):
         fleet.wait_for(lambda books, part=part: books.allotted >= part * 250)
         server.kill()
         assert not fleet.books().exhausted
+        go_on(fleet, part)
         server = fleet.serve("--lease", "600", "--resume", "--until-done")
 
     results = fleet.expect_each_once(EACH)
@@ -43,10 +56,12 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
 def freeze_while_feeding(fleet: Fleet, server: Program) -> None:
     fleet.wait_for(lambda books: books.allotted >= 250)
     server.freeze()
+    for stage in (1, 2, 3):
+        go_on(fleet, stage)
 
 
 def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(fleet):
-    fleet.job(COUNTED)
+    fleet.job(IN_STAGES)
     agent = fleet.agent_later("--device", "0")
     frozen = fleet.serve("--lease", "2", "--capacity", "40")
     freeze_while_feeding(fleet, frozen)
@@ -63,7 +78,7 @@ def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(
 
 
 def test_a_server_that_was_frozen_past_its_lease_comes_back_by_itself(fleet, wait_until):
-    fleet.job(COUNTED)
+    fleet.job(IN_STAGES)
     fleet.agent_later("--device", "0")
     server = fleet.serve("--lease", "2", "--capacity", "40", "--until-done")
     actor = fleet.client.hget(fleet.keys.meta, "server").decode()
