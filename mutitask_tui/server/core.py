@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
+from mutitask_tui.server.commander import Commander
 from mutitask_tui.server.feed import Feed
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
@@ -68,6 +69,7 @@ class ServerCore:
         self._on_allotted = on_allotted
         self._on_note = on_note
         self._stopping = threading.Event()
+        self._quitting = threading.Event()
         identity = me()
         self.who = f"server {identity.host}:{identity.pid}"
         self._identity = identity
@@ -231,18 +233,23 @@ class ServerCore:
         self._finish(None, quit_=False)
 
     def _asked_to_quit(self) -> None:
-        threading.Thread(target=self._quit, name="quit", daemon=True).start()
+        if not self._quitting.is_set():
+            self._quitting.set()
+            threading.Thread(target=self._quit, name="quit", daemon=True).start()
 
     def _quit(self) -> None:
-        """Wait until the agents have left, then end."""
+        """Wait until the agents have left, then end. Who came after everybody was asked to stop is asked too."""
         if self._allotter:
             self._allotter.end()
         until = time.monotonic() + DRAIN_S
-        try:
+        asked: set[str] = set()
+        with contextlib.suppress(MutiTaskError):
+            commander = Commander(self.url, self.name)
             while self._broker.ask("HLEN", self._broker.keys.agents) and time.monotonic() < until:
+                late = {device: actor for device, actor in commander.agents().items() if actor not in asked}
+                commander.stop_agents(late)
+                asked.update(late.values())
                 time.sleep(0.1)
-        except MutiTaskError:
-            pass
         self._finish(None, quit_=True)
 
     def _failed(self, error: Exception) -> None:

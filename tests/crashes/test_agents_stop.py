@@ -165,3 +165,18 @@ def test_the_device_of_a_killed_agent_is_taken_over_at_once(fleet):
 
     assert "took Device0 over from an agent that is gone" in second.stderr
     assert {recorded.attempt for recorded in fleet.expect_each_once(EACH)} == {0}
+
+
+def test_an_agent_that_comes_when_all_have_been_asked_to_stop_is_asked_too(fleet):
+    fleet.job("def tasks():\n    yield from range(200)\n\ndef task_function(task):\n    return task\n")
+    server = fleet.serve("--capacity", "40", "--lease", "60", autostart=False)
+    first = fleet.agent("--device", "0")
+    first.freeze()  # So the server waits.
+    assert "asked 1 agent to stop" in fleet.ctl("exit")
+
+    late = fleet.agent("--device", "1")
+
+    assert late.wait() == 0, late
+    assert server.running
+    first.thaw()
+    assert [program.wait() for program in (first, server)] == [0, 0], (first, server)
