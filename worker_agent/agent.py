@@ -130,13 +130,12 @@ class Agent:
 
     def _exchange(self, settlements: list[bytes], want: int, waiter: Waiter) -> None:
         session, channel = self._current(), self.settings.channel
-        ahead = waiter.recall()
-        if ahead is not None and settlements:
-            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=ahead.number).items)
-            ahead = None
-        claim = session.broker.settle_and_claim(
-            channel, settlements, want, number=None if ahead is None else ahead.number
-        )
+        number = waiter.recall()
+        if number is not None and settlements:
+            # It may have run already, and would then be answered as it was, with nothing settled.
+            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=number).items)
+            number = None
+        claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
         self._waiting = claim.waiting
         if claim.refused:
             LOG.warning("%d settles were refused: those tasks had been recovered", claim.refused)

@@ -66,11 +66,11 @@ class Waiter(threading.Thread):
             self._ahead = Ahead(session, session.actor.next_number(), want)
         self._wanted.set()
 
-    def recall(self) -> Ahead | None:
-        """The claim sent ahead, if it has no answer: it is the caller's now, to be sent once more."""
+    def recall(self) -> int | None:
+        """The number of the claim sent ahead, if it has no answer: it is the caller's now, to be sent once more."""
         with self._answering:
             ahead, self._ahead = self._ahead, None
-        return ahead
+        return None if ahead is None else ahead.number
 
     def take_token(self) -> bool:
         """Whether a token came (or the block ended) since the last call."""

@@ -62,11 +62,11 @@ class Allotter(threading.Thread):
             try:
                 # Whatever goes wrong here comes again in the allotter's own thread, which knows what to do.
                 with contextlib.suppress(Exception):
-                    if not feed.blocked and feed.has_news():
+                    if feed.has_news():
                         self._push(feed)
             finally:
                 self._pushing.release()
-            if feed.blocked or not feed.has_news():
+            if not feed.has_news():
                 return
         self._wake.set()
 
@@ -95,9 +95,7 @@ class Allotter(threading.Thread):
                 actor = self._broker.actor.id
                 try:
                     with self._pushing:
-                        pushed = [
-                            self._push(feed) for feed in self.feeds if not feed.blocked and feed.has_news()
-                        ]
+                        pushed = [self._push(feed) for feed in self.feeds if feed.has_news()]
                 except (LeaseLost, Superseded) as error:
                     self._on_lost(actor, error)
                     continue

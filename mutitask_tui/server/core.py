@@ -245,10 +245,12 @@ class ServerCore:
         asked: set[str] = set()
         with contextlib.suppress(MutiTaskError):
             commander = Commander(self.url, self.name)
-            while self._broker.ask("HLEN", self._broker.keys.agents) and time.monotonic() < until:
-                late = {device: actor for device, actor in commander.agents().items() if actor not in asked}
-                commander.stop_agents(late)
-                asked.update(late.values())
+            while (there := self._broker.ask("HVALS", self._broker.keys.agents)) and time.monotonic() < until:
+                if not asked.issuperset(actor.decode("utf-8", "replace") for actor in there):
+                    agents = commander.agents().items()
+                    late = {device: actor for device, actor in agents if actor not in asked}
+                    commander.stop_agents(late)
+                    asked.update(late.values())
                 time.sleep(0.1)
         self._finish(None, quit_=True)
 

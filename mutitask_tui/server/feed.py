@@ -132,10 +132,10 @@ class Feed(threading.Thread):
         return (exhausted and last, halted if last else "")
 
     def has_news(self) -> bool:
-        """Whether something is to be pushed or told now."""
+        """Whether something is to be pushed or told now, and the channel may take it."""
         with self._change:
             ready = bool(self._ready or self._pushing) and not self._broken
-            return ready or ((self._exhausted or bool(self._halted)) and not self.told)
+            return not self.blocked and (ready or ((self._exhausted or bool(self._halted)) and not self.told))
 
     def advance(self, count: int) -> None:
         """`count` items were pushed: now, and not before, a source that cannot be repeated may let go of them."""

@@ -8,23 +8,28 @@ from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
 
 COUNT = 1_200
-COUNTED = f"""
+
+
+def counted(stands: str = "False") -> str:
+    """A job of so many tasks of a millisecond; its generator stands before item `number` while that is true."""
+    return f"""
 import time
+from pathlib import Path
 
 def tasks():
     for number in range({COUNT}):
+        while {stands}:
+            time.sleep(0.002)
         yield [number, f"item {{number}}"]
 
 def task_function(task):
     time.sleep(0.001)
     return task
 """
-IN_STAGES = COUNTED.replace(
-    "        yield",
-    "        while number >= 400 + 300 * len(list(Path(FOLDER).glob('stage-*'))):\n"
-    "            time.sleep(0.002)\n"
-    "        yield",
-).replace("import time", "import time\nfrom pathlib import Path")
+
+
+COUNTED = counted()
+IN_STAGES = counted("number >= 400 + 300 * len(list(Path(FOLDER).glob('stage-*')))")
 """The same tasks, the next 300 of them after each `go_on`: a slow machine finds the server still feeding."""
 EACH = [[number, f"item {number}"] for number in range(COUNT)]
 

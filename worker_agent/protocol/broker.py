@@ -79,7 +79,7 @@ class Broker(Membership):
             "settle_and_claim", self._claim_keys(channel), [self.actor.id],
             channel, want, most_bytes, *settlements, number=number,
         )  # fmt: skip
-        return Claim(reply[3], int(reply[2]), int(reply[1]))
+        return _claim_in(reply)
 
     def claim_at_token(
         self, client: Any, channel: int, want: int, number: int, seconds: float
@@ -100,7 +100,7 @@ class Broker(Membership):
             return None
         if not isinstance(reply, list) or reply[0] != b"ok":
             return None
-        return Claim(reply[3], int(reply[2]), int(reply[1]))
+        return _claim_in(reply)
 
     def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
@@ -205,3 +205,7 @@ class Broker(Membership):
         self.ask(
             "XADD", self.keys.events, "MAXLEN", "~", 1000, "*", "level", level, "who", who, "text", text[:500]
         )
+
+
+def _claim_in(reply: list[Any]) -> Claim:
+    return Claim(reply[3], int(reply[2]), int(reply[1]))
