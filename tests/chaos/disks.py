@@ -15,7 +15,7 @@ from tests.chaos.scenarios import Context, Row, scenario
 from tests.chaos.watching import Watch, enough, judge, until_enough
 from tests.crashes.fleet import NAME, Fleet, Recorded, wait_for_text, write_job
 from tests.support.programs import Program
-from tests.support.redis_server import RealServer
+from tests.support.redis_server import RealServer, give_own_port
 from tests.support.small_disk import SmallDisk, disks_allowed
 from tests.support.waiting import wait_until
 from worker_agent.protocol.address import load_server_file
@@ -122,6 +122,7 @@ class Filling:
 def filling(context: Context, fsync: str) -> Iterator[Filling]:
     """A server with its embedded Valkey on one small disk, and two agents that save to another."""
     state, saves = context.disk("state"), context.disk("saves")
+    give_own_port(state.folder / NAME)
     job = write_job(context.folder, until_enough() + SAVING)
     options = ["--headless", "--autostart", "--capacity", "200", "--retry-delay", "1", "--fsync", fsync]
     server = context.spawn(["mutitask", "run", job, *options, "--name", NAME], env={"MUTITASK_REDIS_URL": ""})

@@ -27,7 +27,7 @@ def fleet(context: Context) -> Fleet:
     fleet = context.fleet()
     fleet.job(numbers(COUNT))
     fleet.agent_later("--device", "0")
-    assert fleet.serve("--until-done").wait() == 0
+    assert fleet.newcomer("--autostart", "--until-done").wait() == 0
     return fleet
 
 

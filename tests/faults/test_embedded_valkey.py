@@ -13,6 +13,7 @@ import pytest
 from mutitask_tui.server.reading import Reader, Result
 from tests.crashes.fleet import wait_for_text
 from tests.support.programs import Program
+from tests.support.redis_server import give_own_port
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
 from worker_agent.protocol.address import load_server_file
@@ -49,6 +50,7 @@ class Embedded:
 
     def __init__(self, place: Path, spawn: Callable[..., Program], folder: Path) -> None:
         self.state = place / "state"
+        give_own_port(self.state / "default")
         self.job = folder / "job.py"
         self.job.write_text(JOB)
         self._spawn = spawn

@@ -46,6 +46,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def give_own_port(home: Path) -> None:
+    """Let the embedded Valkey of this home begin on a port of its own, as if it had been there before.
+
+    While one on the usual port is dead, another test's may take its place.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "valkey.conf").write_text(f"port {free_port()}\n")
+
+
 class RealServer:
     """One server process on a free port, with a password; it keeps nothing on disk unless `durable`.
 
