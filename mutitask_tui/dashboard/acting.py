@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from textual import on, work
-from textual.app import App
 from textual.reactive import reactive
 
 from mutitask_tui.dashboard.detections import Detections
+from mutitask_tui.dashboard.key_order import KeyOrderApp
 from mutitask_tui.dashboard.link import Link
 from mutitask_tui.dashboard.messages import Act, ActDone, ActFailed
 from mutitask_tui.dashboard.obedience import Obedience
@@ -44,7 +44,7 @@ _LONG = 100
 """An outcome longer than this does not fit the status line: it is shown as a notification."""
 
 
-class ActingApp(App[str]):
+class ActingApp(KeyOrderApp):
     """The half of the dashboard that acts. Commands that change something run one after the other."""
 
     snapshot: reactive[Snapshot | None] = reactive(None, always_update=True, repaint=False)

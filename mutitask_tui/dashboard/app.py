@@ -10,7 +10,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import Monochrome
 from textual.reactive import reactive
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, TextArea
 
@@ -265,15 +265,13 @@ class DashboardApp(ActingApp):
         self._fetch_join_line()
 
     def action_command_line(self) -> None:
-        """Let a person type a command; not behind a dialog, which a key with priority reaches past."""
+        """Let a person type a command."""
         if isinstance(self.screen, FrameScreen):
             self.screen.open_command_line()
 
     def action_filter(self) -> None:
         """Let a person narrow down what the screen lists; the devices where it lists nothing."""
         front = self.screen
-        if isinstance(front, ModalScreen):
-            return
         screen = front if isinstance(front, FrameScreen) and front.filters else self._main()
         screen.open_filter()
 

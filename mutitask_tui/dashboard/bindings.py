@@ -34,10 +34,9 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 # fmt: off
 VIEW_BINDINGS: tuple[Binding, ...] = (
     Binding("F", "fails", "Fails", tooltip="the failed tasks, newest first", id="view.fails"),
-    Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line", priority=True),
+    Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
     Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
-    Binding("slash", "filter", "Filter", tooltip="show only what matches, as one types", id="view.filter",
-            priority=True),
+    Binding("slash", "filter", "Filter", tooltip="show only what matches, as one types", id="view.filter"),
     Binding("n", "next_fault(1)", "Next fault", tooltip="to the next device that is offline, slow or failing",
             id="view.next_fault"),
     Binding("N", "next_fault(-1)", "Fault before", show=False, tooltip="to the one before",
@@ -55,11 +54,7 @@ VIEW_BINDINGS: tuple[Binding, ...] = (
     Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
 )
 # fmt: on
-"""Keys that change nothing but the view.
-
-Those that open a line to type in have priority: the app carries them out before it hands the next key on, so that a
-command that is typed ahead is not taken for the keys of commands.
-"""
+"""Keys that change nothing but the view."""
 
 _AFTER_START = ("view.fails", "view.command_line", "view.help")
 _AFTER_DETECT = ("view.filter", "view.next_fault", "view.sort")

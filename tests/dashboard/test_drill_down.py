@@ -9,9 +9,12 @@ from mutitask_tui.dashboard.screens.device import AgentLog, DeviceScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.tail_view import PlainLines
-from tests.dashboard.conftest import Opened, poll, press, screen_text
+from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, waiting_task
 from worker_agent.protocol.errors import RedisUnavailable
+
+EVERY_S = PeekingScreen.EVERY_S
+"""As it is outside tests."""
 
 
 async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
@@ -56,12 +59,16 @@ async def test_the_log_follows_while_the_screen_is_open_and_only_then(opened: Op
 async def test_nothing_is_peeked_at_more_than_once_a_second(
     opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PeekingScreen, "EVERY_S", 1.0)
+    assert EVERY_S == 1.0
+    monkeypatch.setattr(PeekingScreen, "EVERY_S", NEVER)
     async with opened() as pilot:
         await press(pilot, "enter")
         for _ in range(3):
             await poll(pilot)
         assert link.reads.count("device_log") == 1
+        monkeypatch.setattr(PeekingScreen, "EVERY_S", 0.0)
+        await poll(pilot)
+        assert link.reads.count("device_log") == 2
 
 
 async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, link: FakeLink) -> None:

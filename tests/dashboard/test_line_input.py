@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from textual import events
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
@@ -13,7 +11,6 @@ from mutitask_tui.dashboard.screens.leave import LeaveScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.line_input import (
     CommandLine,
-    FilterLine,
     completions,
     matches,
     shared_start,
@@ -68,28 +65,6 @@ async def test_a_typed_line_is_carried_out(opened: Opened, link: FakeLink) -> No
         await press(pilot, "colon", *"pause_one 3", "enter")
         assert link.asked == [("pause_one", (3,))]
         assert isinstance(pilot.app.focused, DeviceGrid)
-
-
-KEYS = {":": "colon", "/": "slash", " ": "space"}
-
-
-def type_ahead(pilot: Pilot[object], text: str) -> None:
-    """Type faster than the dashboard looks: all of the keys are there before the first is handled."""
-    for letter in text:
-        pilot.app.post_message(events.Key(KEYS.get(letter, letter), letter))
-
-
-async def test_what_is_typed_ahead_of_the_line_is_text(opened: Opened, link: FakeLink) -> None:
-    async with opened() as pilot:
-        type_ahead(pilot, ":sTpSP 1")
-        await pilot.pause()
-        assert pilot.app.screen.query_one(CommandLine).value == "sTpSP 1"
-        assert link.asked == []
-        await press(pilot, "escape")
-        type_ahead(pilot, "/sTpS:/")
-        await pilot.pause()
-        assert pilot.app.screen.query_one(FilterLine).value == "sTpS:/"
-        assert link.asked == []
 
 
 async def test_no_line_opens_behind_a_dialog(opened: Opened) -> None:

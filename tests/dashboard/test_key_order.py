@@ -1,0 +1,108 @@
+"""What is typed faster than the dashboard looks acts as if it had been typed slowly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+
+from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
+from mutitask_tui.dashboard.screens.device import DeviceScreen
+from mutitask_tui.dashboard.screens.fails import FailsScreen
+from mutitask_tui.dashboard.screens.help import HelpScreen
+from mutitask_tui.dashboard.screens.leave import LeaveScreen
+from mutitask_tui.dashboard.screens.main import MainScreen
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
+from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
+from mutitask_tui.dashboard.widgets.line_input import CommandLine, FilterLine
+from tests.dashboard.conftest import Opened, press, settle
+from tests.dashboard.fake_link import FakeLink
+
+KEYS = {
+    ":": "colon", "/": "slash", " ": "space", "?": "question_mark", "\r": "enter", "\x1b": "escape",
+    "\x7f": "backspace", "\t": "tab",
+}  # fmt: skip
+
+
+def post(pilot: Pilot[Any], text: str) -> None:
+    """All of the keys are there before the first is handled."""
+    for letter in text:
+        pilot.app.post_message(events.Key(KEYS.get(letter, letter), letter))
+
+
+async def type_ahead(pilot: Pilot[Any], text: str) -> None:
+    """Type faster than the dashboard looks, and wait until all of it is handled."""
+    post(pilot, text)
+    while pilot.app._under_way or pilot.app._ahead:  # type: ignore[attr-defined]
+        await pilot.pause()
+    await settle(pilot)
+
+
+async def test_what_is_typed_ahead_of_a_line_is_text(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await type_ahead(pilot, ":sTpSP 1")
+        assert pilot.app.screen.query_one(CommandLine).value == "sTpSP 1"
+        await press(pilot, "escape")
+        await type_ahead(pilot, "/sTpS:/")
+        assert pilot.app.screen.query_one(FilterLine).value == "sTpS:/"
+        assert link.asked == []
+
+
+async def test_what_is_typed_behind_a_line_acts(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await type_ahead(pilot, ":pause_all\rSF")
+        assert link.asked == [("pause_all", ()), ("start_all", ())]
+        assert isinstance(pilot.app.screen, FailsScreen)
+        assert pilot.app.screen_stack[0].query_one(CommandLine).value == "pause_all"
+        await type_ahead(pilot, "\x7f/Device3\rs")
+        assert link.asked[2:] == [("start_one", (3,))]
+        assert isinstance(pilot.app.focused, DeviceGrid)
+
+
+@pytest.mark.parametrize(
+    ("typed", "screen"),
+    [
+        ("F\x7f\r", DeviceScreen),
+        (":help\r\x1bF", FailsScreen),
+        ("?\x1b?", HelpScreen),
+        ("q\x1bq", LeaveScreen),
+        ("q\r:", MainScreen),
+        ("m", PromptScreen),
+    ],
+)
+async def test_screens_open_and_close_in_order(
+    opened: Opened, link: FakeLink, typed: str, screen: type[object]
+) -> None:
+    async with opened() as pilot:
+        await type_ahead(pilot, typed)
+        assert isinstance(pilot.app.screen, screen)
+        assert link.asked == []
+
+
+async def test_what_is_typed_ahead_of_a_prompt_is_its_answer(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await type_ahead(pilot, "m\x7f50\rP")
+        assert link.asked == [("reset_max_task", (50, 0)), ("pause_all", ())]
+
+
+async def test_enter_typed_ahead_of_a_question_cancels(opened: Opened, link: FakeLink) -> None:
+    async with opened() as pilot:
+        await type_ahead(pilot, "T\r\r")
+        assert link.asked == []
+        assert isinstance(pilot.app.screen, DeviceScreen)
+        await type_ahead(pilot, "\x1bT\t\r")
+        assert not isinstance(pilot.app.screen, ConfirmScreen)
+        assert link.asked == [("stop_all", ())]
+
+
+async def test_a_key_whose_way_is_lost_holds_the_next_up_for_a_moment_only(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as pilot:
+        monkeypatch.setattr(pilot.app, "_follow", lambda number, stations: None)
+        post(pilot, ":ab")
+        line = pilot.app.screen.query_one(CommandLine)
+        while line.value != "ab":
+            await pilot.pause()
