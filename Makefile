@@ -21,7 +21,7 @@ run: .venv/installed ## watch MutiTask work: an embedded Valkey, four agents, th
 	@$(BIN)/mutitask demo $(ARGS)
 
 test: .venv/installed-dev ## run the tests (make test ARGS='-k words')
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: .venv/installed-dev ## kill, freeze and cut everything, and count the tasks (ARGS=--long: half an hour)
 	$(BIN)/python -m tests.chaos $(ARGS)

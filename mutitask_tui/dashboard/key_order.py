@@ -12,7 +12,7 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 
-PATIENCE_S = 0.5
+PATIENCE_S = 3.0
 """A key whose way cannot be followed to its end (its widget is gone, say) holds the next one up for so long."""
 
 

@@ -8,6 +8,8 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from mutitask_tui.dashboard import key_order
+from mutitask_tui.dashboard.key_order import KeyOrderApp
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.fails import FailsScreen
@@ -34,8 +36,11 @@ def post(pilot: Pilot[Any], text: str) -> None:
 
 async def type_ahead(pilot: Pilot[Any], text: str) -> None:
     """Type faster than the dashboard looks, and wait until all of it is handled."""
+    app = pilot.app
+    assert isinstance(app, KeyOrderApp)
+    until = app._handed_on + len(text)
     post(pilot, text)
-    while pilot.app._under_way or pilot.app._ahead:  # type: ignore[attr-defined]
+    while app._under_way or app._handed_on < until:
         await pilot.pause()
     await settle(pilot)
 
@@ -102,6 +107,7 @@ async def test_a_key_whose_way_is_lost_holds_the_next_up_for_a_moment_only(
 ) -> None:
     async with opened() as pilot:
         monkeypatch.setattr(pilot.app, "_follow", lambda number, stations: None)
+        monkeypatch.setattr(key_order, "PATIENCE_S", 0.01)
         post(pilot, ":ab")
         line = pilot.app.screen.query_one(CommandLine)
         while line.value != "ab":
