@@ -1,0 +1,166 @@
+"""What Valkey's CPU for a task is made of: `python -m benchmarks.floor --batch 100`.
+
+Each row moves the same items through the same Valkey in the same batches and does a little more than the row before;
+the last is MutiTask's own call. So the first row in which claims are kept is the least that they can cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import redis
+
+from benchmarks import limit
+from benchmarks.valkey import Valkey, valkey
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import connect
+from worker_agent.protocol.identity import me
+from worker_agent.protocol.membership import RunPlan
+
+POP = "return redis.call('LPOP', KEYS[1], ARGV[1]) or {}"
+KEEP_RESULTS = """
+local results = {}
+for i = 3, #ARGV, 2 do results[#results + 1] = ARGV[i + 1] end
+if #results > 0 then redis.call('RPUSH', KEYS[3], unpack(results)) end
+return redis.call('LPOP', KEYS[1], ARGV[1]) or {}
+"""
+ONE_VALUE = """
+local results = {}
+for i = 3, #ARGV, 2 do results[#results + 1] = ARGV[i + 1] end
+if #results > 0 then
+  redis.call('HDEL', KEYS[2], ARGV[3])
+  redis.call('RPUSH', KEYS[3], unpack(results))
+end
+local items = redis.call('LPOP', KEYS[1], ARGV[1]) or {}
+if #items > 0 then redis.call('HSET', KEYS[2], string.sub(items[1], 3, 22), table.concat(items)) end
+return items
+"""
+BY_ID = """
+local ids, results = {}, {}
+for i = 3, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[i]
+  results[#results + 1] = ARGV[i + 1]
+end
+if #ids > 0 then
+  redis.call('HDEL', KEYS[2], unpack(ids))
+  redis.call('RPUSH', KEYS[3], unpack(results))
+end
+local items, pairs_ = redis.call('LPOP', KEYS[1], ARGV[1]) or {}, {}
+for i, item in ipairs(items) do
+  pairs_[2 * i - 1] = string.sub(item, 3, 22)
+  pairs_[2 * i] = item
+end
+if #items > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
+return items
+"""
+
+
+def settled(items: list[bytes]) -> list[bytes]:
+    """The ids and results of a batch that was run, in turn."""
+    result = wire.pack([0, 0, 0])
+    return [part for item in items for part in (item[2:22], item[: wire.HEADER_BYTES] + result)]
+
+
+def by_script(text: str) -> Callable[[Valkey, int, int], None]:
+    """Drain by a script that takes settlements and returns claimed items."""
+
+    def drain(server: Valkey, tasks: int, batch: int) -> None:
+        client: redis.Redis = connect(server.url)
+        claimed: list[bytes] = []
+        while claimed := client.eval(
+            text, 3, "limit:waiting", "limit:claims", "limit:results", batch, 0, *settled(claimed)
+        ):
+            pass
+
+    return drain
+
+
+def by_transaction(server: Valkey, tasks: int, batch: int) -> None:
+    """Drain by MULTI, which runs no Lua and can check nothing: what a claim takes is written behind it."""
+    client: redis.Redis = connect(server.url)
+    while claimed := client.lpop("limit:waiting", batch):
+        pairs = settled(claimed)
+        with client.pipeline() as pipe:
+            pipe.hset("limit:claims", mapping=dict(zip(pairs[::2], claimed, strict=True)))
+            pipe.execute()
+        with client.pipeline() as pipe:
+            pipe.hdel("limit:claims", *pairs[::2])
+            pipe.rpush("limit:results", *pairs[1::2])
+            pipe.execute()
+
+
+def by_bare_loop(server: Valkey, tasks: int, batch: int) -> None:
+    """Drain by the loop that the benchmarks call the limit."""
+    limit.drain(server.url, tasks, batch)
+
+
+def by_mutitask(server: Valkey, tasks: int, batch: int) -> None:
+    """Drain by an agent's one call, without an agent."""
+    agent = Broker(connect(server.url), "floor", Actor.agent(0), where="here")
+    agent.join(0, 0, me())
+    agent.report(0, 0, "running", b"report")
+    settlements: list[bytes] = []
+    while items := agent.settle_and_claim(0, settlements, batch).items:
+        pairs = settled(items)
+        settlements = [b"d" + part if n % 2 == 0 else part for n, part in enumerate(pairs)]
+
+
+def feed_mutitask(server: Valkey, tasks: int) -> None:
+    """Allot as many items as `limit.fill` pushes."""
+    feeder = Broker(connect(server.url), "floor", Actor.server(), where="here")
+    plan = RunPlan(channels=1, devices=1, capacity=tasks, autostart=True)
+    run = feeder.open_run(plan, me())
+    for first in range(0, tasks, 1000):
+        numbers = range(first, min(tasks, first + 1000))
+        feeder.allot(0, first, [wire.header(run.id, number) + wire.pack(number) for number in numbers])
+
+
+ROWS: dict[str, Callable[[Valkey, int, int], None]] = {
+    "pop alone": by_script(POP),
+    "and keep results": by_script(KEEP_RESULTS),
+    "and claims, one value a batch": by_script(ONE_VALUE),
+    "and claims by id, by MULTI instead of Lua": by_transaction,
+    "and claims by id, one command a batch": by_script(BY_ID),
+    "and claims by id, one command a task (bare loop)": by_bare_loop,
+    "MutiTask's settle_and_claim": by_mutitask,
+}
+
+
+def cpu_us(drain: Callable[[Valkey, int, int], None], tasks: int, batch: int) -> float:
+    """Valkey's CPU for a task, in us, on a server of its own."""
+    with valkey() as server:
+        if drain is by_mutitask:
+            feed_mutitask(server, tasks)
+        else:
+            limit.fill(server.url, tasks, 1000)
+        idle = server.cpu_s()
+        drain(server, tasks, batch)
+        return (server.cpu_s() - idle) / tasks * 1e6
+
+
+def main() -> None:
+    """Measure the rows in turn, several times, and print the medians."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--batch", type=int, default=100)
+    options.add_argument("--tasks", type=int, default=100_000)
+    options.add_argument("--rounds", type=int, default=5)
+    chosen = options.parse_args()
+    found: dict[str, list[float]] = {label: [] for label in ROWS}
+    for _ in range(chosen.rounds):
+        for label, drain in ROWS.items():
+            found[label].append(cpu_us(drain, chosen.tasks, chosen.batch))
+    print(
+        f"Valkey's CPU, us/task, {chosen.tasks:,} tasks in batches of {chosen.batch}: median (least to most)\n"
+    )
+    for label, values in found.items():
+        print(f"{label:50} {statistics.median(values):6.2f}   ({min(values):.2f} to {max(values):.2f})")
+
+
+if __name__ == "__main__":
+    main()
