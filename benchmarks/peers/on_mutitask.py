@@ -32,7 +32,8 @@ def trickling() -> Iterator[int]:
         yield index
 
 
-def serve(iterator: Iterator[Any]) -> None:
+def serve(iterator: Iterator[Any], look_s: float) -> None:
+    """Feed it all. Looking whether that is done takes the interpreter from the feed: a trickle is left alone."""
     plan = RunPlan(
         channels=1, devices=1, capacity=OPTIONS.capacity or max(1, OPTIONS.tasks), results_max=10_000_000
     )
@@ -46,11 +47,14 @@ def serve(iterator: Iterator[Any]) -> None:
     while client.hget(books, "exhausted") != b"1":
         if core.ended.is_set():
             sys.exit(f"the server ended: {core.failure}")
-        time.sleep(0.001 if OPTIONS.tasks < 200_000 else 0.01)
+        time.sleep(look_s)
     print(json.dumps({"seconds": time.monotonic() - began, "began": began}), flush=True)
     sys.stdin.read()
     core.stop()
 
 
 if __name__ == "__main__":
-    kit.run(serve=lambda: serve(kit.items(OPTIONS)), trickle=lambda: serve(trickling()))
+    kit.run(
+        serve=lambda: serve(kit.items(OPTIONS), 0.001 if OPTIONS.tasks < 200_000 else 0.01),
+        trickle=lambda: serve(trickling(), 0.5),
+    )
