@@ -4,7 +4,8 @@ A real server feeds simulated agents (`benchmarks/simulated.py`) while the real 
 pseudo-terminal of 200x60. Prints what a snapshot costs, the dashboard's CPU at four snapshots a second, the time from
 a key to the bytes that show it, and the time from `pause_all` to the last device that obeyed. It fails on a broken
 run, never on a time. Everything shares this machine's cores; the simulated agents, which are on other machines in real
-life, give way.
+life, give way. With `--apart` the dashboard and its terminal have a core of their own, as on the machine of whoever
+attaches, and Valkey and the server another.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.dashboard import Watched
 from benchmarks.simulated import forget_groups
@@ -45,6 +47,16 @@ A_PROCESS = 250
 """Simulated agents in one process."""
 A_BATCH = 50
 """The most that one of them claims."""
+
+
+THEIRS, OURS = 0, 1
+"""With `--apart`: the core of the dashboard and its terminal, and that of Valkey and the server."""
+
+
+def keep_to(pid: int, core: int) -> None:
+    """Let all threads of a process run on that core alone."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
 
 
 def cpu_s(pid: int) -> float:
@@ -188,10 +200,14 @@ def fleet_of(devices: int, rate: int, *, eager: bool = False) -> Iterator[Fleet]
             fleet.end()
 
 
-def measure(devices: int, seconds: float, rate: int, keys: int) -> None:
+def measure(devices: int, seconds: float, rate: int, keys: int, apart: bool) -> None:
     """The whole run."""
     with fleet_of(devices, rate) as fleet:
         fleet.until(lambda s: s.server is not None, 20)
+        if apart:
+            valkey: Any = fleet.reader.client.info("server")
+            keep_to(valkey["process_id"], OURS)
+            keep_to(fleet.server.pid, OURS)
         few = min(200, devices)
         for number in dict.fromkeys((few, devices)):
             fleet.join(0 if number == few else few, number if number == few else devices - few)
@@ -209,6 +225,8 @@ def measure(devices: int, seconds: float, rate: int, keys: int) -> None:
         times, sent = snapshots(fleet, 20)
         middle = statistics.median(times)
         row("snapshot", f"{middle:.1f} ms", f"p95 {percentile(times, 0.95):.1f} ms, {sent:,} bytes")
+        if apart:
+            keep_to(os.getpid(), THEIRS)
         with Watched(fleet.url, NAME, refresh=max(0.1, 0.25 - middle / 1000)) as view:
             view.until_shown(b"Device0")
             view.rest(2)
@@ -245,6 +263,9 @@ def main() -> None:
     )
     options.add_argument("--rate", type=int, default=50_000, help="tasks a second to aim at")
     options.add_argument("--keys", type=int, default=200, help="keys to press of each kind")
+    options.add_argument(
+        "--apart", action="store_true", help="a core for the dashboard, another for the rest"
+    )
     options.add_argument("--short", action="store_true", help="5 seconds and 60 keys")
     options.add_argument("--limit", type=int, default=115, help="give up after so many seconds")
     chosen = options.parse_args()
@@ -253,7 +274,7 @@ def main() -> None:
     seconds, keys = (5.0, 60) if chosen.short else (chosen.seconds, chosen.keys)
     busy = f"{os.getloadavg()[0]:.1f} others' load"
     print(f"{chosen.devices:,} devices, {os.cpu_count()} cores, {busy}, {time.strftime('%Y-%m-%d')}\n")
-    measure(chosen.devices, seconds, chosen.rate, keys)
+    measure(chosen.devices, seconds, chosen.rate, keys, chosen.apart)
 
 
 if __name__ == "__main__":
