@@ -276,11 +276,10 @@ class Fleet:
                 lambda broker, d=device, s=settlements, w=want: broker.settle_and_claim(d.channel, s, w),
             )
             asking.append((device, finished))
-        for (device, finished), (status, *_, items) in zip(
-            asking, self._send(calls, self._working), strict=True
-        ):
-            if status != b"ok":
+        for (device, finished), reply in zip(asking, self._send(calls, self._working), strict=True):
+            if reply[0] != b"ok":
                 raise LeaseLost(f"Device{device.number} was declared dead")
+            items = reply[3]
             device.done += finished
             device.items, device.begun = items, now
             if items:

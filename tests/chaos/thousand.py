@@ -36,6 +36,8 @@ def start_all(fleet: Fleet, agents: int) -> tuple[list[Program], float]:
         fleet.start(
             "python", "-m", "benchmarks.simulated", "--first", str(number * each), "--count", str(each),
             "--task-ms", str(TASK_MS), "--batch", "5", "--results", "--at", str(at),
+            # Else they would give way to whatever runs beside this, and starve beyond their leases.
+            "--eager",
         )
         for number in range(PROCESSES)
     ]  # fmt: skip
