@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import secrets
@@ -40,10 +41,16 @@ def server_binary() -> Path:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nobody listens on now.
+
+    It is below those that the kernel gives to connections: one of another test could take such a port before the
+    server does that it was meant for.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = 10_000 + secrets.randbelow(22_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def give_own_port(home: Path) -> None:
