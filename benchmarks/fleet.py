@@ -49,10 +49,6 @@ A_BATCH = 50
 """The most that one of them claims."""
 
 
-THEIRS, OURS = 0, 1
-"""With `--apart`: the core of the dashboard and its terminal, and that of Valkey and the server."""
-
-
 def keep_to(pid: int, core: int) -> None:
     """Let all threads of a process run on that core alone."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -201,13 +197,16 @@ def fleet_of(devices: int, rate: int, *, eager: bool = False) -> Iterator[Fleet]
 
 
 def measure(devices: int, seconds: float, rate: int, keys: int, apart: bool) -> None:
-    """The whole run."""
+    """All of it. With `apart` the dashboard and its terminal have the first core, Valkey and the server the last."""
+    cores = sorted(os.sched_getaffinity(0))
+    if apart and len(cores) < 2:
+        raise SystemExit("--apart needs two cores")
     with fleet_of(devices, rate) as fleet:
         fleet.until(lambda s: s.server is not None, 20)
         if apart:
             valkey: Any = fleet.reader.client.info("server")
-            keep_to(valkey["process_id"], OURS)
-            keep_to(fleet.server.pid, OURS)
+            keep_to(valkey["process_id"], cores[-1])
+            keep_to(fleet.server.pid, cores[-1])
         few = min(200, devices)
         for number in dict.fromkeys((few, devices)):
             fleet.join(0 if number == few else few, number if number == few else devices - few)
@@ -226,7 +225,7 @@ def measure(devices: int, seconds: float, rate: int, keys: int, apart: bool) -> 
         middle = statistics.median(times)
         row("snapshot", f"{middle:.1f} ms", f"p95 {percentile(times, 0.95):.1f} ms, {sent:,} bytes")
         if apart:
-            keep_to(os.getpid(), THEIRS)
+            keep_to(os.getpid(), cores[0])
         with Watched(fleet.url, NAME, refresh=max(0.1, 0.25 - middle / 1000)) as view:
             view.until_shown(b"Device0")
             view.rest(2)

@@ -13,13 +13,16 @@ from collections.abc import Callable
 import redis
 
 from benchmarks import limit
-from benchmarks.valkey import Valkey, valkey
+from benchmarks.valkey import valkey
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import connect
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
+
+Drain = Callable[[redis.Redis, int], None]
+"""Takes all that was put there, in batches of that many."""
 
 POP = "return redis.call('LPOP', KEYS[1], ARGV[1]) or {}"
 KEEP_RESULTS = """
@@ -65,11 +68,10 @@ def settled(items: list[bytes]) -> list[bytes]:
     return [part for item in items for part in (item[2:22], item[: wire.HEADER_BYTES] + result)]
 
 
-def by_script(text: str) -> Callable[[Valkey, int, int], None]:
-    """Drain by a script that takes settlements and returns claimed items."""
+def by_script(text: str) -> Drain:
+    """Drain by a script that takes settlements and returns claimed items, as `limit.BARE` does."""
 
-    def drain(server: Valkey, tasks: int, batch: int) -> None:
-        client: redis.Redis = connect(server.url)
+    def drain(client: redis.Redis, batch: int) -> None:
         claimed: list[bytes] = []
         while claimed := client.eval(
             text, 3, "limit:waiting", "limit:claims", "limit:results", batch, 0, *settled(claimed)
@@ -79,9 +81,8 @@ def by_script(text: str) -> Callable[[Valkey, int, int], None]:
     return drain
 
 
-def by_transaction(server: Valkey, tasks: int, batch: int) -> None:
+def by_transaction(client: redis.Redis, batch: int) -> None:
     """Drain by MULTI, which runs no Lua and can check nothing: what a claim takes is written behind it."""
-    client: redis.Redis = connect(server.url)
     while claimed := client.lpop("limit:waiting", batch):
         pairs = settled(claimed)
         with client.pipeline() as pipe:
@@ -93,14 +94,9 @@ def by_transaction(server: Valkey, tasks: int, batch: int) -> None:
             pipe.execute()
 
 
-def by_bare_loop(server: Valkey, tasks: int, batch: int) -> None:
-    """Drain by the loop that the benchmarks call the limit."""
-    limit.drain(server.url, tasks, batch)
-
-
-def by_mutitask(server: Valkey, tasks: int, batch: int) -> None:
+def by_mutitask(client: redis.Redis, batch: int) -> None:
     """Drain by an agent's one call, without an agent."""
-    agent = Broker(connect(server.url), "floor", Actor.agent(0), where="here")
+    agent = Broker(client, "floor", Actor.agent(0), where="here")
     agent.join(0, 0, me())
     agent.report(0, 0, "running", b"report")
     settlements: list[bytes] = []
@@ -109,9 +105,14 @@ def by_mutitask(server: Valkey, tasks: int, batch: int) -> None:
         settlements = [b"d" + part if n % 2 == 0 else part for n, part in enumerate(pairs)]
 
 
-def feed_mutitask(server: Valkey, tasks: int) -> None:
-    """Allot as many items as `limit.fill` pushes."""
-    feeder = Broker(connect(server.url), "floor", Actor.server(), where="here")
+def fill(url: str, tasks: int) -> None:
+    """Push the items of all rows but the last."""
+    limit.fill(url, tasks, 1000)
+
+
+def feed(url: str, tasks: int) -> None:
+    """Allot as many items to MutiTask."""
+    feeder = Broker(connect(url), "floor", Actor.server(), where="here")
     plan = RunPlan(channels=1, devices=1, capacity=tasks, autostart=True)
     run = feeder.open_run(plan, me())
     for first in range(0, tasks, 1000):
@@ -119,26 +120,24 @@ def feed_mutitask(server: Valkey, tasks: int) -> None:
         feeder.allot(0, first, [wire.header(run.id, number) + wire.pack(number) for number in numbers])
 
 
-ROWS: dict[str, Callable[[Valkey, int, int], None]] = {
-    "pop alone": by_script(POP),
-    "and keep results": by_script(KEEP_RESULTS),
-    "and claims, one value a batch": by_script(ONE_VALUE),
-    "and claims by id, by MULTI instead of Lua": by_transaction,
-    "and claims by id, one command a batch": by_script(BY_ID),
-    "and claims by id, one command a task (bare loop)": by_bare_loop,
-    "MutiTask's settle_and_claim": by_mutitask,
+ROWS: dict[str, tuple[Callable[[str, int], None], Drain]] = {
+    "pop alone": (fill, by_script(POP)),
+    "and keep results": (fill, by_script(KEEP_RESULTS)),
+    "and claims, one value a batch": (fill, by_script(ONE_VALUE)),
+    "and claims by id, by MULTI instead of Lua": (fill, by_transaction),
+    "and claims by id, one command a batch": (fill, by_script(BY_ID)),
+    "and claims by id, one command a task (bare loop)": (fill, by_script(limit.BARE)),
+    "MutiTask's settle_and_claim": (feed, by_mutitask),
 }
 
 
-def cpu_us(drain: Callable[[Valkey, int, int], None], tasks: int, batch: int) -> float:
-    """Valkey's CPU for a task, in us, on a server of its own."""
+def cpu_us(label: str, tasks: int, batch: int) -> float:
+    """Valkey's CPU for a task of that row, in us, on a server of its own."""
+    put, drain = ROWS[label]
     with valkey() as server:
-        if drain is by_mutitask:
-            feed_mutitask(server, tasks)
-        else:
-            limit.fill(server.url, tasks, 1000)
+        put(server.url, tasks)
         idle = server.cpu_s()
-        drain(server, tasks, batch)
+        drain(connect(server.url), batch)
         return (server.cpu_s() - idle) / tasks * 1e6
 
 
@@ -153,8 +152,8 @@ def main() -> None:
     chosen = options.parse_args()
     found: dict[str, list[float]] = {label: [] for label in ROWS}
     for _ in range(chosen.rounds):
-        for label, drain in ROWS.items():
-            found[label].append(cpu_us(drain, chosen.tasks, chosen.batch))
+        for label in ROWS:
+            found[label].append(cpu_us(label, chosen.tasks, chosen.batch))
     print(
         f"Valkey's CPU, us/task, {chosen.tasks:,} tasks in batches of {chosen.batch}: median (least to most)\n"
     )

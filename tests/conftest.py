@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "protocol: runs against every kind of server (.ci/run repeats these)")
 
 
-STARTS_PROGRAMS = (
+LONGEST = (
     "chaos",
     "cluster",
     "test_books",
@@ -41,7 +41,7 @@ STARTS_PROGRAMS = (
     "security",
     "cli",
 )
-"""The files and folders whose tests take longest, most of it waiting."""
+"""The files and folders whose tests take longest, most of it waiting for programs."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         names = {item.path.stem, *(folder.name for folder in item.path.relative_to(HERE).parents)}
-        return next((n for n, name in enumerate(STARTS_PROGRAMS) if name in names), len(STARTS_PROGRAMS))
+        return next((n for n, name in enumerate(LONGEST) if name in names), len(LONGEST))
 
     items.sort(key=place)
 

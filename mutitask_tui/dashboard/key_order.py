@@ -54,7 +54,6 @@ class KeyOrderApp(App[str]):
         """Whose messages are to be handled first: what the key meets, what it caused there, and what it opened."""
         for _ in range(2):
             yield from _upwards(target)
-            yield self
         yield from _upwards(self.focused or self.screen)
 
     def _follow(self, number: int, stations: Iterator[MessagePump]) -> None:
