@@ -202,7 +202,9 @@ async def test_the_device_screen_follows_its_device_and_its_keys_act_on_it(
 async def test_the_layout_is_right_again_after_a_resize(opened: Opened) -> None:
     async with opened(size=(200, 60)) as pilot:
         await pilot.resize_terminal(80, 24)
-        await pilot.pause()
-        text = screen_text(pilot)
-        assert max(len(line) for line in text.splitlines()) <= 80
-        assert all(word in text for word in ("TaskChannel1", "Device4", "Events", "results 12  ✓"))
+        # Lists that take other room now ask for a second layout.
+        while not all(
+            word in screen_text(pilot) for word in ("TaskChannel1", "Device4", "Events", "results 12  ✓")
+        ):
+            await pilot.pause()
+        assert max(len(line) for line in screen_text(pilot).splitlines()) <= 80
