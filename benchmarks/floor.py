@@ -20,6 +20,7 @@ from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import connect
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
+from worker_agent.protocol.settlements import Settlement
 
 Drain = Callable[[redis.Redis, int], None]
 """Takes all that was put there, in batches of that many."""
@@ -99,10 +100,10 @@ def by_mutitask(client: redis.Redis, batch: int) -> None:
     agent = Broker(client, "floor", Actor.agent(0), where="here")
     agent.join(0, 0, me())
     agent.report(0, 0, "running", b"report")
-    settlements: list[bytes] = []
-    while items := agent.settle_and_claim(0, settlements, batch).items:
-        pairs = settled(items)
-        settlements = [b"d" + part if n % 2 == 0 else part for n, part in enumerate(pairs)]
+    settlements: list[Settlement] = []
+    while (claim := agent.settle_and_claim(0, settlements, batch)).items:
+        results = settled(claim.items)[1::2]
+        settlements = [(claim.number, place, b"d", result) for place, result in enumerate(results, 1)]
 
 
 def fill(url: str, tasks: int) -> None:

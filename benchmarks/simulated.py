@@ -35,6 +35,7 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
+from worker_agent.protocol.settlements import Settlement
 
 REPORT_S = 1.0
 MOST_TOGETHER = 8
@@ -59,6 +60,7 @@ class Device:
     report_due: float
     paused: bool = True
     items: list[bytes] = field(default_factory=list)
+    claim: int = 0
     begun: float = 0.0
     done: int = 0
     answered: str = ""
@@ -262,7 +264,7 @@ class Fleet:
             self._exchange(list(dict.fromkeys(due)), now)
 
     def _exchange(self, devices: list[Device], now: float) -> None:
-        calls, asking = Later([b"ok", b"0", b"0", []]), []
+        calls, asking = Later([b"ok", b"0", b"0", b"", b"0"]), []
         for device in devices:
             finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:
@@ -279,24 +281,24 @@ class Fleet:
         for (device, finished), reply in zip(asking, self._send(calls, self._working), strict=True):
             if reply[0] != b"ok":
                 raise LeaseLost(f"Device{device.number} was declared dead")
-            items = reply[3]
+            items = wire.unpack_items(reply[3])
             device.done += finished
-            device.items, device.begun = items, now
+            device.items, device.claim, device.begun = items, int(reply[4]), now
             if items:
                 self._push(now + len(items) * self._task_s, device)
             elif not device.paused:
                 self._idle[device.channel].append(device)
 
-    def _settlements(self, device: Device, finished: int) -> list[bytes]:
+    def _settlements(self, device: Device, finished: int) -> list[Settlement]:
         """Settles what is finished and hands back the rest."""
-        settlements: list[bytes] = []
-        for place, item in enumerate(device.items):
-            if place >= finished:
-                settlements += (b"b" + item[2:22], b"")
+        settlements: list[Settlement] = []
+        for place, item in enumerate(device.items, 1):
+            if place > finished:
+                settlements.append((device.claim, place, b"b", b""))
             elif self._results:
-                settlements += (b"d" + item[2:22], _result(device.number, item))
+                settlements.append((device.claim, place, b"d", _result(device.number, item)))
             else:
-                settlements += (b"s" + item[2:22], b"")
+                settlements.append((device.claim, place, b"s", b""))
         return settlements
 
     def _wait(self, channel: int) -> None:

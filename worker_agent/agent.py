@@ -15,6 +15,7 @@ from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
+from worker_agent.protocol.settlements import Settlement
 from worker_agent.settings import Settings
 from worker_agent.threads import ThreadCrew
 from worker_agent.waiter import Waiter
@@ -68,7 +69,7 @@ class Agent:
     def take_claim(self, claim: Claim) -> None:
         """What the waiter claimed; the claimer is woken only where a slot is still free."""
         self._waiting = claim.waiting
-        self.hands.feed(claim.items)
+        self.hands.feed(claim)
         if self.hands.free():
             self._claimed = claim
             self.hands.nudge.set()
@@ -128,18 +129,18 @@ class Agent:
                 except LeaseLost as lost:
                     self._begin_anew(lost, waiter)
 
-    def _exchange(self, settlements: list[bytes], want: int, waiter: Waiter) -> None:
+    def _exchange(self, settlements: list[Settlement], want: int, waiter: Waiter) -> None:
         session, channel = self._current(), self.settings.channel
         number = waiter.recall()
         if number is not None and settlements:
             # It may have run already, and would then be answered as it was, with nothing settled.
-            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=number).items)
+            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=number))
             number = None
         claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
         self._waiting = claim.waiting
         if claim.refused:
             LOG.warning("%d settles were refused: those tasks had been recovered", claim.refused)
-        self.hands.feed(claim.items)
+        self.hands.feed(claim)
         if want and self.hands.free():
             self._look_again(claim, waiter)
 
@@ -190,7 +191,7 @@ class Agent:
             if waiter.has_claim_ahead:
                 self._exchange([], 0, waiter)
             back = hands.take_back()
-            handed_back = len(back) // 2
+            handed_back = len(back)
             # At once, not behind what runs: another agent can have it meanwhile.
             self._settle(session, back)
             running = len(hands.begun)
@@ -202,12 +203,12 @@ class Agent:
             while self._crew.busy() and not self.hurried.wait(0.02):
                 if hands.settlements:
                     self._settle(session, [])
-            begun: list[bytes] = []
+            begun: list[Settlement] = []
             if self.hurried.is_set():
                 self._crew.kill()
-                handed_back += sum(settled[:1] == b"b" for settled, _ in list(hands.settlements))
+                handed_back += sum(letter == b"b" for _, _, letter, _ in list(hands.settlements))
                 begun = hands.take_back_begun()
-                handed_back += len(begun) // 2
+                handed_back += len(begun)
             self._settle(session, begun)
             session.broker.leave(session.device, self.settings.channel)
             session.broker.log("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
@@ -216,7 +217,7 @@ class Agent:
         else:
             LOG.info("stopped; %d tasks handed back", handed_back)
 
-    def _settle(self, session: Session, back: list[bytes]) -> None:
+    def _settle(self, session: Session, back: list[Settlement]) -> None:
         """Settle what has been run, hand `back` with it, claim nothing."""
         while True:
             settlements = self.hands.take_settlements()

@@ -1,4 +1,4 @@
-"""How one task is run: unpack, call, save, pack, and the settlement that tells what became of it."""
+"""How one task is run: unpack, call, save, pack, and what is told of it."""
 
 from __future__ import annotations
 
@@ -34,35 +34,34 @@ class Runner:
         self._process = os.getpid()
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
-        """The settlement of one list item: its letter and id, and what goes with it. Never raises."""
-        id_ = item[2:22]
+        """What came of one list item: a settlement's letter, and what goes with it. Never raises."""
         try:
-            return self._run(item, id_)
+            return self._run(item)
         except wire.Undecodable as error:
-            return b"x" + id_, self._reason("decode", error)
+            return b"x", self._reason("decode", error)
         finally:
             LOCAL.running = None
 
-    def _run(self, item: bytes, id_: bytes) -> tuple[bytes, bytes]:
+    def _run(self, item: bytes) -> tuple[bytes, bytes]:
         LOCAL.running = (item, self._channel, self._device)
         task = wire.unpack(item[wire.HEADER_BYTES :])
         try:
             result = self._call(self._task_function, task)
         except BaseException as error:
-            return b"f" + id_, self._reason("run", error)
+            return b"f", self._reason("run", error)
         if result is None:
-            return b"f" + id_, self._reason("run", None)
+            return b"f", self._reason("run", None)
         if self._save_function is not None:
             try:
                 self._call(self._save_function, result)
             except BaseException as error:
-                return b"f" + id_, self._reason("save", error)
-            return b"s" + id_, b""
+                return b"f", self._reason("save", error)
+            return b"s", b""
         try:
             packed = wire.pack([self._device, int(time.time() * 1000), result])
         except Unpackable as error:
-            return b"f" + id_, self._reason("result", error)
-        return b"d" + id_, item[: wire.HEADER_BYTES] + packed
+            return b"f", self._reason("result", error)
+        return b"d", item[: wire.HEADER_BYTES] + packed
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
         try:
@@ -93,13 +92,13 @@ class ProcessDied(Exception):
     """A child process ended while it ran a task."""
 
 
-def timed_out(item: bytes, timeout: float, device: int) -> tuple[bytes, bytes]:
-    """The settlement of a run that outlasted its time: a failed run like others."""
+def timed_out(timeout: float, device: int) -> tuple[bytes, bytes]:
+    """What came of a run that outlasted its time: it failed like others."""
     error = TimeoutError(f"it ran longer than the limit of {timeout:g} s (--timeout)")
-    return b"f" + item[2:22], reason("timeout", error, device)
+    return b"f", reason("timeout", error, device)
 
 
-def child_died(item: bytes, how: str, device: int) -> tuple[bytes, bytes]:
-    """The settlement of a run whose process died: a crash, which uses up no retry (law 9)."""
+def child_died(how: str, device: int) -> tuple[bytes, bytes]:
+    """What came of a run whose process died: a crash, which uses up no retry (law 9)."""
     error = ProcessDied(f"its process died three times while it ran, the last time with {how}")
-    return b"c" + item[2:22], reason("crashed", error, device)
+    return b"c", reason("crashed", error, device)

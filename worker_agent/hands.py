@@ -6,8 +6,11 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import count, repeat
 
 from worker_agent.protocol import wire
+from worker_agent.protocol.broker import Claim
+from worker_agent.protocol.settlements import Settlement
 from worker_agent.protocol.words import in_words
 
 WORK_IN_HAND_S = 0.05
@@ -19,13 +22,26 @@ MOST = 1000
 REPORTED = 16
 
 
+Entry = tuple[int, int, int, bytes]
+"""A claimed task: the generation of its claimer, the claim's number, its place there (from 1), and the list item."""
+
+Outcome = tuple[bytes, bytes]
+"""What came of a task: a settlement's letter, and what goes with it."""
+
+HAND_BACK: Outcome = (b"b", b"")
+
+
 @dataclass(slots=True)
 class Begun:
     """A task that a slot is running; `at` is monotonic time."""
 
-    item: bytes
+    entry: Entry
     at: float
-    generation: int = 0
+
+    @property
+    def item(self) -> bytes:
+        """The list item."""
+        return self.entry[3]
 
 
 class Hands:
@@ -39,9 +55,9 @@ class Hands:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.generation = 0
-        self.queue: deque[tuple[int, bytes]] = deque()
+        self.queue: deque[Entry] = deque()
         self.begun: dict[int, Begun] = {}
-        self.settlements: deque[tuple[bytes, bytes]] = deque()
+        self.settlements: deque[Settlement] = deque()
         self.oldest_settlement = 0.0
         self.fed = threading.Condition()
         self.nudge = threading.Event()
@@ -56,7 +72,7 @@ class Hands:
 
     # -- the slots' side -----------------------------------------------------------------------------
 
-    def take(self, slot: int) -> tuple[int, bytes] | None:
+    def take(self, slot: int) -> Entry | None:
         """The next task for a slot, waiting for one; None once closed."""
         while True:
             try:
@@ -69,15 +85,15 @@ class Hands:
                     if not self.queue:
                         self.fed.wait()
                 continue
-            self.begun[slot] = Begun(entry[1], time.monotonic(), entry[0])
+            self.begun[slot] = Begun(entry, time.monotonic())
             if len(self.queue) == self.low_water:
                 self.nudge.set()
             return entry
 
-    def take_behind(self, most: int) -> list[tuple[int, bytes]]:
+    def take_behind(self, most: int) -> list[Entry]:
         """Up to so many tasks more, for a child process that runs short ones in a row."""
         share = min(most, len(self.queue) // max(1, self.slots))
-        behind: list[tuple[int, bytes]] = []
+        behind: list[Entry] = []
         while len(behind) < share:
             try:
                 behind.append(self.queue.popleft())
@@ -87,23 +103,23 @@ class Hands:
             self.nudge.set()
         return behind
 
-    def begin(self, slot: int, entry: tuple[int, bytes]) -> Begun:
+    def begin(self, slot: int, entry: Entry) -> Begun:
         """A slot begins with a task that it had taken along."""
-        begun = self.begun[slot] = Begun(entry[1], time.monotonic(), entry[0])
+        begun = self.begun[slot] = Begun(entry, time.monotonic())
         return begun
 
-    def put_back(self, entries: list[tuple[int, bytes]]) -> None:
+    def put_back(self, entries: list[Entry]) -> None:
         """Lay tasks that a slot had taken along and not begun before the slots again, in their old order."""
         if self.closed:
-            for generation, item in entries:
-                self._report(generation, (b"b" + item[2:22], b""))
+            for entry in entries:
+                self._report(entry, HAND_BACK)
             return
         with self.fed:
             self.queue.extendleft(reversed(entries))
             self.fed.notify(len(entries))
         self.nudge.set()
 
-    def finish(self, slot: int, settlement: tuple[bytes, bytes]) -> bool:
+    def finish(self, slot: int, outcome: Outcome) -> bool:
         """A slot has run its task; False where the run had been given up, and what came of it is dropped."""
         with self.ending:
             begun = self.begun.pop(slot, None)
@@ -111,69 +127,68 @@ class Hands:
             return False
         took = time.monotonic() - begun.at
         self.task_s = took if self.task_s == 0.0 else self.task_s + 0.1 * (took - self.task_s)
-        self._report(begun.generation, settlement)
+        self._report(begun.entry, outcome)
         return True
 
-    def give_up(self, slot: int, begun: Begun, settlement: tuple[bytes, bytes]) -> bool:
+    def give_up(self, slot: int, begun: Begun, outcome: Outcome) -> bool:
         """Settle a run that goes on, whose slot is lost; False where it has just ended by itself."""
         with self.ending:
             if self.begun.get(slot) is not begun:
                 return False
             del self.begun[slot]
-        self._report(begun.generation, settlement)
+        self._report(begun.entry, outcome)
         return True
 
-    def _report(self, generation: int, settlement: tuple[bytes, bytes]) -> None:
+    def _report(self, entry: Entry, outcome: Outcome) -> None:
+        generation, claim, place, _ = entry
         if generation != self.generation:
             return
-        letter = settlement[0][0]
+        letter, with_it = outcome
         if letter in b"ds":
             self.done += 1
-        elif letter not in b"b":
+        elif letter != b"b":
             self.failed += 1
         if not self.settlements:
             self.oldest_settlement = time.monotonic()
-        self.settlements.append(settlement)
+        self.settlements.append((claim, place, letter, with_it))
         # As many slots may come between the append and this line; none of them may be left unheard.
         if len(self.settlements) <= max(1, self.slots) and not self.nudge.is_set():
             self.nudge.set()
 
     # -- the claimer's side --------------------------------------------------------------------------
 
-    def feed(self, items: list[bytes]) -> None:
+    def feed(self, claim: Claim) -> None:
         """Lay claimed tasks before the slots."""
-        self.queue.extend([(self.generation, item) for item in items])
+        self.queue.extend(
+            zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
+        )
         self.low_water = len(self.queue) // 2
         with self.fed:
-            self.fed.notify(len(items))
+            self.fed.notify(len(claim.items))
 
-    def take_settlements(self) -> list[bytes]:
-        """What is to be settled now, as `Broker.settle_and_claim` takes it."""
-        taken: list[bytes] = []
+    def take_settlements(self) -> list[Settlement]:
+        """What is to be settled now."""
+        taken: list[Settlement] = []
         for _ in range(MOST):
             try:
-                taken += self.settlements.popleft()
+                taken.append(self.settlements.popleft())
             except IndexError:
                 break
         return taken
 
-    def take_back(self) -> list[bytes]:
-        """The hand-back settlements of everything that has not begun."""
-        back: list[bytes] = []
+    def take_back(self) -> list[Settlement]:
+        """Everything that has not begun, to be handed back."""
+        back: list[Settlement] = []
         while True:
             try:
-                _, item = self.queue.popleft()
+                back.append(_handed_back(self.queue.popleft()))
             except IndexError:
                 return back
-            back += (b"b" + item[2:22], b"")
 
-    def take_back_begun(self) -> list[bytes]:
-        """The hand-back settlements of what is running, for an agent that must not wait for it."""
+    def take_back_begun(self) -> list[Settlement]:
+        """What is running, to be handed back by an agent that must not wait for it."""
         self.generation += 1
-        back: list[bytes] = []
-        for begun in list(self.begun.values()):
-            back += (b"b" + begun.item[2:22], b"")
-        return back
+        return [_handed_back(begun.entry) for begun in list(self.begun.values())]
 
     def drop_all(self) -> int:
         """Forget everything claimed by an actor that was declared dead; how many tasks."""
@@ -216,7 +231,7 @@ class Hands:
     def _alone(self) -> bool:
         """Whether a recovered task is in hand: it runs alone, so that a killer takes no other along (law 9)."""
         return any(begun.item[24:25] != b"0" for begun in list(self.begun.values())) or any(
-            item[24:25] != b"0" for _, item in list(self.queue)[:1]
+            entry[3][24:25] != b"0" for entry in list(self.queue)[:1]
         )
 
     def stuck(self) -> bool:
@@ -239,6 +254,11 @@ class Hands:
         now = time.monotonic()
         oldest = sorted(self.begun.values(), key=lambda begun: begun.at)[:REPORTED]
         return [(text_of(begun.item), now - begun.at) for begun in oldest]
+
+
+def _handed_back(entry: Entry) -> Settlement:
+    _, claim, place, _ = entry
+    return claim, place, *HAND_BACK
 
 
 def text_of(item: bytes, characters: int = 80) -> str:

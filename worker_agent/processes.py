@@ -19,7 +19,7 @@ import msgpack
 
 from worker_agent.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.execution import child_died, timed_out
-from worker_agent.hands import Hands
+from worker_agent.hands import HAND_BACK, Entry, Hands
 from worker_agent.settings import Settings
 
 LOG = logging.getLogger("worker_agent")
@@ -37,8 +37,6 @@ TERM_RACE_S = 0.5
 """How long after a child's end by SIGTERM the agent may still hear that it is to stop too."""
 KILL_S = 2.0
 """How long the end of killed children is waited for."""
-
-Entry = tuple[int, bytes]
 
 
 class Ended(Exception):
@@ -319,7 +317,7 @@ class ProcessCrew:
             raise Ended
         batch = deque([entry, *hands.take_behind(self._behind(child))])
         try:
-            child.give([item for _, item in batch])
+            child.give([item for *_, item in batch])
             at, taken_back = hands.begun[slot].at, len(batch) == 1
             while True:
                 late = None if timeout is None else at + timeout
@@ -355,29 +353,29 @@ class ProcessCrew:
 
     def _end_late(self, slot: int, child: Child, batch: deque[Entry]) -> None:
         timeout = self._settings.timeout or 0.0
-        _, item = batch.popleft()
+        *_, item = batch.popleft()
         LOG.warning("task %d ran longer than %g s: failed at stage timeout, its process is replaced",
                     int(item[10:22]), timeout)  # fmt: skip
         child.terminate()
         # Settled once it is certain that it runs no more.
-        self._hands.finish(slot, timed_out(item, timeout, self._device))
+        self._hands.finish(slot, timed_out(timeout, self._device))
         self._hands.put_back(list(batch))
         raise Ended
 
     def _after_death(self, slot: int, child: Child, batch: deque[Entry]) -> None:
         """The child answered for each task that it ended: so it died in the first of those that are left."""
         status = child.bury()
-        _, item = batch.popleft()
+        *_, item = batch.popleft()
         number = int(item[10:22])
         # Whoever stops a whole group of processes stops this child too: then the agent hears of it at that moment.
         stopped = status == -signal.SIGTERM and self._stopping.wait(TERM_RACE_S)
         if stopped or self._killed:
             LOG.info("task %d's process was stopped: the task is handed back", number)
-            self._hands.finish(slot, (b"b" + item[2:22], b""))
+            self._hands.finish(slot, HAND_BACK)
         else:
             LOG.warning("task %d's process died (%s): a crash of that task; a new process takes its place",
                         number, told(status))  # fmt: skip
-            self._hands.finish(slot, child_died(item, told(status), self._device))
+            self._hands.finish(slot, child_died(told(status), self._device))
         self._hands.put_back(list(batch))
 
 

@@ -63,7 +63,7 @@ class ThreadCrew:
         settings = self._settings
         runner = Runner(settings.task_function, settings.save_function, self._device, settings.channel)
         while (entry := self._hands.take(slot)) is not None:
-            if not self._hands.finish(slot, runner.run(entry[1])):
+            if not self._hands.finish(slot, runner.run(entry[3])):
                 self._came_late()
                 break
         runner.close()
@@ -82,7 +82,7 @@ class ThreadCrew:
             time.sleep(max(0.001, first + timeout - now))
 
     def _give_up(self, slot: int, begun: Begun, timeout: float) -> None:
-        if not self._hands.give_up(slot, begun, timed_out(begun.item, timeout, self._device)):
+        if not self._hands.give_up(slot, begun, timed_out(timeout, self._device)):
             return
         with self._lock:
             del self._active[slot]

@@ -15,6 +15,7 @@ from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, say
 from benchmarks.processes import desk
 from worker_agent.protocol import wire
+from worker_agent.protocol.settlements import held_in
 
 AGENTS = 4
 LOOK_S = 0.005
@@ -47,8 +48,8 @@ def watch(system: MutiTask, tasks: int) -> Held:
         holders: Any = client.hkeys(system.channel.holders)
         now, at_present = time.monotonic(), {}
         for holder in holders:
-            ids: Any = client.hkeys(system.channel.claims(holder.decode()))
-            at_present.update({int(id_[8:20]): holder for id_ in ids})
+            claims: Any = client.hgetall(system.channel.claims(holder.decode()))
+            at_present.update({int(item[10:22]): holder for item in held_in(claims)})
         for task, holder in at_present.items():
             if before.get(task) == holder:
                 held[task][-1].until = now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.crashes.fleet import Fleet
-from tests.protocol.world import World, reason
+from tests.protocol.world import World, reason, saved
 from tests.support.waiting import wait_until
 
 COUNT = 900
@@ -82,5 +82,5 @@ def test_redis_own_clock_may_jump_and_nobody_who_reports_is_declared_dead(world:
 
     assert found.dead == []
     assert world.server.recover(agent.actor.id, reason("crashed")) == 0
-    assert world.settle(agent, *(part for id_ in ids for part in (b"s" + id_.encode(), b""))).refused == 0
+    assert world.settle(agent, *(part for id_ in ids for part in saved(id_))).refused == 0
     assert world.balanced()

@@ -12,12 +12,13 @@ import redis
 from mutitask_tui.server.reading import Reader
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import VALID_CALLS, Furnished, ValidCall
+from tests.protocol.world import ById, done
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
 from worker_agent.protocol import connect as connecting
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.broker import Broker, Claim
+from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connect import Patience, connect
 from worker_agent.protocol.membership import Run
 from worker_agent.protocol.scripts import script
@@ -38,10 +39,10 @@ class Distant(Furnished):
         self.tap.client = connect(url)
         self._url = url
 
-    def broker(self, actor: Actor) -> Broker:
+    def broker(self, actor: Actor) -> ById:
         patience = Patience(on_wait=self.waits.append)
         self.actors.append(actor)
-        return Broker(self.tap, self.keys.name, actor, where="here", patience=patience)
+        return ById(self.tap, self.keys.name, actor, where="here", patience=patience)
 
     def held(self, send: Callable[[], Any]) -> RawCall:
         """Keeps `send` for `method`; what was held back takes no number away."""
@@ -201,7 +202,7 @@ def test_a_reply_lost_to_a_script_that_redis_had_to_be_told_is_as_good_as_any(
     text = script("settle_and_claim").source.splitlines()[-1].encode()
     lost = proxy.swallow(text)
 
-    claim = distant.mine.settle_and_claim(0, [b"d" + ids[0].encode(), b""], 1)
+    claim = distant.mine.settle_and_claim(0, done(ids[0]), 1)
 
     assert lost.swallowed == 1
     assert (claim.refused, len(claim.items)) == (0, 1)

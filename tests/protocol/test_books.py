@@ -29,6 +29,8 @@ from tests.protocol.examples import LONG, examples
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
+    NOWHERE,
+    ById,
     World,
     crashed,
     done,
@@ -43,6 +45,7 @@ from tests.protocol.world import (
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
+from worker_agent.protocol.settlements import held_in
 
 CHANNELS, DEVICES, RETRIES = 2, 4, 2
 OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back, "c": crashed}
@@ -83,7 +86,7 @@ class Channel:
 class Hands:
     """One agent: its broker, and whether it was declared dead or left."""
 
-    broker: Broker
+    broker: ById
     channel: int
     alive: bool = True
     expired: bool = False
@@ -220,6 +223,8 @@ class Books(RuleBasedStateMachine):
 
     def exchange(self, hands: Hands, outcomes: list[tuple[str, str]], want: int) -> None:
         model = self.model[hands.channel]
+        # A broker sends them in the order in which they were claimed.
+        outcomes = sorted(outcomes, key=lambda outcome: hands.broker.places.get(outcome[0], NOWHERE))
         settlements = [part for id_, kind in outcomes for part in OUTCOMES[kind](id_)]
         if not hands.alive:
             self.changes_nothing(
@@ -531,10 +536,11 @@ class Books(RuleBasedStateMachine):
             ]
             found += [(id_of(item), "delayed", item) for item in delayed]
             found += [(id_.decode(), "failed", item) for id_, item in in_fail.items()]
-            for actor, held in zip(actors, claims, strict=True):
-                found += [(id_.decode(), f"claimed by {actor}", item) for id_, item in held.items()]
+            in_hand = [held_in(fields) for fields in claims]
+            for actor, held in zip(actors, in_hand, strict=True):
+                found += [(id_of(item), f"claimed by {actor}", item) for item in held]
                 assert int(holders.get(actor.encode(), 0)) == len(held)
-                if any(wire.parse(item).crashes for item in held.values()):
+                if any(wire.parse(item).crashes for item in held):
                     assert len(held) == 1, "a recovered task is claimed alone"
             assert set(holders) <= {actor.encode() for actor in actors}
 
@@ -553,9 +559,8 @@ class Books(RuleBasedStateMachine):
             assert int(books.get(b"done", 0)) == counts["done"]
             assert int(books.get(b"deleted", 0)) == counts["deleted"]
             on_the_books = sum(int(books.get(name, 0)) for name in (b"done", b"deleted"))
-            held = sum(map(len, claims))
             kept = len(waiting) - len(foreign) + len(delayed) + len(in_fail)
-            assert allotted == kept + held + on_the_books
+            assert allotted == kept + sum(map(len, in_hand)) + on_the_books
             assert int(books.get(b"cursor", 0)) == model.cursor
 
             assert results == model.results[model.drained :]

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.protocol.tap import SCRIPTS, dump
-from tests.protocol.world import World, done, failed_for_good, id_of
+from tests.protocol.world import ById, World, done, failed_for_good, id_of
 from tests.support.redis_server import RealServer, free_port
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
@@ -212,7 +212,7 @@ def test_forgotten_scripts_are_sent_again(world: World) -> None:
 
 
 def test_a_connection_killed_between_calls_costs_one_error_and_no_task(world: World, redis_url: str) -> None:
-    agent = Broker(connect(redis_url), "t", world.agent().actor, where="here", patience=Patience(tries=3))
+    agent = ById(connect(redis_url), "t", world.agent().actor, where="here", patience=Patience(tries=3))
     world.feed(4)
     for _ in range(4):
         own = agent.ask("CLIENT", "ID")
@@ -257,7 +257,7 @@ def test_an_answer_lost_with_its_connection_is_asked_for_again_and_comes(
     world: World, redis_url: str
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
-    agent = Broker(wire_, "t", world.agent().actor, where="here", patience=Patience(tries=5))
+    agent = ById(wire_, "t", world.agent().actor, where="here", patience=Patience(tries=5))
     ids = world.feed(4)
     agent.holder_of(0)  # On a cluster it finds the node.
     for _ in range(4):

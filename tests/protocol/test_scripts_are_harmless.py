@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from tests.protocol.tap import LUA, SCRIPTS, RawCall, dump
 from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished, ValidCall
-from tests.protocol.world import reason
+from tests.protocol.world import failed, reason
 from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.connect import connect
@@ -231,7 +231,7 @@ def test_a_late_copy_of_promote_finds_nothing_due(furnished: Furnished) -> None:
     furnished.client.zadd(furnished.at.delayed, {furnished.client.zrange(furnished.at.delayed, 0, 0)[0]: 1})
     assert furnished.ctl.promote(0) == 1
     late = furnished.last()
-    furnished.settle(furnished.mine, *[b"f" + furnished.claims[0].encode(), reason("again")])
+    furnished.settle(furnished.mine, *failed(furnished.claims[0], "again"))
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"ok", 0]
     assert dump(furnished.client) == before

@@ -208,9 +208,7 @@ def _recover(world: Furnished) -> RawCall:
 
 @valid("recover", "a-third-crash")
 def _recover_third(world: Furnished) -> RawCall:
-    claims = world.at.claims(world.mine.actor.id)
-    for id_, item in world.client.hgetall(claims).items():
-        world.client.hset(claims, id_, item[:24] + b"2" + item[25:])
+    world.give_a_past(world.mine, *world.claims, crashes=2)
     return _recover(world)
 
 
@@ -262,14 +260,19 @@ def _settle_saved(world: Furnished) -> RawCall:
 
 @valid("settle_and_claim", "crashed-once-and-thrice")
 def _settle_crashed(world: Furnished) -> RawCall:
-    claims = world.at.claims(world.mine.actor.id)
     one, two = world.claims[:2]
-    item = world.client.hget(claims, two)
-    world.client.hset(claims, two, item[:24] + b"2" + item[25:])
+    world.give_a_past(world.mine, two, crashes=2)
     return world.held(lambda: world.mine.settle_and_claim(0, [*crashed(one), *crashed(two)], 0))
 
 
-@valid("settle_and_claim", "claim")
+# Only what fails or had failed before is in the channel's delayed tasks and reasons.
+@valid("settle_and_claim", "all-done-at-first", unread=(4, 7))
+def _settle_done(world: Furnished) -> RawCall:
+    settlements = [part for id_ in world.claims for part in done(id_)]
+    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
+
+
+@valid("settle_and_claim", "claim", unread=(4, 7))
 def _claim(world: Furnished) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
     return world.held(lambda: world.mine.settle_and_claim(0, [], 10))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgpack
 import redis
 
 from tests.protocol.tap import RawCall, Tap
@@ -14,9 +15,14 @@ from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import Run, RunPlan
+from worker_agent.protocol.settlements import held_in
 
 ANY = 1_000
 """As many as a claim may bring."""
+
+Outcome = tuple[str, bytes, bytes]
+"""A task's id, a settlement's letter, and what goes with it."""
+NOWHERE = (999_999, 1)
 
 
 def reason(text: str) -> bytes:
@@ -29,33 +35,52 @@ def id_of(item: bytes) -> str:
     return wire.parse(item).id
 
 
-def done(id_: str, result: object = 0) -> list[bytes]:
-    return [b"d" + id_.encode(), result_of(id_, result)]
+def done(id_: str, result: object = 0) -> list[Outcome]:
+    return [(id_, b"d", result_of(id_, result))]
 
 
-def saved(id_: str) -> list[bytes]:
-    return [b"s" + id_.encode(), b""]
+def saved(id_: str) -> list[Outcome]:
+    return [(id_, b"s", b"")]
 
 
-def failed(id_: str, text: str = "ValueError") -> list[bytes]:
-    return [b"f" + id_.encode(), reason(text)]
+def failed(id_: str, text: str = "ValueError") -> list[Outcome]:
+    return [(id_, b"f", reason(text))]
 
 
-def failed_for_good(id_: str, text: str = "Timeout") -> list[bytes]:
-    return [b"x" + id_.encode(), reason(text)]
+def failed_for_good(id_: str, text: str = "Timeout") -> list[Outcome]:
+    return [(id_, b"x", reason(text))]
 
 
-def crashed(id_: str, text: str = "ProcessDied") -> list[bytes]:
-    return [b"c" + id_.encode(), reason(text)]
+def crashed(id_: str, text: str = "ProcessDied") -> list[Outcome]:
+    return [(id_, b"c", reason(text))]
 
 
-def handed_back(id_: str) -> list[bytes]:
-    return [b"b" + id_.encode(), b""]
+def handed_back(id_: str) -> list[Outcome]:
+    return [(id_, b"b", b"")]
 
 
 def result_of(id_: str, result: object) -> bytes:
     """A line of the result channel."""
     return wire.header(id_[:8], int(id_[8:])) + wire.pack(result)
+
+
+class ById(Broker):
+    """A broker to which a test tells tasks by their ids: where each is in the actor's claims, it remembers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.places: dict[str, tuple[int, int]] = {}
+
+    def settle_and_claim(  # type: ignore[override]
+        self, channel: int, outcomes: Iterable[Outcome], want: int, *args: Any, **kwargs: Any
+    ) -> Claim:
+        settlements = [(*self.places.get(id_, NOWHERE), letter, with_it) for id_, letter, with_it in outcomes]
+        return super().settle_and_claim(channel, settlements, want, *args, **kwargs)
+
+    def _claim_in(self, reply: list[Any]) -> Claim:
+        claim = super()._claim_in(reply)
+        self.places |= {id_of(item): (claim.number, place) for place, item in enumerate(claim.items, 1)}
+        return claim
 
 
 class World:
@@ -74,9 +99,9 @@ class World:
     def at(self) -> ChannelKeys:
         return self.keys.channel(0)
 
-    def broker(self, actor: Actor) -> Broker:
+    def broker(self, actor: Actor) -> ById:
         """A broker for an actor that is not yet registered."""
-        return Broker(self.tap, self.keys.name, actor, where="here")
+        return ById(self.tap, self.keys.name, actor, where="here")
 
     def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
         """Open the run for a server, which is `self.server` from then on. `gone` as in `open_run`."""
@@ -90,7 +115,7 @@ class World:
         holder = self.client.hget(self.keys.meta, "server") or b""
         return self.new_server(**({"mode": "resume", "gone": holder.decode()} | plan))
 
-    def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> Broker:
+    def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> ById:
         """An agent that joined and reported itself running."""
         broker = self.broker(Actor.agent(channel))
         broker.join(device, channel, me(), holder=holder, gone=gone)
@@ -117,14 +142,14 @@ class World:
         assert self.server.allot(channel, cursor, items).taken == count
         return [id_of(item) for item in items]
 
-    def claim(self, agent: Broker, want: int = ANY, settlements: Iterable[bytes] = ()) -> list[str]:
+    def claim(self, agent: ById, want: int = ANY, settlements: Iterable[Outcome] = ()) -> list[str]:
         """Settle and claim on channel 0; the claimed ids."""
         return [id_of(item) for item in self.settle(agent, *settlements, want=want).items]
 
-    def settle(self, agent: Broker, *settlements: bytes, want: int = 0) -> Claim:
+    def settle(self, agent: ById, *settlements: Outcome, want: int = 0) -> Claim:
         return agent.settle_and_claim(0, settlements, want)
 
-    def fail(self, agent: Broker, count: int = 1) -> list[str]:
+    def fail(self, agent: ById, count: int = 1) -> list[str]:
         """Feed tasks on channel 0 and let them fail for good; their ids, oldest first."""
         self.feed(count)
         ids = self.claim(agent, count)
@@ -140,6 +165,21 @@ class World:
         self.expire(actor)
         return self.broker(Actor.passing()).recover(actor.actor.id, reason("crashed"))
 
+    def in_hand(self, agent: Broker) -> list[bytes]:
+        """The list items that an agent of channel 0 has claimed."""
+        return held_in(self.client.hgetall(self.at.claims(agent.actor.id)))
+
+    def give_a_past(self, agent: Broker, *ids: str, crashes: int) -> None:
+        """Let tasks that an agent of channel 0 has claimed have crashed so many times before."""
+        key = self.at.claims(agent.actor.id)
+        for field, value in self.client.hgetall(key).items():
+            if b":" not in field:
+                items = [
+                    item[:24] + b"%d" % crashes + item[25:] if id_of(item) in ids else item
+                    for item in wire.unpack_items(value)
+                ]
+                self.client.hset(key, field, msgpack.packb(items, use_bin_type=False))
+
     def books(self, channel: int = 0) -> dict[str, str]:
         found = self.client.hgetall(self.keys.channel(channel).books)
         return {field.decode(): value.decode() for field, value in found.items()}
@@ -151,7 +191,7 @@ class World:
         return {
             "allotted": int(books.get("allotted", 0)),
             "waiting": self.client.llen(at.waiting),
-            "claimed": sum(self.client.hlen(key) for key in claims),
+            "claimed": sum(len(held_in(self.client.hgetall(key))) for key in claims),
             "delayed": self.client.zcard(at.delayed),
             "done": int(books.get("done", 0)),
             "failed": self.client.hlen(at.failed),

@@ -10,7 +10,7 @@ import redis
 from mutitask_tui.server.commands import CommandError, find
 from mutitask_tui.server.inspection import where
 from mutitask_tui.server.link import RedisLink
-from tests.protocol.world import World
+from tests.protocol.world import World, done
 from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import reason
 
@@ -33,14 +33,13 @@ def fail(world: World, task: object, *errors: Exception) -> str:
     world.client.rpush(world.at.waiting, wire.header("testtest", world.cursor()) + wire.pack(task))
     world.client.hincrby(world.at.books, "allotted", 1)
     world.client.hincrby(world.at.books, "cursor", 1)
-    id_ = b""
+    id_ = ""
     for number, error in enumerate(errors):
-        [item] = agent.settle_and_claim(0, [], 1).items
-        id_ = item[2:22]
-        kind = b"x" if number == len(errors) - 1 else b"f"
-        agent.settle_and_claim(0, [kind + id_, reason("run", error, 0)], 0)
+        [id_] = world.claim(agent, 1)
+        letter = b"x" if number == len(errors) - 1 else b"f"
+        world.settle(agent, (id_, letter, reason("run", error, 0)))
     agent.leave(0, 0)
-    return id_.decode()
+    return id_
 
 
 def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
@@ -123,11 +122,8 @@ def test_waiting_tasks_and_the_newest_results_can_be_peeked_at(world: World, lin
     first, second = link.waiting_tasks(0, 2)
     assert (first.number, second.number) == (0, 1)
     agent = world.agent(0)
-    claimed = agent.settle_and_claim(0, [], 2).items
-    settled = [
-        part for item in claimed for part in (b"d" + item[2:22], item[:26] + wire.pack([0, 5, {"r": 1}]))
-    ]
-    agent.settle_and_claim(0, settled, 0)
+    for id_ in world.claim(agent, 2):
+        world.settle(agent, *done(id_, [0, 5, {"r": 1}]))
     newest, *_ = link.last_results(0, 1)
     assert (newest.number, newest.device, newest.finished_ms, newest.result) == (1, 0, 5, "{'r': 1}")
     assert len(link.waiting_tasks(0, 10)) == 1

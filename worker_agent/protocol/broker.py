@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from redis.exceptions import RedisError
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.errors import Changed
+from worker_agent.protocol.connect import not_ours
+from worker_agent.protocol.errors import Changed, RedisRefused
 from worker_agent.protocol.membership import MOST, Membership
 from worker_agent.protocol.scripts import script
+from worker_agent.protocol.settlements import Settlement, in_runs
 
 CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this many bytes."""
@@ -19,9 +21,10 @@ CLAIM_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to `settle_and_claim`: the claimed list items, and how many settles were refused."""
+    """The answer to `settle_and_claim`: the claimed list items, the claim's number, how many settles were refused."""
 
     items: list[bytes]
+    number: int
     waiting: int
     refused: int
 
@@ -64,7 +67,7 @@ class Broker(Membership):
     def settle_and_claim(
         self,
         channel: int,
-        settlements: Sequence[bytes],
+        settlements: Iterable[Settlement],
         want: int,
         most_bytes: int = CLAIM_BYTES,
         *,
@@ -72,14 +75,14 @@ class Broker(Membership):
     ) -> Claim:
         """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`, or its kind `WritesLost`.
 
-        `settlements` alternates a letter with a task's id and what goes with it (see the script). `number` is that
-        of a claim sent ahead that has no answer yet: where it had run, its answer comes, and this call does nothing.
+        `number` is that of a claim sent ahead that has no answer yet: where it had run, its answer comes, and this call
+        does nothing.
         """
         reply = self._numbered(
             "settle_and_claim", self._claim_keys(channel), [self.actor.id],
-            channel, want, most_bytes, *settlements, number=number,
+            channel, want, most_bytes, *in_runs(settlements), number=number,
         )  # fmt: skip
-        return _claim_in(reply)
+        return self._claim_in(reply)
 
     def claim_at_token(
         self, client: Any, channel: int, want: int, number: int, seconds: float
@@ -100,7 +103,14 @@ class Broker(Membership):
             return None
         if not isinstance(reply, list) or reply[0] != b"ok":
             return None
-        return _claim_in(reply)
+        return self._claim_in(reply)
+
+    def _claim_in(self, reply: list[Any]) -> Claim:
+        try:
+            items = wire.unpack_items(reply[3])
+        except wire.Undecodable:
+            raise RedisRefused(not_ours(self.where)) from None
+        return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]))
 
     def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
@@ -205,7 +215,3 @@ class Broker(Membership):
         self.ask(
             "XADD", self.keys.events, "MAXLEN", "~", 1000, "*", "level", level, "who", who, "text", text[:500]
         )
-
-
-def _claim_in(reply: list[Any]) -> Claim:
-    return Claim(reply[3], int(reply[2]), int(reply[1]))

@@ -160,14 +160,17 @@ def translate(error: Exception, where: str) -> MutiTaskError:
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
         return RedisUnavailable(f"Redis at {where} is out of memory (maxmemory); raise it or drain results")
     if "WRONGTYPE" in text or _SCRIPT_STUMBLED.search(text):
-        return RedisRefused(
-            f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
-        )
+        return RedisRefused(not_ours(where))
     if isinstance(error, ResponseError):
         return RedisRefused(
             f"Redis at {where} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
         )
     return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
+
+
+def not_ours(where: str) -> str:
+    """What to say of a key of this namespace that no program of ours wrote."""
+    return f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
 
 
 def _several_trouble(error: Exception, where: str) -> MutiTaskError | None:

@@ -48,7 +48,7 @@ class ChannelKeys:
 
     @property
     def holders(self) -> str:
-        """HASH actor -> number of its claims."""
+        """HASH actor -> number of its claimed tasks."""
         return f"{self.prefix}:holders"
 
     @property
@@ -67,7 +67,7 @@ class ChannelKeys:
         return f"{self.prefix}:history"
 
     def claims(self, actor: str) -> str:
-        """HASH id -> item, of one actor."""
+        """HASH, of one actor: a claim's number -> its items, `NUMBER:open` -> a letter for each (see the prelude)."""
         return f"{self.prefix}:claims:{actor}"
 
 

@@ -331,6 +331,15 @@ def fresh_header(run: bytes, number: int) -> bytes:
     return b"M1%b%012d000%b" % (run, number, MSGPACK)
 
 
+def unpack_items(packed: bytes) -> list[bytes]:
+    """The list items of a claim, as a script packed them: an array of strings, or nothing. Raises `Undecodable`."""
+    try:
+        items: list[bytes] = msgpack.unpackb(packed, raw=True) if packed else []
+    except Exception as error:
+        raise Undecodable(f"{type(error).__name__}: {error}") from None
+    return items
+
+
 def parse(item: bytes) -> Item:
     """The item's header and body. Raises `Undecodable` for what has no valid header (law 11)."""
     found = _HEADER.match(item)

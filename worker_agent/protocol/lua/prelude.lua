@@ -5,6 +5,7 @@
 -- A task's id is the run and the number: 20 characters.
 
 local HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%l'
+local NEW_HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d000%l'
 local DEAD_TTL = 86400000
 local MAX_CRASHES = 3
 local MAX_ATTEMPTS = 98 -- The header has two digits; a count that stood still would retry for ever.
@@ -21,14 +22,14 @@ local SWEEP_MS = 800
 -- Asked the other way round, so that a time that is not a number lets a sweep come.
 local function is_sweep_due(swept, now) return not (swept <= now and now - swept < SWEEP_MS) end
 
--- nil when the call may go on; otherwise the reply that ends it, having changed nothing.
+-- nil and the last call's number when the call may go on; otherwise the reply that ends it, having changed nothing.
 local function refuse(actor_key, number)
   local record = redis.call('HMGET', actor_key, 'number', 'answer', 'dead')
   if not record[1] or record[3] then return {'lost'} end
   local last = tonumber(record[1])
   if number == last then return {'again', record[2] or ''} end
   if number < last then return {'stale'} end
-  return nil
+  return nil, last
 end
 
 -- Written last, so that a script that Redis refuses for want of memory leaves no number behind.
@@ -40,6 +41,16 @@ local function has_header(item) return string.find(item, HEADER) ~= nil end
 local function id_of(item) return string.sub(item, 3, 22) end
 local function attempt_of(item) return tonumber(string.sub(item, 23, 24)) end
 local function crashes_of(item) return tonumber(string.sub(item, 25, 25)) end
+
+-- A claim keeps a letter for each of its items: it had never run, it had, it had crashed; it is settled.
+local NEW, AGAIN, CRASHED, SETTLED = 'n', 'a', 'c', '.'
+
+-- nil for what is not ours.
+local function state_of(item)
+  if string.find(item, NEW_HEADER) then return NEW end
+  if not has_header(item) then return nil end
+  return crashes_of(item) > 0 and CRASHED or AGAIN
+end
 
 local function with_counts(item, attempt, crashes)
   return string.sub(item, 1, 22) .. string.format('%02d%d', math.min(attempt, 99), math.min(crashes, 9))

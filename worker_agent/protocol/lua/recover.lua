@@ -8,10 +8,10 @@
 -- KEYS[6] failed     HASH id -> item
 -- KEYS[7] failed_at  ZSET id -> ms
 -- KEYS[8] reasons    HASH id -> msgpack, one map a failed run
--- KEYS[9] holders    HASH actor -> number of its claims
--- KEYS[10] claims    HASH id -> item, of the dead actor
+-- KEYS[9] holders    HASH actor -> number of its claimed tasks
+-- KEYS[10] claims    HASH, of the dead actor: a claim's number -> its items, `NUMBER:open` -> their states
 -- KEYS[11] channel's token   LIST
--- ARGV[1] dead actor  ARGV[2] most tasks in this call  ARGV[3] reason of a third crash, msgpack
+-- ARGV[1] dead actor  ARGV[2] most tasks in this call, which one claim alone may pass  ARGV[3] reason of a third crash, msgpack
 -- Returns {'ok', recovered, failed, left} | {'alive'}
 
 local record = redis.call('HMGET', KEYS[1], 'dead', 'device', 'number')
@@ -26,16 +26,33 @@ redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 redis.call('LLEN', KEYS[11])
-local ids = redis.call('HKEYS', KEYS[10])
-local most = math.min(#ids, tonumber(ARGV[2]))
+local held, gone, left = {}, {}, 0
+for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
+  local claim = string.match(field, '^(.+):open$')
+  if claim then
+    local open = redis.call('HGET', KEYS[10], field)
+    local _, settled = string.gsub(open, '%' .. SETTLED, '')
+    local tasks = #open - settled
+    if #held > 0 and #held + tasks > tonumber(ARGV[2]) then
+      left = left + tasks
+    else
+      local items = cmsgpack.unpack(redis.call('HGET', KEYS[10], claim))
+      for place = 1, #open do
+        if string.sub(open, place, place) ~= SETTLED then
+          local item = items[place]
+          held[#held + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)
+        end
+      end
+      gone[#gone + 1], gone[#gone + 2] = claim, field
+    end
+  end
+end
+
+spread('HDEL', KEYS[10], gone)
 local back, failed = {}, 0
-for i = 1, most do
-  local id = ids[i]
-  local item = redis.call('HGET', KEYS[10], id)
-  redis.call('HDEL', KEYS[10], id)
-  local crashes = crashes_of(item) + 1
-  item = with_counts(item, attempt_of(item), crashes)
-  if crashes >= MAX_CRASHES then
+for _, item in ipairs(held) do
+  if crashes_of(item) >= MAX_CRASHES then
+    local id = id_of(item)
     redis.call('HSET', KEYS[6], id, item)
     redis.call('ZADD', KEYS[7], now, id)
     redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[3])
@@ -45,7 +62,6 @@ for i = 1, most do
   end
 end
 spread('RPUSH', KEYS[5], back)
-local left = #ids - most
 if left == 0 then
   redis.call('HDEL', KEYS[9], ARGV[1])
   redis.call('ZREM', KEYS[2], ARGV[1])

@@ -8,134 +8,174 @@
 -- KEYS[7] failed_at  ZSET id -> ms
 -- KEYS[8] reasons    HASH id -> msgpack, one map a failed run
 -- KEYS[9] results    LIST of header and msgpack
--- KEYS[10] holders   HASH actor -> number of its claims
+-- KEYS[10] holders   HASH actor -> number of its claimed tasks
 -- KEYS[11] channel's running agents  ZSET
--- KEYS[12] claims    HASH id -> item, of this actor
+-- KEYS[12] claims    HASH, of this actor: a claim's number -> its items, `NUMBER:open` -> their states (see the prelude)
 -- KEYS[13] wish:channels  HASH channel -> `paused`
 -- KEYS[14] channel's token  LIST
 -- KEYS[15] server's token   LIST
 -- KEYS[16] meta      HASH
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] channel  ARGV[4] most tasks to claim  ARGV[5] most bytes to claim
--- ARGV[6..] pairs: one letter and a task id, and what goes with it:
+-- ARGV[6..] runs of neighbours in one claim: the claim's number, the place of the first (from 1), a letter for each,
+-- and for each what goes with it:
 --   d done, with the result's list item   s done and saved elsewhere, with ''
 --   f failed, with the reason as msgpack  x failed for good, with the reason   b handed back, with ''
 --   c its process died and the agent did not (process mode): one crash more, no retry less; the reason is kept
 --     at the third, which fails it
--- Returns {'ok', settles refused, waiting, items} | {'lost'} | {'stale'}
+-- Returns {'ok', settles refused, waiting, items as a msgpack array or '', the claim's number} | {'lost'} | {'stale'}
 --         | {'gap'} where calls before this one are missing: Redis lost writes that it had acknowledged
--- The stored answer is the settles refused and the ids; its items are those still claimed.
+-- The stored answer is the settles refused; its items are the claim of that number, which only a later call changes.
 
 local number = tonumber(ARGV[2])
-local refused = refuse(KEYS[1], number)
+local refused, last = refuse(KEYS[1], number)
 if refused then
   if refused[1] ~= 'again' then return refused end
-  local items, unknown = {}, tonumber(string.match(refused[2], '^%d+'))
-  for id in string.gmatch(refused[2], ' ([^ ]+)') do
-    items[#items + 1] = redis.call('HGET', KEYS[12], id) or nil
-  end
-  return {'ok', unknown, redis.call('LLEN', KEYS[4]), items}
+  return {'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2]}
 end
 
 -- An agent repeats each call until it is answered, so no number is left out. Where one is, what it holds here is not
 -- what it has in hand, and would stay claimed for as long as it lives.
-if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end
+if number > last + 1 then return {'gap'} end
 
 local meta = redis.call('HMGET', KEYS[16], 'lease_ms', 'retries', 'retry_delay_ms')
 local books = redis.call('HMGET', KEYS[3], 'capacity', 'starved')
 local paused = redis.call('HGET', KEYS[13], ARGV[3]) == 'paused'
 local agents = redis.call('ZCARD', KEYS[11])
-local reasons = redis.call('HLEN', KEYS[8])
-local held = redis.call('HLEN', KEYS[12])
+local held = tonumber(redis.call('HGET', KEYS[10], ARGV[1]) or '0') + 0
+local waiting = redis.call('LLEN', KEYS[4])
 local tokens, server_tokens = redis.call('LLEN', KEYS[14]), redis.call('LLEN', KEYS[15])
-redis.call('LLEN', KEYS[4])
-redis.call('ZCARD', KEYS[5])
 redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
 redis.call('LLEN', KEYS[9])
-redis.call('HLEN', KEYS[10])
+redis.call('HLEN', KEYS[12])
 redis.call('ZSCORE', KEYS[2], ARGV[1])
 local now = now_ms()
 local retries, delay, lease = tonumber(meta[2]), tonumber(meta[3]), now + tonumber(meta[1])
 
-local unknown, done, results, again, back, settled = 0, 0, {}, {}, {}, {}
-for i = 6, #ARGV, 2 do
-  local kind, id = string.sub(ARGV[i], 1, 1), string.sub(ARGV[i], 2)
-  if kind == 'd' or kind == 's' then
-    if redis.call('HDEL', KEYS[12], id) == 1 then
-      done = done + 1
-      settled[done] = id
-      if kind == 'd' then results[#results + 1] = ARGV[i + 1] end
+-- What comes of each settlement. Nothing is written before all are read.
+local unknown, settled, done = 0, 0, 0
+local results = {} -- pieces of ARGV, each from and to
+local again, back, later, failed, reasons, solved = {}, {}, {}, {}, {}, {}
+
+local function settle(letter, state, item, place)
+  local id, with = id_of(item), ARGV[place]
+  if letter == 'd' or letter == 's' then
+    done = done + 1
+    if letter == 'd' then results[#results + 1] = {place, place} end
+    if state ~= NEW then solved[#solved + 1] = id end
+  elseif letter == 'b' then
+    back[#back + 1] = item
+  elseif letter == 'c' then
+    local crashes = crashes_of(item) + 1
+    item = with_counts(item, attempt_of(item), crashes)
+    if crashes >= MAX_CRASHES then
+      reasons[#reasons + 1] = {id, with}
+      failed[#failed + 1] = {id, item}
     else
-      unknown = unknown + 1
+      again[#again + 1] = item
     end
   else
-    local item = redis.call('HGET', KEYS[12], id)
-    if not item then
-      unknown = unknown + 1
+    local attempt = attempt_of(item) + 1
+    item = with_counts(item, attempt, crashes_of(item))
+    reasons[#reasons + 1] = {id, with}
+    if letter == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
+      failed[#failed + 1] = {id, item}
+    elseif delay > 0 then
+      later[#later + 1] = item
     else
-      redis.call('HDEL', KEYS[12], id)
-      if kind == 'b' then
-        back[#back + 1] = item
-      elseif kind == 'c' then
-        local crashes = crashes_of(item) + 1
-        item = with_counts(item, attempt_of(item), crashes)
-        if crashes >= MAX_CRASHES then
-          redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[i + 1])
-          redis.call('HSET', KEYS[6], id, item)
-          redis.call('ZADD', KEYS[7], now, id)
-        else
-          again[#again + 1] = item
-        end
-      else
-        local attempt = attempt_of(item) + 1
-        redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[i + 1])
-        item = with_counts(item, attempt, crashes_of(item))
-        if kind == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
-          redis.call('HSET', KEYS[6], id, item)
-          redis.call('ZADD', KEYS[7], now, id)
-        elseif delay > 0 then
-          redis.call('ZADD', KEYS[5], now + delay, item)
-        else
-          again[#again + 1] = item
-        end
-      end
+      again[#again + 1] = item
     end
   end
 end
-spread('RPUSH', KEYS[9], results)
+
+local claims, at, simple = {}, 6, true
+while at <= #ARGV do
+  local claim, first, letters = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  local known = claims[claim] or {open = redis.call('HGET', KEYS[12], claim .. ':open') or ''}
+  local open = string.sub(known.open, first, first + #letters - 1)
+  claims[claim] = known
+  if #open == #letters and not string.find(letters, '[^ds]') and not string.find(open, '[^' .. NEW .. ']') then
+    settled, done = settled + #letters, done + #letters
+    for from, behind in string.gmatch(letters, '()d+()') do results[#results + 1] = {at + 2 + from, at + 1 + behind} end
+  else
+    simple = false
+    if open ~= '' and not known.items then known.items = cmsgpack.unpack(redis.call('HGET', KEYS[12], claim)) end
+    for i = 1, #letters do
+      local state = string.sub(open, i, i)
+      if state == '' or state == SETTLED then
+        unknown = unknown + 1
+      else
+        settled = settled + 1
+        settle(string.sub(letters, i, i), state, known.items[first + i - 1], at + 2 + i)
+      end
+    end
+  end
+  known.open = string.sub(known.open, 1, first - 1) .. string.rep(SETTLED, #open) .. string.sub(known.open, first + #open)
+  at = at + 3 + #letters
+end
+if not simple then
+  redis.call('ZCARD', KEYS[5])
+  redis.call('HLEN', KEYS[8])
+end
+held = held - settled
+
+for claim, known in pairs(claims) do
+  if string.find(known.open, '[^' .. SETTLED .. ']') then
+    -- Taken out first: under maxmemory a script's first write must be one that frees.
+    redis.call('HDEL', KEYS[12], claim .. ':open')
+    redis.call('HSET', KEYS[12], claim .. ':open', known.open)
+  elseif known.open ~= '' then
+    redis.call('HDEL', KEYS[12], claim, claim .. ':open')
+  end
+end
+for _, piece in ipairs(results) do redis.call('RPUSH', KEYS[9], unpack(ARGV, piece[1], piece[2])) end
 if done > 0 then redis.call('HINCRBY', KEYS[3], 'done', done) end
-if reasons > 0 then spread('HDEL', KEYS[8], settled) end
+spread('HDEL', KEYS[8], solved)
+for _, pair in ipairs(reasons) do
+  redis.call('HSET', KEYS[8], pair[1], (redis.call('HGET', KEYS[8], pair[1]) or '') .. pair[2])
+end
+for _, pair in ipairs(failed) do
+  redis.call('HSET', KEYS[6], pair[1], pair[2])
+  redis.call('ZADD', KEYS[7], now, pair[1])
+end
+for _, item in ipairs(later) do redis.call('ZADD', KEYS[5], now + delay, item) end
 spread('RPUSH', KEYS[4], again)
 for i = #back, 1, -1 do redis.call('LPUSH', KEYS[4], back[i]) end
-if held > 0 then held = redis.call('HLEN', KEYS[12]) end
+waiting = waiting + #again + #back
 
-local waiting = redis.call('LLEN', KEYS[4])
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
-local claimed, bytes, most = {}, 0, tonumber(ARGV[5])
+local items, states, bytes, most = {}, {}, 0, tonumber(ARGV[5])
 local looked = 0
 -- A recovered task stands alone, in the claim and in the agent's hands: so where one is held, it is the only one.
-local alone = wanted > 0 and held == 1 and crashes_of(redis.call('HVALS', KEYS[12])[1]) > 0
+local alone = false
+if wanted > 0 and held == 1 then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[12])) do
+    if string.find(field, ':open$') then alone = string.find(redis.call('HGET', KEYS[12], field), CRASHED) ~= nil end
+  end
+end
 while looked < wanted and bytes < most and not alone do
   -- The first item alone tells how large they are; the rest then comes in few pieces, near the bound of bytes.
   local piece = 1
-  if #claimed > 0 then
-    piece = math.min(wanted - looked, math.max(1, math.floor((most - bytes) / (bytes / #claimed))))
+  if #items > 0 then
+    piece = math.min(wanted - looked, math.max(1, math.floor((most - bytes) / (bytes / #items))))
   end
-  local items = redis.call('LPOP', KEYS[4], piece)
-  if not items or #items == 0 then break end
-  local first_back = #items + 1
-  for i, item in ipairs(items) do
-    local ours = has_header(item)
-    local crashed = ours and crashes_of(item) > 0
-    if alone or bytes >= most or (crashed and #claimed + held > 0) then
-      alone, first_back = alone or crashed, i
+  local popped = redis.call('LPOP', KEYS[4], piece)
+  if not popped or #popped == 0 then break end
+  local first_back = #popped + 1
+  for i, item in ipairs(popped) do
+    local state = state_of(item)
+    if alone or bytes >= most or (state == CRASHED and #items + held > 0) then
+      alone, first_back = alone or state == CRASHED, i
       break
     end
     looked = looked + 1
-    if ours then
-      claimed[#claimed + 1] = item
+    if state then
+      items[#items + 1] = item
       bytes = bytes + #item
-      alone = crashed
+      if state ~= NEW then
+        states[#items] = state
+        alone = state == CRASHED
+      end
     else
       local foreign = redis.call('HINCRBY', KEYS[3], 'foreign', 1)
       local id = string.format('foreign0%012d', foreign)
@@ -144,28 +184,28 @@ while looked < wanted and bytes < most and not alone do
       redis.call('ZADD', KEYS[7], now, id)
     end
   end
-  for i = #items, first_back, -1 do redis.call('LPUSH', KEYS[4], items[i]) end
+  for i = #popped, first_back, -1 do redis.call('LPUSH', KEYS[4], popped[i]) end
 end
+waiting = waiting - looked
 
-local pairs_, ids = {}, {}
-for i, item in ipairs(claimed) do
-  ids[i] = id_of(item)
-  pairs_[2 * i - 1] = ids[i]
-  pairs_[2 * i] = item
+local packed = ''
+if #items > 0 then
+  local open = string.rep(NEW, #items)
+  for place, state in pairs(states) do open = string.sub(open, 1, place - 1) .. state .. string.sub(open, place + 1) end
+  packed = cmsgpack.pack(items)
+  redis.call('HSET', KEYS[12], ARGV[2], packed, ARGV[2] .. ':open', open)
 end
-spread('HSET', KEYS[12], pairs_)
-held = held + #claimed
+held = held + #items
 if held > 0 then
   redis.call('HSET', KEYS[10], ARGV[1], held)
 else
   redis.call('HDEL', KEYS[10], ARGV[1])
 end
-waiting = redis.call('LLEN', KEYS[4])
 if waiting > 0 and not paused and tokens == 0 then redis.call('LPUSH', KEYS[14], '1') end
 if books[2] == '1' and waiting <= tonumber(books[1]) / 2 then
   redis.call('HDEL', KEYS[3], 'starved')
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
 end
 redis.call('ZADD', KEYS[2], lease, ARGV[1])
-remember(KEYS[1], number, table.concat({unknown, unpack(ids)}, ' '))
-return {'ok', unknown, waiting, claimed}
+remember(KEYS[1], number, string.format('%d', unknown))
+return {'ok', unknown, waiting, packed, ARGV[2]}

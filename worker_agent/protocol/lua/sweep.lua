@@ -6,7 +6,7 @@
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
 -- KEYS[3] fleet   HASH
--- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claims
+-- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claimed tasks
 -- Returns {actors to recover}, {channels with tasks to promote}
 
 local GAP = 3000
