@@ -378,20 +378,20 @@ NAMESPACE_ROWS = [
         "an agent of another version",
         "worker-agent {job} --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.0; install the same minor version of MutiTask on both sides",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install the same minor version of MutiTask on both sides",
         process=True,
     ),
     Row(
         "a server of another version",
         "mutitask run {job} --headless --resume --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.0; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install",
     ),
     Row(
         "ctl of another version",
         "mutitask ctl pause_all --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.0; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install",
     ),
     Row(
         "attach without a terminal",

@@ -67,9 +67,9 @@ class Agent:
             self.hands.nudge.set()
 
     def take_claim(self, claim: Claim) -> None:
-        """What the waiter claimed; the claimer is woken only where a slot is still free."""
+        """What was claimed ahead, by a slot; the claimer is woken only where one is still free."""
         self._waiting = claim.waiting
-        self.hands.feed(claim)
+        self.hands.feed(claim, by_slot=True)
         if self.hands.free():
             self._claimed = claim
             self.hands.nudge.set()

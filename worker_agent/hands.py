@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count, repeat
 
@@ -61,6 +62,7 @@ class Hands:
         self.oldest_settlement = 0.0
         self.fed = threading.Condition()
         self.nudge = threading.Event()
+        self._errand: Callable[[], None] | None = None
         self.ending = threading.Lock()
         """Held to end a run: by its slot, or by whoever gives it up."""
         self.closed = False
@@ -82,8 +84,11 @@ class Hands:
                 with self.fed:
                     if self.closed:
                         return None
-                    if not self.queue:
+                    errand, self._errand = self._errand, None
+                    if errand is None and not self.queue:
                         self.fed.wait()
+                if errand is not None:
+                    errand()
                 continue
             self.begun[slot] = Begun(entry, time.monotonic())
             if len(self.queue) == self.low_water:
@@ -157,14 +162,20 @@ class Hands:
 
     # -- the claimer's side --------------------------------------------------------------------------
 
-    def feed(self, claim: Claim) -> None:
-        """Lay claimed tasks before the slots."""
+    def send(self, errand: Callable[[], None]) -> None:
+        """Let an idle slot do this. It takes no task until that is over."""
+        with self.fed:
+            self._errand = errand
+            self.fed.notify()
+
+    def feed(self, claim: Claim, *, by_slot: bool = False) -> None:
+        """Lay claimed tasks before the slots; one that does so itself takes the first."""
         self.queue.extend(
             zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
         )
         self.low_water = len(self.queue) // 2
         with self.fed:
-            self.fed.notify(len(claim.items))
+            self.fed.notify(len(claim.items) - by_slot)
 
     def take_settlements(self) -> list[Settlement]:
         """What is to be settled now."""

@@ -1,4 +1,4 @@
-"""The thread of an agent that waits for tasks, and claims them in the same trip where the agent has nothing in hand."""
+"""How an agent waits for tasks: for the token that says that some wait, and with the claim sent ahead of it."""
 
 from __future__ import annotations
 
@@ -27,29 +27,26 @@ class Ahead:
 
 
 class Waiter(threading.Thread):
-    """Blocks on the channel's token while the claimer found nothing to claim, then wakes it.
+    """Waits for the channel's token while the claimer found nothing to claim, then wakes it.
 
-    For an agent with empty hands it sends the claim along, and lays what that brings before the slots by itself. The
-    claimer may take such a claim over at any time (`recall`): both then send the same number, so that it acts once.
-    A lost token costs a second: the block ends after that, and the claimer looks by itself.
+    For an agent with empty hands the wait is a slot's errand, which sends the claim along and begins at once with what
+    that brings. The claimer may take such a claim over at any time (`recall`): both then send the same number, so that
+    it acts once. A lost token costs a second: the block ends after that, and the claimer looks by itself.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(name="waiter", daemon=True)
         self._agent = agent
-        self._wanted = threading.Event()
+        self._token_wanted = threading.Event()
         self._answering = threading.Lock()
         self._ahead: Ahead | None = None
         self._stumbled = False
         """Whether the last claim sent ahead was not answered by one: the next wait is for the token alone."""
+        self.hungry = False
+        """Whether it, or a slot, waits now."""
         self.token = False
 
     # -- the claimer's side --------------------------------------------------------------------------
-
-    @property
-    def hungry(self) -> bool:
-        """Whether it is waiting for a token now."""
-        return self._wanted.is_set()
 
     @property
     def has_claim_ahead(self) -> bool:
@@ -57,14 +54,19 @@ class Waiter(threading.Thread):
         return self._ahead is not None
 
     def want_token(self) -> None:
-        """Begin to wait."""
-        self._wanted.set()
+        """Begin to wait, unless somebody does: the claimer hears of that one's end."""
+        if not self.hungry:
+            self.hungry = True
+            self._token_wanted.set()
 
     def want_tasks(self, session: Session, want: int) -> None:
         """Begin to wait, and claim up to `want` tasks behind the token."""
-        if not self._stumbled and self._ahead is None:
-            self._ahead = Ahead(session, session.actor.next_number(), want)
-        self._wanted.set()
+        if self._stumbled or self.hungry:
+            self.want_token()
+            return
+        self._ahead = Ahead(session, session.actor.next_number(), want)
+        self.hungry = True
+        self._agent.hands.send(self._claim_ahead)
 
     def recall(self) -> int | None:
         """The number of the claim sent ahead, if it has no answer: it is the caller's now, to be sent once more."""
@@ -77,27 +79,31 @@ class Waiter(threading.Thread):
         came, self.token = self.token, False
         return came
 
-    # -- the thread ----------------------------------------------------------------------------------
+    # -- whoever waits -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until the process ends."""
+        """Wait for tokens alone, until the process ends."""
         channel = self._agent.settings.channel
         while True:
-            self._wanted.wait()
-            ahead, session = self._ahead, self._agent.session
-            claim = None
-            if ahead is not None:
-                at = ahead.session
-                claim = at.broker.claim_at_token(at.waiter_client, channel, ahead.want, ahead.number, BLOCK_S)
-                self._stumbled = claim is None
-            elif session is not None:
-                self._stumbled = False
+            self._token_wanted.wait()
+            self._token_wanted.clear()
+            self._stumbled = False
+            if (session := self._agent.session) is not None:
                 block(session.waiter_client, session.broker.keys.channel(channel).token, BLOCK_S)
-            if claim is None or not self._answer(ahead, claim):
-                # In this order: a wish that the claimer makes once it has seen the token must stand.
-                self._wanted.clear()
-                self.token = True
-                self._agent.hands.nudge.set()
+            self._end()
+
+    def _claim_ahead(self) -> None:
+        """A slot's errand: wait for the token, and give the agent what the claim behind it brings."""
+        ahead, claim = self._ahead, None
+        if ahead is not None:
+            at, hands = ahead.session, self._agent.hands
+            claim = at.broker.claim_at_token(
+                at.waiter_client, self._agent.settings.channel, ahead.want, ahead.number, BLOCK_S,
+                until=lambda: hands.closed or self._ahead is not ahead,
+            )  # fmt: skip
+            self._stumbled = claim is None and self._ahead is ahead
+        if claim is None or not self._answer(ahead, claim):
+            self._end()
 
     def _answer(self, ahead: Ahead | None, claim: Claim) -> bool:
         """Give the agent what was claimed; False where the claim had been recalled."""
@@ -106,9 +112,15 @@ class Waiter(threading.Thread):
                 return False
             self._ahead = None
             # Before the slots have it: the claimer may want a token as soon as they are done.
-            self._wanted.clear()
+            self.hungry = False
             self._agent.take_claim(claim)
         return True
+
+    def _end(self) -> None:
+        # In this order: a wish that the claimer makes once it has seen the token must stand.
+        self.hungry = False
+        self.token = True
+        self._agent.hands.nudge.set()
 
 
 def block(client: Any, key: str, seconds: float) -> None:

@@ -50,11 +50,11 @@ class Ahead:
         self.claims: list[Claim | None] = []
         self._plain = Broker.claim_at_token
 
-    def __call__(self, broker: Broker, *rest: Any) -> Claim | None:
+    def __call__(self, broker: Broker, *rest: Any, **how: Any) -> Claim | None:
         self.waiting += 1
         claim = None
         try:
-            claim = self._plain(broker, *rest)
+            claim = self._plain(broker, *rest, **how)
         finally:
             self.waiting -= 1
             self.claims.append(claim)
@@ -64,7 +64,7 @@ class Ahead:
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
     made = Ahead()
-    monkeypatch.setattr(Broker, "claim_at_token", lambda broker, *rest: made(broker, *rest))
+    monkeypatch.setattr(Broker, "claim_at_token", lambda broker, *rest, **how: made(broker, *rest, **how))
     return made
 
 

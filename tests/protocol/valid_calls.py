@@ -252,27 +252,28 @@ def _settle(world: Furnished) -> RawCall:
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 10))
 
 
-@valid("settle_and_claim", "saved-and-handed-back")
+@valid("settle_and_claim", "saved-and-handed-back", unread=(14,))
 def _settle_saved(world: Furnished) -> RawCall:
     settlements = [*saved(world.claims[0]), *handed_back(world.claims[1])]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
-@valid("settle_and_claim", "crashed-once-and-thrice")
+@valid("settle_and_claim", "crashed-once-and-thrice", unread=(14,))
 def _settle_crashed(world: Furnished) -> RawCall:
     one, two = world.claims[:2]
     world.give_a_past(world.mine, two, crashes=2)
     return world.held(lambda: world.mine.settle_and_claim(0, [*crashed(one), *crashed(two)], 0))
 
 
-# Only what fails or had failed before is in the channel's delayed tasks and reasons.
-@valid("settle_and_claim", "all-done-at-first", unread=(4, 7))
+# What is not needed is not looked at: delayed tasks and reasons (only what fails, or had failed before, is there),
+# results, and the token of a server that waits for no room.
+@valid("settle_and_claim", "all-done-at-first", unread=(4, 7, 14))
 def _settle_done(world: Furnished) -> RawCall:
     settlements = [part for id_ in world.claims for part in done(id_)]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
-@valid("settle_and_claim", "claim", unread=(4, 7))
+@valid("settle_and_claim", "claim", unread=(4, 7, 8, 14))
 def _claim(world: Furnished) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
     return world.held(lambda: world.mine.settle_and_claim(0, [], 10))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.exceptions import RedisError
-
 from worker_agent.protocol import wire
-from worker_agent.protocol.connect import not_ours
+from worker_agent.protocol.connect import ask_in_turn, not_ours
 from worker_agent.protocol.errors import Changed, RedisRefused
 from worker_agent.protocol.membership import MOST, Membership
 from worker_agent.protocol.scripts import script
@@ -17,6 +15,8 @@ from worker_agent.protocol.settlements import Settlement, in_runs
 
 CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this many bytes."""
+LOOK_S = 0.1
+"""How often whoever waits for a token looks whether it should still wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +85,26 @@ class Broker(Membership):
         return self._claim_in(reply)
 
     def claim_at_token(
-        self, client: Any, channel: int, want: int, number: int, seconds: float
+        self,
+        client: Any,
+        channel: int,
+        want: int,
+        number: int,
+        seconds: float,
+        *,
+        until: Callable[[], bool] = lambda: False,
     ) -> Claim | None:
         """Block on the channel's token for so long, then claim: in one trip, since Redis keeps what follows a block.
 
-        `client` is a blocking one, `number` the actor's next. None where no claim was the answer, whatever the reason:
-        then the caller asks by `settle_and_claim` with the same number, which tries again and says what is wrong.
+        `client` is a blocking one, `number` the actor's next; the wait is given up within `LOOK_S` once `until` is
+        true. None where no claim was the answer, whatever the reason: then the caller asks by `settle_and_claim` with
+        the same number, which tries again and says what is wrong.
         """
         keys = self._claim_keys(channel)
+        block = ("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
         claim = (self.actor.id, number, channel, want, CLAIM_BYTES)
-        try:
-            with client.pipeline(transaction=False) as pipe:
-                pipe.execute_command("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
-                pipe.execute_command("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)
-                reply = pipe.execute(raise_on_error=False)[1]
-        except (RedisError, OSError):
-            return None
+        calls = [block, ("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)]
+        reply = ask_in_turn(client, calls, until, LOOK_S)
         if not isinstance(reply, list) or reply[0] != b"ok":
             return None
         return self._claim_in(reply)

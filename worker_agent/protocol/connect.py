@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -110,6 +110,39 @@ def _without_maintenance_notifications(options: dict[str, Any]) -> None:
     except ImportError:
         return
     options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+
+
+def ask_in_turn(
+    client: redis.Redis, commands: Sequence[Sequence[Any]], until: Callable[[], bool], look_s: float
+) -> Any:
+    """The reply to the last of some commands that are sent together; None where one failed or could not be sent.
+
+    While no reply has come, `until` is asked every `look_s` seconds whether to give up; then, as at the client's
+    time-out, the connection is dropped.
+    """
+    pool: Any = client.connection_pool
+    connection, reply = None, None
+    try:
+        connection = pool.get_connection()
+        connection.send_packed_command(connection.pack_commands(commands))
+        ends = time.monotonic() + connection.socket_timeout
+        while not connection.can_read(timeout=look_s):
+            if until() or time.monotonic() > ends:
+                connection.disconnect()
+                return None
+        for _ in commands:
+            try:
+                reply = connection.read_response()
+            except ResponseError:
+                reply = None
+    except (RedisError, OSError):
+        if connection is not None:
+            connection.disconnect()
+        return None
+    finally:
+        if connection is not None:
+            pool.release(connection)
+    return reply
 
 
 def translate(error: Exception, where: str) -> MutiTaskError:

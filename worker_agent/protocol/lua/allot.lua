@@ -13,20 +13,22 @@
 --         | {'superseded', successor's record} | {'moved', count} | {'lost'} | {'stale'}
 
 local number, items = tonumber(ARGV[2]), #ARGV - 5
-local meta = redis.call('HMGET', KEYS[2], 'server', 'server_record', 'results_max')
-if (meta[1] or '') ~= ARGV[1] then return {'superseded', meta[1] and meta[2] or ''} end
+local meta = redis.call('HMGET', KEYS[2], 'server', 'results_max')
+if (meta[1] or '') ~= ARGV[1] then
+  return {'superseded', meta[1] and redis.call('HGET', KEYS[2], 'server_record') or ''}
+end
 local refused = refuse(KEYS[1], number)
 if refused then return refused end
-local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted')
+local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted', 'allotted')
 if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end
 local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
-local wished = redis.call('HGET', KEYS[7], 'allot')
-redis.call('LLEN', KEYS[6])
+local wished, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
+local cursor, allotted = tonumber(books[1] or '0'), tonumber(books[4] or '0') + 0
 
 local taken, why = 0, ''
 if wished == 'paused' or wished == 'ended' then
   why = wished
-elseif results >= tonumber(meta[3]) then
+elseif results >= tonumber(meta[2]) then
   why = 'results'
 else
   taken = math.max(0, math.min(items, tonumber(books[2]) - waiting))
@@ -36,9 +38,8 @@ for first = 6, 5 + taken, 1000 do
   redis.call('RPUSH', KEYS[4], unpack(ARGV, first, math.min(first + 999, 5 + taken)))
 end
 if taken > 0 then
-  redis.call('HINCRBY', KEYS[3], 'allotted', taken)
-  redis.call('HINCRBY', KEYS[3], 'cursor', taken)
-  wake(KEYS[6])
+  redis.call('HSET', KEYS[3], 'allotted', string.format('%d', allotted + taken), 'cursor', string.format('%d', cursor + taken))
+  if tokens == 0 then redis.call('LPUSH', KEYS[6], '1') end
 end
 if taken == items then
   if ARGV[4] == '1' then redis.call('HSET', KEYS[3], 'exhausted', '1') end

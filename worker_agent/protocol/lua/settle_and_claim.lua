@@ -37,111 +37,120 @@ end
 -- what it has in hand, and would stay claimed for as long as it lives.
 if number > last + 1 then return {'gap'} end
 
-local meta = redis.call('HMGET', KEYS[16], 'lease_ms', 'retries', 'retry_delay_ms')
-local books = redis.call('HMGET', KEYS[3], 'capacity', 'starved')
+local lease_ms = tonumber(redis.call('HGET', KEYS[16], 'lease_ms') or '') + 0
+local starved = redis.call('HGET', KEYS[3], 'starved') == '1'
+local half_full = starved and tonumber(redis.call('HGET', KEYS[3], 'capacity')) / 2
+local server_tokens = starved and redis.call('LLEN', KEYS[15])
 local paused = redis.call('HGET', KEYS[13], ARGV[3]) == 'paused'
 local agents = redis.call('ZCARD', KEYS[11])
 local held = tonumber(redis.call('HGET', KEYS[10], ARGV[1]) or '0') + 0
-local waiting = redis.call('LLEN', KEYS[4])
-local tokens, server_tokens = redis.call('LLEN', KEYS[14]), redis.call('LLEN', KEYS[15])
+local waiting, tokens = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[14])
+local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
-redis.call('LLEN', KEYS[9])
 redis.call('HLEN', KEYS[12])
-redis.call('ZSCORE', KEYS[2], ARGV[1])
-local now = now_ms()
-local retries, delay, lease = tonumber(meta[2]), tonumber(meta[3]), now + tonumber(meta[1])
+local now, unknown = now_ms(), 0
 
--- What comes of each settlement. Nothing is written before all are read.
-local unknown, settled, done = 0, 0, 0
-local results = {} -- pieces of ARGV, each from and to
-local again, back, later, failed, reasons, solved = {}, {}, {}, {}, {}, {}
+if #ARGV > 5 then
+  -- What comes of each settlement. Nothing is written before all are read.
+  local settled, done = 0, 0
+  local results = {} -- pieces of ARGV, each from and to
+  local again, back, later, failed, reasons, solved = {}, {}, {}, {}, {}, {}
+  local retries, delay
 
-local function settle(letter, state, item, place)
-  local id, with = id_of(item), ARGV[place]
-  if letter == 'd' or letter == 's' then
-    done = done + 1
-    if letter == 'd' then results[#results + 1] = {place, place} end
-    if state ~= NEW then solved[#solved + 1] = id end
-  elseif letter == 'b' then
-    back[#back + 1] = item
-  elseif letter == 'c' then
-    local crashes = crashes_of(item) + 1
-    item = with_counts(item, attempt_of(item), crashes)
-    if crashes >= MAX_CRASHES then
-      reasons[#reasons + 1] = {id, with}
-      failed[#failed + 1] = {id, item}
-    else
-      again[#again + 1] = item
-    end
-  else
-    local attempt = attempt_of(item) + 1
-    item = with_counts(item, attempt, crashes_of(item))
-    reasons[#reasons + 1] = {id, with}
-    if letter == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
-      failed[#failed + 1] = {id, item}
-    elseif delay > 0 then
-      later[#later + 1] = item
-    else
-      again[#again + 1] = item
-    end
-  end
-end
-
-local claims, at, simple = {}, 6, true
-while at <= #ARGV do
-  local claim, first, letters = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-  local known = claims[claim] or {open = redis.call('HGET', KEYS[12], claim .. ':open') or ''}
-  local open = string.sub(known.open, first, first + #letters - 1)
-  claims[claim] = known
-  if #open == #letters and not string.find(letters, '[^ds]') and not string.find(open, '[^' .. NEW .. ']') then
-    settled, done = settled + #letters, done + #letters
-    for from, behind in string.gmatch(letters, '()d+()') do results[#results + 1] = {at + 2 + from, at + 1 + behind} end
-  else
-    simple = false
-    if open ~= '' and not known.items then known.items = cmsgpack.unpack(redis.call('HGET', KEYS[12], claim)) end
-    for i = 1, #letters do
-      local state = string.sub(open, i, i)
-      if state == '' or state == SETTLED then
-        unknown = unknown + 1
+  local function settle(letter, state, item, place)
+    local id, with = id_of(item), ARGV[place]
+    if letter == 'd' or letter == 's' then
+      done = done + 1
+      if letter == 'd' then results[#results + 1] = {place, place} end
+      if state ~= NEW then solved[#solved + 1] = id end
+    elseif letter == 'b' then
+      back[#back + 1] = item
+    elseif letter == 'c' then
+      local crashes = crashes_of(item) + 1
+      item = with_counts(item, attempt_of(item), crashes)
+      if crashes >= MAX_CRASHES then
+        reasons[#reasons + 1] = {id, with}
+        failed[#failed + 1] = {id, item}
       else
-        settled = settled + 1
-        settle(string.sub(letters, i, i), state, known.items[first + i - 1], at + 2 + i)
+        again[#again + 1] = item
+      end
+    else
+      local attempt = attempt_of(item) + 1
+      item = with_counts(item, attempt, crashes_of(item))
+      reasons[#reasons + 1] = {id, with}
+      if letter == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
+        failed[#failed + 1] = {id, item}
+      elseif delay > 0 then
+        later[#later + 1] = item
+      else
+        again[#again + 1] = item
       end
     end
   end
-  known.open = string.sub(known.open, 1, first - 1) .. string.rep(SETTLED, #open) .. string.sub(known.open, first + #open)
-  at = at + 3 + #letters
-end
-if not simple then
-  redis.call('ZCARD', KEYS[5])
-  redis.call('HLEN', KEYS[8])
-end
-held = held - settled
 
-for claim, known in pairs(claims) do
-  if string.find(known.open, '[^' .. SETTLED .. ']') then
-    -- Taken out first: under maxmemory a script's first write must be one that frees.
-    redis.call('HDEL', KEYS[12], claim .. ':open')
-    redis.call('HSET', KEYS[12], claim .. ':open', known.open)
-  elseif known.open ~= '' then
-    redis.call('HDEL', KEYS[12], claim, claim .. ':open')
+  redis.call('LLEN', KEYS[9])
+  local claims, at = {}, 6
+  while at <= #ARGV do
+    local claim, first, letters = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+    local known = claims[claim] or {open = redis.call('HGET', KEYS[12], claim .. ':open') or ''}
+    local open = string.sub(known.open, first, first + #letters - 1)
+    claims[claim] = known
+    if #open == #letters and not string.find(letters, '[^ds]') and not string.find(open, '[^' .. NEW .. ']') then
+      settled, done = settled + #letters, done + #letters
+      for from, behind in string.gmatch(letters, '()d+()') do
+        results[#results + 1] = {at + 2 + from, at + 1 + behind}
+      end
+    else
+      if not retries then
+        local meta = redis.call('HMGET', KEYS[16], 'retries', 'retry_delay_ms')
+        retries, delay = tonumber(meta[1]), tonumber(meta[2])
+        redis.call('ZCARD', KEYS[5])
+        redis.call('HLEN', KEYS[8])
+      end
+      if open ~= '' and not known.items then
+        known.items = cmsgpack.unpack(redis.call('HGET', KEYS[12], claim))
+      end
+      for i = 1, #letters do
+        local state = string.sub(open, i, i)
+        if state == '' or state == SETTLED then
+          unknown = unknown + 1
+        else
+          settled = settled + 1
+          settle(string.sub(letters, i, i), state, known.items[first + i - 1], at + 2 + i)
+        end
+      end
+    end
+    known.open = string.sub(known.open, 1, first - 1) .. string.rep(SETTLED, #open)
+      .. string.sub(known.open, first + #open)
+    at = at + 3 + #letters
   end
+  held = held - settled
+
+  for claim, known in pairs(claims) do
+    if string.find(known.open, '[^' .. SETTLED .. ']') then
+      -- Taken out first: under maxmemory a script's first write must be one that frees.
+      redis.call('HDEL', KEYS[12], claim .. ':open')
+      redis.call('HSET', KEYS[12], claim .. ':open', known.open)
+    elseif known.open ~= '' then
+      redis.call('HDEL', KEYS[12], claim, claim .. ':open')
+    end
+  end
+  for _, piece in ipairs(results) do redis.call('RPUSH', KEYS[9], unpack(ARGV, piece[1], piece[2])) end
+  if done > 0 then redis.call('HINCRBY', KEYS[3], 'done', done) end
+  spread('HDEL', KEYS[8], solved)
+  for _, pair in ipairs(reasons) do
+    redis.call('HSET', KEYS[8], pair[1], (redis.call('HGET', KEYS[8], pair[1]) or '') .. pair[2])
+  end
+  for _, pair in ipairs(failed) do
+    redis.call('HSET', KEYS[6], pair[1], pair[2])
+    redis.call('ZADD', KEYS[7], now, pair[1])
+  end
+  for _, item in ipairs(later) do redis.call('ZADD', KEYS[5], now + delay, item) end
+  spread('RPUSH', KEYS[4], again)
+  for i = #back, 1, -1 do redis.call('LPUSH', KEYS[4], back[i]) end
+  waiting = waiting + #again + #back
 end
-for _, piece in ipairs(results) do redis.call('RPUSH', KEYS[9], unpack(ARGV, piece[1], piece[2])) end
-if done > 0 then redis.call('HINCRBY', KEYS[3], 'done', done) end
-spread('HDEL', KEYS[8], solved)
-for _, pair in ipairs(reasons) do
-  redis.call('HSET', KEYS[8], pair[1], (redis.call('HGET', KEYS[8], pair[1]) or '') .. pair[2])
-end
-for _, pair in ipairs(failed) do
-  redis.call('HSET', KEYS[6], pair[1], pair[2])
-  redis.call('ZADD', KEYS[7], now, pair[1])
-end
-for _, item in ipairs(later) do redis.call('ZADD', KEYS[5], now + delay, item) end
-spread('RPUSH', KEYS[4], again)
-for i = #back, 1, -1 do redis.call('LPUSH', KEYS[4], back[i]) end
-waiting = waiting + #again + #back
 
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
 local items, states, bytes, most = {}, {}, 0, tonumber(ARGV[5])
@@ -202,10 +211,13 @@ else
   redis.call('HDEL', KEYS[10], ARGV[1])
 end
 if waiting > 0 and not paused and tokens == 0 then redis.call('LPUSH', KEYS[14], '1') end
-if books[2] == '1' and waiting <= tonumber(books[1]) / 2 then
+if starved and waiting <= half_full then
   redis.call('HDEL', KEYS[3], 'starved')
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
 end
-redis.call('ZADD', KEYS[2], lease, ARGV[1])
+-- Reports renew it each second too: what is nearly new needs no write.
+if math.abs(lease_ends - now - 0.95 * lease_ms) > 0.05 * lease_ms then
+  redis.call('ZADD', KEYS[2], now + lease_ms, ARGV[1])
+end
 remember(KEYS[1], number, string.format('%d', unknown))
 return {'ok', unknown, waiting, packed, ARGV[2]}
