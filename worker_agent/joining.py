@@ -14,6 +14,7 @@ from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import NoRights, Patience, connect
 from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable
 from worker_agent.protocol.identity import is_gone, me
+from worker_agent.protocol.kept import keep
 from worker_agent.protocol.membership import Occupied
 from worker_agent.protocol.reasons import crashed
 
@@ -105,7 +106,7 @@ def _join(
     )
     session = Session(
         actor, device, run, url,
-        broker=Broker(connect(url), settings.name, actor, where=where, patience=patience),
+        broker=Broker(keep(connect(url)), settings.name, actor, where=where, patience=patience),
         reports=probe,
         waiter_client=connect(url, blocking=True),
         watcher_client=connect(url, blocking=True),

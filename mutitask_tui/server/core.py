@@ -28,6 +28,7 @@ from worker_agent.protocol.errors import (
     Superseded,
 )
 from worker_agent.protocol.identity import is_gone, me
+from worker_agent.protocol.kept import keep
 from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, Run, RunPlan
 
 SILENT_S = 1.5
@@ -87,7 +88,7 @@ class ServerCore:
             on_wait=lambda error: self._on_note(f"{error}; trying again"),
             on_back=lambda: self._on_note(f"Redis at {self.where} answers again"),
         )
-        broker = Broker(connect(self.url), self.name, actor, where=self.where, patience=patience)
+        broker = Broker(keep(connect(self.url)), self.name, actor, where=self.where, patience=patience)
         self._brokers.append(broker)
         return broker
 

@@ -20,6 +20,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.kept import keep
 from worker_agent.protocol.membership import Run
 from worker_agent.protocol.scripts import script
 
@@ -36,7 +37,7 @@ class Distant(Furnished):
         self.waits: list[Exception] = []
         self.actors: list[Actor] = []
         super().__init__(client)
-        self.tap.client = connect(url)
+        self.tap.client = keep(connect(url))
         self._url = url
 
     def broker(self, actor: Actor) -> ById:
