@@ -1,7 +1,7 @@
 """What Valkey's CPU for a task is made of: `python -m benchmarks.floor --batch 100`.
 
 Each row moves the same items through the same Valkey in the same batches and does a little more than the row before;
-the last is MutiTask's own call. So the first row in which claims are kept is the least that they can cost.
+the last is MutiTask's own call.
 """
 
 from __future__ import annotations
@@ -27,27 +27,14 @@ Drain = Callable[[redis.Redis, int], None]
 
 POP = "return redis.call('LPOP', KEYS[1], ARGV[1]) or {}"
 KEEP_RESULTS = """
-local results = {}
-for i = 3, #ARGV, 2 do results[#results + 1] = ARGV[i + 1] end
-if #results > 0 then redis.call('RPUSH', KEYS[3], unpack(results)) end
+if #ARGV > 1 then redis.call('RPUSH', KEYS[3], unpack(ARGV, 2)) end
 return redis.call('LPOP', KEYS[1], ARGV[1]) or {}
 """
-ONE_VALUE = """
-local results = {}
-for i = 3, #ARGV, 2 do results[#results + 1] = ARGV[i + 1] end
-if #results > 0 then
-  redis.call('HDEL', KEYS[2], ARGV[3])
-  redis.call('RPUSH', KEYS[3], unpack(results))
-end
-local items = redis.call('LPOP', KEYS[1], ARGV[1]) or {}
-if #items > 0 then redis.call('HSET', KEYS[2], string.sub(items[1], 3, 22), table.concat(items)) end
-return items
-"""
-BY_ID = """
+BY_ID_TOGETHER = """
 local ids, results = {}, {}
-for i = 3, #ARGV, 2 do
-  ids[#ids + 1] = ARGV[i]
-  results[#results + 1] = ARGV[i + 1]
+for i = 2, #ARGV do
+  ids[#ids + 1] = string.sub(ARGV[i], 3, 22)
+  results[#results + 1] = ARGV[i]
 end
 if #ids > 0 then
   redis.call('HDEL', KEYS[2], unpack(ids))
@@ -61,38 +48,35 @@ end
 if #items > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
 return items
 """
+BY_ID = """
+for i = 2, #ARGV do
+  redis.call('HDEL', KEYS[2], string.sub(ARGV[i], 3, 22))
+  redis.call('RPUSH', KEYS[3], ARGV[i])
+end
+local items = redis.call('LPOP', KEYS[1], ARGV[1]) or {}
+for _, item in ipairs(items) do redis.call('HSET', KEYS[2], string.sub(item, 3, 22), item) end
+return items
+"""
 
 
-def settled(items: list[bytes]) -> list[bytes]:
-    """The ids and results of a batch that was run, in turn."""
+def results_of(items: list[bytes]) -> list[bytes]:
+    """The results of a batch that was run."""
     result = wire.pack([0, 0, 0])
-    return [part for item in items for part in (item[2:22], item[: wire.HEADER_BYTES] + result)]
+    return [item[: wire.HEADER_BYTES] + result for item in items]
 
 
 def by_script(text: str) -> Drain:
-    """Drain by a script that takes settlements and returns claimed items, as `limit.BARE` does."""
+    """Drain by a script that takes results and returns claimed items, as `limit.BARE` does."""
 
     def drain(client: redis.Redis, batch: int) -> None:
+        sha = client.script_load(text)
         claimed: list[bytes] = []
-        while claimed := client.eval(
-            text, 3, "limit:waiting", "limit:claims", "limit:results", batch, 0, *settled(claimed)
+        while claimed := client.evalsha(
+            sha, 3, "limit:waiting", "limit:claims", "limit:results", batch, *results_of(claimed)
         ):
             pass
 
     return drain
-
-
-def by_transaction(client: redis.Redis, batch: int) -> None:
-    """Drain by MULTI, which runs no Lua and can check nothing: what a claim takes is written behind it."""
-    while claimed := client.lpop("limit:waiting", batch):
-        pairs = settled(claimed)
-        with client.pipeline() as pipe:
-            pipe.hset("limit:claims", mapping=dict(zip(pairs[::2], claimed, strict=True)))
-            pipe.execute()
-        with client.pipeline() as pipe:
-            pipe.hdel("limit:claims", *pairs[::2])
-            pipe.rpush("limit:results", *pairs[1::2])
-            pipe.execute()
 
 
 def by_mutitask(client: redis.Redis, batch: int) -> None:
@@ -102,7 +86,7 @@ def by_mutitask(client: redis.Redis, batch: int) -> None:
     agent.report(0, 0, "running", b"report")
     settlements: list[Settlement] = []
     while (claim := agent.settle_and_claim(0, settlements, batch)).items:
-        results = settled(claim.items)[1::2]
+        results = results_of(claim.items)
         settlements = [(claim.number, place, b"d", result) for place, result in enumerate(results, 1)]
 
 
@@ -124,10 +108,9 @@ def feed(url: str, tasks: int) -> None:
 ROWS: dict[str, tuple[Callable[[str, int], None], Drain]] = {
     "pop alone": (fill, by_script(POP)),
     "and keep results": (fill, by_script(KEEP_RESULTS)),
-    "and claims, one value a batch": (fill, by_script(ONE_VALUE)),
-    "and claims by id, by MULTI instead of Lua": (fill, by_transaction),
-    "and claims by id, one command a batch": (fill, by_script(BY_ID)),
-    "and claims by id, one command a task (bare loop)": (fill, by_script(limit.BARE)),
+    "and claims, one value a batch (bare loop)": (fill, by_script(limit.BARE)),
+    "the same with claims by id, one command a batch": (fill, by_script(BY_ID_TOGETHER)),
+    "the same with claims by id, one command a task": (fill, by_script(BY_ID)),
     "MutiTask's settle_and_claim": (feed, by_mutitask),
 }
 
