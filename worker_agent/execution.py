@@ -30,6 +30,7 @@ class Runner:
         self._save_function = save_function
         self._device = device
         self._channel = channel
+        self._pack = wire.Packing().pack
         self._loop: asyncio.Runner | None = None
         self._process = os.getpid()
 
@@ -58,7 +59,7 @@ class Runner:
                 return b"f", self._reason("save", error)
             return b"s", b""
         try:
-            packed = wire.pack([self._device, int(time.time() * 1000), result])
+            packed = self._pack([self._device, time.time_ns() // 1_000_000, result])
         except Unpackable as error:
             return b"f", self._reason("result", error)
         return b"d", item[: wire.HEADER_BYTES] + packed

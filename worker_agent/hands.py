@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count, repeat
 
 from worker_agent.protocol import wire
@@ -20,6 +19,7 @@ LONG_TASK_S = 0.5
 """When every slot has been busy this long, what has not begun is handed back."""
 SETTLE_AGE_S = 0.005
 MOST = 1000
+CLAIMS = 4
 REPORTED = 16
 
 
@@ -32,12 +32,18 @@ Outcome = tuple[bytes, bytes]
 HAND_BACK: Outcome = (b"b", b"")
 
 
-@dataclass(slots=True)
 class Begun:
-    """A task that a slot is running; `at` is monotonic time."""
+    """A task that a slot is running; `at` is monotonic time.
 
-    entry: Entry
-    at: float
+    `ended` is acquired once: by its slot, or by whoever gives it up.
+    """
+
+    __slots__ = ("at", "ended", "entry")
+
+    def __init__(self, entry: Entry, at: float) -> None:
+        self.entry = entry
+        self.at = at
+        self.ended = threading.Lock()
 
     @property
     def item(self) -> bytes:
@@ -63,8 +69,6 @@ class Hands:
         self.fed = threading.Condition()
         self.nudge = threading.Event()
         self._errand: Callable[[], None] | None = None
-        self.ending = threading.Lock()
-        """Held to end a run: by its slot, or by whoever gives it up."""
         self.closed = False
         self.done = 0
         self.failed = 0
@@ -126,21 +130,20 @@ class Hands:
 
     def finish(self, slot: int, outcome: Outcome) -> bool:
         """A slot has run its task; False where the run had been given up, and what came of it is dropped."""
-        with self.ending:
-            begun = self.begun.pop(slot, None)
-        if begun is None:
+        begun = self.begun.pop(slot, None)
+        if begun is None or not begun.ended.acquire(False):
             return False
         took = time.monotonic() - begun.at
-        self.task_s = took if self.task_s == 0.0 else self.task_s + 0.1 * (took - self.task_s)
+        mean = self.task_s
+        self.task_s = took if mean == 0.0 else mean + 0.1 * (took - mean)
         self._report(begun.entry, outcome)
         return True
 
     def give_up(self, slot: int, begun: Begun, outcome: Outcome) -> bool:
         """Settle a run that goes on, whose slot is lost; False where it has just ended by itself."""
-        with self.ending:
-            if self.begun.get(slot) is not begun:
-                return False
-            del self.begun[slot]
+        if not begun.ended.acquire(False):
+            return False
+        self.begun.pop(slot, None)
         self._report(begun.entry, outcome)
         return True
 
@@ -149,15 +152,16 @@ class Hands:
         if generation != self.generation:
             return
         letter, with_it = outcome
-        if letter in b"ds":
+        if letter == b"d" or letter == b"s":
             self.done += 1
         elif letter != b"b":
             self.failed += 1
-        if not self.settlements:
+        settlements = self.settlements
+        if not settlements:
             self.oldest_settlement = time.monotonic()
-        self.settlements.append((claim, place, letter, with_it))
+        settlements.append((claim, place, letter, with_it))
         # As many slots may come between the append and this line; none of them may be left unheard.
-        if len(self.settlements) <= max(1, self.slots) and not self.nudge.is_set():
+        if len(settlements) <= (self.slots or 1) and not self.nudge.is_set():
             self.nudge.set()
 
     # -- the claimer's side --------------------------------------------------------------------------
@@ -225,11 +229,12 @@ class Hands:
         free = self.free()
         if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
             return free
-        target = min(MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
+        target = min(CLAIMS * MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
         if queued == 0:
-            return target
+            return min(MOST, target)
         # Ahead only while as much again still waits, so that nothing is held back from an idle device.
-        return target if queued <= target // 2 and waiting >= 2 * target else 0
+        ahead = min(MOST, target - queued, waiting // 2)
+        return ahead if queued <= target // 2 and 4 * ahead >= min(MOST, target) else 0
 
     def empty(self) -> bool:
         """Whether nothing is in hand, and nothing to be settled."""

@@ -82,7 +82,7 @@ class Feed(threading.Thread):
                 "not the same one; resume with the job that the run was begun with, or pass --fresh"
             )
             return
-        run, iterator = self._run.encode("ascii"), self._iterator
+        run, iterator, pack = self._run.encode("ascii"), self._iterator, wire.Packing().pack
         while not self._ended:
             try:
                 item = next(iterator)
@@ -95,7 +95,7 @@ class Feed(threading.Thread):
                 )
                 return
             try:
-                packed = wire.fresh_header(run, number) + wire.pack(item)
+                packed = wire.fresh_header(run, number) + pack(item)
             except Unpackable as error:
                 self._halt(
                     f"item {number} is {error}; mend the job and go on with --resume, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import hiredis
 import redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -29,7 +30,7 @@ class KeptConnection:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
             connection = self._alive()
-            connection.send_packed_command(connection.pack_command(*command))
+            connection.send_packed_command([hiredis.pack_command(command)])
             return connection.read_response()
         except ResponseError:
             raise

@@ -47,19 +47,11 @@ def pack(value: Any) -> bytes:
 
     Raises `Unpackable`, naming the type that cannot travel.
     """
-    try:
-        packed = _local.packing.pack(value)
-    except Unpackable:
-        raise
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise Unpackable(f"a {type(value).__name__} that msgpack cannot carry: {error}") from None
-    if len(packed) > MAX_BYTES:
-        raise Unpackable(f"a {type(value).__name__} of {len(packed):,} bytes once packed; the most is 64 MiB")
-    return packed
+    return _local.packing.pack(value)
 
 
-class _Packing:
-    """A thread's own packer: to make one for each value took seven times as long as to pack a short text."""
+class Packing:
+    """A packer for one thread: to make one for each value took seven times as long as to pack a short text."""
 
     __slots__ = ("_encoder", "_packer")
 
@@ -71,35 +63,45 @@ class _Packing:
         return msgpack.Packer(default=self._encoder, strict_types=True, buf_size=_BUFFER_BYTES)
 
     def pack(self, value: Any) -> bytes:
-        """As msgpack; raises what msgpack raises."""
+        """As `pack` of the module."""
         self._encoder.depth = 0
-        packed: bytes = self._packer.pack(value)
+        try:
+            packed: bytes = self._packer.pack(value)
+        except Unpackable:
+            raise
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise Unpackable(f"a {type(value).__name__} that msgpack cannot carry: {error}") from None
         if len(packed) > _BUFFER_BYTES:
             self._packer = self._fresh()  # The buffer that grew would stay.
+            if len(packed) > MAX_BYTES:
+                raise Unpackable(
+                    f"a {type(value).__name__} of {len(packed):,} bytes once packed; the most is 64 MiB"
+                )
         return packed
 
 
 _BUFFER_BYTES = 256 * 1024
 
 
-def unpack(packed: bytes) -> Any:
-    """The value, equal and of the same type. Raises `Undecodable`; nothing is evaluated or unpickled."""
-    return _unpack(packed, 0)
+def unpack(packed: bytes, depth: int = 0) -> Any:
+    """The value, equal and of the same type. Raises `Undecodable`; nothing is evaluated or unpickled.
 
+    `depth` counts the tuples, sets and arrays around it.
+    """
+    hook = _decode_at_top
+    if depth:
+        if depth > MAX_DEPTH:
+            raise Undecodable("too deeply nested")
+        if depth * len(packed) > MAX_NESTED_BYTES:
+            raise Undecodable("too large for how deeply it is nested")
 
-def _unpack(packed: bytes, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise Undecodable("too deeply nested")
-    if depth * len(packed) > MAX_NESTED_BYTES:
-        raise Undecodable("too large for how deeply it is nested")
+        def hook(code: int, data: bytes) -> Any:
+            return _decode(code, data, depth + 1)
+
     try:
         if len(packed) >= CHECKED_BYTES:
             _refuse_missing_elements(packed)
-        return msgpack.unpackb(
-            packed,
-            ext_hook=_decode_at_top if depth == 0 else lambda code, data: _decode(code, data, depth + 1),
-            strict_map_key=False,
-        )
+        return msgpack.unpackb(packed, ext_hook=hook, strict_map_key=False)
     except Undecodable:
         raise
     except Exception as error:
@@ -254,7 +256,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.packing = _Packing()
+        self.packing = Packing()
 
 
 _local = _Local()
@@ -268,11 +270,11 @@ def _decode(code: int, data: bytes, depth: int) -> Any:
     if code in _DECODERS:
         return _DECODERS[code](data)
     if code == _TUPLE:
-        return tuple(_unpack(data, depth))
+        return tuple(unpack(data, depth))
     if code == _SET:
-        return set(_unpack(data, depth))
+        return set(unpack(data, depth))
     if code == _FROZENSET:
-        return frozenset(_unpack(data, depth))
+        return frozenset(unpack(data, depth))
     if code in (_NDARRAY, _NUMPY_SCALAR):
         return _decode_array(code, data, depth)
     raise Undecodable(f"unknown extension type {code}")
@@ -283,7 +285,7 @@ def _decode_array(code: int, data: bytes, depth: int) -> Any:
         import numpy
     except ImportError:
         raise Undecodable("a numpy array, and numpy is not installed here") from None
-    described, shape, raw = _unpack(data, depth)
+    described, shape, raw = unpack(data, depth)
     dtype = numpy.lib.format.descr_to_dtype(described)
     if dtype.hasobject:
         raise Undecodable("a numpy array of Python objects")
