@@ -40,8 +40,27 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
-        "settle without asking whether the claim is the agent's own", "settle_and_claim",
-        "if redis.call('HDEL', KEYS[12], id) == 1 then", "if redis.call('HDEL', KEYS[12], id) >= 0 then",
+        "a task that was settled before is settled again, one by one", "settle_and_claim",
+        "if state == '' or state == SETTLED then", "if state == '' then",
+    ),
+    Mutation(
+        "the same, where all of a run are done", "settle_and_claim",
+        " and not string.find(open, '[^' .. NEW .. ']') then", " then",
+    ),
+    Mutation(
+        "what was settled stays open", "settle_and_claim", "string.rep(SETTLED, #open)", "open",
+    ),
+    Mutation(
+        "a done task that had failed before keeps its reasons", "settle_and_claim",
+        "if state ~= NEW then solved[#solved + 1] = id end", "",
+    ),
+    Mutation(
+        "what was settled is recovered with the rest of its claim", "recover",
+        "if string.sub(open, place, place) ~= SETTLED then", "if true then",
+    ),
+    Mutation(
+        "what an agent holds is not counted down when it settles", "settle_and_claim",
+        "held = held - settled", "held = held + 0",
     ),
     Mutation(
         "a call of an actor that was declared dead goes on", "prelude",
@@ -85,15 +104,15 @@ MUTATIONS = (
     ),
     Mutation(
         "recover without counting the crash", "recover",
-        "local crashes = crashes_of(item) + 1", "local crashes = crashes_of(item)",
+        "crashes_of(item) + 1)", "crashes_of(item))",
     ),
     Mutation(
         "a recovered task is claimed together with others", "settle_and_claim",
-        "if alone or bytes >= most or (crashed and #claimed + held > 0) then", "if alone or bytes >= most then",
+        "if alone or bytes >= most or (state == CRASHED and #items + held > 0) then", "if alone or bytes >= most then",
     ),
     Mutation(
         "others are claimed behind a recovered task", "settle_and_claim",
-        "      alone = crashed\n", "",
+        "        alone = state == CRASHED\n", "",
     ),
     Mutation(
         "a handed-back task counts a crash, though it had not begun", "settle_and_claim",
@@ -101,8 +120,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a crash uses up a retry", "recover",
-        "item = with_counts(item, attempt_of(item), crashes)",
-        "item = with_counts(item, attempt_of(item) + 1, crashes)",
+        "with_counts(item, attempt_of(item), crashes_of(item) + 1)",
+        "with_counts(item, attempt_of(item) + 1, crashes_of(item) + 1)",
     ),
     Mutation(
         "an agent takes a device whose holder reports", "join",
@@ -130,7 +149,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an agent is not told that Redis forgot its calls", "settle_and_claim",
-        "if number > tonumber(redis.call('HGET', KEYS[1], 'number')) + 1 then return {'gap'} end", "",
+        "if number > last + 1 then return {'gap'} end", "",
     ),
     Mutation(
         "an agent whose calls Redis forgot keeps what it has claimed there", "worker_agent/agent.py",
