@@ -77,23 +77,30 @@ class Tap:
         raise AssertionError("no script was called")
 
 
+READ: dict[bytes, Callable[[Any, bytes], Any]] = {
+    b"hash": lambda pipe, key: pipe.hgetall(key),
+    b"list": lambda pipe, key: pipe.lrange(key, 0, -1),
+    b"zset": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+    b"stream": lambda pipe, key: pipe.xrange(key),
+    b"string": lambda pipe, key: pipe.get(key),
+}
+
+
 def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[bytes, Any]]:
     """Everything in the database: key -> (type, content). The keys in `but` only by their type and members."""
     moving = {key.encode() for key in but}
+    keys = client.keys("*")
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.type(key)
+        kinds = pipe.execute()
+    with client.pipeline(transaction=False) as pipe:
+        for key, kind in zip(keys, kinds, strict=True):
+            READ[kind](pipe, key)
+        contents = pipe.execute()
     found = {}
-    for key in client.keys("*"):
-        kind = client.type(key)
-        if kind == b"hash":
-            content: Any = client.hgetall(key)
-        elif kind == b"list":
-            content = client.lrange(key, 0, -1)
-        elif kind == b"zset":
-            content = dict(client.zrange(key, 0, -1, withscores=True))
-        elif kind == b"stream":
-            content = client.xrange(key)
-        else:
-            content = client.get(key)
-        if key in moving:
-            content = sorted(content)
-        found[key] = (kind, content)
+    for key, kind, content in zip(keys, kinds, contents, strict=True):
+        if kind == b"zset":
+            content = dict(content)
+        found[key] = (kind, sorted(content) if key in moving else content)
     return found
