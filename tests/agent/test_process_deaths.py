@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -149,8 +150,10 @@ def task_function(task):
     for _ in range(KILLS):
         before = fleet.books().done
         fleet.wait_for(lambda books, before=before: books.done > before or books.done == count)
-        if children := children_of(agent):
-            os.kill(chance.choice(children), signal.SIGKILL)
+        # The agent may have buried it meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            if children := children_of(agent):
+                os.kill(chance.choice(children), signal.SIGKILL)
 
     books = fleet.wait_until_over(count)
     results, failed = fleet.results(), fleet.failed()
