@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from mutitask_tui.server.snapshot import ChannelView
-from tests.crashes.fleet import Fleet
+from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 from worker_agent.protocol.errors import RedisUnavailable
@@ -46,6 +46,9 @@ def at_work(fleet: Fleet, done: int) -> tuple[Program, list[Program]]:
     counting_job(fleet, COUNT)
     server = fleet.serve("--capacity", "100")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
+    for agent in agents:
+        # One that has not been told yet to take tasks asks Redis for nothing, and misses nothing.
+        wait_for_text(agent, "taking tasks")
     wait_for(fleet, lambda books: books.done >= done)
     return server, agents
 
