@@ -76,11 +76,11 @@ MUTATIONS = (
     ),
     Mutation(
         "allot pushes without counting in the same step", "allot",
-        "  redis.call('HINCRBY', KEYS[3], 'cursor', taken)\n", "",
+        ", 'cursor', string.format('%d', cursor + taken))", ")",
     ),
     Mutation(
         "allot by a server that was superseded", "allot",
-        "if (meta[1] or '') ~= ARGV[1] then return {'superseded', meta[1] and meta[2] or ''} end", "",
+        "if (meta[1] or '') ~= ARGV[1] then", "if false then",
     ),
     Mutation(
         "allot from another count than the present one", "allot",
@@ -92,7 +92,7 @@ MUTATIONS = (
     ),
     Mutation(
         "allot above the results' cap", "allot",
-        "elseif results >= tonumber(meta[3]) then", "elseif false then",
+        "elseif results >= tonumber(meta[2]) then", "elseif false then",
     ),
     Mutation(
         "recover an actor whose lease still runs", "recover",
@@ -157,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a server that has fed everything never asks whether Redis still knows", "mutitask_tui/server/allotter.py",
-        "self._in_doubt = True", "self._in_doubt = False", CRASHES,
+        "if int(count or 0) < pushed:", "if False:", CRASHES,
     ),
     Mutation(
         "the server does not look whether agents of its machine are gone", "mutitask_tui/server/supervisor.py",
