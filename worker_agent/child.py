@@ -4,7 +4,7 @@
 
 The first four are inherited pipes; stdin, stdout and stderr are the task functions' own. Messages are msgpack
 behind their length, 4 bytes. On TASKS: once where the functions are, then a list of items, a batch, at a time.
-On ANSWERS: once `ready` or why not, then each item's settlement as soon as there is one, and an empty message behind
+On ANSWERS: once `ready` or why not, then what came of each item as soon as it is known, and an empty message behind
 each batch. PERMITS holds a byte for each item of the batch: `r` to run it, `x` to pass it over. Reading one byte is
 atomic, so the agent, which can read there too, takes back for certain what has not begun. LIFE never says
 anything; its end is the agent's end, and the child's.
@@ -100,9 +100,9 @@ def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
         for item in items:
             if _permit(permits) == SKIP:
                 continue
-            settlement = frame(runner.run(item))
+            outcome = frame(runner.run(item))
             ended = item is items[-1]
-            _write(answers, settlement + END_OF_BATCH if ended else settlement)
+            _write(answers, outcome + END_OF_BATCH if ended else outcome)
         if not ended:
             _write(answers, END_OF_BATCH)
         for stream in (sys.stdout, sys.stderr):

@@ -19,9 +19,10 @@ LONG_TASK_S = 0.5
 """When every slot has been busy this long, what has not begun is handed back."""
 SETTLE_AGE_S = 0.005
 MOST = 1000
-CLAIMS = 4
+"""Tasks of one claim."""
+CLAIMS_IN_HAND = 4
+"""So many full claims at most."""
 REPORTED = 16
-
 
 Entry = tuple[int, int, int, bytes]
 """A claimed task: the generation of its claimer, the claim's number, its place there (from 1), and the list item."""
@@ -124,7 +125,7 @@ class Hands:
                 self._report(entry, HAND_BACK)
             return
         with self.fed:
-            self.queue.extendleft(reversed(entries))
+            self.queue.extendleft(reversed(self._ours(entries)))
             self.fed.notify(len(entries))
         self.nudge.set()
 
@@ -149,6 +150,9 @@ class Hands:
 
     def _report(self, entry: Entry, outcome: Outcome) -> None:
         generation, claim, place, _ = entry
+        settlements = (
+            self.settlements
+        )  # Before the generation is looked at: `drop_all` replaces them behind it.
         if generation != self.generation:
             return
         letter, with_it = outcome
@@ -156,7 +160,6 @@ class Hands:
             self.done += 1
         elif letter != b"b":
             self.failed += 1
-        settlements = self.settlements
         if not settlements:
             self.oldest_settlement = time.monotonic()
         settlements.append((claim, place, letter, with_it))
@@ -177,7 +180,9 @@ class Hands:
         self.queue.extend(
             zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
         )
-        self.low_water = len(self.queue) // 2
+        # Where nothing is left to claim, and the slots have it all, they ask again once they are done.
+        more = claim.waiting or len(self.queue) > self.slots
+        self.low_water = len(self.queue) // 2 if more else -1
         with self.fed:
             self.fed.notify(len(claim.items) - by_slot)
 
@@ -193,25 +198,30 @@ class Hands:
 
     def take_back(self) -> list[Settlement]:
         """Everything that has not begun, to be handed back."""
-        back: list[Settlement] = []
+        back: list[Entry] = []
         while True:
             try:
-                back.append(_handed_back(self.queue.popleft()))
+                back.append(self.queue.popleft())
             except IndexError:
-                return back
+                return [_handed_back(entry) for entry in self._ours(back)]
 
     def take_back_begun(self) -> list[Settlement]:
         """What is running, to be handed back by an agent that must not wait for it."""
+        back = self._ours([begun.entry for begun in list(self.begun.values())])
         self.generation += 1
-        return [_handed_back(begun.entry) for begun in list(self.begun.values())]
+        return [_handed_back(entry) for entry in back]
 
     def drop_all(self) -> int:
         """Forget everything claimed by an actor that was declared dead; how many tasks."""
         self.generation += 1
         dropped = len(self.queue) + len(self.begun) + len(self.settlements)
         self.queue.clear()
-        self.settlements.clear()
+        self.settlements = deque()
         return dropped
+
+    def _ours(self, entries: list[Entry]) -> list[Entry]:
+        """Those that the present actor has claimed: another one's claims have the same numbers."""
+        return [entry for entry in entries if entry[0] == self.generation]
 
     def close(self) -> None:
         """Let the slots end once the queue is empty."""
@@ -229,7 +239,7 @@ class Hands:
         free = self.free()
         if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
             return free
-        target = min(CLAIMS * MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
+        target = min(CLAIMS_IN_HAND * MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
         if queued == 0:
             return min(MOST, target)
         # Ahead only while as much again still waits, so that nothing is held back from an idle device.

@@ -50,8 +50,9 @@ class Waiter(threading.Thread):
 
     @property
     def has_claim_ahead(self) -> bool:
-        """Whether a claim was sent ahead and has no answer."""
-        return self._ahead is not None
+        """Whether a claim was sent ahead and has no answer. What an answer brings is in hand before this says no."""
+        with self._answering:
+            return self._ahead is not None
 
     def want_token(self) -> None:
         """Begin to wait, unless somebody does: the claimer hears of that one's end."""

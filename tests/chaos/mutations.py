@@ -112,7 +112,7 @@ MUTATIONS = (
     ),
     Mutation(
         "others are claimed behind a recovered task", "settle_and_claim",
-        "        alone = state == CRASHED\n", "",
+        "      alone = state == CRASHED\n", "",
     ),
     Mutation(
         "a handed-back task counts a crash, though it had not begun", "settle_and_claim",

@@ -479,6 +479,12 @@ def test_random_bytes_are_an_item_or_undecodable(item: bytes) -> None:
     assert found.id.encode() == item[2:22]
 
 
+@pytest.mark.parametrize("held", [b"\xc1", b"\x93", b"\xa1x", b"\x80", b"\x91\x01", b"\x92\xa1x\x90"])
+def test_a_claim_that_no_script_of_ours_kept_is_undecodable(held: bytes) -> None:
+    with pytest.raises(wire.Undecodable):
+        wire.unpack_items(held)
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -21,7 +21,7 @@ LOOK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to `settle_and_claim`: the claimed list items, the claim's number, how many settles were refused."""
+    """The answer to `settle_and_claim`: list items claimed, the claim's number, tasks that wait, settles refused."""
 
     items: list[bytes]
     number: int
@@ -107,7 +107,10 @@ class Broker(Membership):
         reply = ask_in_turn(client, calls, until, LOOK_S)
         if not isinstance(reply, list) or reply[0] != b"ok":
             return None
-        return self._claim_in(reply)
+        try:
+            return self._claim_in(reply)
+        except RedisRefused:
+            return None
 
     def _claim_in(self, reply: list[Any]) -> Claim:
         try:

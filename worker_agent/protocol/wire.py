@@ -339,6 +339,8 @@ def unpack_items(packed: bytes) -> list[bytes]:
         items: list[bytes] = msgpack.unpackb(packed, raw=True) if packed else []
     except Exception as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from None
+    if type(items) is not list or not set(map(type, items)) <= {bytes}:
+        raise Undecodable("not an array of strings")
     return items
 
 

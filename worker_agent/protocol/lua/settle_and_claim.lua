@@ -51,6 +51,13 @@ redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[12])
 local now, unknown = now_ms(), 0
 
+-- Lays `items`, from one of them on, before all that wait.
+local function put_first(items, from)
+  local backwards = {}
+  for i = #items, from, -1 do backwards[#backwards + 1] = items[i] end
+  spread('LPUSH', KEYS[4], backwards)
+end
+
 if #ARGV > 5 then
   -- What comes of each settlement. Nothing is written before all are read.
   local settled, done = 0, 0
@@ -148,7 +155,7 @@ if #ARGV > 5 then
   end
   for _, item in ipairs(later) do redis.call('ZADD', KEYS[5], now + delay, item) end
   spread('RPUSH', KEYS[4], again)
-  for i = #back, 1, -1 do redis.call('LPUSH', KEYS[4], back[i]) end
+  put_first(back, 1)
   waiting = waiting + #again + #back
 end
 
@@ -179,12 +186,9 @@ while looked < wanted and bytes < most and not alone do
     end
     looked = looked + 1
     if state then
-      items[#items + 1] = item
+      items[#items + 1], states[#states + 1] = item, state
       bytes = bytes + #item
-      if state ~= NEW then
-        states[#items] = state
-        alone = state == CRASHED
-      end
+      alone = state == CRASHED
     else
       local foreign = redis.call('HINCRBY', KEYS[3], 'foreign', 1)
       local id = string.format('foreign0%012d', foreign)
@@ -193,16 +197,14 @@ while looked < wanted and bytes < most and not alone do
       redis.call('ZADD', KEYS[7], now, id)
     end
   end
-  for i = #popped, first_back, -1 do redis.call('LPUSH', KEYS[4], popped[i]) end
+  put_first(popped, first_back)
 end
 waiting = waiting - looked
 
 local packed = ''
 if #items > 0 then
-  local open = string.rep(NEW, #items)
-  for place, state in pairs(states) do open = string.sub(open, 1, place - 1) .. state .. string.sub(open, place + 1) end
   packed = cmsgpack.pack(items)
-  redis.call('HSET', KEYS[12], ARGV[2], packed, ARGV[2] .. ':open', open)
+  redis.call('HSET', KEYS[12], ARGV[2], packed, ARGV[2] .. ':open', table.concat(states))
 end
 held = held + #items
 if held > 0 then
