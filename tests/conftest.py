@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = {item.path.stem, *(folder.name for folder in item.path.relative_to(HERE).parents)}
         return next((n for n, name in enumerate(LONGEST) if name in names), len(LONGEST))
 
-    items.sort(key=place)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

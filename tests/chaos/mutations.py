@@ -184,8 +184,8 @@ def caught_by(mutation: Mutation, copy: Path) -> str:
     try:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests],
-            cwd=copy, env=environment({"PYTHONPATH": copy}), capture_output=True, text=True, timeout=LIMIT_S,
-            check=False,
+            cwd=copy, env=environment({"PYTHONPATH": copy, "HYPOTHESIS_PROFILE": "first-failure"}),
+            capture_output=True, text=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
     finally:
         file.write_text(before)

@@ -8,14 +8,18 @@ import hypothesis
 import pytest
 import redis
 
-from tests.protocol.examples import LONG, SINGLE
+from tests.protocol.examples import LONG, PROFILE, SINGLE
 from tests.protocol.world import World
 
 HERE = Path(__file__).parent
 
 hypothesis.settings.register_profile("short", deadline=None, derandomize=True, print_blob=True, database=None)
 hypothesis.settings.register_profile("long", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("long" if LONG else "short")
+hypothesis.settings.register_profile(
+    "first-failure", hypothesis.settings.get_profile("short"),
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)  # fmt: skip
+hypothesis.settings.load_profile(PROFILE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

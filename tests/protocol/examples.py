@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "short")
+LONG = PROFILE == "long"
 SINGLE = os.environ.get("MUTITASK_TEST_TOPOLOGY", "single") == "single"
 
 
