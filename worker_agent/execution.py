@@ -20,8 +20,20 @@ TaskFunction = Callable[[Any], Any]
 SaveFunction = Callable[[Any], Any]
 
 
+_forks = 0
+"""How many forks lie between this process and the one that imported this module."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Runner:
-    """Runs tasks in the calling thread, one at a time. Coroutines run on a loop of its own."""
+    """Runs tasks in the thread that made it, one at a time. Coroutines run on a loop of its own."""
 
     def __init__(
         self, task_function: TaskFunction, save_function: SaveFunction | None, device: int, channel: int
@@ -32,7 +44,8 @@ class Runner:
         self._channel = channel
         self._pack = wire.Packing().pack
         self._loop: asyncio.Runner | None = None
-        self._process = os.getpid()
+        self._forks = _forks
+        self._running = LOCAL.running
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
         """What came of one list item: a settlement's letter, and what goes with it. Never raises."""
@@ -41,10 +54,10 @@ class Runner:
         except wire.Undecodable as error:
             return b"x", self._reason("decode", error)
         finally:
-            LOCAL.running = None
+            self._running.task = None
 
     def _run(self, item: bytes) -> tuple[bytes, bytes]:
-        LOCAL.running = (item, self._channel, self._device)
+        self._running.task = (item, self._channel, self._device)
         task = wire.unpack(item[wire.HEADER_BYTES :])
         try:
             result = self._call(self._task_function, task)
@@ -76,7 +89,7 @@ class Runner:
                 return self._loop.run(returned)
             return returned
         finally:
-            if os.getpid() != self._process:
+            if _forks != self._forks:
                 # The function forked, and this is the copy: it would save and run again what is the original's.
                 os._exit(0)
 

@@ -36,15 +36,15 @@ HAND_BACK: Outcome = (b"b", b"")
 class Begun:
     """A task that a slot is running; `at` is monotonic time.
 
-    `ended` is acquired once: by its slot, or by whoever gives it up.
+    Its slot ends it, or whoever gives it up: the one that draws 0 from `ends`.
     """
 
-    __slots__ = ("at", "ended", "entry")
+    __slots__ = ("at", "ends", "entry")
 
     def __init__(self, entry: Entry, at: float) -> None:
         self.entry = entry
         self.at = at
-        self.ended = threading.Lock()
+        self.ends = count()
 
     @property
     def item(self) -> bytes:
@@ -67,6 +67,8 @@ class Hands:
         self.begun: dict[int, Begun] = {}
         self.settlements: deque[Settlement] = deque()
         self.oldest_settlement = 0.0
+        self.at_rest = False
+        """Whether the claimer waits for longer than a settlement may: the next one wakes it."""
         self.fed = threading.Condition()
         self.nudge = threading.Event()
         self._errand: Callable[[], None] | None = None
@@ -132,7 +134,7 @@ class Hands:
     def finish(self, slot: int, outcome: Outcome) -> bool:
         """A slot has run its task; False where the run had been given up, and what came of it is dropped."""
         begun = self.begun.pop(slot, None)
-        if begun is None or not begun.ended.acquire(False):
+        if begun is None or next(begun.ends):
             return False
         took = time.monotonic() - begun.at
         mean = self.task_s
@@ -142,7 +144,7 @@ class Hands:
 
     def give_up(self, slot: int, begun: Begun, outcome: Outcome) -> bool:
         """Settle a run that goes on, whose slot is lost; False where it has just ended by itself."""
-        if not begun.ended.acquire(False):
+        if next(begun.ends):
             return False
         self.begun.pop(slot, None)
         self._report(begun.entry, outcome)
@@ -163,8 +165,8 @@ class Hands:
         if not settlements:
             self.oldest_settlement = time.monotonic()
         settlements.append((claim, place, letter, with_it))
-        # As many slots may come between the append and this line; none of them may be left unheard.
-        if len(settlements) <= (self.slots or 1) and not self.nudge.is_set():
+        if self.at_rest:
+            self.at_rest = False
             self.nudge.set()
 
     # -- the claimer's side --------------------------------------------------------------------------
@@ -188,13 +190,9 @@ class Hands:
 
     def take_settlements(self) -> list[Settlement]:
         """What is to be settled now."""
-        taken: list[Settlement] = []
-        for _ in range(MOST):
-            try:
-                taken.append(self.settlements.popleft())
-            except IndexError:
-                break
-        return taken
+        # Nobody else takes any out.
+        settlements = self.settlements
+        return [settlements.popleft() for _ in range(min(MOST, len(settlements)))]
 
     def take_back(self) -> list[Settlement]:
         """Everything that has not begun, to be handed back."""
@@ -267,8 +265,12 @@ class Hands:
 
     def pause_s(self) -> float:
         """How long the claimer may sleep unless nudged, in seconds."""
+        self.at_rest = (
+            True  # Before the settlements are looked at: one that comes behind this look wakes the claimer.
+        )
         now = time.monotonic()
         if self.settlements:
+            self.at_rest = False
             return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
         begun = list(self.begun.values())
         if self.queue and 0 < self.slots <= len(begun):

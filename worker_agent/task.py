@@ -18,19 +18,30 @@ class CurrentTask:
     device: int
 
 
+class Running:
+    """What a thread is running. Few task functions ask, so nothing is made of it before one does."""
+
+    __slots__ = ("task",)
+
+    def __init__(self) -> None:
+        self.task: tuple[bytes, int, int] | None = None
+        """The list item, the channel and the device."""
+
+
 class _Local(threading.local):
-    running: tuple[bytes, int, int] | None = None
-    """The list item, the channel and the device; few task functions ask, so nothing is made of it before one does."""
+    def __init__(self) -> None:
+        self.running = Running()
 
 
 LOCAL = _Local()
+"""Holds a thread's own `running`."""
 
 
 def current_task() -> CurrentTask:
     """The task that this thread is running. Raises `RuntimeError` outside task and save functions."""
-    if LOCAL.running is None:
+    if LOCAL.running.task is None:
         raise RuntimeError("current_task() answers only inside a task function or a save function")
-    item, channel, device = LOCAL.running
+    item, channel, device = LOCAL.running.task
     return CurrentTask(
         item[2:22].decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), channel, device
     )
