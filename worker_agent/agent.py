@@ -68,8 +68,7 @@ class Agent:
 
     def take_claim(self, claim: Claim) -> None:
         """What was claimed ahead, by a slot; the claimer is woken only where one is still free."""
-        self._waiting = claim.waiting
-        self.hands.feed(claim, by_slot=True)
+        self._lay(claim, by_slot=True)
         if self.hands.free():
             self._claimed = claim
             self.hands.nudge.set()
@@ -134,15 +133,22 @@ class Agent:
         number = waiter.recall()
         if number is not None and settlements:
             # It may have run already, and would then be answered as it was, with nothing settled.
-            self.hands.feed(session.broker.settle_and_claim(channel, [], 0, number=number))
+            self._lay(session.broker.settle_and_claim(channel, [], 0, number=number))
             number = None
         claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
-        self._waiting = claim.waiting
         if claim.refused:
             LOG.warning("%d settles were refused: those tasks had been recovered", claim.refused)
-        self.hands.feed(claim)
+        self._lay(claim)
         if want and self.hands.free():
             self._look_again(claim, waiter)
+
+    def _lay(self, claim: Claim, *, by_slot: bool = False) -> None:
+        """Lay what was claimed before the slots, unless a pause or a stop came first."""
+        self._waiting = claim.waiting
+        if self.paused or self.stopping.is_set():
+            self.hands.refuse(claim)
+        else:
+            self.hands.feed(claim, by_slot=by_slot)
 
     def _look_again(self, claim: Claim, waiter: Waiter) -> None:
         """A slot is free: wait for a token, or claim once more where the claim ended at this device's share."""
@@ -191,7 +197,7 @@ class Agent:
             if waiter.has_claim_ahead:
                 self._exchange([], 0, waiter)
             back = hands.take_back()
-            handed_back = len(back)
+            handed_back = len(back) + self._refused()
             # At once, not behind what runs: another agent can have it meanwhile.
             self._settle(session, back)
             running = len(hands.begun)
@@ -206,7 +212,7 @@ class Agent:
             begun: list[Settlement] = []
             if self.hurried.is_set():
                 self._crew.kill()
-                handed_back += sum(letter == b"b" for _, _, letter, _ in list(hands.settlements))
+                handed_back += self._refused()
                 begun = hands.take_back_begun()
                 handed_back += len(begun)
             self._settle(session, begun)
@@ -216,6 +222,10 @@ class Agent:
             LOG.warning("could not leave in order: %s; what was in hand is recovered by the others", error)
         else:
             LOG.info("stopped; %d tasks handed back", handed_back)
+
+    def _refused(self) -> int:
+        """How many tasks are to be handed back that no slot had begun."""
+        return sum(letter == b"b" for _, _, letter, _ in list(self.hands.settlements))
 
     def _settle(self, session: Session, back: list[Settlement]) -> None:
         """Settle what has been run, hand `back` with it, claim nothing."""

@@ -152,9 +152,8 @@ class Hands:
 
     def _report(self, entry: Entry, outcome: Outcome) -> None:
         generation, claim, place, _ = entry
-        settlements = (
-            self.settlements
-        )  # Before the generation is looked at: `drop_all` replaces them behind it.
+        # Before the generation is looked at: `drop_all` replaces them behind it.
+        settlements = self.settlements
         if generation != self.generation:
             return
         letter, with_it = outcome
@@ -187,6 +186,11 @@ class Hands:
         self.low_water = len(self.queue) // 2 if more else -1
         with self.fed:
             self.fed.notify(len(claim.items) - by_slot)
+
+    def refuse(self, claim: Claim) -> None:
+        """Hand back what came although no more is wanted, before a slot can begin with it."""
+        for place, item in enumerate(claim.items, 1):
+            self._report((self.generation, claim.number, place, item), HAND_BACK)
 
     def take_settlements(self) -> list[Settlement]:
         """What is to be settled now."""
