@@ -123,10 +123,11 @@ class Agent:
             if self.declared_dead is self.session:
                 self._begin_anew(None, waiter)
             elif back or want or settle_due or came or unwanted:
+                settlements = hands.take_settlements() + back
                 try:
-                    self._exchange(hands.take_settlements() + back, want, waiter)
+                    self._exchange(settlements, want, waiter)
                 except LeaseLost as lost:
-                    self._begin_anew(lost, waiter)
+                    self._begin_anew(lost, waiter, len(settlements))
 
     def _exchange(self, settlements: list[Settlement], want: int, waiter: Waiter) -> None:
         session, channel = self._current(), self.settings.channel
@@ -164,16 +165,20 @@ class Agent:
             raise LeaseLost("not joined")
         return self.session
 
-    def _begin_anew(self, lost: LeaseLost | None, waiter: Waiter) -> None:
-        """The tasks in hand were recovered, or will be: drop them and come back as a new actor (law 2)."""
+    def _begin_anew(self, lost: LeaseLost | None, waiter: Waiter, refused: int = 0) -> None:
+        """The tasks in hand were recovered, or will be: drop them and come back as a new actor (law 2).
+
+        `refused` tasks more were to be settled by the call that told of it.
+        """
         old = self._current()
         waiter.recall()
+        dropped = self.hands.drop_all() + refused
         if isinstance(lost, WritesLost):
             # What it has claimed there is not what it has in hand: all of that is left to recovery.
             old.broker.bury(old.actor.id)
-            LOG.warning("%s; %d tasks in hand are dropped here and claimed anew", lost, self.hands.drop_all())
+            LOG.warning("%s; %d tasks in hand are dropped here and claimed anew", lost, dropped)
         else:
-            self._say_declared_dead(old.device, self.hands.drop_all())
+            self._say_declared_dead(old.device, dropped)
         fresh = take_device(self.settings, self.stopping, device=old.device)
         if fresh is not None:
             self.session = fresh
