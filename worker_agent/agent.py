@@ -147,7 +147,7 @@ class Agent:
         """Lay what was claimed before the slots, unless a pause or a stop came first."""
         self._waiting = claim.waiting
         if self.paused or self.stopping.is_set():
-            self.hands.refuse(claim)
+            self.hands.hand_back(claim)
         else:
             self.hands.feed(claim, by_slot=by_slot)
 
@@ -165,14 +165,14 @@ class Agent:
             raise LeaseLost("not joined")
         return self.session
 
-    def _begin_anew(self, lost: LeaseLost | None, waiter: Waiter, refused: int = 0) -> None:
+    def _begin_anew(self, lost: LeaseLost | None, waiter: Waiter, unsettled: int = 0) -> None:
         """The tasks in hand were recovered, or will be: drop them and come back as a new actor (law 2).
 
-        `refused` tasks more were to be settled by the call that told of it.
+        `unsettled` tasks more were to be settled by the call that told of it.
         """
         old = self._current()
         waiter.recall()
-        dropped = self.hands.drop_all() + refused
+        dropped = self.hands.drop_all() + unsettled
         if isinstance(lost, WritesLost):
             # What it has claimed there is not what it has in hand: all of that is left to recovery.
             old.broker.bury(old.actor.id)
@@ -202,7 +202,7 @@ class Agent:
             if waiter.has_claim_ahead:
                 self._exchange([], 0, waiter)
             back = hands.take_back()
-            handed_back = len(back) + self._refused()
+            handed_back = len(back) + hands.handing_back()
             # At once, not behind what runs: another agent can have it meanwhile.
             self._settle(session, back)
             running = len(hands.begun)
@@ -217,7 +217,7 @@ class Agent:
             begun: list[Settlement] = []
             if self.hurried.is_set():
                 self._crew.kill()
-                handed_back += self._refused()
+                handed_back += hands.handing_back()
                 begun = hands.take_back_begun()
                 handed_back += len(begun)
             self._settle(session, begun)
@@ -227,10 +227,6 @@ class Agent:
             LOG.warning("could not leave in order: %s; what was in hand is recovered by the others", error)
         else:
             LOG.info("stopped; %d tasks handed back", handed_back)
-
-    def _refused(self) -> int:
-        """How many tasks are to be handed back that no slot had begun."""
-        return sum(letter == b"b" for _, _, letter, _ in list(self.hands.settlements))
 
     def _settle(self, session: Session, back: list[Settlement]) -> None:
         """Settle what has been run, hand `back` with it, claim nothing."""

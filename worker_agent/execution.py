@@ -21,7 +21,7 @@ SaveFunction = Callable[[Any], Any]
 
 
 _forks = 0
-"""How many forks lie between this process and the one that imported this module."""
+"""How many forks lie between this process and the one that imported this module, but for those behind Python's back."""
 
 
 def _forked() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
 from worker_agent.protocol import wire
@@ -178,19 +178,24 @@ class Hands:
 
     def feed(self, claim: Claim, *, by_slot: bool = False) -> None:
         """Lay claimed tasks before the slots; one that does so itself takes the first."""
-        self.queue.extend(
-            zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
-        )
+        self.queue.extend(self._entries(claim))
         # Where nothing is left to claim, and the slots have it all, they ask again once they are done.
         more = claim.waiting or len(self.queue) > self.slots
         self.low_water = len(self.queue) // 2 if more else -1
         with self.fed:
             self.fed.notify(len(claim.items) - by_slot)
 
-    def refuse(self, claim: Claim) -> None:
+    def hand_back(self, claim: Claim) -> None:
         """Hand back what came although no more is wanted, before a slot can begin with it."""
-        for place, item in enumerate(claim.items, 1):
-            self._report((self.generation, claim.number, place, item), HAND_BACK)
+        for entry in self._entries(claim):
+            self._report(entry, HAND_BACK)
+
+    def _entries(self, claim: Claim) -> Iterator[Entry]:
+        return zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
+
+    def handing_back(self) -> int:
+        """How many tasks are to be handed back with the next settlements."""
+        return sum(letter == b"b" for _, _, letter, _ in list(self.settlements))
 
     def take_settlements(self) -> list[Settlement]:
         """What is to be settled now."""
@@ -242,11 +247,12 @@ class Hands:
         if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
             return free
         target = min(CLAIMS_IN_HAND * MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
+        most = min(MOST, target)
         if queued == 0:
-            return min(MOST, target)
-        # Ahead only while as much again still waits, so that nothing is held back from an idle device.
-        ahead = min(MOST, target - queued, waiting // 2)
-        return ahead if queued <= target // 2 and 4 * ahead >= min(MOST, target) else 0
+            return most
+        # Ahead only while as much again still waits, so that nothing is held back from an idle device; not for a few.
+        ahead = min(most, target - queued, waiting // 2)
+        return ahead if queued <= target // 2 and 4 * ahead >= most else 0
 
     def empty(self) -> bool:
         """Whether nothing is in hand, and nothing to be settled."""
@@ -269,9 +275,8 @@ class Hands:
 
     def pause_s(self) -> float:
         """How long the claimer may sleep unless nudged, in seconds."""
-        self.at_rest = (
-            True  # Before the settlements are looked at: one that comes behind this look wakes the claimer.
-        )
+        # Before the settlements are looked at: one that comes behind this look wakes the claimer.
+        self.at_rest = True
         now = time.monotonic()
         if self.settlements:
             self.at_rest = False

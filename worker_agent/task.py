@@ -39,9 +39,10 @@ LOCAL = _Local()
 
 def current_task() -> CurrentTask:
     """The task that this thread is running. Raises `RuntimeError` outside task and save functions."""
-    if LOCAL.running.task is None:
+    running = LOCAL.running.task
+    if running is None:
         raise RuntimeError("current_task() answers only inside a task function or a save function")
-    item, channel, device = LOCAL.running.task
+    item, channel, device = running
     return CurrentTask(
         item[2:22].decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), channel, device
     )

@@ -78,8 +78,9 @@ def test_a_slot_that_takes_the_last_task_wakes_the_claimer_only_where_more_may_b
 
 
 def test_what_came_too_late_is_handed_back_and_no_slot_sees_it(hands: Hands) -> None:
-    hands.refuse(claim_of(2, number=3))
+    hands.hand_back(claim_of(2, number=3))
 
     assert not hands.queue
+    assert hands.handing_back() == 2
     assert hands.take_settlements() == [(3, 1, *HAND_BACK), (3, 2, *HAND_BACK)]
     assert (hands.done, hands.failed) == (0, 0)
