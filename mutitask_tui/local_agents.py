@@ -17,6 +17,8 @@ from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
 
 RESTART_S = 1.0
 STOP_S = 10.0
+DRAIN_S = 30
+"""How long an agent that is told to stop, also when its server is gone, waits for what it runs."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,8 @@ class LocalAgents:
     def _start(self, agent: _Agent) -> None:
         command = [
             sys.executable, "-m", "worker_agent", str(self._job), "--name", self._name,
-            "--device", str(agent.device), "--channel", str(agent.channel), *self._options,
+            "--device", str(agent.device), "--channel", str(agent.channel),
+            "--drain-timeout", str(DRAIN_S), *self._options,
         ]  # fmt: skip
         agent.note.unlink(missing_ok=True)
         environment = {**self._environment, ENDED_NOTE_VARIABLE: str(agent.note)}

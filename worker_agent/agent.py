@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
-from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
+from worker_agent.protocol.errors import JobError, LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
+from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.settlements import Settlement
 from worker_agent.settings import Settings
 from worker_agent.threads import ThreadCrew
@@ -41,7 +44,10 @@ class Agent:
         self.paused = True
         self.session: Session | None = None
         self.declared_dead: Session | None = None
+        self.failed = False
+        """Whether one of its own threads failed, which ends it."""
         self._crew = self._gather()
+        self._watcher = Watcher(self)
         self._waiting = 0
         self._claimed: Claim | None = None
 
@@ -53,6 +59,19 @@ class Agent:
             self.hurried.set()
         self.stopping.set()
         self.hands.nudge.set()
+
+    @contextlib.contextmanager
+    def watch_over(self, what: str) -> Iterator[None]:
+        """End the agent in order where one of its threads ends by an error: it would stand still without a word."""
+        try:
+            yield
+        except BaseException as error:
+            LOG.error(
+                "%s failed (%s): the agent ends, and what runs is handed back", what, in_one_line(error)
+            )
+            self.failed = True
+            self.hurried.set()
+            self.stop()
 
     def lease_lost(self, session: Session) -> None:
         """The watcher learnt that the actor of that session was declared dead; the claimer begins anew."""
@@ -83,11 +102,12 @@ class Agent:
             return
         self.session = session
         self._crew.start(session.device)
-        waiter, watcher = Waiter(self), Watcher(self)
+        waiter, watcher = Waiter(self), self._watcher
         waiter.start()
         watcher.start()
         try:
-            self._claim_until_stopped(waiter)
+            with self.watch_over("the claim loop"):
+                self._claim_until_stopped(waiter)
             self._leave(waiter)
         except RedisUnavailable as error:
             LOG.warning("stopped without leaving in order: %s; the others recover what was in hand", error)
@@ -188,11 +208,27 @@ class Agent:
             "Device%d was declared dead for want of reports; %d tasks in hand were recovered and are dropped here",
             device, dropped,
         )  # fmt: skip
-        if self.settings.kind == "thread":
-            LOG.warning(
-                "if this machine was not asleep, a task function kept Python's lock (the GIL) all that time: "
-                "with --kind process the agent goes on reporting"
+        LOG.warning("%s", self._why_silent())
+
+    def _why_silent(self) -> str:
+        """Why no report went out, as far as this process can tell."""
+        session, watcher = self._current(), self._watcher
+        silent = time.monotonic() - watcher.heard_at
+        refused_at = max(session.broker.patience.refused_at, session.reports.patience.refused_at)
+        if refused_at > watcher.heard_at:
+            return f"Redis did not answer this agent, whose last report is {silent:.0f} s old"
+        used = time.process_time() - watcher.cpu_at
+        if self.settings.kind == "thread" and used > silent / 2:
+            return (
+                f"a task function kept Python's lock (the GIL): the last report is {silent:.0f} s old, and this "
+                f"process computed for {used:.0f} s of them; with --kind process the agent goes on reporting"
             )
+        held = (
+            "" if self.settings.kind == "process" else
+            ", or a task function waited and kept Python's lock (the GIL): "
+            "with --kind process the agent goes on reporting"
+        )  # fmt: skip
+        return f"this process was stopped or its machine asleep for up to {silent:.0f} s{held}"
 
     def _leave(self, waiter: Waiter) -> None:
         """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""
@@ -206,14 +242,21 @@ class Agent:
             # At once, not behind what runs: another agent can have it meanwhile.
             self._settle(session, back)
             running = len(hands.begun)
-            if running:
+            limit = self.settings.drain_timeout
+            if running and not self.hurried.is_set():
                 LOG.info(
-                    "stopping: waiting for %d running tasks; stop again to hand them back instead", running
+                    "stopping: waiting %s for %d running tasks; stop again to hand them back instead",
+                    "without a limit (--drain-timeout sets one)" if limit is None else f"{limit:g} s at most",
+                    running,
                 )
             hands.close()
+            until = float("inf") if limit is None else time.monotonic() + limit
             while self._crew.busy() and not self.hurried.wait(0.02):
                 if hands.settlements:
                     self._settle(session, [])
+                if time.monotonic() >= until:
+                    LOG.warning("what still runs after %g s (--drain-timeout) is handed back", limit)
+                    self.hurried.set()
             begun: list[Settlement] = []
             if self.hurried.is_set():
                 self._crew.kill()
@@ -221,6 +264,7 @@ class Agent:
                 begun = hands.take_back_begun()
                 handed_back += len(begun)
             self._settle(session, begun)
+            self._watcher.last_report(session)
             session.broker.leave(session.device, self.settings.channel)
             session.broker.log("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
         except (LeaseLost, RedisUnavailable) as error:
@@ -243,6 +287,12 @@ def run_agent(settings: Settings) -> int:
     import signal
 
     log_to_stderr()
+    if settings.kind == "thread" and (library := patched_by()):
+        LOG.error(
+            "%s has replaced Python's threads, and tasks cannot run in threads then: "
+            "start the agent with --kind process (in a program: Client(..., kind=\"process\"))", library,
+        )  # fmt: skip
+        return JobError.exit_status
     agent = Agent(settings)
 
     # A handler interrupts the main thread anywhere, even where it holds the lock of the event that `stop()` sets:
@@ -267,11 +317,23 @@ def run_agent(settings: Settings) -> int:
         return error.exit_status
     if agent.hurried.is_set():
         # Task functions may still run in other threads; nothing of theirs is ours any more.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        note_end()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if not agent.failed:
+            note_end()
         os._exit(1)
     return 0
+
+
+def patched_by() -> str:
+    """The library that has replaced Python's threads by its own in this process, or ''."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return "gevent"
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        return "eventlet"
+    return ""
 
 
 def note_end() -> None:

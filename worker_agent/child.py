@@ -1,6 +1,7 @@
 """A child process of an agent in process mode: loads the job itself and runs one task after the other.
 
     python -m worker_agent.child TASKS ANSWERS PERMITS LIFE JOB
+    python -m worker_agent.child check JOB CHANNEL [--debug]    only sees whether the job can be used
 
 The first four are inherited pipes; stdin, stdout and stderr are the task functions' own. Messages are msgpack
 behind their length, 4 bytes. On TASKS: once where the functions are, then a list of items, a batch, at a time.
@@ -22,9 +23,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import msgpack
-
+from worker_agent import forks
 from worker_agent.execution import Runner, SaveFunction, TaskFunction
+from worker_agent.protocol import codec
 
 LENGTH_BYTES = 4
 RUN, SKIP = b"r", b"x"
@@ -33,7 +34,7 @@ END_OF_BATCH = bytes(LENGTH_BYTES)
 
 def frame(message: Any) -> bytes:
     """A message as it travels: its length and its msgpack."""
-    packed: bytes = msgpack.packb(message)
+    packed: bytes = codec.packb(message)
     return len(packed).to_bytes(LENGTH_BYTES, "little") + packed
 
 
@@ -66,13 +67,16 @@ def function_of(name: str) -> Callable[[Any], Any]:
 
 def main() -> None:
     """Serve until the agent ends the pipe of tasks, or ends."""
+    if sys.argv[1] == "check":
+        sys.exit(_check(sys.argv[2], int(sys.argv[3]), debug="--debug" in sys.argv[4:]))
     tasks, answers, permits, life = (int(number) for number in sys.argv[1:5])
     for number in (tasks, answers, permits, life):
         os.set_inheritable(number, False)
     # A handler, not SIG_IGN: what a task starts by exec gets the default back.
-    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    signal.signal(signal.SIGINT, forks.ignore)
+    os.register_at_fork(after_in_child=lambda: _close(tasks, answers, permits, life))
     threading.Thread(target=_end_with_the_agent, args=(life,), name="life", daemon=True).start()
-    told = msgpack.unpackb(_receive(tasks))
+    told = codec.unpackb(_receive(tasks))
     sys.path[:] = told["path"]
     sys.argv[:] = [told["job"] or "worker_agent.child"]
     try:
@@ -82,6 +86,21 @@ def main() -> None:
         sys.exit(2)
     _write(answers, frame(b"ready"))
     _serve(Runner(task_function, save_function, told["device"], told["channel"]), tasks, answers, permits)
+
+
+def _check(job: str, channel: int, *, debug: bool) -> int:
+    """Whether the job can be used: 0, or the status of the error that is told on stderr."""
+    from worker_agent.job import load_job
+    from worker_agent.protocol.errors import MutiTaskError
+
+    try:
+        load_job(job).functions_for(channel)
+    except MutiTaskError as error:
+        if debug:
+            raise
+        os.write(2, f"worker-agent: {error}\n".encode("utf-8", "backslashreplace"))
+        return error.exit_status
+    return 0
 
 
 def _functions(told: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]:
@@ -96,7 +115,7 @@ def _functions(told: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]
 def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
     while message := _receive(tasks):
         ended = False
-        items = msgpack.unpackb(message)
+        items = codec.unpackb(message)
         for item in items:
             if _permit(permits) == SKIP:
                 continue
@@ -109,6 +128,13 @@ def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
             with contextlib.suppress(Exception):
                 stream.flush()
     runner.close()
+
+
+def _close(*pipes: int) -> None:
+    """A copy that a task forks has no part in what the agent and this process say to each other."""
+    for pipe in pipes:
+        with contextlib.suppress(OSError):
+            os.close(pipe)
 
 
 def _permit(permits: int) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -54,6 +55,10 @@ class DeviceNumber(click.ParamType[int | None]):
     "--max-tasks-per-child", type=click.IntRange(1), metavar="N",
     help="With --kind process: replace a process that ran so many tasks.",
 )  # fmt: skip
+@click.option(
+    "--drain-timeout", type=click.FloatRange(0), metavar="SECONDS",
+    help="When told to stop, wait so long for what runs, then hand it back. [no limit]",
+)  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
 def worker_agent(
@@ -67,6 +72,7 @@ def worker_agent(
     kind: Literal["thread", "process"],
     timeout: float | None,
     max_tasks_per_child: int | None,
+    drain_timeout: float | None,
     debug: bool,
 ) -> None:
     """Run the tasks of one channel with the functions of the job file JOB.
@@ -75,7 +81,6 @@ def worker_agent(
     goes back. A second one does not wait.
     """
     from worker_agent.agent import note_end, run_agent
-    from worker_agent.job import load_job
     from worker_agent.protocol.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
 
@@ -83,8 +88,7 @@ def worker_agent(
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child goes with --kind process: threads cannot be replaced")
-        loaded = load_job(job)
-        task_function, save_function = loaded.functions_for(channel)
+        task_function, save_function = _functions(job, channel, kind, debug=debug)
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
             address=lambda: resolve(redis_url, name, password=password)[0],
@@ -97,6 +101,7 @@ def worker_agent(
             kind=kind,
             timeout=timeout,
             max_tasks_per_child=max_tasks_per_child,
+            drain_timeout=drain_timeout,
             job=str(job.expanduser().absolute()),
         )
         status = run_agent(settings)
@@ -107,6 +112,33 @@ def worker_agent(
         status = error.exit_status
     note_end()
     sys.exit(status)
+
+
+def _functions(
+    job: Path, channel: int, kind: str, *, debug: bool
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any] | None]:
+    """The job's functions. In process mode the job is loaded in child processes only: it may replace what we run on.
+
+    Raises `JobError`; where a child has told why, it ends this process with the child's status.
+    """
+    from worker_agent.job import load_job
+
+    if kind == "thread":
+        return load_job(job).functions_for(channel)
+    from worker_agent.agent import note_end
+    from worker_agent.processes import check_job, told
+
+    status = check_job(job, channel, debug=debug)
+    if status < 0:
+        raise JobError(f"{job} cannot be loaded: it ended its process ({told(status)})")
+    if status:
+        note_end()
+        sys.exit(status)
+    return _only_in_children, None
+
+
+def _only_in_children(_task: object) -> None:
+    raise RuntimeError("in process mode tasks run in children")
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
+import sys
 from collections.abc import Callable
+from time import time_ns
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from worker_agent import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
 
 TaskFunction = Callable[[Any], Any]
 SaveFunction = Callable[[Any], Any]
-
-
-_forks = 0
-"""How many forks lie between this process and the one that imported this module, but for those behind Python's back."""
-
-
-def _forked() -> None:
-    global _forks
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_forked)
 
 
 class Runner:
@@ -44,7 +33,7 @@ class Runner:
         self._channel = channel
         self._pack = wire.Packing().pack
         self._loop: asyncio.Runner | None = None
-        self._forks = _forks
+        self._forks = forks.count
         self._running = LOCAL.running
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
@@ -53,6 +42,9 @@ class Runner:
             return self._run(item)
         except wire.Undecodable as error:
             return b"x", self._reason("decode", error)
+        except BaseException as error:
+            # A slot must outlive whatever a person's classes and functions do to ours.
+            return b"f", self._reason("run", error)
         finally:
             self._running.task = None
 
@@ -72,7 +64,7 @@ class Runner:
                 return b"f", self._reason("save", error)
             return b"s", b""
         try:
-            packed = self._pack([self._device, time.time_ns() // 1_000_000, result])
+            packed = self._pack([self._device, time_ns() // 1_000_000, result])
         except Unpackable as error:
             return b"f", self._reason("result", error)
         return b"d", item[: wire.HEADER_BYTES] + packed
@@ -89,9 +81,8 @@ class Runner:
                 return self._loop.run(returned)
             return returned
         finally:
-            if _forks != self._forks:
-                # The function forked, and this is the copy: it would save and run again what is the original's.
-                os._exit(0)
+            if forks.count != self._forks:
+                forks.end_copy(sys.exc_info()[1])
 
     def close(self) -> None:
         """End the loop, if there is one."""

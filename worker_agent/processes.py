@@ -15,11 +15,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
 from worker_agent.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.execution import child_died, timed_out
 from worker_agent.hands import HAND_BACK, Entry, Hands
+from worker_agent.protocol import codec
+from worker_agent.protocol.reasons import in_one_line
 from worker_agent.settings import Settings
 
 LOG = logging.getLogger("worker_agent")
@@ -39,8 +39,23 @@ KILL_S = 2.0
 """How long the end of killed children is waited for."""
 
 
+OUTCOMES = (b"d", b"s", b"f", b"x")
+"""The letters with which a child settles a task."""
+
+
 class Ended(Exception):
     """The child has ended."""
+
+
+def _child_command() -> list[str]:
+    unsafe = {"", str(Path.cwd())} & set(sys.path)
+    return [sys.executable, *([] if unsafe else ["-P"]), "-m", "worker_agent.child"]
+
+
+def check_job(job: Path, channel: int, *, debug: bool) -> int:
+    """Load the job in a process of its own; the status, 0 where it can be used. It says itself why not."""
+    command = [*_child_command(), "check", str(job), str(channel), *(["--debug"] if debug else [])]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 class Child:
@@ -52,10 +67,7 @@ class Child:
         self._permits_left, self._permits = os.pipe()
         life, self._life = os.pipe()
         theirs = (tasks, answers, self._permits_left, life)
-        unsafe = {"", str(Path.cwd())} & set(sys.path)
-        command = [
-            sys.executable, *([] if unsafe else ["-P"]), "-m", "worker_agent.child", *map(str, theirs), settings.job,
-        ]  # fmt: skip
+        command = [*_child_command(), *map(str, theirs), settings.job]
         # No stdin: a terminal's would stop a process in the background that reads it.
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=theirs, process_group=0)
         for pipe in (tasks, answers, life):
@@ -80,7 +92,9 @@ class Child:
         Raises `Ended`.
         """
         self._send(self._hello)
-        (answer,) = self.receive(None)
+        answer = self.receive(None)[0]
+        if type(answer) is not bytes:
+            raise Ended
         return "" if answer == b"ready" else answer.decode("utf-8", "replace")
 
     def give(self, items: list[bytes]) -> None:
@@ -124,7 +138,7 @@ class Child:
             end = start + int.from_bytes(received[at:start], "little")
             if end > len(received):
                 break
-            answers.append(msgpack.unpackb(received[start:end], use_list=False) if end > start else None)
+            answers.append(_answer(received[start:end]) if end > start else None)
             at = end
         del received[:at]
         return answers
@@ -212,6 +226,13 @@ class Child:
                 self.process.wait(seconds)
 
 
+def _answer(packed: bytearray) -> Any:
+    try:
+        return codec.unpackb(packed, use_list=False)
+    except ValueError:
+        return False
+
+
 class ProcessCrew:
     """A child process for each task that runs at once, each with a thread here that serves it."""
 
@@ -257,8 +278,20 @@ class ProcessCrew:
                 child.retire()
             except Ended:
                 self._let_go(slot)
+            except BaseException as error:
+                self._after_fault(slot, child, error)
             if self._hands.closed and not self._hands.queue:
                 return
+
+    def _after_fault(self, slot: int, child: Child, error: BaseException) -> None:
+        """Our own code failed: the slot goes on with another child, and the task is not lost."""
+        LOG.error("a slot failed (%s): its process is replaced", in_one_line(error))
+        child.kill()
+        status = child.bury()
+        self._hands.finish(slot, child_died(told(status), self._device))
+        with contextlib.suppress(KeyError):
+            self._let_go(slot)
+        self._stopping.wait(AGAIN_S[0])
 
     def _has_runs_left(self, child: Child) -> bool:
         most = self._settings.max_tasks_per_child
@@ -326,6 +359,10 @@ class ProcessCrew:
                 for answer in answers:
                     if answer is None:
                         return
+                    if not is_outcome(answer) or not batch:
+                        LOG.error("a child process answers what it cannot mean: it is ended and replaced")
+                        child.kill()
+                        raise Ended
                     batch.popleft()
                     hands.finish(slot, answer)
                     if batch:
@@ -377,6 +414,13 @@ class ProcessCrew:
                         number, told(status))  # fmt: skip
             self._hands.finish(slot, child_died(told(status), self._device))
         self._hands.put_back(list(batch))
+
+
+def is_outcome(answer: Any) -> bool:
+    """Whether a child's answer has the shape of one: a task may have changed what makes it."""
+    return (
+        type(answer) is tuple and [type(part) for part in answer] == [bytes, bytes] and answer[0] in OUTCOMES
+    )
 
 
 def told(status: int) -> str:

@@ -14,7 +14,8 @@ class Settings:
     """Which device serves which channel of which namespace, and how.
 
     `address()` gives the URL, asked anew before each try; `device` None takes the first free one. `timeout` is in
-    seconds for one run. In process mode `functions` are the names by which a child finds them, see `child.py`.
+    seconds for one run; `drain_timeout` in seconds for all that runs when the agent is told to stop, None without a
+    limit. In process mode `functions` are the names by which a child finds them, see `child.py`.
     """
 
     address: Callable[[], str]
@@ -26,6 +27,7 @@ class Settings:
     save_function: SaveFunction | None
     kind: Literal["thread", "process"] = "thread"
     timeout: float | None = None
+    drain_timeout: float | None = None
     max_tasks_per_child: int | None = None
     job: str = ""
     functions: tuple[str, str] = ("", "")

@@ -8,7 +8,11 @@ import time
 
 from worker_agent.execution import Runner, timed_out
 from worker_agent.hands import Begun, Hands
+from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.settings import Settings
+
+AGAIN_S = 0.5
+"""How long a slot that failed stays empty: what makes it fail may do so at once."""
 
 LOG = logging.getLogger("worker_agent")
 
@@ -62,11 +66,25 @@ class ThreadCrew:
     def _work(self, slot: int) -> None:
         settings = self._settings
         runner = Runner(settings.task_function, settings.save_function, self._device, settings.channel)
-        while (entry := self._hands.take(slot)) is not None:
-            if not self._hands.finish(slot, runner.run(entry[3])):
-                self._came_late()
-                break
-        runner.close()
+        try:
+            while (entry := self._hands.take(slot)) is not None:
+                if not self._hands.finish(slot, runner.run(entry[3])):
+                    self._came_late()
+                    break
+            runner.close()
+        except BaseException as error:
+            self._after_fault(slot, error)
+
+    def _after_fault(self, slot: int, error: BaseException) -> None:
+        """Our own code failed: the task fails like others, and another thread takes the slot's place."""
+        LOG.error("a slot failed (%s): another thread takes its place", in_one_line(error))
+        self._hands.finish(slot, (b"f", reason("run", error, self._device)))
+        time.sleep(AGAIN_S)
+        with self._lock:
+            self._active.pop(slot, None)
+            if not self._hands.closed:
+                self._fill()
+        self._hands.nudge.set()
 
     # -- the time limit ------------------------------------------------------------------------------
 

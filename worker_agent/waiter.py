@@ -84,6 +84,10 @@ class Waiter(threading.Thread):
 
     def run(self) -> None:
         """Wait for tokens alone, until the process ends."""
+        with self._agent.watch_over("the wait for tasks"):
+            self._wait_for_tokens()
+
+    def _wait_for_tokens(self) -> None:
         channel = self._agent.settings.channel
         while True:
             self._token_wanted.wait()
@@ -95,6 +99,15 @@ class Waiter(threading.Thread):
 
     def _claim_ahead(self) -> None:
         """A slot's errand: wait for the token, and give the agent what the claim behind it brings."""
+        try:
+            answered = self._answered_ahead()
+        except Exception:
+            # The slot that carries this out must not be lost, and the claimer asks by itself.
+            self._stumbled, answered = True, False
+        if not answered:
+            self._end()
+
+    def _answered_ahead(self) -> bool:
         ahead, claim = self._ahead, None
         if ahead is not None:
             at, hands = ahead.session, self._agent.hands
@@ -103,8 +116,7 @@ class Waiter(threading.Thread):
                 until=lambda: hands.closed or self._ahead is not ahead,
             )  # fmt: skip
             self._stumbled = claim is None and self._ahead is ahead
-        if claim is None or not self._answer(ahead, claim):
-            self._end()
+        return claim is not None and self._answer(ahead, claim)
 
     def _answer(self, ahead: Ahead | None, claim: Claim) -> bool:
         """Give the agent what was claimed; False where the claim had been recalled."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import LOG_LINES
+from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.waiter import block
 
@@ -57,6 +58,10 @@ class Watcher(threading.Thread):
         self._ended = threading.Event()
         self._answered = ""
         self._silent = False
+        self.heard_at = time.monotonic()
+        """When Redis took the last report (monotonic)."""
+        self.cpu_at = time.process_time()
+        """How much CPU this process had used by then, in seconds."""
         self._tail = LogTail()
         LOG.addHandler(self._tail)
         self._about = {
@@ -73,8 +78,12 @@ class Watcher(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
-        """Until ended; nothing that happens here ends the agent."""
-        due = 0.0
+        """Until ended; an agent that cannot report any more is ended too."""
+        with self._agent.watch_over("the heartbeat"):
+            self._report_until_ended()
+
+    def _report_until_ended(self) -> None:
+        due, said = 0.0, ""
         while not self._ended.is_set():
             session = self._agent.session
             if session is None:
@@ -84,6 +93,7 @@ class Watcher(threading.Thread):
                 if self._obey(session) or time.monotonic() >= due:
                     self._report(session)
                     self._heard()
+                    said = ""
                     due = time.monotonic() + REPORT_S
                 key = session.broker.keys.device_token(session.device)
                 block(session.watcher_client, key, max(0.05, due - time.monotonic()))
@@ -94,9 +104,10 @@ class Watcher(threading.Thread):
                 self._ended.wait(REPORT_S)
             except Exception as error:
                 # A garbled namespace, say: reports go on, and with them the lease.
-                LOG.error(
-                    "%s", error if isinstance(error, MutiTaskError) else f"{type(error).__name__}: {error}"
-                )
+                text = str(error) if isinstance(error, MutiTaskError) else in_one_line(error)
+                if text != said:
+                    LOG.error("%s", text)
+                said = text
                 self._ended.wait(REPORT_S)
 
     def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
@@ -109,6 +120,11 @@ class Watcher(threading.Thread):
         if self._silent:
             LOG.info("reports are taken: Redis answers again")
         self._silent = False
+        self.heard_at, self.cpu_at = time.monotonic(), time.process_time()
+
+    def last_report(self, session: Session) -> None:
+        """Say what was done until now, before the agent leaves. Raises `LeaseLost` or `RedisUnavailable`."""
+        self._report(session, sweep=False)
 
     def _obey(self, session: Session) -> bool:
         """Whether something changed that should be reported at once."""
@@ -118,6 +134,9 @@ class Watcher(threading.Thread):
         if wishes.stop and not self._agent.stopping.is_set():
             LOG.info("asked to stop")
             self._agent.stop()
+        elif wishes.stop > 1 and not self._agent.hurried.is_set():
+            LOG.info("asked again to stop: what runs is handed back")
+            self._agent.stop()
         if wishes.detect and wishes.detect != self._answered:
             self._answered = wishes.detect
             session.reports.answer(wishes.detect, wire.pack([session.device, self._state()]))
@@ -126,7 +145,7 @@ class Watcher(threading.Thread):
     def _state(self) -> Literal["running", "paused"]:
         return "paused" if self._agent.paused else "running"
 
-    def _report(self, session: Session) -> None:
+    def _report(self, session: Session, *, sweep: bool = True) -> None:
         hands = self._agent.hands
         running = hands.running()
         fields: dict[str, Any] = {
@@ -143,7 +162,7 @@ class Watcher(threading.Thread):
         terms = session.reports.report(session.device, channel, self._state(), wire.pack(fields))
         if lines := self._tail.take():
             session.reports.tell(session.device, [line.encode("utf-8", "replace").decode() for line in lines])
-        if terms.sweep_due:
+        if sweep and terms.sweep_due:
             self._recover(session)
 
     def _recover(self, session: Session) -> None:

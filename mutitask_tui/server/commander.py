@@ -8,7 +8,7 @@ from typing import Any
 
 from mutitask_tui.server.calling import agents_text
 from mutitask_tui.server.commands import Command, Outcome
-from mutitask_tui.server.device_commands import DeviceCommands
+from mutitask_tui.server.device_commands import DRAIN_S, DeviceCommands
 from mutitask_tui.server.fail_commands import FailCommands
 from mutitask_tui.server.feed_commands import FeedCommands
 from worker_agent.protocol.errors import MutiTaskError
@@ -49,6 +49,7 @@ class Commander(DeviceCommands, FeedCommands, FailCommands):
             lambda b: b.wish(b.keys.wish_server, {"quit": server.decode()}, tokens=[b.keys.server_token])
         )
         return Outcome(
-            f"asked {agents_text(len(agents))} to stop and the server to close behind them",
+            f"asked {agents_text(len(agents))} to stop and the server to close behind them, "
+            f"in {DRAIN_S:g} s at most; `exit` again does not wait for what runs",
             data={"server": True},
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
 from mutitask_tui.server.commander import Commander
+from mutitask_tui.server.device_commands import DRAIN_S
 from mutitask_tui.server.feed import Feed
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
@@ -35,8 +36,8 @@ SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
 PATIENT_S = 1.0
 """A shorter wait is not worth a word on the screen."""
-DRAIN_S = 30.0
-"""How long `quit` waits for the agents to leave."""
+FORCE_S = 3.0
+"""How long agents that did not finish in time have to hand back what runs."""
 
 
 class ServerCore:
@@ -248,11 +249,18 @@ class ServerCore:
             commander = Commander(self.url, self.name)
             while (there := self._broker.ask("HVALS", self._broker.keys.agents)) and time.monotonic() < until:
                 if not asked.issuperset(actor.decode("utf-8", "replace") for actor in there):
-                    agents = commander.agents().items()
-                    late = {device: actor for device, actor in agents if actor not in asked}
-                    commander.stop_agents(late)
-                    asked.update(late.values())
+                    agents = commander.agents()
+                    commander.stop_latecomers(agents)
+                    asked.update(agents.values())
                 time.sleep(0.1)
+            if there:
+                self._on_note(
+                    f"{len(there)} agents still run tasks after {DRAIN_S:g} s: these are handed back"
+                )
+                commander.stop_agents(commander.agents())
+                until = time.monotonic() + FORCE_S
+                while self._broker.ask("HLEN", self._broker.keys.agents) and time.monotonic() < until:
+                    time.sleep(0.1)
         self._finish(None, quit_=True)
 
     def _failed(self, error: Exception) -> None:

@@ -15,6 +15,8 @@ from worker_agent.protocol.connect import connect, translate
 from worker_agent.protocol.errors import Changed
 
 DETECT_WAIT_S = 1.0
+DRAIN_S = 30.0
+"""How long `exit` lets the agents finish what runs; then they are asked to hand it back."""
 STOP_TTL_MS = 86_400_000
 DETECT_TTL_MS = 60_000
 
@@ -147,17 +149,36 @@ class DeviceCommands(Caller):
         return self.stop_agents({device: actor})
 
     def stop_agents(self, agents: dict[int, str]) -> Outcome:
-        """Ask these agents (device to actor) to finish what runs, hand back the rest and exit."""
+        """Ask these agents (device to actor) to finish what runs, hand back the rest and exit.
+
+        Who was asked before is asked to hand back what runs too.
+        """
+        again = self._asked_to_stop(agents)
         if agents:
             self.call(
                 lambda b: b.wish(
                     b.keys.wish_stop,
-                    dict.fromkeys(agents.values(), "1"),
+                    {actor: "2" if actor in again else "1" for actor in agents.values()},
                     tokens=[b.keys.device_token(device) for device in agents],
                     ttl_ms=STOP_TTL_MS,
                 )
             )
-        return Outcome(f"asked {agents_text(len(agents))} to stop", data={"devices": sorted(agents)})
+        at_once = (
+            f"; {agents_text(len(again))} for the second time: what runs is handed back" if again else ""
+        )
+        return Outcome(f"asked {agents_text(len(agents))} to stop{at_once}", data={"devices": sorted(agents)})
+
+    def stop_latecomers(self, agents: dict[int, str]) -> None:
+        """Ask those of the agents to stop that nobody has asked yet."""
+        asked = self._asked_to_stop(agents)
+        self.stop_agents({device: actor for device, actor in agents.items() if actor not in asked})
+
+    def _asked_to_stop(self, agents: dict[int, str]) -> set[str]:
+        actors = list(agents.values())
+        if not actors:
+            return set()
+        found = self.call(lambda b: b.ask("HMGET", b.keys.wish_stop, *actors))
+        return {actor for actor, asked in zip(actors, found, strict=True) if asked}
 
     def add_device(self) -> Outcome:
         """One more device in the grid."""

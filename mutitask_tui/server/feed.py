@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from worker_agent import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
+from worker_agent.protocol.reasons import name_of
 
 READY_ITEMS = 1_000
 READY_BYTES = 8 * 1024 * 1024
@@ -67,7 +69,7 @@ class Feed(threading.Thread):
 
     def run(self) -> None:
         """Until the generator is exhausted or broken, or the feed is ended."""
-        number = self.cursor
+        number, forked = self.cursor, forks.count
         try:
             passed = sum(1 for _ in itertools.islice(self._iterator, number)) if number else 0
         except Exception as error:
@@ -86,10 +88,16 @@ class Feed(threading.Thread):
         while not self._ended:
             try:
                 item = next(iterator)
+                if forks.count != forked:
+                    forks.end_copy(None)
             except StopIteration:
+                if forks.count != forked:
+                    forks.end_copy(None)
                 self._finish()
                 return
             except BaseException as error:
+                if forks.count != forked:
+                    forks.end_copy(error)
                 self._halt(
                     f"item {number}: the generator raised {_described(error)}; mend the job, then go on with --resume"
                 )
@@ -226,8 +234,9 @@ class Feed(threading.Thread):
 
 
 def _described(error: BaseException) -> str:
+    name = name_of(type(error))
     try:
         text = str(error)[:200]
-    except Exception:
+    except BaseException:
         text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -288,6 +288,8 @@ class Patience:
         """Why a caller waits now, or ''."""
         self.since = 0.0
         """Since when it does, in seconds of this machine's clock."""
+        self.refused_at = 0.0
+        """When Redis was last away for a call (monotonic), 0 for never."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
@@ -298,6 +300,7 @@ class Patience:
                 value = call()
             except RedisUnavailable as error:
                 tried += 1
+                self.refused_at = time.monotonic()
                 hurried += self._give_up.is_set()
                 if hurried > 3 or (self._tries is not None and tried >= self._tries):
                     self.why = ""

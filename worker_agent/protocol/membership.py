@@ -94,10 +94,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What people want of an agent now; `detect` is the detect to answer, or ''."""
+    """What people want of an agent now; `detect` is the detect to answer, or ''.
+
+    `stop` counts how often it was asked to stop: from the second time on it does not wait for what runs.
+    """
 
     paused: bool
-    stop: bool
+    stop: int
     detect: str
 
 
@@ -177,7 +180,9 @@ class Membership(Calls):
         """The wishes that concern an agent; changes nothing (law 4)."""
         keys = [self.keys.wish_devices, self.keys.wish_stop, self.keys.wish_detect]
         wished, stop, detect = self._call("look", keys, device, self.actor.id)
-        return Wishes(wished != b"running", stop == b"1", detect.decode("utf-8", "replace"))
+        return Wishes(
+            wished != b"running", int(stop) if stop.isdigit() else 0, detect.decode("utf-8", "replace")
+        )
 
     def renew(self) -> bool:
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
-
-from worker_agent.protocol import wire
+from worker_agent.protocol import codec, wire
 
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000
@@ -44,19 +42,19 @@ def read_reasons(packed: bytes) -> list[Reason]:
                     traceback=str(fields.get("traceback", "")),
                 )
             )
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, msgpack.UnpackException):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, codec.UnpackException):
         pass
     return reasons
 
 
 def _complete(packed: bytes) -> Iterator[Any]:
     """The values in `packed` as far as they are whole. No room is made for what is only announced."""
-    walker = msgpack.Unpacker(max_buffer_size=wire.MAX_BYTES)
+    walker = codec.Unpacker(max_buffer_size=wire.MAX_BYTES)
     walker.feed(packed)
     at = 0
     while at < len(packed):
         walker.skip()
-        yield msgpack.unpackb(packed[at : walker.tell()], strict_map_key=False)
+        yield codec.unpackb(packed[at : walker.tell()], strict_map_key=False)
         at = walker.tell()
 
 
@@ -72,7 +70,7 @@ def reason(
             ("AgentDied", message, "") if message else ("None", "the task function returned None", "")
         )
     else:
-        name, text, trace = type(error).__name__, _text_of(error), _traceback_of(error, hidden)
+        name, text, trace = name_of(type(error)), _text_of(error), _traceback_of(error, hidden)
     at = int(time.time() * 1000)
     fields = {"at": at, "device": device, "stage": stage, "type": name, "message": text, "traceback": trace}
     return wire.pack(fields)
@@ -84,11 +82,22 @@ def crashed(device: int | None) -> bytes:
     return reason("crashed", None, -1 if device is None else device, message=told)
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error's class and message, whatever they do when they are asked."""
+    return f"{name_of(type(error))}: {_text_of(error)}"
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """A class's name, whatever its metaclass makes of `__name__`."""
+    name: str = type.__dict__["__name__"].__get__(kind)
+    return _clean(name)
+
+
 def _text_of(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException as broken:
-        text = f"(its message cannot be shown: {type(broken).__name__})"
+        text = f"(its message cannot be shown: {name_of(type(broken))})"
     return _clean(text[:_MESSAGE_CHARACTERS])
 
 

@@ -12,8 +12,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import msgpack
-
+from worker_agent.protocol import codec
 from worker_agent.protocol.errors import Unpackable
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -59,8 +58,8 @@ class Packing:
         self._encoder = _Encoder()
         self._packer = self._fresh()
 
-    def _fresh(self) -> msgpack.Packer:
-        return msgpack.Packer(default=self._encoder, strict_types=True, buf_size=_BUFFER_BYTES)
+    def _fresh(self) -> codec.Packer:
+        return codec.Packer(default=self._encoder, strict_types=True, buf_size=_BUFFER_BYTES)
 
     def pack(self, value: Any) -> bytes:
         """As `pack` of the module."""
@@ -101,7 +100,7 @@ def unpack(packed: bytes, depth: int = 0) -> Any:
     try:
         if len(packed) >= CHECKED_BYTES:
             _refuse_missing_elements(packed)
-        return msgpack.unpackb(packed, ext_hook=hook, strict_map_key=False)
+        return codec.unpackb(packed, ext_hook=hook, strict_map_key=False)
     except Undecodable:
         raise
     except Exception as error:
@@ -113,7 +112,7 @@ def _refuse_missing_elements(packed: bytes) -> None:
 
     msgpack makes room for as many as are announced, on each of 511 levels: a megabyte of such lists takes 4 GB.
     """
-    walker = msgpack.Unpacker(read_size=1, max_buffer_size=len(packed), strict_map_key=False)
+    walker = codec.Unpacker(read_size=1, max_buffer_size=len(packed), strict_map_key=False)
     walker.feed(packed)
     walker.skip()
 
@@ -126,19 +125,19 @@ class _Encoder:
     def __init__(self) -> None:
         self.depth = 0
 
-    def __call__(self, value: Any) -> msgpack.ExtType:
+    def __call__(self, value: Any) -> codec.ExtType:
         kind = type(value)
         if kind in _CONTAINERS:
-            return msgpack.ExtType(_CONTAINERS[kind], self._nested(list(value)))
+            return codec.ExtType(_CONTAINERS[kind], self._nested(list(value)))
         encode = _ENCODERS.get(kind)
         if encode is not None:
             code, data = encode(value)
-            return msgpack.ExtType(code, data)
+            return codec.ExtType(code, data)
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray) and kind is numpy.ndarray:
-            return msgpack.ExtType(_NDARRAY, self._array(value))
+            return codec.ExtType(_NDARRAY, self._array(value))
         if numpy is not None and isinstance(value, numpy.generic):
-            return msgpack.ExtType(_NUMPY_SCALAR, self._array(numpy.asarray(value)))
+            return codec.ExtType(_NUMPY_SCALAR, self._array(numpy.asarray(value)))
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         raise Unpackable(f"a value of type {module}{kind.__qualname__}, which msgpack cannot carry")
 
@@ -148,7 +147,7 @@ class _Encoder:
             raise Unpackable(f"tuples or sets more than {MAX_DEPTH} deep")
         if self.depth > 2:
             _refuse_deep_lists(value)
-        packed: bytes = msgpack.packb(value, default=self, strict_types=True)
+        packed: bytes = codec.packb(value, default=self, strict_types=True)
         if self.depth * len(packed) > MAX_NESTED_BYTES:
             raise Unpackable(f"{len(packed):,} bytes within tuples, sets or arrays {self.depth} deep")
         self.depth -= 1
@@ -183,11 +182,11 @@ def _encode_datetime(value: dt.datetime) -> tuple[int, bytes]:
     if isinstance(zone, ZoneInfo) and zone.key is None:
         raise Unpackable("a datetime with a time zone without a name")
     bare = value if zone is None else value.replace(tzinfo=None)
-    return _DATETIME, msgpack.packb([bare.isoformat(), _zone_out(zone), value.fold])
+    return _DATETIME, codec.packb([bare.isoformat(), _zone_out(zone), value.fold])
 
 
 def _decode_datetime(data: bytes) -> dt.datetime:
-    text, zone, fold = msgpack.unpackb(data)
+    text, zone, fold = codec.unpackb(data)
     return dt.datetime.fromisoformat(text).replace(tzinfo=_zone_in(zone), fold=fold)
 
 
@@ -208,11 +207,11 @@ def _zone_in(zone: Any) -> dt.tzinfo | None:
 def _encode_time(value: dt.time) -> tuple[int, bytes]:
     if value.tzinfo is not None and type(value.tzinfo) is not dt.timezone:
         raise Unpackable("a time with a named time zone")
-    return _TIME, msgpack.packb([value.replace(tzinfo=None).isoformat(), _zone_out(value.tzinfo), value.fold])
+    return _TIME, codec.packb([value.replace(tzinfo=None).isoformat(), _zone_out(value.tzinfo), value.fold])
 
 
 def _decode_time(data: bytes) -> dt.time:
-    text, zone, fold = msgpack.unpackb(data)
+    text, zone, fold = codec.unpackb(data)
     return dt.time.fromisoformat(text).replace(tzinfo=_zone_in(zone), fold=fold)
 
 
@@ -235,10 +234,10 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, bytes]]] = {
     dt.datetime: _encode_datetime,
     dt.date: lambda v: (_DATE, v.isoformat().encode()),
     dt.time: _encode_time,
-    dt.timedelta: lambda v: (_TIMEDELTA, msgpack.packb([v.days, v.seconds, v.microseconds])),
+    dt.timedelta: lambda v: (_TIMEDELTA, codec.packb([v.days, v.seconds, v.microseconds])),
     Decimal: lambda v: (_DECIMAL, str(v).encode()),
     uuid.UUID: lambda v: (_UUID, v.bytes),
-    complex: lambda v: (_COMPLEX, msgpack.packb([v.real, v.imag])),
+    complex: lambda v: (_COMPLEX, codec.packb([v.real, v.imag])),
     int: _encode_int,
 }
 
@@ -246,10 +245,10 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     _DATETIME: _decode_datetime,
     _DATE: lambda data: dt.date.fromisoformat(data.decode()),
     _TIME: _decode_time,
-    _TIMEDELTA: lambda data: dt.timedelta(*msgpack.unpackb(data)),
+    _TIMEDELTA: lambda data: dt.timedelta(*codec.unpackb(data)),
     _DECIMAL: lambda data: Decimal(data.decode()),
     _UUID: lambda data: uuid.UUID(bytes=data),
-    _COMPLEX: lambda data: complex(*msgpack.unpackb(data)),
+    _COMPLEX: lambda data: complex(*codec.unpackb(data)),
     _INT: _decode_int,
 }
 
@@ -336,7 +335,7 @@ def fresh_header(run: bytes, number: int) -> bytes:
 def unpack_items(packed: bytes) -> list[bytes]:
     """The list items of a claim, as a script packed them: an array of strings, or nothing. Raises `Undecodable`."""
     try:
-        items: list[bytes] = msgpack.unpackb(packed, raw=True) if packed else []
+        items: list[bytes] = codec.unpackb(packed, raw=True) if packed else []
     except Exception as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from None
     if type(items) is not list or not set(map(type, items)) <= {bytes}:

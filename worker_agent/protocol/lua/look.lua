@@ -1,7 +1,7 @@
 -- An agent reads its wishes (law 4); changes nothing.
 -- KEYS[1] wish:devices HASH  KEYS[2] wish:stop HASH  KEYS[3] wish:detect HASH
 -- ARGV[1] device  ARGV[2] actor
--- Returns {`running` or `paused`, '1' if it shall stop, the detect to answer or ''}
+-- Returns {`running` or `paused`, how often it was asked to stop or '', the detect to answer or ''}
 
 local wished = redis.call('HMGET', KEYS[1], ARGV[1], 'default')
 return {
