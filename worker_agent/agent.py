@@ -65,6 +65,8 @@ class Agent:
         """End the agent in order where one of its threads ends by an error: it would stand still without a word."""
         try:
             yield
+        except MutiTaskError:
+            raise
         except BaseException as error:
             LOG.error(
                 "%s failed (%s): the agent ends, and what runs is handed back", what, in_one_line(error)
@@ -245,9 +247,9 @@ class Agent:
             limit = self.settings.drain_timeout
             if running and not self.hurried.is_set():
                 LOG.info(
-                    "stopping: waiting %s for %d running tasks; stop again to hand them back instead",
-                    "without a limit (--drain-timeout sets one)" if limit is None else f"{limit:g} s at most",
+                    "stopping: waiting for %d running tasks, %s; stop again to hand them back instead",
                     running,
+                    "without a limit (--drain-timeout sets one)" if limit is None else f"{limit:g} s at most",
                 )
             hands.close()
             until = float("inf") if limit is None else time.monotonic() + limit

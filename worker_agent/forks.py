@@ -6,11 +6,14 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import NoReturn
 
 OURS = ("worker_agent", "mutitask_tui", "asyncio", "textual")
 """The packages whose signal handlers a forked child must not keep: they talk to threads that it does not have."""
+
+HELD = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 count = 0
 """How many forks lie between this process and the one that imported this module, but for those behind Python's back."""
@@ -38,9 +41,29 @@ def end_copy(error: BaseException | None) -> NoReturn:
     os._exit(status & 0xFF)
 
 
+_masks = threading.local()
+"""The signals that a thread had blocked before it forks."""
+
+
+def _before() -> None:
+    # A signal for the child that comes before its handlers are reset would be taken by ours, and lost.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+def _after_in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
 def _after_in_child() -> None:
     global count
     count += 1
+    try:
+        _take_handlers_away()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _take_handlers_away() -> None:
     with contextlib.suppress(ValueError, OSError):
         signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
@@ -51,4 +74,4 @@ def _after_in_child() -> None:
                 signal.signal(number, by_default)
 
 
-os.register_at_fork(after_in_child=_after_in_child)
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

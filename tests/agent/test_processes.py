@@ -211,7 +211,7 @@ def test_an_agent_whose_children_cannot_start_keeps_no_task_and_tries_again(flee
     job(
         fleet,
         """
-if "redis" not in sys.modules and not Path(FOLDER, "mended").exists():
+if len(sys.argv) == 1 and not Path(FOLDER, "mended").exists():
     raise RuntimeError("no licence here")
 
 def tasks():
