@@ -16,6 +16,8 @@ from worker_agent.agent import ENDED_NOTE_VARIABLE
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
 
 RESTART_S = 1.0
+TRIES = 4
+"""An agent that dies so often before it has its device is given up."""
 STOP_S = 10.0
 DRAIN_S = 30
 """How long an agent that is told to stop, also when its server is gone, waits for what it runs."""
@@ -27,10 +29,14 @@ class _Agent:
     channel: int
     log: Path
     note: Path
-    """Made by the agent when it ends by itself."""
+    """Where the agent notes that it has its device, and that it ended by itself."""
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     at: float = field(default=0.0)
+    tries: int = 0
+    """How often in a row it died before it had its device."""
+    given_up: str = ""
+    """Why it is not started any more, or ''."""
 
 
 class LocalAgents:
@@ -66,6 +72,11 @@ class LocalAgents:
             self._start(agent)
         self._thread.start()
 
+    def none_left(self) -> str:
+        """Why none of the agents that were asked for is there or will come, or ''."""
+        reasons = [agent.given_up for agent in self._agents]
+        return reasons[0] if reasons and all(reasons) else ""
+
     def stop(self) -> None:
         """Let each finish what it runs, for ten seconds at most; then do not wait."""
         self._ended.set()
@@ -85,7 +96,7 @@ class LocalAgents:
 
     def _start(self, agent: _Agent) -> None:
         command = [
-            sys.executable, "-m", "worker_agent", str(self._job), "--name", self._name,
+            sys.executable, "-P", "-m", "worker_agent", str(self._job), "--name", self._name,
             "--device", str(agent.device), "--channel", str(agent.channel),
             "--drain-timeout", str(DRAIN_S), *self._options,
         ]  # fmt: skip
@@ -108,17 +119,28 @@ class LocalAgents:
     def _after(self, agent: _Agent, status: int) -> None:
         """An agent that ended by itself stays away; one that died comes back, later and later.
 
-        The status alone does not tell: a task can end its process with any.
+        The status alone does not tell: a task can end its process with any. One that dies again and again before it
+        has its device is given up.
         """
-        if agent.note.exists():
+        how_far = agent.note.read_text() if agent.note.exists() else ""
+        if how_far == "ended":
             agent.process = None
-            if status == 0:
-                return
-            self._on_note(f"Device{agent.device}'s agent ended: {self._last_line(agent)} ({agent.log})")
-        elif time.monotonic() - agent.at >= RESTART_S * min(30, agent.restarts):
+            if status:
+                self._give_up(agent, "ended")
+            return
+        pause = RESTART_S * min(30, agent.restarts) if how_far else RESTART_S * 2**agent.tries
+        if not how_far and agent.tries + 1 >= TRIES:
+            agent.process = None
+            self._give_up(agent, f"died {TRIES} times before it had its device")
+        elif time.monotonic() - agent.at >= pause:
             agent.restarts += 1
+            agent.tries = 0 if how_far else agent.tries + 1
             self._on_note(f"Device{agent.device}'s agent died (status {status}); starting it again")
             self._start(agent)
+
+    def _give_up(self, agent: _Agent, how: str) -> None:
+        agent.given_up = f"Device{agent.device}'s agent {how}: {self._last_line(agent)} ({agent.log})"
+        self._on_note(agent.given_up)
 
     def _last_line(self, agent: _Agent) -> str:
         try:

@@ -44,13 +44,19 @@ def run_server(
         if announce:
             # A person asked for a line to type elsewhere: it is the one place where the password is shown.
             say(f"on other machines: {join_line(place, shown_job, name, with_password=True)}")
+
+    def tell_of_agents(text: str) -> None:
+        core.note("warning", text)
+        if not dashboard:
+            say(text)
+
     agents = LocalAgents(
         job or Path(shown_job),
         place.url,
         name,
         local_agents,
         plan.channels,
-        lambda text: core.note("warning", text),
+        tell_of_agents,
         options=agent_options,
     )
     named = "" if name == "default" else f" --name {name}"

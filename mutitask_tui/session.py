@@ -23,6 +23,8 @@ from worker_agent.protocol.errors import MutiTaskError, Superseded
 
 PROGRESS_S = 2.0
 _SETTLED_S = 1.0
+NO_AGENTS_STATUS = 9
+"""The exit status of a run that no agent could work on."""
 
 
 def say(text: str) -> None:
@@ -61,6 +63,8 @@ class Session:
         self._kept = kept
         self._config = config
         self._stop_asked = threading.Event()
+        self._deserted = ""
+        """Why a run ended that no agent works on, or ''."""
 
     def run(self) -> int:
         """Feed until quit, stopped, superseded, or (with `until_done`) done."""
@@ -77,6 +81,9 @@ class Session:
         if self._core.failure is not None:
             say(str(self._core.failure))
             return getattr(self._core.failure, "exit_status", 1)
+        if self._deserted:
+            say(self._deserted)
+            return NO_AGENTS_STATUS
         return 1 if self._core.halted() and self._until_done else 0
 
     def _close(self) -> None:
@@ -144,6 +151,8 @@ class Session:
             await asyncio.sleep(0.1)
             if self._until_done and not self._stay and await asyncio.to_thread(self._is_done):
                 break
+            if await asyncio.to_thread(self._is_deserted):
+                break
         leave()
 
     # -- without one ---------------------------------------------------------------------------------
@@ -157,8 +166,21 @@ class Session:
             if done or time.monotonic() >= due:
                 due = time.monotonic() + PROGRESS_S
                 said = self._say_progress(said)
-            if done:
+            if done or self._is_deserted():
                 return
+
+    def _is_deserted(self) -> bool:
+        """Whether no agent is there or will come, which ends a run that was to go on until it is done."""
+        if not self._until_done or not (why := self._agents.none_left()):
+            return False
+        try:
+            snapshot = self._reader.snapshot()
+        except MutiTaskError:
+            return False
+        if any(device.state != "offline" for device in snapshot.devices):
+            return False
+        self._deserted = f"no agent could work, so the run ends; mend that and go on with --resume. {why}"
+        return True
 
     def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """By itself the loop would leave nothing in their place: the next one would kill the server."""

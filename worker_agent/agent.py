@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("worker_agent")
 
 ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
-"""Names the file that an agent makes when it ends by itself, and that is missing where a task ended its process."""
+"""Names the file in which an agent notes how far it came: nothing, `joined`, or `ended` where it ended by itself."""
 
 
 class Agent:
@@ -103,6 +103,7 @@ class Agent:
             LOG.info("stopped before a server came")
             return
         self.session = session
+        note("joined")
         self._crew.start(session.device)
         waiter, watcher = Waiter(self), self._watcher
         waiter.start()
@@ -340,9 +341,14 @@ def patched_by() -> str:
 
 def note_end() -> None:
     """Tell whoever started this agent, and asked for it, that no task ended its process."""
-    if note := os.environ.get(ENDED_NOTE_VARIABLE):
+    note("ended")
+
+
+def note(how_far: Literal["joined", "ended"]) -> None:
+    """Tell whoever started this agent, and asked for it, that it has its device, or that it ended by itself."""
+    if path := os.environ.get(ENDED_NOTE_VARIABLE):
         with contextlib.suppress(OSError):
-            Path(note).touch()
+            Path(path).write_text(how_far)
 
 
 def log_to_stderr() -> None:
