@@ -98,6 +98,11 @@ class Agent:
 
     def run(self) -> None:
         """Take the device, work until stopped, leave. Raises `MutiTaskError` where that cannot be done."""
+        if self.settings.kind == "thread" and (library := patched_by()):
+            raise JobError(
+                f"{library} has replaced Python's threads, and tasks cannot run in threads then: "
+                'start the agent with --kind process (in a program: Client(..., kind="process"))'
+            )
         session = take_device(self.settings, self.stopping)
         if session is None:
             LOG.info("stopped before a server came")
@@ -290,12 +295,6 @@ def run_agent(settings: Settings) -> int:
     import signal
 
     log_to_stderr()
-    if settings.kind == "thread" and (library := patched_by()):
-        LOG.error(
-            "%s has replaced Python's threads, and tasks cannot run in threads then: "
-            "start the agent with --kind process (in a program: Client(..., kind=\"process\"))", library,
-        )  # fmt: skip
-        return JobError.exit_status
     agent = Agent(settings)
 
     # A handler interrupts the main thread anywhere, even where it holds the lock of the event that `stop()` sets:

@@ -138,7 +138,7 @@ def _functions(
 
 
 def _only_in_children(_task: object) -> None:
-    raise RuntimeError("in process mode tasks run in children")
+    raise NotImplementedError
 
 
 def main() -> None:
