@@ -222,8 +222,10 @@ class Agent:
         """Why no report went out, as far as this process can tell."""
         session, watcher = self._current(), self._watcher
         silent = time.monotonic() - watcher.heard_at
-        refused_at = max(session.broker.patience.refused_at, session.reports.patience.refused_at)
-        if refused_at > watcher.heard_at:
+        # A process that stood still itself meets one refusal at most once it goes on.
+        callers = (session.broker.patience, session.reports.patience)
+        away = max(patience.away_to - max(patience.away_from, watcher.heard_at) for patience in callers)
+        if away > silent / 4:
             return f"Redis did not answer this agent, whose last report is {silent:.0f} s old"
         used = time.process_time() - watcher.cpu_at
         if self.settings.kind == "thread" and used > silent / 2:

@@ -288,8 +288,8 @@ class Patience:
         """Why a caller waits now, or ''."""
         self.since = 0.0
         """Since when it does, in seconds of this machine's clock."""
-        self.refused_at = 0.0
-        """When Redis was last away for a call (monotonic), 0 for never."""
+        self.away_from = self.away_to = 0.0
+        """From when to when (monotonic) Redis was last away for a caller, as far as it tried."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
@@ -300,7 +300,9 @@ class Patience:
                 value = call()
             except RedisUnavailable as error:
                 tried += 1
-                self.refused_at = time.monotonic()
+                self.away_to = time.monotonic()
+                if tried == 1:
+                    self.away_from = self.away_to
                 hurried += self._give_up.is_set()
                 if hurried > 3 or (self._tries is not None and tried >= self._tries):
                     self.why = ""
