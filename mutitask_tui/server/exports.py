@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
-from mutitask_tui.server.files import private_file
 from mutitask_tui.server.plain import to_json
 from mutitask_tui.server.reading import FailedRecord, Reader, Result, every_result
 from worker_agent.protocol.broker import Broker
@@ -36,30 +34,28 @@ def failed_line(record: FailedRecord) -> str:
     return to_json(fields)
 
 
-def export_failed(reader: Reader, channel: int | None, path: Path) -> int:
-    """Write failed tasks to a file of ours (0600), newest first in each channel; how many."""
+def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
+    """Write failed tasks, newest first in each channel; how many."""
     count = 0
     numbers = range(reader.channels()) if channel is None else [channel]
-    with private_file(path, "w") as file:
-        for number in numbers:
-            offset = 0
-            while page := reader.failed_records(number, offset, PAGE):
-                for record in page:
-                    file.write(failed_line(record) + "\n")
-                count += len(page)
-                offset += PAGE
+    for number in numbers:
+        offset = 0
+        while page := reader.failed_records(number, offset, PAGE):
+            for record in page:
+                file.write(failed_line(record) + "\n")
+            count += len(page)
+            offset += PAGE
     return count
 
 
-def export_these(reader: Reader, targets: Sequence[tuple[int, str]], path: Path) -> int:
+def export_these(reader: Reader, targets: Sequence[tuple[int, str]], file: IO[str]) -> int:
     """Write these failed tasks (channel, id), as far as they are still there; how many."""
     count = 0
-    with private_file(path, "w") as file:
-        for channel, id_ in targets:
-            record = reader.failed_record(channel, id_)
-            if record is not None:
-                file.write(failed_line(record) + "\n")
-                count += 1
+    for channel, id_ in targets:
+        record = reader.failed_record(channel, id_)
+        if record is not None:
+            file.write(failed_line(record) + "\n")
+            count += 1
     return count
 
 

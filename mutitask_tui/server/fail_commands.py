@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mutitask_tui.server.calling import Caller, channels_text
 from mutitask_tui.server.commands import CommandError, Outcome
 from mutitask_tui.server.exports import export_failed, export_these
+from mutitask_tui.server.files import write_anew
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 
@@ -65,19 +66,21 @@ class FailCommands(Caller):
         """Write failed tasks to a file in the current directory."""
         self.channels(channel)
         part = "" if channel is None else f"-{channel}"
-        return self._export(part, lambda path: export_failed(self.reader, channel, path))
+        return self._export(part, lambda file: export_failed(self.reader, channel, file))
 
     def export_these(self, targets: Sequence[tuple[int, str]]) -> Outcome:
         """Write these failed tasks (channel, id) to a file in the current directory."""
-        return self._export("-selected", lambda path: export_these(self.reader, targets, path))
+        return self._export("-selected", lambda file: export_these(self.reader, targets, file))
 
-    def _export(self, part: str, write: Callable[[Path], int]) -> Outcome:
+    def _export(self, part: str, write: Callable[[IO[str]], int]) -> Outcome:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = Path.cwd() / f"fail-tasks-{self.reader.name}{part}-{stamp}.jsonl"
+        wanted = Path.cwd() / f"fail-tasks-{self.reader.name}{part}-{stamp}.jsonl"
         try:
-            count = write(path)
+            count, path = write_anew(wanted, write)
         except OSError as error:
-            raise CommandError(f"cannot write {path}: {error.strerror}") from None
+            raise CommandError(f"cannot write {wanted}: {error.strerror}") from None
+        if path is None:
+            return Outcome("there are no failed tasks: no file was written", data={"count": 0, "path": None})
         return Outcome(f"{count:,} failed tasks written to {path}", data={"count": count, "path": str(path)})
 
 
