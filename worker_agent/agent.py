@@ -238,7 +238,10 @@ class Agent:
             ", or a task function waited and kept Python's lock (the GIL): "
             "with --kind process the agent goes on reporting"
         )  # fmt: skip
-        return f"this process was stopped or its machine asleep for up to {silent:.0f} s{held}"
+        return (
+            f"no report got through for {silent:.0f} s: Redis was slow to answer, "
+            f"this process was stopped or its machine asleep{held}"
+        )
 
     def _leave(self, waiter: Waiter) -> None:
         """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""
