@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -46,9 +45,10 @@ def write_anew(wanted: Path, write: Callable[[IO[str]], int]) -> tuple[int, Path
 
 def _take_free_name(wanted: Path) -> Path:
     """Make an empty file, so that nobody else takes that name."""
-    for number in itertools.count(1):
+    number = 1
+    while True:
         path = wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}")
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             return path
-    raise AssertionError("there is always a next number")
+        number += 1
