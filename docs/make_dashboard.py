@@ -110,7 +110,7 @@ def settings() -> str:
         "refresh": "seconds from a snapshot to the next question, from 0.1 to 60",
         "layout.density": "`roomy`: three lines for each device; `dense`: one; `auto`: by their number",
         "layout.hide_offline": "whether offline devices are left out of the grid",
-        "layout.chart_minutes": f"how many minutes the charts show: {', '.join(map(str, CHART_MINUTES))}",
+        "layout.chart_minutes": f"how many minutes the charts show at most: {', '.join(map(str, CHART_MINUTES))}",
     }
     rows = [(f"`{s.name}`", f"`{json.dumps(memory.value(s.name))}`", meaning[s.name]) for s in SETTINGS]
     themes = ", ".join(f"`{name}`" for name in theme_names())

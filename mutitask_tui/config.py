@@ -22,8 +22,8 @@ FILE_VARIABLE = "MUTITASK_CONFIG_FILE"
 MOST_BYTES = 1_000_000
 
 Density = Literal["auto", "roomy", "dense"]
-SORT_COLUMNS = ("device", "state", "channel", "running", "age", "rate", "done", "failed", "seen", "host")
-CHART_MINUTES = (5, 15, 60)
+SORT_COLUMNS = ("device", "state", "channel", "running", "age", "rate", "done", "errors", "seen", "host")
+CHART_MINUTES = (1, 2, 5, 15, 60)
 
 
 class ConfigError(MutiTaskError):
@@ -40,7 +40,7 @@ class Layout:
     """One line for each device, or three; `auto`: by their number."""
     hide_offline: bool = False
     """Whether offline devices are left out of the grid."""
-    chart_minutes: int = 15
+    chart_minutes: int = 60
     """How many minutes the chart screen shows."""
 
 
@@ -115,7 +115,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "sort",
         f"one of {', '.join(SORT_COLUMNS)}, with - before it from the largest down",
-        lambda v: v in _sorts(),
+        # `failed` is what `errors` was called before.
+        lambda v: v in (*_sorts(), "failed", "-failed"),
         _sorts,
     ),
     Setting("refresh", "a number of seconds from 0.1 to 60", lambda v: _is_number(v) and 0.1 <= v <= 60),

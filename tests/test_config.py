@@ -109,7 +109,7 @@ def test_keys_are_characters_or_names() -> None:
         ("[layouts]\na = 1", 1, "there is no section [layouts] (did you mean layout?); there are [layout], [keys]"),
         ("[layout]\ndensitty = 'dense'", 2, "did you mean density?"),
         ("[layout]\n\nhide_offline = 'yes'", 3, "layout.hide_offline is 'yes'; it must be true or false"),
-        ("layout.chart_minutes = 7", 1, "it must be one of 5, 15, 60"),
+        ("layout.chart_minutes = 7", 1, "it must be one of 1, 2, 5, 15, 60"),
         ("[layout]\nchart_minutes = true", 2, "chart_minutes is true"),
         ("keys = 1", 1, "keys is a section: write [keys]"),
         ("[keys]\npause_al = 'x'", 2, "no command is called 'pause_al' (did you mean pause_all?)"),
@@ -250,7 +250,7 @@ _VALUES = {
     "refresh": st.floats(0.1, 60),
     "layout.density": st.sampled_from(["auto", "roomy", "dense"]),
     "layout.hide_offline": st.booleans(),
-    "layout.chart_minutes": st.sampled_from([5, 15, 60]),
+    "layout.chart_minutes": st.sampled_from([1, 2, 5, 15, 60]),
 }
 
 

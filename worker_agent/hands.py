@@ -74,7 +74,7 @@ class Hands:
         self._errand: Callable[[], None] | None = None
         self.closed = False
         self.done = 0
-        self.failed = 0
+        self.errors = 0
         self.task_s = 0.0
         """A running mean of how long tasks take, in seconds; 0 while unknown."""
         self.low_water = 0
@@ -160,7 +160,7 @@ class Hands:
         if letter == b"d" or letter == b"s":
             self.done += 1
         elif letter != b"b":
-            self.failed += 1
+            self.errors += 1
         if not settlements:
             self.oldest_settlement = time.monotonic()
         settlements.append((claim, place, letter, with_it))

@@ -156,7 +156,9 @@ class Watcher(threading.Thread):
             "running": max(len(running), len(hands.begun)),
             "tasks": [list(task) for task in running],
             "done": hands.done,
-            "failed": hands.failed,
+            "errors": hands.errors,
+            "task_s": hands.task_s,
+            "timeout_s": self._agent.settings.timeout or 0,
         }
         channel = self._agent.settings.channel
         terms = session.reports.report(session.device, channel, self._state(), wire.pack(fields))

@@ -48,7 +48,7 @@ class DeviceTrend:
             self._marks.popleft()
         self._compare(snapshot)
         if not self._marks or now - self._marks[-1][0] >= _EVERY_MS:
-            self._marks.append((now, {d.id: (d.done, d.failed) for d in snapshot.devices}))
+            self._marks.append((now, {d.id: (d.done, d.errors) for d in snapshot.devices}))
         self._slow = slow_devices(snapshot.devices)
 
     def rate(self, device: int) -> float:
@@ -56,13 +56,13 @@ class DeviceTrend:
         return self._rates.get(device, 0.0)
 
     def grown(self, device: int) -> int:
-        """How many of its tasks failed in the last minute."""
+        """How many of its runs failed in the last minute."""
         return self._grown.get(device, 0)
 
     def fault(self, device: DeviceView) -> Fault:
         """What is wrong with it, the worst first."""
         if device.state == "offline":
-            return "offline"
+            return "" if device.seen_s is None else "offline"
         if self._grown.get(device.id):
             return "failing"
         return "slow" if device.id in self._slow else ""
@@ -77,12 +77,12 @@ class DeviceTrend:
         for device in snapshot.devices:
             before = recent.get(device.id)
             if before is not None and seconds > 0 and device.state != "offline":
-                settled = device.done + device.failed - before[0] - before[1]
+                settled = device.done + device.errors - before[0] - before[1]
                 if settled > 0:
                     self._rates[device.id] = settled / seconds
             first = oldest.get(device.id)
-            if first is not None and device.failed > first[1]:
-                self._grown[device.id] = device.failed - first[1]
+            if first is not None and device.errors > first[1]:
+                self._grown[device.id] = device.errors - first[1]
 
 
 def slow_devices(devices: tuple[DeviceView, ...]) -> set[int]:

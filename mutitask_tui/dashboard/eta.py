@@ -10,6 +10,9 @@ from mutitask_tui.server.snapshot import ChannelView, Snapshot
 
 _AT_MOST_S = 366 * 86400
 """Beyond a year a forecast tells nothing."""
+_QUIET_S = 5.0
+_QUIET_GAPS = 4.0
+"""Where nothing is settled for so many mean gaps between two tasks, and no less than so long, it stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Eta:
     share: float
     """Of all its tasks, from 0 to 1: those that are done, failed or deleted."""
     seconds: float | None
-    """Until it is done; None while nothing is settled."""
+    """Until it is done; None while nothing is settled, or nothing any more."""
     at_ms: int
 
     @property
@@ -48,7 +51,8 @@ def channel_eta(channel: ChannelView, trend: Trend, now_ms: int) -> Eta | None:
     if left <= 0:
         return None
     rate = trend.steady_rate(channel.id)
-    seconds = left / rate if rate > 0 and left / rate < _AT_MOST_S else None
+    stands_still = rate > 0 and trend.quiet_s(channel.id, now_ms) > max(_QUIET_S, _QUIET_GAPS / rate)
+    seconds = left / rate if rate > 0 and not stands_still and left / rate < _AT_MOST_S else None
     return Eta(settled / (settled + left), seconds, now_ms + round((seconds or 0) * 1000))
 
 

@@ -141,6 +141,21 @@ def fit_end(text: str, width: int) -> str:
     return fit(text, width)
 
 
+Field = tuple[int, list[tuple[str, str]]]
+"""How important a field of a line is, and its pieces: each a text and how it looks."""
+
+
+def keep_fields(fields: Sequence[Field], width: int) -> list[tuple[str, str]]:
+    """The pieces of those fields that fit into `width` cells: the least important ones are left out whole."""
+    kept = list(range(len(fields)))
+    room = width - sum(cell_len(text) for _, pieces in fields for text, _ in pieces)
+    while kept and room < 0:
+        least = min(kept, key=lambda place: (fields[place][0], -place))
+        kept.remove(least)
+        room += sum(cell_len(text) for text, _ in fields[least][1])
+    return [piece for place in kept for piece in fields[place][1]]
+
+
 def plural(number: int, noun: str) -> str:
     """`1 device`, `2 devices`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -21,7 +21,7 @@ class DeviceRow:
     fault: Fault = ""
     rate: float = 0.0
     grown: int = 0
-    """Its tasks that failed in the last minute."""
+    """Its runs that failed in the last minute."""
     note: str = ""
     """What a person just asked of it: a round trip, or that it did not answer."""
     answered: bool = True
@@ -37,7 +37,7 @@ SORTS: dict[str, tuple[str, Callable[[DeviceRow], Any], bool]] = {
     "device": ("number", lambda row: row.view.id, False),
     "state": ("state", lambda row: _STATES[row.view.state], False),
     "rate": ("rate", lambda row: row.rate, True),
-    "failed": ("failed", lambda row: row.view.failed, True),
+    "errors": ("errors", lambda row: row.view.errors, True),
     "age": ("running time", lambda row: row.view.current_s if row.view.running else -1.0, True),
     "seen": ("last seen", lambda row: float("inf") if row.view.seen_s is None else row.view.seen_s, True),
     "done": ("done", lambda row: row.view.done, True),
@@ -63,7 +63,7 @@ class Look:
     @property
     def column(self) -> str:
         """The column alone."""
-        return self.sort.removeprefix("-")
+        return column_of(self.sort)
 
     @property
     def down(self) -> bool:
@@ -99,10 +99,16 @@ class Listing:
 NOTHING = Listing((), 0, ())
 
 
+def column_of(sort: str) -> str:
+    """The column that is sorted by; `failed` is what `errors` was called before."""
+    column = sort.removeprefix("-")
+    return "errors" if column == "failed" else column
+
+
 def next_sort(sort: str) -> str:
     """The next column, in the direction in which one looks for something there."""
     columns = list(SORTS)
-    column = columns[(columns.index(sort.removeprefix("-")) + 1) % len(columns)]
+    column = columns[(columns.index(column_of(sort)) + 1) % len(columns)]
     return f"-{column}" if SORTS[column][2] else column
 
 

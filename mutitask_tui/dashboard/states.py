@@ -26,16 +26,22 @@ class State:
 
 
 RUNNING = State("●", "running", "good")
+IDLE = State("◌", "idle", "calm")
 PAUSED = State("‖", "paused", "warn")
 OFFLINE = State("✗", "offline", "bad")
 NEVER = State("○", "offline", "faint")
 
 
-def device_state(device: DeviceView) -> State:
-    """What a device is; one that never reported is offline too, but not alarming."""
+def device_state(device: DeviceView, rate: float | None = None) -> State:
+    """What a device is; one that never reported is offline too, but not alarming.
+
+    `rate` is how many tasks it settled a second: a running device without any, and with none in hand, is idle.
+    """
     if device.state == "offline":
         return NEVER if device.seen_s is None else OFFLINE
-    return RUNNING if device.state == "running" else PAUSED
+    if device.state == "paused":
+        return PAUSED
+    return IDLE if rate == 0 and not device.running else RUNNING
 
 
 def device_wish(device: DeviceView) -> str:
@@ -43,12 +49,17 @@ def device_wish(device: DeviceView) -> str:
     return device.wished if device.state != "offline" and device.wished != device.state else ""
 
 
-def channel_state(channel: ChannelView, *, served: bool) -> State:
-    """Whether a channel is fed, and if not, why. `served`: whether a server is there to feed it."""
+def channel_state(channel: ChannelView, *, served: bool, has_device: bool = True) -> State:
+    """Whether a channel is fed, and if not, why. `served`: whether a server is there to feed it.
+
+    `has_device`: False where tasks wait in it and no device serves it.
+    """
     if channel.halted:
         return State("✗", "halted", "bad")
     if channel.paused:
         return State("‖", "paused", "warn")
+    if not has_device:
+        return State("!", "no device", "bad")
     if channel.exhausted:
         return State("✓", "finished", "good") if not channel.open else State("■", "exhausted", "calm")
     if not served:

@@ -27,6 +27,8 @@ class Trend:
         self._points: dict[int, deque[tuple[int, float, int]]] = {}
         self._recent: dict[int, deque[tuple[int, float]]] = {}
         self._fails: deque[tuple[int, dict[int, int]]] = deque()
+        self._runs: deque[tuple[int, dict[int, tuple[int, int]]]] = deque()
+        self._settled_ms: dict[int, int] = {}
         self._run = ""
 
     def add(self, snapshot: Snapshot) -> None:
@@ -35,10 +37,17 @@ class Trend:
             self._points.clear()
             self._recent.clear()
             self._fails.clear()
+            self._runs.clear()
+            self._settled_ms.clear()
             self._run = snapshot.run
         now = snapshot.now_ms
         for channel in snapshot.channels:
             self._add_rate(channel.id, now, channel.rate)
+            if channel.rate > 0 or channel.id not in self._settled_ms:
+                self._settled_ms[channel.id] = now
+        self._runs.append((now, {c.id: (c.errors, c.done) for c in snapshot.channels}))
+        while len(self._runs) > 1 and self._runs[0][0] < now - GROWTH_MS:
+            self._runs.popleft()
         self._fails.append((now, {c.id: c.failed for c in snapshot.channels}))
         while len(self._fails) > 1 and self._fails[0][0] < now - GROWTH_MS:
             self._fails.popleft()
@@ -110,6 +119,18 @@ class Trend:
         (_, before), (_, after) = self._fails[0], self._fails[-1]
         ids = after if channel is None else (channel,)
         return max(0, sum(after.get(i, 0) - before.get(i, 0) for i in ids))
+
+    def new_runs(self, channel: int) -> tuple[int, int]:
+        """How many of the channel's runs failed, and how many of its tasks were done, in the last minute."""
+        if not self._runs:
+            return 0, 0
+        last = self._runs[-1][1].get(channel, (0, 0))
+        first = self._runs[0][1].get(channel, last)
+        return max(0, last[0] - first[0]), max(0, last[1] - first[1])
+
+    def quiet_s(self, channel: int, now_ms: int) -> float:
+        """For how many seconds nothing of the channel has been settled, as far as was seen."""
+        return max(0, now_ms - self._settled_ms.get(channel, now_ms)) / 1000
 
     def _add_rate(self, channel: int, now: int, rate: float) -> None:
         points = self._points.setdefault(channel, deque(maxlen=POINTS))

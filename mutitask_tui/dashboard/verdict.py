@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutitask_tui.dashboard.formats import plural
+from mutitask_tui.dashboard.formats import plural, span
 from mutitask_tui.dashboard.states import Tone
+from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.troubles import fruitless, fruitless_text, stuck_runs, unserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,15 @@ def count_devices(snapshot: Snapshot) -> DeviceCounts:
     return DeviceCounts(states.count("running"), states.count("paused"), states.count("offline"), gone)
 
 
-def judge(snapshot: Snapshot, new_fails: int) -> Verdict:
-    """The verdict on a snapshot, given how many tasks failed in the last minute."""
-    return _broken(snapshot) or _worrying(snapshot, new_fails) or _waiting(snapshot)
+def judge(snapshot: Snapshot, trend: Trend) -> Verdict:
+    """The verdict on a snapshot, given what the last minute was like."""
+    return (
+        _broken(snapshot)
+        or _worrying(snapshot, trend.new_fails())
+        or _fruitless(snapshot, trend)
+        or _stuck(snapshot)
+        or _waiting(snapshot)
+    )
 
 
 def _broken(snapshot: Snapshot) -> Verdict | None:
@@ -60,9 +68,34 @@ def _worrying(snapshot: Snapshot, new_fails: int) -> Verdict | None:
         return Verdict("✗ no device is there", "bad")
     if devices.gone:
         return Verdict(f"! {plural(devices.gone, 'device')} offline", "bad")
+    alone = [f"TaskChannel{c.id}" for c in unserved(snapshot)]
+    if alone:
+        return Verdict(f"! no device serves {_few(alone)}", "bad")
     if new_fails:
         return Verdict(f"! {new_fails:,} failed in the last minute", "warn")
     return None
+
+
+def _fruitless(snapshot: Snapshot, trend: Trend) -> Verdict | None:
+    """Runs fail and are tried again, and hardly one succeeds: nothing has failed for good yet."""
+    if vain := fruitless(snapshot):
+        return Verdict(f"! {fruitless_text(vain)}", "bad")
+    errors = done = 0
+    for channel in snapshot.channels:
+        recent = trend.new_runs(channel.id)
+        if channel.open and recent[0] > recent[1]:
+            errors, done = errors + recent[0], done + recent[1]
+    return Verdict(f"! {errors:,} runs failed in the last minute, {done:,} done", "warn") if errors else None
+
+
+def _stuck(snapshot: Snapshot) -> Verdict | None:
+    stuck = stuck_runs(snapshot.devices)
+    if not stuck:
+        return None
+    first = stuck[0]
+    more = f", and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+    task = first.task if len(first.task) <= 20 else f"{first.task[:19]}…"
+    return Verdict(f"! Device{first.device} runs {task} for {span(first.seconds)}{more}", "warn")
 
 
 def _waiting(snapshot: Snapshot) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.server.troubles import troubles
 
 
 def line(snapshot: Snapshot) -> str:
@@ -12,11 +13,14 @@ def line(snapshot: Snapshot) -> str:
     waiting, capacity = sum(c.waiting for c in channels), sum(c.capacity for c in channels)
     claimed = sum(c.claimed for c in channels)
     running = sum(d.state == "running" for d in devices)
+    errors = sum(c.errors for c in channels)
+    tried_again = f" ({errors:,} errors)" if errors > failed else ""
     books = "" if snapshot.balanced else "; BOOKS DO NOT BALANCE"
+    wrong = "".join(f"; {text}" for text in troubles(snapshot))
     halted = "".join(f"; TaskChannel{c.id} stopped: {c.halted}" for c in channels if c.halted)
     return (
-        f"{done:,} done, {failed:,} failed, {waiting:,}/{capacity:,} waiting, {claimed:,} claimed, "
-        f"{running} of {len(devices)} devices running, {snapshot.rate:,.0f} tasks/s{halted}{books}"
+        f"{done:,} done, {failed:,} failed{tried_again}, {waiting:,}/{capacity:,} waiting, {claimed:,} claimed, "
+        f"{running} of {len(devices)} devices running, {snapshot.rate:,.0f} tasks/s{halted}{wrong}{books}"
     )
 
 

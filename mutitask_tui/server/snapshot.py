@@ -46,6 +46,8 @@ class ChannelView:
     """How many tasks the generator will yield, where the job says so."""
     oldest_s: float | None = None
     """How long ago the first waiting task was allotted, in seconds, about; None if none waits or nobody knows."""
+    errors: int = 0
+    """Runs that failed, of tasks in any state: a task that is retried counts each time."""
 
     @property
     def balanced(self) -> bool:
@@ -77,7 +79,8 @@ class DeviceView:
     current_s: float
     """How long that task has been running, in seconds."""
     done: int
-    failed: int
+    errors: int
+    """Its runs that failed, retried or not."""
     seen_s: float | None
     """Whole seconds since its agent last reported, 0 for less than two; None if there never was one."""
     since_ms: int
@@ -86,6 +89,10 @@ class DeviceView:
     concurrency: int = 0
     tasks: tuple[tuple[str, float], ...] = ()
     """The tasks that are running, at most 16: each as text and for how many seconds, the longest first."""
+    task_s: float = 0.0
+    """How long its tasks take in the mean, in seconds; 0 where none has ended yet."""
+    timeout_s: float = 0.0
+    """The time limit of a run (`--timeout`), in seconds; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

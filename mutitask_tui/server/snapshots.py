@@ -100,12 +100,14 @@ def _device(
         current_s=tasks[0][1] if tasks else 0.0,
         tasks=tasks,
         done=_whole(fields.get("done")),
-        failed=_whole(fields.get("failed")),
+        errors=_whole(fields.get("errors", fields.get("failed"))),
         seen_s=seen_s,
         since_ms=_whole(fields.get("since_ms")),
         version=str(fields.get("version", "")),
         python=str(fields.get("python", "")),
         concurrency=_whole(fields.get("concurrency")),
+        task_s=_seconds(fields.get("task_s")),
+        timeout_s=_seconds(fields.get("timeout_s")),
     )
 
 
@@ -158,6 +160,7 @@ def channel_view(
         halted=halted,
         total=int(total) if total else None,
         oldest_s=oldest_s,
+        errors=int(books.get(b"errors", 0)),
     )
 
 

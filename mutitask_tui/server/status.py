@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from mutitask_tui.server.troubles import troubles, unserved
 
 
 def to_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
         },
         "channels": [_channel(channel) for channel in snapshot.channels],
         "devices": [_device(device) for device in snapshot.devices],
+        "troubles": troubles(snapshot),
     }
 
 
@@ -34,6 +36,7 @@ def _channel(channel: ChannelView) -> dict[str, Any]:
         "delayed": channel.delayed,
         "done": channel.done,
         "failed": channel.failed,
+        "errors": channel.errors,
         "deleted": channel.deleted,
         "allotted": channel.allotted,
         "balanced": channel.balanced,
@@ -56,7 +59,8 @@ def _device(device: DeviceView) -> dict[str, Any]:
         "channel": device.channel,
         "running": device.running,
         "done": device.done,
-        "failed": device.failed,
+        "errors": device.errors,
+        "failed": device.errors,  # The name that it had before: scripts rest on it.
         "seen_s": device.seen_s,
     }
 
@@ -64,6 +68,7 @@ def _device(device: DeviceView) -> dict[str, Any]:
 def to_text(snapshot: Snapshot) -> str:
     """The same for a person, a line each."""
     server = snapshot.server
+    alone = {channel.id for channel in unserved(snapshot)}
     lines = [
         f"namespace {snapshot.name} on {snapshot.redis}",
         f"server {server.host} pid {server.pid}" if server else "no server",
@@ -73,12 +78,13 @@ def to_text(snapshot: Snapshot) -> str:
         books = "books balance" if c.balanced else "BOOKS DO NOT BALANCE"
         lines.append(
             f"TaskChannel{c.id}: {c.waiting}/{c.capacity} waiting, {c.claimed} claimed, {c.delayed} delayed, "
-            f"{c.done} done, {c.failed} failed, {c.deleted} deleted of {c.allotted} allotted; {feed}; {books}"
+            f"{c.done} done, {c.failed} failed, {c.deleted} deleted of {c.allotted} allotted, {c.errors} errors; "
+            f"{feed}; {books}{'; no device serves it' if c.id in alone else ''}"
         )
     for d in snapshot.devices:
         seen = "never seen" if d.seen_s is None else f"seen {d.seen_s:.0f} s ago"
         wished = "" if d.state in (d.wished, "offline") else f" (asked: {d.wished})"
         lines.append(
-            f"Device{d.id}: {d.state}{wished}, {d.running} running, {d.done} done, {d.failed} failed, {seen}"
+            f"Device{d.id}: {d.state}{wished}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"! {text}" for text in troubles(snapshot))])

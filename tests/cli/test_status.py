@@ -18,11 +18,11 @@ CHANNEL: dict[str, type | tuple[type, ...]] = {
     "id": int, "capacity": int, "waiting": int, "claimed": int, "delayed": int, "done": int, "failed": int,
     "deleted": int, "allotted": int, "balanced": bool, "allotting": bool, "exhausted": bool,
 }  # fmt: skip
-ALSO = {"paused": bool, "foreign": int, "halted": str, "results": int}
+ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results": int}
 """What a channel has beyond the names of the interface."""
 DEVICE: dict[str, type | tuple[type, ...]] = {
     "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "running": int, "done": int,
-    "failed": int, "seen_s": (float, type(None)),
+    "errors": int, "failed": int, "seen_s": (float, type(None)),
 }  # fmt: skip
 SERVER: dict[str, type | tuple[type, ...]] = {"host": str, "pid": int, "since": float, "allotting": bool}
 
@@ -61,7 +61,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
 
         status = house.status()
 
-        assert set(status) == {"name", "server", "channels", "devices"}
+        assert set(status) == {"name", "server", "channels", "devices", "troubles"}
         assert status["name"] == "books"
         check(status["server"], SERVER)
         assert status["server"]["host"] == me().host and status["server"]["pid"] == me().pid
@@ -75,13 +75,13 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert status["channels"][0] == {
             "id": 0, "capacity": 6, "waiting": 3, "claimed": 1, "delayed": 0, "done": 3, "failed": 1, "deleted": 0,
             "allotted": 8, "balanced": True, "allotting": False, "exhausted": True, "paused": False, "foreign": 0,
-            "halted": "", "results": 3,
+            "halted": "", "results": 3, "errors": 1,
         }  # fmt: skip
         assert status["channels"][1]["waiting"] == 3
         offline, running, _ = status["devices"]
         assert (offline["state"], offline["wished"], offline["seen_s"]) == ("offline", "paused", None)
         assert (running["state"], running["wished"], running["channel"]) == ("running", "running", 0)
-        assert (running["running"], running["done"], running["failed"]) == (1, 3, 1)
+        assert (running["running"], running["done"], running["errors"], running["failed"]) == (1, 3, 1, 1)
         assert running["pid"] == me().pid and running["host"] == me().host
         assert 0 <= running["seen_s"] < 5
         gate.set()
@@ -113,10 +113,10 @@ def test_for_a_person(redis_url: str) -> None:
     assert lines[0].startswith("namespace person on 127.0.0.1:")
     assert lines[1] == f"server {me().host} pid {me().pid}"
     assert lines[2] == (
-        "TaskChannel0: 3/50 waiting, 0 claimed, 0 delayed, 0 done, 0 failed, 0 deleted of 3 allotted; "
+        "TaskChannel0: 3/50 waiting, 0 claimed, 0 delayed, 0 done, 0 failed, 0 deleted of 3 allotted, 0 errors; "
         "exhausted; books balance"
     )
-    assert lines[3] == "Device0: offline, 0 running, 0 done, 0 failed, never seen"
+    assert lines[3] == "Device0: offline, 0 running, 0 done, 0 errors, never seen"
     assert len(lines) == 4
 
 

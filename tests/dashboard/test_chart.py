@@ -279,7 +279,17 @@ async def test_arrows_choose_the_channel_and_the_stretch(opened: Opened) -> None
         await look(pilot, "left", "down")
         assert "TaskChannel1" in screen_text(pilot) and "60 minutes" in screen_text(pilot)
         await look(pilot, "down", "up", "up", "up")
-        assert "5 minutes" in screen_text(pilot)
+        assert "2 minutes" in screen_text(pilot)
+
+
+async def test_the_charts_open_on_the_stretch_that_the_run_fills(opened: Opened) -> None:
+    link = PastLink(samples(100), started_ms=NOW_MS - 25_000)
+    async with opened(link) as pilot:
+        await look(pilot, "H")
+        assert "All channels, 1 minute (" in screen_text(pilot)
+        link.change(started_ms=NOW_MS - 90_000)
+        await poll(pilot)
+        assert "All channels, 2 minutes (" in screen_text(pilot)
 
 
 async def test_the_channel_keys_act_on_the_chart_s_channel(opened: Opened) -> None:
@@ -324,9 +334,9 @@ async def test_the_stretch_is_remembered(tmp_path: Any) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await look(pilot, "H")
-        assert "60 minutes" in screen_text(pilot)
+        assert "15 minutes" in screen_text(pilot)
         await look(pilot, "up")
-    assert "chart_minutes = 15" in loaded.path.read_text()
+    assert "chart_minutes = 5" in loaded.path.read_text()
 
 
 async def test_the_palette_finds_the_charts(opened: Opened) -> None:

@@ -21,7 +21,7 @@ async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
     async with opened() as pilot:
         link.change(
             now_ms=NOW_MS + 4000,
-            devices=(device(0), device(1, done=1041, failed=4, running=2, concurrency=3)),
+            devices=(device(0), device(1, done=1041, errors=4, running=2, concurrency=3)),
         )
         await poll(pilot)
         await press(pilot, "right", "enter")

@@ -35,23 +35,23 @@ def history(*moments: tuple[int, tuple[Any, ...]]) -> DeviceTrend:
 def test_a_rate_is_what_was_settled_in_the_last_ten_seconds() -> None:
     trend = history(
         (30_000, (device(0, done=0),)),
-        (10_000, (device(0, done=900, failed=0),)),
-        (0, (device(0, done=990, failed=10),)),
+        (10_000, (device(0, done=900, errors=0),)),
+        (0, (device(0, done=990, errors=10),)),
     )
     assert trend.rate(0) == pytest.approx(10.0)
     assert trend.rate(7) == 0
 
 
 def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
-    trend = history((1000, (device(0, failed=3),)), (0, (device(0, failed=5),)))
-    assert (trend.grown(0), trend.fault(device(0, failed=5))) == (2, "failing")
-    trend.add(snapshot(now_ms=NOW_MS + 2 * GROWTH_MS, devices=(device(0, failed=5),)))
-    trend.add(snapshot(now_ms=NOW_MS + 3 * GROWTH_MS, devices=(device(0, failed=5),)))
-    assert trend.fault(device(0, failed=5)) == ""
+    trend = history((1000, (device(0, errors=3),)), (0, (device(0, errors=5),)))
+    assert (trend.grown(0), trend.fault(device(0, errors=5))) == (2, "failing")
+    trend.add(snapshot(now_ms=NOW_MS + 2 * GROWTH_MS, devices=(device(0, errors=5),)))
+    trend.add(snapshot(now_ms=NOW_MS + 3 * GROWTH_MS, devices=(device(0, errors=5),)))
+    assert trend.fault(device(0, errors=5)) == ""
 
 
 def test_an_agent_that_begins_anew_is_no_growth() -> None:
-    trend = history((1000, (device(0, done=900, failed=30),)), (0, (device(0, done=2, failed=0),)))
+    trend = history((1000, (device(0, done=900, errors=30),)), (0, (device(0, done=2, errors=0),)))
     assert (trend.rate(0), trend.grown(0)) == (0, 0)
 
 
@@ -67,7 +67,7 @@ def test_slow_is_far_longer_than_the_others_of_the_channel() -> None:
 
 
 def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
-    devices = (device(1, failed=2, done=5), device(0, "offline", seen_s=None), device(2, "paused", failed=9))
+    devices = (device(1, errors=2, done=5), device(0, "offline", seen_s=None), device(2, "paused", errors=9))
     walked, sort = [], "device"
     for _ in SORTS:
         walked.append(sort)
@@ -82,16 +82,16 @@ def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
 
 
 async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, link: FakeLink) -> None:
-    link.change(devices=tuple(device(n, failed=n * 3 % 7) for n in range(5)))
+    link.change(devices=tuple(device(n, errors=n * 3 % 7) for n in range(5)))
     async with opened() as pilot:
         await press(pilot, "right", "o", "o", "o")
         assert shown(pilot) == [2, 4, 1, 3, 0]
-        assert "by failed ↓" in screen_text(pilot)
+        assert "by errors ↓" in screen_text(pilot)
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
-        assert pilot.app.memory.config.sort == "-failed"  # type: ignore[attr-defined]
+        assert pilot.app.memory.config.sort == "-errors"  # type: ignore[attr-defined]
         await press(pilot, "O")
         assert shown(pilot) == [0, 3, 1, 4, 2]
-        link.change(devices=tuple(device(n, failed=9 - n) for n in range(5)))
+        link.change(devices=tuple(device(n, errors=9 - n) for n in range(5)))
         await poll(pilot)
         assert shown(pilot) == [4, 3, 2, 1, 0]
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
@@ -108,10 +108,10 @@ async def test_the_palette_sorts_by_any_column(opened: Opened, link: FakeLink) -
 
 async def test_n_goes_round_the_faults(opened: Opened, link: FakeLink) -> None:
     others = tuple(device(n, current_s=1.0) for n in range(4))
-    link.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, failed=1)))
+    link.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, errors=1)))
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
-        link.change(devices=(*link.now.devices[:-1], device(6, failed=2)), now_ms=NOW_MS + 1000)
+        link.change(devices=(*link.now.devices[:-1], device(6, errors=2)), now_ms=NOW_MS + 1000)
         await poll(pilot)
         visited = []
         for _ in range(4):
@@ -135,10 +135,10 @@ async def test_n_says_so_where_nothing_is_wrong(opened: Opened, link: FakeLink) 
 async def test_faults_only_and_back(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "exclamation_mark")
-        assert shown(pilot) == [3, 4]
-        assert "2 faults only" in screen_text(pilot)
+        assert shown(pilot) == [3]
+        assert "1 faults only" in screen_text(pilot)
         await press(pilot, "T")
-        assert "3 of them hidden" in screen_text(pilot)
+        assert "4 of them hidden" in screen_text(pilot)
         await press(pilot, "escape", "exclamation_mark")
         assert len(shown(pilot)) == 5
         await press(pilot, "exclamation_mark", "escape")
@@ -198,7 +198,7 @@ async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, link
 
 
 def test_a_thousand_devices_are_listed_in_far_less_than_a_tick() -> None:
-    trend, now = DeviceTrend(), snapshot(devices=tuple(device(n, failed=n % 9) for n in range(1000)))
+    trend, now = DeviceTrend(), snapshot(devices=tuple(device(n, errors=n % 9) for n in range(1000)))
     spent = []
     for turn in range(5):
         began = time.process_time()

@@ -157,7 +157,7 @@ async def test_a_late_device_is_told_loudly(
     opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened() as pilot:
-        await press(pilot, "down", "p")
+        await press(pilot, "end", "left", "p")
         later = time.monotonic() + 6
         monkeypatch.setattr(pilot.app.obedience, "_now", lambda: later)  # type: ignore[attr-defined]
         await poll(pilot)

@@ -56,7 +56,7 @@ def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callab
             pace = 0.6 + (tick * 7 % 11) / 20
             rates = tuple(replace(c, rate=c.rate * pace) for c in now.channels)
             devices = tuple(
-                replace(d, done=max(0, d.done - tick * (2 + d.id % 3)), failed=max(0, d.failed - tick // 9))
+                replace(d, done=max(0, d.done - tick * (2 + d.id % 3)), errors=max(0, d.errors - tick // 9))
                 for d in now.devices
             )
             past = replace(now, now_ms=NOW_MS - tick * 2000, channels=rates, devices=devices)
@@ -147,7 +147,7 @@ def busy_link() -> FakeLink:
     states = {7: "offline", 11: "offline", 12: "paused", 19: "offline"}
     devices = tuple(
         device(
-            n, states.get(n, "running"), failed=5 if n == 4 else 0, current_s=42.0 if n == 9 else 0.4 + n / 10
+            n, states.get(n, "running"), errors=5 if n == 4 else 0, current_s=42.0 if n == 9 else 0.4 + n / 10
         )
         for n in range(20)
     )
@@ -214,7 +214,7 @@ def test_redis_away(snap_compare: SnapCompare) -> None:
 
 def test_a_thousand_devices(snap_compare: SnapCompare) -> None:
     states = ("running", "running", "running", "paused", "offline")
-    devices = tuple(device(n, states[n % 5], failed=n % 7) for n in range(1000))
+    devices = tuple(device(n, states[n % 5], errors=n % 7) for n in range(1000))
     link = FakeLink(snapshot(devices=devices, channels=tuple(channel(n) for n in range(6))))
     assert snap_compare(app_of(link), run_before=steps("pagedown"), terminal_size=(200, 60))
 

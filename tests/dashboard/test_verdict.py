@@ -11,7 +11,15 @@ from mutitask_tui.dashboard.trend import GROWTH_MS, Trend
 from mutitask_tui.dashboard.verdict import judge
 from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
 
-RUNNING = (device(0), device(1))
+RUNNING = (device(0), device(1, channel=1))
+
+
+def grown(new_fails: int) -> Trend:
+    """A trend in which so many tasks failed in the last minute."""
+    trend = Trend()
+    trend.add(snapshot(now_ms=NOW_MS - 1000))
+    trend.add(snapshot(channels=(channel(0, failed=new_fails),)))
+    return trend
 
 
 @pytest.mark.parametrize(
@@ -21,9 +29,20 @@ RUNNING = (device(0), device(1))
         ({"channels": (channel(0, halted="item 7"),)}, 9, "feed halted in TaskChannel0"),
         ({"server": None}, 9, "no server"),
         ({"devices": (device(0, "offline", seen_s=None),)}, 0, "no device is there"),
-        ({"devices": (device(0), device(1, "offline"))}, 9, "1 device offline"),
+        ({"devices": (*RUNNING, device(2, "offline"))}, 9, "1 device offline"),
         ({"devices": RUNNING}, 9, "9 failed in the last minute"),
-        ({"devices": (device(0, "paused"),)}, 0, "every device is paused"),
+        ({"devices": (device(0),), "channels": (channel(0), channel(1))}, 9, "no device serves TaskChannel1"),
+        (
+            {"devices": RUNNING, "channels": (channel(0, done=0, errors=52),)},
+            0,
+            "52 runs failed in TaskChannel0, none done",
+        ),
+        (
+            {"devices": (device(0, task_s=0.2), device(1, current_s=289.0)), "channels": (channel(0),)},
+            0,
+            "Device1 runs '/usr/lib/python3.1… for 4m 49s",
+        ),
+        ({"devices": (device(0, "paused"),), "channels": (channel(0),)}, 0, "every device is paused"),
         ({"devices": RUNNING, "channels": (channel(0, paused=True),)}, 0, "TaskChannel0 paused"),
         ({"devices": RUNNING}, 0, "going well"),
         (
@@ -34,14 +53,14 @@ RUNNING = (device(0), device(1))
     ],
 )
 def test_the_worst_comes_first(changes: dict[str, Any], new_fails: int, says: str) -> None:
-    assert says in judge(snapshot(**changes), new_fails).text
+    assert says in judge(snapshot(**changes), grown(new_fails)).text
 
 
 def test_paused_allotting_is_said() -> None:
     now = snapshot(devices=RUNNING)
     assert now.server is not None
     paused = replace(now, server=replace(now.server, allotting=False))
-    assert "allotting is paused" in judge(paused, 0).text
+    assert "allotting is paused" in judge(paused, Trend()).text
 
 
 def test_failures_are_new_for_a_minute_only() -> None:
@@ -59,3 +78,34 @@ def test_a_reload_is_no_growth_and_a_new_run_begins_afresh() -> None:
     trend.add(snapshot(run="r2", channels=(channel(0, failed=50),)))
     assert trend.new_fails() == 0
     assert len(trend.points(0)) == 1
+
+
+def test_errors_that_outnumber_the_tasks_done_are_said() -> None:
+    trend = Trend()
+    for age, errors, done in ((5000, 100, 500), (0, 140, 503)):
+        now = snapshot(now_ms=NOW_MS - age, devices=RUNNING, channels=(channel(0, errors=errors, done=done),))
+        trend.add(now)
+    assert judge(now, trend).text == "! 40 runs failed in the last minute, 3 done"
+    assert trend.new_runs(0) == (40, 3)
+
+
+def test_a_run_is_stuck_by_the_measure_of_its_channel() -> None:
+    def verdict(**changes: Any) -> str:
+        return judge(
+            snapshot(devices=(device(0, task_s=10.0), device(1, **changes), device(2, channel=1))), Trend()
+        ).text
+
+    assert "Device1 runs" in verdict(current_s=250.0)
+    assert "going well" in verdict(current_s=150.0)
+    # Its own tasks take long, or it is limited.
+    assert "going well" in verdict(current_s=250.0, task_s=20.0)
+    assert "going well" in verdict(current_s=250.0, timeout_s=300.0)
+    assert "Device1 runs" in verdict(current_s=400.0, timeout_s=300.0)
+    assert "going well" in verdict(current_s=250.0, channel=1)
+
+
+def test_a_channel_is_not_called_unserved_just_after_the_server_came() -> None:
+    now = snapshot(devices=(device(0),))
+    assert now.server is not None
+    young = replace(now, server=replace(now.server, since_ms=NOW_MS - 1000))
+    assert "going well" in judge(young, Trend()).text

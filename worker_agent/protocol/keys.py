@@ -13,7 +13,7 @@ class ChannelKeys:
 
     @property
     def books(self) -> str:
-        """HASH: allotted, cursor, capacity, done, deleted, foreign, drained, exhausted, halted, starved."""
+        """HASH: allotted, cursor, capacity, done, errors, deleted, foreign, drained, exhausted, halted, starved."""
         return f"{self.prefix}:books"
 
     @property

@@ -17,13 +17,14 @@ from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.states import channel_state
+from mutitask_tui.dashboard.states import State, channel_state
 from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines
 from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask
+from mutitask_tui.server.troubles import unserved
 
 _PEEKED = 100
 
@@ -84,7 +85,10 @@ class ChannelScreen(PeekingScreen):
             return
         served = snapshot.server is not None
         lead = 1 if channel.halted else 0
-        facts = _facts(channel, trend, snapshot.now_ms, served=served)
+        alone = any(c.id == self._channel for c in unserved(snapshot))
+        facts = _facts(
+            channel, trend, snapshot.now_ms, channel_state(channel, served=served, has_device=not alone)
+        )
         self.query_one(Facts).show(facts, lead=lead, columns=2)
         chart = self.query_one(Sparkline)
         points = trend.points(self._channel)[-chart.size.width :]
@@ -117,7 +121,7 @@ class ChannelScreen(PeekingScreen):
 def _waiting_line(task: WaitingTask, width: int) -> list[Piece]:
     run = f"run {task.attempt + 1}" if task.attempt else ""
     crashes = f"{task.crashes} crashed" if task.crashes else ""
-    head = f" {f'#{task.number}':<9}"
+    head = f" {f'#{task.number}':<8} "
     tail = "  ".join(filter(None, (run, crashes, size_text(task.size)))) + " "
     text = fit_end(safe_str(task.task, 400), width - len(head) - len(tail) - 1)
     return [(head, "who"), (f"{text} ", "info"), (tail, "warning" if crashes else "time")]
@@ -125,13 +129,12 @@ def _waiting_line(task: WaitingTask, width: int) -> list[Piece]:
 
 def _result_line(result: ResultView, width: int) -> list[Piece]:
     when = clock(result.finished_ms) if result.finished_ms else " " * 8
-    head, device = f" {when} {f'#{result.number}':<9}", f"{f'Device{result.device}':<10}"
+    head, device = f" {when} {f'#{result.number}':<8} ", f"{f'Device{result.device}':<9} "
     text = fit(safe_str(result.result, 400), width - len(head) - len(device))
     return [(head, "time"), (device, "who"), (text, "info")]
 
 
-def _facts(channel: ChannelView, trend: Trend, now_ms: int, *, served: bool) -> list[Fact]:
-    state = channel_state(channel, served=served)
+def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> list[Fact]:
     balance = ("✓ the books balance", "$text-success")
     if not channel.balanced:
         balance = ("✗ THE BOOKS DO NOT BALANCE", TONES["bad"])
@@ -159,6 +162,7 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, *, served: bool) -> 
         ("delayed", f"{channel.delayed:,}", ""),
         ("done", f"{channel.done:,}", ""),
         ("failed", failed, TONES["bad"] if new else "$text-warning" if channel.failed else ""),
+        ("errors", f"{channel.errors:,}", "$text-warning" if channel.errors else ""),
         ("deleted", f"{channel.deleted:,}", ""),
         ("allotted", f"{channel.allotted:,}", ""),
         ("books", *balance),

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.config import CHART_MINUTES
-from mutitask_tui.dashboard.formats import rate_text, short_count
+from mutitask_tui.dashboard.formats import plural, rate_text, short_count
 from mutitask_tui.dashboard.past import Past, Series
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
@@ -50,7 +50,8 @@ class ChartScreen(FrameScreen):
         super().__init__()
         self._past = past
         self._channel = channel
-        self._missing = False
+        self._chosen: int | None = None
+        """The stretch that a person chose here, in minutes."""
 
     def body(self) -> Iterable[Widget]:
         """The three charts."""
@@ -90,12 +91,18 @@ class ChartScreen(FrameScreen):
         """A longer stretch, or a shorter one."""
         place = CHART_MINUTES.index(self._minutes) + step
         if 0 <= place < len(CHART_MINUTES):
-            self.host.remember("layout.chart_minutes", CHART_MINUTES[place])
+            self._chosen = CHART_MINUTES[place]
+            self.host.remember("layout.chart_minutes", self._chosen)
             self._draw()
 
     @property
     def _minutes(self) -> int:
-        return self.host.memory.config.layout.chart_minutes
+        """The shortest stretch that holds the whole run, and no longer one than was chosen last."""
+        if self._chosen is not None:
+            return self._chosen
+        snapshot, longest = self.host.snapshot, self.host.memory.config.layout.chart_minutes
+        age_ms = 0 if snapshot is None else snapshot.now_ms - snapshot.started_ms
+        return next((m for m in CHART_MINUTES if m >= longest or age_ms <= m * 60_000), longest)
 
     def _draw(self) -> None:
         rate = self.query_one("#rate", Chart)
@@ -103,7 +110,7 @@ class ChartScreen(FrameScreen):
             return
         charts = self._past.charts(self._channel, self._minutes, rate.steps)
         name = "All channels" if self._channel is None else f"TaskChannel{self._channel}"
-        stretch = f", {self._minutes} minutes ({time.strftime('%Z')})   "
+        stretch = f", {plural(self._minutes, 'minute')} ({time.strftime('%Z')})   "
         whose = Content.assemble((name, "bold $text-primary"), (stretch, FAINT))
         for id_, title, series, say in (
             ("rate", "Rate", charts.rate, rate_text),

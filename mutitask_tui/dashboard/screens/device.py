@@ -152,10 +152,10 @@ def _running(device: DeviceView) -> list[Fact]:
 
 
 def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
-    state, fault = device_state(device), trend.fault(device)
+    state, fault = device_state(device, trend.rate(device.id)), trend.fault(device)
     fault_text = f", {fault}" if fault in ("slow", "failing") else ""
     grown = trend.grown(device.id)
-    failed = f"{device.failed:,}" + (f"  +{grown:,} in the last minute" if grown else "")
+    errors = f"{device.errors:,}" + (f"  +{grown:,} in the last minute" if grown else "")
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
     served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
     versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")
@@ -170,7 +170,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
         ("longest", longest, "$text-warning" if fault == "slow" else ""),
         ("rate", rate_text(trend.rate(device.id)), ""),
         ("done", f"{device.done:,}", ""),
-        ("failed", failed, TONES["bad"] if grown else "$text-warning" if device.failed else ""),
+        ("errors", errors, TONES["bad"] if grown else "$text-warning" if device.errors else ""),
         ("channel", served, ""),
         ("agent", process, ""),
         ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),

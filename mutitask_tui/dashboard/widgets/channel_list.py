@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mutitask_tui.dashboard.eta import channel_eta
-from mutitask_tui.dashboard.formats import fill_bar, fit, rate_text, short_count, span, sparkline
+from mutitask_tui.dashboard.formats import (
+    Field,
+    fill_bar,
+    fit,
+    keep_fields,
+    rate_text,
+    short_count,
+    span,
+    sparkline,
+)
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import State, channel_state
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
+from mutitask_tui.server.troubles import unserved
 
 _INDENT = 16
 """The cells of a channel's name, and of what stands under it."""
@@ -35,13 +45,14 @@ class ChannelRow:
 def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
     """One row for each channel of the snapshot."""
     served = snapshot.server is not None
+    alone = {channel.id for channel in unserved(snapshot)}
     rows = []
     for channel in snapshot.channels:
         eta = channel_eta(channel, trend, snapshot.now_ms)
         rows.append(
             ChannelRow(
                 channel,
-                channel_state(channel, served=served),
+                channel_state(channel, served=served, has_device=channel.id not in alone),
                 trend.rate(channel.id),
                 tuple(trend.points(channel.id)),
                 trend.new_fails(channel.id),
@@ -109,46 +120,36 @@ def _flow(row: ChannelRow, width: int) -> list[Piece]:
 
 def _books(row: ChannelRow, width: int) -> list[Piece]:
     channel = row.view
-    pieces: list[Piece] = [(fit(f" {row.eta}", _INDENT), "calm")]
-    if width >= 130:
-        pieces.append((fit(row.eta_at, 10), "faint"))
+    fields: list[Field] = []
+    if width >= 130 and row.eta_at:
+        fields.append((1, [(fit(row.eta_at, 10), "faint")]))
     if channel.oldest_s is not None:
-        pieces.append(("oldest ", "faint"))
-        pieces.append((f"{span(channel.oldest_s)}  ", "text"))
-    _count(pieces, "claimed", channel.claimed, "text")
-    if channel.delayed or width >= 96:
-        _count(pieces, "delayed", channel.delayed, "text")
-    _count(pieces, "done", channel.done, "text")
-    _count(pieces, "failed", channel.failed, "warn" if channel.failed else "text")
+        fields.append((5, [("oldest ", "faint"), (f"{span(channel.oldest_s)}  ", "text")]))
+    failed = _count(9, "failed", channel.failed, "warn")
     if row.new_fails:
-        pieces[-1] = (pieces[-1][0].rstrip(), "loud")
-        pieces.append((f" +{short_count(row.new_fails)}  ", "bad"))
-    if channel.deleted or width >= 96:
-        _count(pieces, "deleted", channel.deleted, "text")
+        number, grown = short_count(channel.failed), short_count(row.new_fails)
+        failed = (9, [("failed ", "faint"), (number, "loud"), (f" +{grown}  ", "bad")])
+    fields += [_count(6, "claimed", channel.claimed), _count(4, "delayed", channel.delayed)]
+    fields += [_count(8, "done", channel.done), failed]
+    if channel.errors:
+        fields.append(_count(7, "errors", channel.errors, "warn"))
+    fields.append(_count(2, "deleted", channel.deleted))
     if channel.foreign:
-        _count(pieces, "foreign", channel.foreign, "warn")
-    if channel.results or width >= 96:
-        _count(pieces, "results", channel.results, "text")
-    balance = ("✓ balanced" if width >= 96 else "✓", "good")
+        fields.append(_count(7, "foreign", channel.foreign, "warn"))
+    fields.append(_count(3, "results", channel.results))
+    balance: Piece = ("✓ balanced" if width >= 96 else "✓", "good")
     if not channel.balanced:
         balance = ("✗ NOT BALANCED", "loud")
-    used = sum(len(text) for text, _ in pieces)
-    if used + len(balance[0]) > width:
-        pieces = _cut(pieces, width - len(balance[0]) - 1)
-        used = sum(len(text) for text, _ in pieces)
-    pieces.append((" " * max(0, width - used - 12), "text") if width >= 96 else ("", "text"))
-    return [*pieces, balance]
+    eta: Piece = (fit(f" {row.eta}", _INDENT), "calm")
+    room = width - _INDENT - len(balance[0]) - 1
+    kept = keep_fields([f for f in fields if width >= 96 or f[0] > 0], room)
+    gap = room + 1 - sum(len(text) for text, _ in kept)
+    # Under the feed's state, which takes 12 cells.
+    aside = max(1, gap - (12 - len(balance[0]))) if channel.balanced and width >= 96 else gap
+    return [eta, *kept, (" " * aside, "text"), balance]
 
 
-def _count(pieces: list[Piece], word: str, number: int, look: str) -> None:
-    pieces.append((f"{word} ", "faint"))
-    pieces.append((f"{short_count(number)}  ", look if number else "faint"))
-
-
-def _cut(pieces: list[Piece], width: int) -> list[Piece]:
-    """As much of the pieces as fits, so that the balance always does."""
-    kept: list[Piece] = []
-    for text, look in pieces:
-        kept.append((text[: max(0, width)], look))
-        width -= len(text)
-    return kept
+def _count(importance: int, word: str, number: int, look: str = "text") -> Field:
+    """A count with its word; one of nothing matters least."""
+    weight = importance if number or word in ("done", "failed") else importance - 10
+    return weight, [(f"{word} ", "faint"), (f"{short_count(number)}  ", look if number else "faint")]

@@ -23,7 +23,7 @@ _CELLS = [[chr(0x2800 + left + right) for right in _RIGHT] for left in _LEFT]
 
 The empty one is braille too: pictures set it as wide as the others."""
 
-AXIS_WIDTH = 9
+AXIS_WIDTH = 10
 """The cells at the left that hold the labels and the axis."""
 _ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 _TICKS_MIN = (1, 2, 5, 10, 15, 20, 30, 60)
@@ -45,7 +45,7 @@ class Chart(Widget):
     """
 
     def __init__(self, kind: Kind, label: Callable[[float], str], *, least: float, id: str) -> None:
-        """`label` says a value in at most 8 cells; the scale ends no lower than at `least`."""
+        """`label` says a value in at most 9 cells; the scale ends no lower than at `least`."""
         super().__init__(id=id)
         self._kind = kind
         self._label = label

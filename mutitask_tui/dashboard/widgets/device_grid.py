@@ -1,11 +1,21 @@
-"""The device grid: each device's state, what it runs, done, failed, and when it was last seen."""
+"""The device grid: each device's state, what it runs, done, errors, and when it was last seen."""
 
 from __future__ import annotations
 
 from math import ceil
 from typing import ClassVar
 
-from mutitask_tui.dashboard.formats import age, fit, fit_end, rate_text, seen_text, short_count, span
+from mutitask_tui.dashboard.formats import (
+    Field,
+    age,
+    fit,
+    fit_end,
+    keep_fields,
+    rate_text,
+    seen_text,
+    short_count,
+    span,
+)
 from mutitask_tui.dashboard.listing import DeviceRow
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import device_state, device_wish
@@ -22,7 +32,7 @@ class DeviceGrid(CellGrid[DeviceRow]):
     """Devices in cells of three lines, or of one line where there are very many."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 26
-    MAX_CELL_WIDTH: ClassVar[int] = 44
+    MAX_CELL_WIDTH: ClassVar[int] = 100
 
     dense: bool | None = None
     """One line for each device: True, False, or None to decide by their number."""
@@ -45,7 +55,7 @@ class DeviceGrid(CellGrid[DeviceRow]):
 
     def edge_of(self, item: DeviceRow) -> str:
         """The tone of its state."""
-        return device_state(item.view).tone
+        return device_state(item.view, item.rate).tone
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
         """Wide cells with room between them if all fit; else narrow ones; else one line each."""
@@ -55,7 +65,10 @@ class DeviceGrid(CellGrid[DeviceRow]):
         too_many = rows * _ROOMY > max(height, _ROOMY) * _SCREENFULS
         if self.dense if self.dense is not None else too_many:
             return self.columns_of(_DENSE, width), 1, 0
-        for columns, gap in ((wide, 1), (wide, 0), (narrow, 1)):
+        # As wide as there is room for: payloads are long.
+        fewest = min(wide, max(1, ceil(width / self.MAX_CELL_WIDTH)))
+        choices = [(columns, 1) for columns in range(fewest, wide + 1)]
+        for columns, gap in (*choices, (wide, 0), (narrow, 1)):
             if ceil(len(self.items) / columns) * (_ROOMY + gap) - gap <= height:
                 return columns, _ROOMY, gap
         return narrow, _ROOMY, 0
@@ -84,7 +97,7 @@ class DeviceGrid(CellGrid[DeviceRow]):
 
 def _head(row: DeviceRow, width: int) -> list[Piece]:
     device = row.view
-    state, wish = device_state(device), device_wish(device)
+    state, wish = device_state(device, row.rate), device_wish(device)
     name = f" Device{device.id} "
     text = f"{state.text} → {wish}" if wish else state.text
     tone = state.tone
@@ -114,15 +127,20 @@ def _work(row: DeviceRow, width: int) -> list[Piece]:
 def _counts(row: DeviceRow, width: int) -> list[Piece]:
     device, wide = row.view, width >= 33
     done = f" done {short_count(device.done)}" if wide else f" ✓ {short_count(device.done)}"
-    failed = f"  failed {short_count(device.failed)}" if wide else f"  ✗ {short_count(device.failed)}"
+    errors = f"  errors {short_count(device.errors)}" if wide else f"  ✗ {short_count(device.errors)}"
     grown = f" +{short_count(row.grown)}" if row.grown else ""
-    room = width - len(done) - len(failed) - len(grown)
-    return [
-        (done, "faint"),
-        (failed, "warn" if device.failed else "faint"),
-        (grown, "bad"),
-        (fit(_pace(row), room, right=True), "warn" if _late(row) else "faint"),
+    pace = f"  {_pace(row)}"
+    look = "warn" if _late(row) else "faint"
+    fields: list[Field] = [
+        (3, [(done, "faint")]),
+        (4, [(errors, "warn" if device.errors else "faint"), (grown, "bad")]),
+        (5 if _late(row) else 2, [(pace, look)]),
     ]
+    kept = keep_fields(fields, width)
+    room = width - sum(len(text) for text, _ in kept)
+    if kept and kept[-1][0] == pace:
+        kept[-1] = (" " * room + pace, look)
+    return kept
 
 
 _LATE_S = 3.0
@@ -143,22 +161,23 @@ def _pace(row: DeviceRow) -> str:
 
 def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
     device = row.view
-    state, wish = device_state(device), device_wish(device)
+    state, wish = device_state(device, row.rate), device_wish(device)
     name = f" {f'Device{device.id}':<10}"
     text, tone = (f"{state.glyph} →{wish}" if wish else state.text), state.tone
     if row.fault in ("slow", "failing"):
         text, tone = f"{state.glyph} {row.fault}", "warn"
-    failed = f" ✗{short_count(device.failed)}" if device.failed else ""
+    errors = f" ✗{short_count(device.errors)}" if device.errors else ""
     grown = f" +{short_count(row.grown)}" if row.grown else ""
     if row.note:
         value, look = row.note, "calm" if row.answered else "bad"
     else:
         value, look = _value(row, column), "faint"
-    room = width - len(name) - 10 - len(failed)
+    room = width - len(name) - 10 - len(errors)
     grown = grown if len(grown) + len(value) < room else ""
+    value = value if len(value) < room else ""
     room -= len(grown)
     return [
-        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), look), (failed, "warn"),
+        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), look), (errors, "warn"),
         (grown, "bad"),
     ]  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from mutitask_tui.dashboard.formats import clock, fit
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.line_input import matches
@@ -12,6 +14,8 @@ from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
 from mutitask_tui.server.snapshot import Event
 
 _KEPT = 2000
+_WHO = 12
+"""The column of who did it has so many cells at least."""
 _GLYPHS = {"info": "·", "warning": "!", "error": "✗"}
 
 
@@ -21,6 +25,7 @@ class EventLog(TailView[Event]):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.lines: deque[Event] = deque(maxlen=_KEPT)
+        self._who_width = _WHO
         self.wanted = ""
         """The filter's words."""
 
@@ -31,6 +36,7 @@ class EventLog(TailView[Event]):
             return
         dropped = max(0, len(self.lines) + len(new) - _KEPT)
         self.lines.extend(new)
+        self._who_width = max(self._who_width, *(cell_len(safe_str(event.who, 60)) for event in new))
         self.show_lines(self._found(), 0 if self.wanted.strip() else dropped)
 
     def filter_by(self, wanted: str) -> None:
@@ -43,9 +49,10 @@ class EventLog(TailView[Event]):
     def pieces(self, item: Event, width: int) -> list[Piece]:
         """Time, who, and what happened."""
         time = f" {clock(item.at_ms)} "
-        who = fit(safe_str(item.who, 60), 12)
+        room = max(_WHO, min(self._who_width, width // 5))
+        who = fit(safe_str(item.who, 60), room)
         text = f"{_GLYPHS[item.level]} {safe_str(item.text, 400)}"
-        return [(time, "time"), (f"{who} ", "who"), (fit(text, width - len(time) - 13), item.level)]
+        return [(time, "time"), (f"{who} ", "who"), (fit(text, width - len(time) - room - 1), item.level)]
 
     def _found(self) -> Sequence[Event]:
         if not self.wanted.strip():

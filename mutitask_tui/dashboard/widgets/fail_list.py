@@ -37,15 +37,15 @@ class FailList(CellGrid[FailedTask]):
         """Time, number and device in columns, then the error and the payload."""
         device = "" if item.device is None else f"Device{item.device}"
         time = f" {clock(item.failed_ms)} "
-        number = f"{f'#{item.number}':<8}"
+        number = f"{f'#{item.number}':<7} "
         head = f"{safe_str(item.error_type or item.stage, 30)} "
         error = safe_str(item.error, 120)
         payload = safe_str(item.task, 400)
-        used = len(time) + len(number) + max(10, len(device)) + cell_len(head) + cell_len(error) + 2
+        used = len(time) + len(number) + max(11, len(device) + 1) + cell_len(head) + cell_len(error) + 2
         room = width - used
         payload = fit_end(payload, room) if room > 0 else ""
         return [
-            (time, "faint"), (number, "text"), (f"{device:<10}", "calm"), (head, "bad"), (error, "text"),
+            (time, "faint"), (number, "text"), (f"{device:<10} ", "calm"), (head, "bad"), (error, "text"),
             (f"  {payload}", "faint"),
         ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mutitask_tui.dashboard.eta import whole_eta
-from mutitask_tui.dashboard.formats import rate_text, short_count, span, sparkline
+from mutitask_tui.dashboard.formats import Field, keep_fields, rate_text, short_count, span, sparkline
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.dashboard.trend import Trend
@@ -73,18 +73,18 @@ class Header(Static):
 
 
 def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
-    verdict = judge(snapshot, trend.new_fails())
+    verdict = judge(snapshot, trend)
     right = Content.styled(f"{safe_str(verdict.text, 60)} ", TONES[verdict.tone])
     up = span((snapshot.now_ms - snapshot.started_ms) / 1000)
     eta = _eta(snapshot, trend, width)
-    left = Content.assemble(
-        (" MutiTask ", "bold $text-primary"),
-        (f" {safe_str(snapshot.name, 40)}", "bold"),
-        *eta,
-        (f"  {safe_str(snapshot.redis, 60)}", ""),
-        (f"  up {up}" if width >= 110 or not eta else "", FAINT),
-    )
-    return _spread(left, right, width)
+    fields: list[Field] = [
+        (3, [(" MutiTask ", "bold $text-primary")]),
+        (5, [(f" {safe_str(snapshot.name, 40)}", "bold")]),
+        (4, eta),
+        (2, [(f"  {safe_str(snapshot.redis, 60)}", "")]),
+        (1, [(f"  up {up}", FAINT)] if width >= 110 or not eta else []),
+    ]
+    return _spread(fields, right, width)
 
 
 def _eta(snapshot: Snapshot, trend: Trend, width: int) -> list[tuple[str, str]]:
@@ -104,19 +104,19 @@ def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     )
     grown = trend.new_fails()
     failed_style = "bold $text-error" if grown else ("$text-warning" if totals.failed else "")
-    parts: list[tuple[str, str]] = [(f" {rate_text(trend.total_rate())}", "bold")]
+    fields: list[Field] = [(6, [(f" {rate_text(trend.total_rate())}", "bold")])]
     if width >= 110:
-        parts.append((f" {sparkline(trend.all_points(), 20 if width < 160 else 40)}", "$text-primary"))
+        points = sparkline(trend.all_points(), 20 if width < 160 else 40)
+        fields.append((1, [(f" {points}", "$text-primary")]))
     exact = 100_000 if width >= 110 else 10_000
-    parts += [("  done ", FAINT), (short_count(totals.done, exact), "")]
-    parts += [("  failed ", FAINT), (short_count(totals.failed, exact), failed_style)]
-    if grown:
-        parts.append((f" +{short_count(grown)}", "bold $text-error"))
-    parts += [("  open ", FAINT), (short_count(totals.open, exact), "")]
+    fields.append((7, [("  done ", FAINT), (short_count(totals.done, exact), "")]))
+    more = [(f" +{short_count(grown)}", "bold $text-error")] if grown else []
+    fields.append((8, [("  failed ", FAINT), (short_count(totals.failed, exact), failed_style), *more]))
+    fields.append((4, [("  open ", FAINT), (short_count(totals.open, exact), "")]))
     books = ("  ✓ books", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
-    parts.append(books)
-    parts += _devices(count_devices(snapshot), wide=width >= 150)
-    return _spread(Content.assemble(*parts), _server(snapshot, width), width)
+    fields.append((3 if snapshot.balanced else 9, [books]))
+    fields.append((5, _devices(count_devices(snapshot), wide=width >= 150)))
+    return _spread(fields, _server(snapshot, width), width)
 
 
 def _devices(counts: DeviceCounts, *, wide: bool) -> list[tuple[str, str]]:
@@ -142,9 +142,10 @@ def _server(snapshot: Snapshot, width: int) -> Content:
     return Content.assemble(feed, (where, FAINT))
 
 
-def _spread(left: Content, right: Content, width: int) -> Content:
-    """Both on one line, `right` flush with the edge; `left` gives way."""
+def _spread(fields: list[Field], right: Content, width: int) -> Content:
+    """Both on one line, `right` flush with the edge; `fields` give way, the least important first."""
     room = max(0, width - right.cell_length)
+    left = Content.assemble(*(keep_fields(fields, room - 1) or fields[0][1]))
     if left.cell_length > room:
         left = left.truncate(max(0, room - 1), ellipsis=True)
     return Content.assemble(left, " " * (room - left.cell_length), right)

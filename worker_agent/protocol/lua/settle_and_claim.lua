@@ -1,7 +1,7 @@
 -- An agent's one call: settles what it ran, hands back what it did not begin, claims the next (laws 1, 2, 3, 9).
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] leases     ZSET
--- KEYS[3] books      HASH: done, allotted, foreign, capacity, starved, ...
+-- KEYS[3] books      HASH: done, errors, allotted, foreign, capacity, starved, ...
 -- KEYS[4] waiting    LIST of items
 -- KEYS[5] delayed    ZSET item -> due, ms
 -- KEYS[6] failed     HASH id -> item
@@ -60,7 +60,7 @@ end
 
 if #ARGV > 5 then
   -- What comes of each settlement. Nothing is written before all are read.
-  local settled, done = 0, 0
+  local settled, done, errors = 0, 0, 0
   local results = {} -- pieces of ARGV, each from and to
   local again, back, later, failed, reasons, solved = {}, {}, {}, {}, {}, {}
   local retries, delay
@@ -74,6 +74,7 @@ if #ARGV > 5 then
     elseif letter == 'b' then
       back[#back + 1] = item
     elseif letter == 'c' then
+      errors = errors + 1
       local crashes = crashes_of(item) + 1
       item = with_counts(item, attempt_of(item), crashes)
       if crashes >= MAX_CRASHES then
@@ -83,6 +84,7 @@ if #ARGV > 5 then
         again[#again + 1] = item
       end
     else
+      errors = errors + 1
       local attempt = attempt_of(item) + 1
       item = with_counts(item, attempt, crashes_of(item))
       reasons[#reasons + 1] = {id, with}
@@ -145,6 +147,7 @@ if #ARGV > 5 then
   end
   for _, piece in ipairs(results) do redis.call('RPUSH', KEYS[9], unpack(ARGV, piece[1], piece[2])) end
   if done > 0 then redis.call('HINCRBY', KEYS[3], 'done', done) end
+  if errors > 0 then redis.call('HINCRBY', KEYS[3], 'errors', errors) end
   spread('HDEL', KEYS[8], solved)
   for _, pair in ipairs(reasons) do
     redis.call('HSET', KEYS[8], pair[1], (redis.call('HGET', KEYS[8], pair[1]) or '') .. pair[2])

@@ -1,0 +1,79 @@
+"""What is wrong with a run that goes on is said, in the headless lines and in `status` alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mutitask_tui.server import progress
+from mutitask_tui.server.status import to_data, to_text
+from mutitask_tui.server.troubles import GRACE_MS, troubles
+from tests.cli.tools import House
+from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
+
+
+def test_runs_that_fail_and_are_tried_again_are_counted(redis_url: str) -> None:
+    def fails(_task: int) -> None:
+        raise ValueError("no")
+
+    with House(redis_url, "vain", iter(range(200)), devices=1, capacity=200, retries=50) as house:
+        house.until(lambda s: s.channels[0].exhausted)
+        house.agent(0, task_function=fails)
+        house.done("start_one", 0)
+        house.until(lambda s: s.channels[0].errors >= 400)
+        status = house.status()
+        now = house.snapshot()
+    assert status["channels"][0]["failed"] == status["channels"][0]["done"] == 0
+    assert status["channels"][0]["errors"] >= 400
+    assert any("runs failed in TaskChannel0, none done" in text for text in status["troubles"])
+    assert "errors)" in progress.line(now) and "runs failed in TaskChannel0, none done" in progress.line(now)
+
+
+def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
+    with House(redis_url, "alone", iter(range(9)), iter(range(9)), devices=2) as house:
+        house.agent(0, task_function=lambda task: task + 1)
+        house.done("start_all")
+        house.until(lambda s: bool(troubles(s)))
+        now = house.snapshot()
+    sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1"
+    assert troubles(now) == to_data(now)["troubles"] == [sentence]
+    assert sentence in progress.line(now)
+    text = to_text(now)
+    assert f"! {sentence}" in text.splitlines()
+    assert "books balance; no device serves it" in text
+
+
+def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:
+    for errors in (1, 0):
+        with House(redis_url, "anew", iter(range(1)), devices=1, retries=0, mode="fresh") as house:
+            house.agent(0, task_function=lambda task, errors=errors: None if errors else 1)
+            house.done("start_all")
+            house.until(lambda s: s.channels[0].failed + s.channels[0].done == 1)
+            assert house.snapshot().channels[0].errors == errors
+
+
+@pytest.mark.parametrize("server", [None, "young", "old"])
+def test_nothing_is_said_of_channels_before_agents_can_have_come(server: str | None) -> None:
+    now = snapshot(devices=())
+    assert now.server is not None
+    age = GRACE_MS - 1 if server == "young" else GRACE_MS
+    holder = None if server is None else replace(now.server, since_ms=NOW_MS - age)
+    found = troubles(replace(now, server=holder))
+    assert found == ([] if server == "young" else [
+        "no device serves TaskChannel0, TaskChannel1 (45 tasks wait): start an agent with --channel 0"
+    ])  # fmt: skip
+
+
+def test_a_paused_channel_and_one_without_tasks_need_no_device() -> None:
+    now = snapshot(devices=(), channels=(channel(0, paused=True), channel(1, waiting=0)))
+    assert troubles(now) == []
+
+
+def test_a_stuck_task_is_named_with_its_device_and_age() -> None:
+    stuck = device(1, current_s=289.0, current="'a\x1b[31m\u202eb'")
+    now = snapshot(devices=(device(0, task_s=0.2), stuck, device(2, channel=1)))
+    assert troubles(now) == ["Device1 has run one task for 4 min (others take 0.2 s): 'a?[31m?b'"]
+    assert "Device1 has run one task for 4 min" in progress.line(now)
+    unknown = snapshot(devices=(device(0, current_s=3700.0), device(1, channel=1, current_s=3000.0)))
+    assert [text[:37] for text in troubles(unknown)] == ["Device0 has run one task for 61 min: "]
