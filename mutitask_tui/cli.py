@@ -159,7 +159,9 @@ def cli(debug: bool) -> None:
               help="Local agents: a task that runs longer fails.")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices begin running instead of paused.")
 @click.option("--headless", is_flag=True, help="No dashboard, even on a terminal.")
-@click.option("--until-done", is_flag=True, help="End when every task is done or failed.")
+@click.option("--until-done", is_flag=True,
+              help="End when every task is done or failed; with status 7 where one failed.")  # fmt: skip
+@click.option("--failed-ok", is_flag=True, help="With --until-done: end with status 0 though tasks failed.")
 @click.option("--resume", "mode", flag_value="resume", help="Go on with the work that the namespace holds.")
 @click.option("--fresh", "mode", flag_value="fresh", help="Drop the work that the namespace holds.")
 @click.option(
@@ -188,6 +190,7 @@ def run(
     autostart: bool,
     headless: bool,
     until_done: bool,
+    failed_ok: bool,
     mode: str | None,
     fsync: str,
     listen: str | None,
@@ -237,6 +240,7 @@ def run(
         agent_options=agent_options,
         headless=headless,
         until_done=until_done,
+        failed_ok=failed_ok,
         announce=bool(listen),
         totals=lambda: loaded.totals,
         on_allotted=loaded.on_allotted,
@@ -280,6 +284,7 @@ def demo(agents: int, headless: bool) -> int:
             local_agents=agents,
             headless=headless,
             until_done=True,
+            failed_ok=True,
             stay=True,
             totals=lambda: loaded.totals,
         )
@@ -364,11 +369,12 @@ def ctl(
         if not click.confirm(f"{asked}: {found.summary}. Do it?", default=False, err=True):
             raise CommandError("nothing was done")
     outcome = commander.run(found, values)
-    if found.name == "exit" and not outcome.data["server"]:
-        # No server will do it behind its agents.
-        put_to_rest(commander.url, name)
-    data = {"command": found.name, "ok": outcome.ok, "text": outcome.text, **outcome.data}
-    click.echo(json.dumps(data) if as_json else outcome.text)
+    text = outcome.text
+    # Where there is no server, nobody else will do it behind its agents.
+    if found.name == "exit" and not outcome.data["server"] and put_to_rest(commander.url, name):
+        text += "; the embedded Valkey is ended, and what it holds is kept on disk"
+    data = {"command": found.name, "ok": outcome.ok, "text": text, **outcome.data}
+    click.echo(json.dumps(data) if as_json else text)
     return 0 if outcome.ok else 1
 
 

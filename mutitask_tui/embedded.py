@@ -171,10 +171,12 @@ def ensure(
     fsync: Fsync = "everysec",
     throwaway: bool = False,
     directory: Path | None = None,
+    usual_port: bool = False,
 ) -> EmbeddedServer:
     """Find the embedded Valkey of namespace `name`, or start it; return when it has loaded its data.
 
-    port: exactly this one. None: the one it had last, else 6379, else a free one.
+    port: exactly this one. None: the one it had last, else a free one.
+    usual_port: try 6379 before a free one, where the seed's programs look. A Redis that starts later finds it taken.
     listen: an address beyond loopback, to let other machines in; they need the password.
     fsync: when a write is safe on the disk: each before it is answered, every second, or as the system likes.
     throwaway: a new one on a free port, in a temporary directory, noted nowhere; it ends with this process.
@@ -199,9 +201,9 @@ def ensure(
                     f"Another MutiTask has been starting the embedded Valkey of {name!r} for a minute: "
                     "end it, or take another --name."
                 )
-            server = _running(home) or _start(
-                name, home, candidates(port, [last_port(home), DEFAULT_PORT]), listen, fsync
-            )
+            before = last_port(home)
+            wished = [before, DEFAULT_PORT] if usual_port else [None if before == DEFAULT_PORT else before]
+            server = _running(home) or _start(name, home, candidates(port, wished), listen, fsync)
         if not server.started:
             _adjust(server, name, port, listen, fsync)
     except OSError as error:

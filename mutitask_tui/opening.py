@@ -13,6 +13,7 @@ import click
 
 from mutitask_tui import embedded
 from mutitask_tui.embedded_home import Fsync
+from mutitask_tui.embedded_ports import LOOPBACK
 from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.reading import Reader
 from worker_agent.protocol.address import redact, shown_url
@@ -64,22 +65,43 @@ def wake_up(name: str) -> Awake | None:
     return Awake(own, name) if own.started else None
 
 
-def put_to_rest(url: str, name: str) -> None:
-    """End the embedded Valkey at `url`, if it is one, once its agents have left (or did not, in ten seconds)."""
+def put_to_rest(url: str, name: str) -> bool:
+    """End the embedded Valkey at `url` once its agents have left (or did not, in ten seconds); whether it is one."""
     own = embedded.find(name)
     if own is None or own.url != url:
-        return
+        return False
     reader = Reader(url, name)
     until = time.monotonic() + DRAIN_S
     with contextlib.suppress(MutiTaskError):
         while time.monotonic() < until and any(d.state != "offline" for d in reader.snapshot().devices):
             time.sleep(0.1)
     own.stop()
+    return True
 
 
-def embedded_place(name: str, listen: str, fsync: Fsync = "everysec") -> Place:
+def end_with_server(own: embedded.EmbeddedServer, name: str) -> str:
+    """End the embedded Valkey of a server that has ended, unless somebody still needs it; who does, or ''.
+
+    What it holds stays on disk. Agents still need it, and so does another server.
+    """
+    try:
+        snapshot = Reader(own.url, name).snapshot()
+    except MutiTaskError:
+        # It holds nothing, or answers nobody.
+        own.stop()
+        return ""
+    if snapshot.server is not None:
+        return "another server"
+    there = [f"Device{device.id}" for device in snapshot.devices if device.state != "offline"]
+    if there:
+        return there[0] if len(there) == 1 else f"{there[0]} and {len(there) - 1} more"
+    own.stop()
+    return ""
+
+
+def embedded_place(name: str, listen: str, fsync: Fsync = "everysec", *, usual_port: bool = False) -> Place:
     """The embedded Valkey of a namespace, found or started."""
-    own = embedded.ensure(name, listen=listen, fsync=fsync)
+    own = embedded.ensure(name, listen=listen, fsync=fsync, usual_port=usual_port)
     return Place(own.url, own, fsync)
 
 
@@ -127,6 +149,17 @@ def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
     if answer == "fresh" and click.confirm("Drop everything that this namespace holds?", default=False):
         return afresh
     return None
+
+
+def join_note(place: Place) -> str:
+    """What else another machine needs, or '': an embedded Valkey on loopback lets no other machine in."""
+    if place.own is None or place.own.listen != LOOPBACK:
+        return ""
+    return (
+        "The embedded Valkey listens on this machine alone, so no other machine can join yet. End the server with q "
+        "(what waits is kept), and start it again with: --resume --listen ADDRESS, an address of this machine that "
+        "the others reach."
+    )
 
 
 def join_line(place: Place, job: str, name: str, *, with_password: bool) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from mutitask_tui.config import load
 from mutitask_tui.embedded_keeper import Keeper
 from mutitask_tui.local_agents import LocalAgents
-from mutitask_tui.opening import Place, join_line, open_core
+from mutitask_tui.opening import Place, end_with_server, join_line, join_note, open_core
 from mutitask_tui.session import Session, say
 from worker_agent.protocol.address import shown_url
+from worker_agent.protocol.errors import Superseded
 from worker_agent.protocol.membership import RunPlan
 
 
@@ -27,17 +28,24 @@ def run_server(
     agent_options: Sequence[str] = (),
     headless: bool = False,
     until_done: bool = False,
+    failed_ok: bool = False,
     stay: bool = False,
     announce: bool = False,
     totals: Callable[[], Sequence[int | None]] = tuple,
     on_allotted: Callable[[int, Any, int], None] | None = None,
 ) -> int:
     """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
+    own = place.own if place.own and not place.own.throwaway else None
+    try:
+        core = open_core(
+            place, name, plan, iterators, say, may_ask=not headless, totals=totals, on_allotted=on_allotted
+        )
+    except BaseException:
+        if own and own.started:
+            end_with_server(own, name)
+        raise
     dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
     config = load() if dashboard else None
-    core = open_core(
-        place, name, plan, iterators, say, may_ask=not headless, totals=totals, on_allotted=on_allotted
-    )
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
         say(f"namespace {name!r} on {place.shown}; run {core.run.id if core.run else ''}")
@@ -66,21 +74,25 @@ def run_server(
         agents,
         dashboard=dashboard,
         until_done=until_done,
+        failed_ok=failed_ok,
         stay=stay,
         config=config,
         kept=not (place.own and place.own.throwaway),
         attach_line=f"mutitask attach{address}{named}",
         join_line=join_line(place, shown_job, name, with_password=False),
+        join_note=join_note(place),
     )
     keeper = None
-    if place.own and not place.own.throwaway:
-        keeper = Keeper(place.own, name, place.fsync, say)
+    if own:
+        keeper = Keeper(own, name, place.fsync, say)
         keeper.start()
     try:
         status = session.run()
     finally:
         if keeper:
             keeper.end()
-    if core.quit and place.own and not place.own.throwaway:
-        place.own.stop()
+    if own and core.quit:
+        own.stop()
+    elif own and not isinstance(core.failure, Superseded) and (who := end_with_server(own, name)):
+        say(f"the embedded Valkey goes on for {who}; `mutitask ctl exit{named}` ends it")
     return status

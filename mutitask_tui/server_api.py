@@ -36,6 +36,7 @@ class Server:
         fresh: bool = False,
         headless: bool = False,
         until_done: bool = False,
+        failed_ok: bool = False,
         retries: int = 3,
         retry_delay: float = 0.0,
         lease: float = 10.0,
@@ -67,6 +68,7 @@ class Server:
         self._mode = "resume" if resume else "fresh" if fresh else ""
         self._headless = headless
         self._until_done = until_done
+        self._failed_ok = failed_ok
         self._terms = (retries, round(retry_delay * 1000), round(lease * 1000), results_max)
         self._totals = tuple(totals)
         self._on_allotted = check_on_allotted(on_allotted)
@@ -77,7 +79,8 @@ class Server:
 
         Opens the dashboard on a terminal and runs headless without one. Raises `TypeError` for what is no
         list of generators, `ValueError` where their number is not `InstructionChannelNumb`; ends the process
-        with a sentence and a status where Redis or the namespace cannot be had.
+        with a sentence and a status where Redis or the namespace cannot be had, and with status 7 where tasks
+        failed in a run with `until_done=True` (unless `failed_ok=True`).
         """
         from worker_agent.job import as_iterators
         from worker_agent.protocol.connect import advice
@@ -119,7 +122,7 @@ class Server:
         host, port, db, password = self._address
         url, named = resolve(self._redis_url, self._name, host, port, db, password)
         if url == read_server_file(self._name) or (not named and not default_redis_listens()):
-            place = embedded_place(self._name, "127.0.0.1")
+            place = embedded_place(self._name, "127.0.0.1", usual_port=(host, port) == ("localhost", 6379))
         else:
             place = Place(url, None)
         self._url = place.url
@@ -130,6 +133,7 @@ class Server:
             iterators,
             headless=self._headless,
             until_done=self._until_done,
+            failed_ok=self._failed_ok,
             totals=lambda: self._totals,
             on_allotted=self._on_allotted,
         )

@@ -17,12 +17,17 @@ from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.server import progress
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from worker_agent.protocol.errors import MutiTaskError, Superseded
 
 PROGRESS_S = 2.0
 _SETTLED_S = 1.0
+FAILED_STATUS = 7
+"""The exit status of a run that is done, and in which tasks failed."""
+MISSING_STATUS = 8
+"""The exit status of a run of which tasks are in no list any more."""
 NO_AGENTS_STATUS = 9
 """The exit status of a run that no agent could work on."""
 
@@ -45,6 +50,8 @@ class Session:
         until_done: bool,
         attach_line: str,
         join_line: str,
+        join_note: str = "",
+        failed_ok: bool = False,
         stay: bool = True,
         kept: bool = True,
         config: Loaded | None = None,
@@ -53,9 +60,16 @@ class Session:
         self._agents = agents
         self._dashboard = dashboard
         self._until_done = until_done
+        self._failed_ok = failed_ok
         self._attach_line = attach_line
         self._link = RedisLink(
-            core.url, core.name, who=core.who, owns_server=True, join_line=join_line, wait=core.wait
+            core.url,
+            core.name,
+            who=core.who,
+            owns_server=True,
+            join_line=join_line,
+            join_note=join_note,
+            wait=core.wait,
         )
         self._reader = Reader(core.url, core.name)
         self._began = time.monotonic()
@@ -63,8 +77,11 @@ class Session:
         self._kept = kept
         self._config = config
         self._stop_asked = threading.Event()
+        self._finished = False
         self._deserted = ""
         """Why a run ended that no agent works on, or ''."""
+        self._status = 0
+        """The exit status by what became of the tasks."""
 
     def run(self) -> int:
         """Feed until quit, stopped, superseded, or (with `until_done`) done."""
@@ -84,10 +101,13 @@ class Session:
         if self._deserted:
             say(self._deserted)
             return NO_AGENTS_STATUS
-        return 1 if self._core.halted() and self._until_done else 0
+        if self._core.halted() and self._until_done:
+            return self._status or 1
+        return self._status
 
     def _close(self) -> None:
         """Stop what is still to stop, and say what became of the run."""
+        self._finished = self._until_done and not self._deserted and self._is_done()
         last = self._last_snapshot()
         # Behind a successor the agents go on: they serve it now (law 5).
         if not isinstance(self._core.failure, Superseded):
@@ -96,8 +116,21 @@ class Session:
         last = self._last_snapshot() or last
         if last is not None:
             say(progress.summary(last, time.monotonic() - self._began, kept=self._kept))
+            self._judge(last)
         for text in self._core.halted():
             say(text)
+
+    def _judge(self, last: Snapshot) -> None:
+        """Say what is wrong with how it ended, and remember the exit status for that."""
+        for channel in last.channels:
+            if not channel.balanced:
+                say(missing(self._reader, channel))
+                self._status = MISSING_STATUS
+        failed = sum(channel.failed for channel in last.channels)
+        if failed and self._until_done and self._finished and not self._failed_ok and not self._status:
+            what = "1 task failed" if failed == 1 else f"{failed:,} tasks failed"
+            say(f"{what}: the exit status is {FAILED_STATUS} (--failed-ok makes it 0)")
+            self._status = FAILED_STATUS
 
     def _last_snapshot(self) -> Snapshot | None:
         try:
@@ -202,7 +235,9 @@ class Session:
 
     def _say_progress(self, said: str) -> str:
         try:
-            text = progress.line(self._reader.snapshot())
+            snapshot = self._reader.snapshot()
+            over = snapshot.finished and not self._until_done
+            text = progress.finished(snapshot) if over else progress.line(snapshot)
         except MutiTaskError as error:
             text = str(error)
         if text != said:

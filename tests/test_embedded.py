@@ -52,7 +52,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def test_it_starts_on_the_usual_port_and_every_program_of_the_namespace_finds_it(usual_port):
-    server = ensure("n")
+    server = ensure("n", usual_port=True)
     assert (server.started, server.port) == (True, usual_port)
     assert resolve(None, "n") == (server.url, True)
     with connected(server.url) as client:
@@ -82,7 +82,7 @@ def test_many_that_start_at_once_share_one_server():
 
 
 def test_namespaces_have_servers_of_their_own(usual_port):
-    first, second = ensure("a"), ensure("b")
+    first, second = ensure("a", usual_port=True), ensure("b", usual_port=True)
     assert first.port == usual_port
     assert second.port != first.port
     assert second.url != first.url
@@ -165,8 +165,14 @@ def test_stop_from_one_who_only_found_it_works_too():
 
 def test_a_taken_usual_port_means_another_port(listener, monkeypatch):
     monkeypatch.setattr(embedded, "DEFAULT_PORT", listener.getsockname()[1])
-    server = ensure("n")
+    server = ensure("n", usual_port=True)
     assert server.port != listener.getsockname()[1]
+
+
+def test_the_usual_port_is_left_to_others_unless_it_is_asked_for(usual_port):
+    first = ensure("n", usual_port=True)
+    first.stop()
+    assert ensure("n").port != usual_port
 
 
 def test_a_taken_port_that_was_named_is_an_error(listener):
@@ -178,7 +184,7 @@ def test_a_taken_port_that_was_named_is_an_error(listener):
 def test_a_port_that_is_taken_at_the_last_moment_means_another_try(listener, monkeypatch):
     monkeypatch.setattr(embedded_ports, "is_free", lambda port: True)
     monkeypatch.setattr(embedded, "DEFAULT_PORT", listener.getsockname()[1])
-    assert ensure("n").port != listener.getsockname()[1]
+    assert ensure("n", usual_port=True).port != listener.getsockname()[1]
     with ensure("t", throwaway=True, port=free_port()) as server, connected(server.url) as client:
         assert client.ping()
     with pytest.raises(EmbeddedError, match="is in use: somebody took it just now"):

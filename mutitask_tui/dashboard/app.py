@@ -331,7 +331,7 @@ class DashboardApp(ActingApp):
         except Exception as error:  # said; the view stays
             self.call_later(self.complain, f"join: {error}")
         else:
-            self.call_later(self.push_screen, JoinScreen(line))
+            self.call_later(self.push_screen, JoinScreen(line, self.link.join_note))
 
     def _main(self) -> MainScreen:
         """The main screen, brought to the front."""

@@ -70,5 +70,9 @@ class Link(Protocol):
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """For each channel the samples of the last hour, oldest first."""
 
+    @property
+    def join_note(self) -> str:
+        """What another machine needs before it can join, or ''."""
+
     def join_line(self) -> str:
         """The line to type on another machine, without the password."""

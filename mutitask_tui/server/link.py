@@ -29,7 +29,7 @@ class RedisLink:
 
     def __init__(
         self, url: str, name: str, *, who: str = "", owns_server: bool = False, read_only: bool = False,
-        join_line: str = "", wait: Callable[[], Wait | None] = lambda: None,
+        join_line: str = "", join_note: str = "", wait: Callable[[], Wait | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._reader = Reader(url, name)
         self._inspector = Inspector(url, name)
@@ -37,6 +37,8 @@ class RedisLink:
         self._owns_server = owns_server
         self._read_only = read_only
         self._wait = wait
+        self.join_note = join_note
+        """What another machine needs before it can join, or ''."""
         place = shown_url(url)
         self._join_line = (
             join_line or f"worker-agent JOB --redis {place} --name {name} --device auto --channel 0"

@@ -24,6 +24,16 @@ def line(snapshot: Snapshot) -> str:
     )
 
 
+def finished(snapshot: Snapshot) -> str:
+    """That all is done and the server still there, in one line that stays the same."""
+    done, failed = sum(c.done for c in snapshot.channels), sum(c.failed for c in snapshot.channels)
+    books = "" if snapshot.balanced else "; BOOKS DO NOT BALANCE"
+    return (
+        f"finished: {done:,} done, {failed:,} failed{books}; Ctrl+C ends the server, "
+        "--until-done does so by itself"
+    )
+
+
 def summary(snapshot: Snapshot, seconds: float, *, kept: bool = True) -> str:
     """What became of the run, for its end.
 

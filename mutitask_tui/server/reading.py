@@ -193,6 +193,19 @@ class Reader:
             raise self._nothing()
         return int(count)
 
+    def item_numbers(self, channel: int, page: int) -> set[int]:
+        """The numbers of all items that wait, are delayed, failed or left a result, read in pages."""
+        at = self.keys.channel(channel)
+        items: list[bytes] = []
+        for key in (at.waiting, at.results):
+            start = 0
+            while found := self._ask("LRANGE", key, start, start + page - 1):
+                items += [item[: wire.HEADER_BYTES] for item in found]
+                start += len(found)
+        items += [item[: wire.HEADER_BYTES] for item in self._ask("ZRANGE", at.delayed, 0, -1)]
+        items += [b"M1" + id_ for id_ in self._ask("HKEYS", at.failed)]
+        return {int(item[10:22]) for item in items if item[10:22].isdigit()}
+
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Failed tasks, newest first; `channel` None means all channels."""
         return tuple(record.view for record in self.failed_records(channel, offset, limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shlex
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from pathlib import Path
 from tests.cli.tools import mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
-from worker_agent.protocol.address import load_server_file
 
 Spawn = Callable[..., Program]
 
@@ -22,10 +22,14 @@ def task_function(task):
 """
 
 
-def pid_of(state_dir: Path, name: str = "default") -> int:
-    record = load_server_file(state_dir / name / "server.json")
-    assert record
-    return record.process.pid
+def runs(state_dir: Path, name: str = "default") -> bool:
+    """Whether a namespace's Valkey runs: it holds the lock on its data for as long as it lives."""
+    with (state_dir / name / "data.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_the_embedded_valkey_is_kept_and_resumed(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
@@ -34,19 +38,43 @@ def test_the_embedded_valkey_is_kept_and_resumed(state_dir: Path, spawn: Spawn, 
     wait_until(lambda: "10/10 waiting" in first.stderr, 20, what=repr(first))
     first.terminate()
     assert first.wait() == 0, first
-    valkey = pid_of(state_dir)
-    assert mutitask("status", "--json").json["channels"][0]["waiting"] == 10  # It outlives its server.
+    assert not runs(state_dir)  # It ends with its server.
+    assert mutitask("status", "--json").json["channels"][0]["waiting"] == 10
+    assert not runs(state_dir)
 
     refused = spawn(line)
     assert refused.wait() == 5, refused
+    assert not runs(state_dir)
     second = spawn([*line, "--resume", "--autostart", "--until-done", "--local-agents", "1"])
     assert second.wait() == 0, second
 
-    assert pid_of(state_dir) == valkey
+    assert not runs(state_dir)
     lines = mutitask("results", "export", "--drain").lines
     assert sorted(line["number"] for line in lines) == list(range(60))
     secret = (state_dir / "default" / "password").read_text().strip()
     assert not any(secret in program.stderr for program in (first, refused, second))
+
+
+def test_the_embedded_valkey_goes_on_for_agents_that_are_not_the_servers_own(
+    state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, JOB)
+    line = ["mutitask", "run", job, "--headless", "--capacity", "10", "--devices", "1"]
+    server = spawn(line)
+    wait_until(lambda: "10/10 waiting" in server.stderr, 20, what=repr(server))
+    agent = spawn(["worker-agent", job])
+    wait_until(lambda: "Device0 serves" in agent.stderr, 20, what=repr(agent))
+    server.terminate()
+    assert server.wait() == 0, server
+    assert "the embedded Valkey goes on for Device0; `mutitask ctl exit` ends it" in server.stderr
+    assert runs(state_dir)
+    said = mutitask("ctl", "exit", "--yes", "--json").json
+    assert (
+        "there is no server to close; the embedded Valkey is ended, and what it holds is kept" in said["text"]
+    )
+    assert agent.wait() == 0, agent
+    assert not runs(state_dir)
+    assert mutitask("status", "--json").json["channels"][0]["waiting"] == 10
 
 
 def test_exit_ends_the_embedded_valkey_and_keeps_what_waits(
@@ -91,7 +119,6 @@ def test_agents_may_come_before_their_server(state_dir: Path, spawn: Spawn, tmp_
     assert second.wait() == 0, (second, other)
     other.terminate()
     assert other.wait() == 0, other
-    assert pid_of(state_dir, "first") != pid_of(state_dir, "second")
 
 
 def test_the_line_to_type_elsewhere_joins(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:

@@ -56,9 +56,11 @@ def test_headless_until_done_ends_by_itself_with_the_right_counts(
          "--results-max", "5000", "--retry-delay", "0.1", "--lease", "5"],
         env={"MUTITASK_REDIS_URL": redis_url},
     )  # fmt: skip
-    assert program.wait() == 0, program
+    assert program.wait() == 7, program
     assert program.stdout == ""
-    assert "100 tasks allotted: 90 done, 10 failed; the books balance; " in program.stderr.splitlines()[-1]
+    *_, summary, closing = program.stderr.splitlines()
+    assert "100 tasks allotted: 90 done, 10 failed; the books balance; " in summary
+    assert closing.endswith("10 tasks failed: the exit status is 7 (--failed-ok makes it 0)")
     password = redis_url.partition(":")[2].partition("@")[0].strip("/:")
     assert password and password not in program.stderr
 
@@ -129,7 +131,7 @@ def test_a_signal_stops_the_server_in_order_and_a_resume_ends_the_work(
     after = Reader(redis_url, "default").snapshot()
     assert after.server is None and after.channels[0].waiting == 10
 
-    second = spawn([*line, "--resume", "--autostart", "--until-done"])
+    second = spawn([*line, "--resume", "--autostart", "--until-done", "--failed-ok"])
     assert second.wait() == 0, second
     done = Reader(redis_url, "default").snapshot()
     assert done.run == before.run
@@ -138,7 +140,7 @@ def test_a_signal_stops_the_server_in_order_and_a_resume_ends_the_work(
 
 def test_fresh_drops_what_was_there(redis_url: str, spawn: Spawn, tmp_path: Path) -> None:
     line = ["mutitask", "run", write_job(tmp_path, NUMBERS), "--redis", redis_url, "--headless", "--until-done",
-            "--autostart", "--local-agents", "1"]  # fmt: skip
+            "--autostart", "--local-agents", "1", "--failed-ok"]  # fmt: skip
     assert spawn(line).wait() == 0
     before = Reader(redis_url, "default").snapshot()
     again = spawn([*line, "--fresh"])

@@ -211,6 +211,7 @@ class FakeLink:
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
         self.outcome = Outcome("done as asked")
         self.read_only = False
+        self.join_note = ""
         self.owns_server = True
         self.error: Exception | None = None
         self.refusal: Exception | None = None

@@ -91,3 +91,12 @@ async def test_a_click_in_the_footer_presses_that_key(opened: Opened, link: Fake
         await pilot.click("KeyBar", offset=(78, 0))
         await settle(pilot)
         assert isinstance(pilot.app.screen, CommandPalette)
+
+
+async def test_join_says_what_a_loopback_address_needs(opened: Opened, link: FakeLink) -> None:
+    link.join_note = (
+        "The embedded Valkey listens on this machine alone: start it again with --resume --listen ADDRESS"
+    )
+    async with opened() as pilot:
+        await press(pilot, "j")
+        assert "listens on this machine alone" in screen_text(pilot)

@@ -27,6 +27,7 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.errors import (
     Changed,
     LeaseLost,
+    NamespaceGone,
     NoNamespace,
     Superseded,
     VersionMismatch,
@@ -108,7 +109,7 @@ def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, w
     assert world.cursor() == 0
 
 
-@replies("allot", "superseded", "moved")
+@replies("allot", "superseded", "moved", "gone")
 def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None:
     with pytest.raises(Changed, match="the count is 0 now"):
         world.server.allot(0, 1, world.items(1, 3))
@@ -119,6 +120,9 @@ def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None
     with pytest.raises(Superseded, match="no server holds this namespace any more"):
         old.allot(0, 0, world.items(0, 3))
     assert world.waiting() == []
+    world.client.delete(world.keys.meta)
+    with pytest.raises(NamespaceGone, match="are gone from Redis"):
+        old.allot(0, 0, world.items(0, 3))
 
 
 # --- answer, look, wish, configure ------------------------------------------------------------------------
@@ -313,7 +317,7 @@ def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis
         agent.report(1, 0, "running", b"busy")
 
 
-@replies("renew", "ok", "lost", "superseded")
+@replies("renew", "ok", "lost", "superseded", "gone")
 def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) -> None:
     world.expire(world.server)
     world.server.renew()
@@ -323,6 +327,9 @@ def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) 
         world.server.renew()
     old, _ = world.server, world.successor()
     with pytest.raises(Superseded, match="a server on"):
+        old.renew()
+    world.client.flushall()
+    with pytest.raises(NamespaceGone):
         old.renew()
 
 
@@ -651,7 +658,7 @@ def test_a_claim_wakes_a_server_whose_channel_was_full_once_half_of_it_is_free(w
 # --- skip, snapshot ---------------------------------------------------------------------------------------
 
 
-@replies("skip", "ok", "moved", "superseded")
+@replies("skip", "ok", "moved", "superseded", "gone")
 def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
     with pytest.raises(Changed, match="the count is 2 now"):
@@ -665,6 +672,9 @@ def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world:
     assert world.balanced()
     old, _ = world.server, world.successor()
     with pytest.raises(Superseded):
+        old.skip(0, 4)
+    world.client.delete(world.keys.meta)
+    with pytest.raises(NamespaceGone):
         old.skip(0, 4)
 
 

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.connect import IMPATIENT, Patience, translate
-from worker_agent.protocol.errors import LeaseLost, Moved, Superseded, WritesLost
+from worker_agent.protocol.errors import LeaseLost, Moved, NamespaceGone, Superseded, WritesLost
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.scripts import Argument, script
 
@@ -63,6 +63,8 @@ class Calls:
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         if status == b"gap":
             raise WritesLost(f"Redis at {self.where} lost its last writes")
+        if status == b"gone":
+            raise NamespaceGone(self.keys.name)
         if status == b"superseded":
             raise Superseded(named(reply[1]))
         if status == b"moved":

@@ -41,6 +41,18 @@ class Superseded(MutiTaskError):
     exit_status = 4
 
 
+class NamespaceGone(MutiTaskError):
+    """Somebody deleted the keys of a namespace that a server holds."""
+
+    exit_status = 8
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the keys of namespace {name!r} are gone from Redis (FLUSHALL, or another program deleted them), and its "
+            "tasks with them: give MutiTask a Redis that nobody empties, and start the run again"
+        )
+
+
 class Held(MutiTaskError):
     """A live holder has the device or the namespace."""
 

@@ -14,6 +14,7 @@ from worker_agent.protocol.errors import (
     Changed,
     LeaseLost,
     MutiTaskError,
+    NamespaceGone,
     NoNamespace,
     Superseded,
     VersionMismatch,
@@ -188,6 +189,8 @@ class Membership(Calls):
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
         keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta, self.keys.fleet]
         reply = self._call("renew", keys, self.actor.id)
+        if reply[0] == b"gone":
+            raise NamespaceGone(self.keys.name)
         if reply[0] == b"superseded":
             raise Superseded(named(reply[1]))
         if reply[0] != b"ok":

@@ -21,10 +21,13 @@ class JoinScreen(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy", "Copy", show=False)]
     DEFAULT_CSS = """
     JoinScreen .dialog { width: 100; }
+    JoinScreen .warning { color: $text-warning; margin-top: 1; }
     """
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, note: str = "") -> None:
+        """`note` says what another machine needs first, or ''."""
         super().__init__()
+        self._note = note
         self._line = safe_str(line, 1000)
 
     def compose(self) -> ComposeResult:
@@ -33,6 +36,8 @@ class JoinScreen(Dialog[None]):
             box.border_title = " Join from another machine "
             yield Static(safe_text("Type this where the job file is:"), classes="text faint", markup=False)
             yield Static(safe_text(self._line, 1000), classes="text", markup=False)
+            if self._note:
+                yield Static(safe_text(f"! {self._note}", 600), classes="text warning", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Close", id="close", compact=True)
                 yield Button("Copy (y)", id="copy", variant="primary", compact=True)

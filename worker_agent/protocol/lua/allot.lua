@@ -11,9 +11,11 @@
 -- ARGV[6..] items
 -- Returns {'ok', taken, waiting, why not more: '' | 'full' | 'results' | 'paused' | 'ended'} | {'again', the same as text}
 --         | {'superseded', successor's record} | {'moved', count} | {'lost'} | {'stale'}
+--         | {'gone'} where somebody deleted the namespace's keys
 
 local number, items = tonumber(ARGV[2]), #ARGV - 5
-local meta = redis.call('HMGET', KEYS[2], 'server', 'results_max')
+local meta = redis.call('HMGET', KEYS[2], 'server', 'results_max', 'protocol')
+if not meta[3] then return {'gone'} end
 if (meta[1] or '') ~= ARGV[1] then
   return {'superseded', meta[1] and redis.call('HGET', KEYS[2], 'server_record') or ''}
 end

@@ -5,9 +5,11 @@
 -- KEYS[4] fleet           HASH
 -- ARGV[1] actor
 -- Returns {'ok', '1' if a sweep is due} | {'lost'} | {'superseded', successor's record}
+--         | {'gone'} where somebody deleted the namespace's keys
 
 local record = redis.call('HMGET', KEYS[1], 'number', 'dead')
-local meta = redis.call('HMGET', KEYS[3], 'lease_ms', 'server', 'server_record')
+local meta = redis.call('HMGET', KEYS[3], 'lease_ms', 'server', 'server_record', 'protocol')
+if not meta[4] then return {'gone'} end
 if (meta[2] or '') ~= ARGV[1] then return {'superseded', meta[2] and meta[3] or ''} end
 if not record[1] or record[2] then return {'lost'} end
 local now, swept = now_ms(), swept_ms(KEYS[4])

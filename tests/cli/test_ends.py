@@ -1,0 +1,100 @@
+"""How a run ends: its exit status says what became of the tasks, and a line says it to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from mutitask_tui.server.missing import missing
+from mutitask_tui.server.reading import Reader
+from tests.cli.tools import House, write_job
+from tests.support.programs import Program
+from tests.support.waiting import wait_until
+from worker_agent.protocol.keys import Keys
+
+Spawn = Callable[..., Program]
+
+JOB = """
+def tasks():
+    yield from range(15)
+def task_function(task):
+    return task or None
+"""
+UNTIL_DONE = ["--headless", "--autostart", "--until-done", "--local-agents", "1", "--retries", "0"]
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 7), (["--failed-ok"], 0)])
+def test_failed_tasks_have_a_status_of_their_own(
+    redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path, options: list[str], status: int
+) -> None:
+    job = write_job(tmp_path, JOB)
+    run = spawn(["mutitask", "run", job, "--redis", redis_url, "--name", "failed", *UNTIL_DONE, *options])
+    assert run.wait() == status, run
+    said = "1 task failed: the exit status is 7 (--failed-ok makes it 0)"
+    assert (said in run.stderr) == (status == 7)
+
+
+def test_tasks_that_vanished_have_a_status_and_their_numbers(
+    redis_url: str, client: redis.Redis, state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, JOB)
+    run = spawn(
+        ["mutitask", "run", job, "--redis", redis_url, "--name", "lost", "--headless", "--until-done"]
+    )
+    wait_until(lambda: "15/50 waiting" in run.stderr, 20, what=repr(run))
+    client.ltrim(Keys("lost").channel(0).waiting, 4, -4)
+    wait_until(lambda: "BOOKS DO NOT BALANCE" in run.stderr, 20, what=repr(run))
+    run.terminate()
+    assert run.wait() == 8, run
+    assert (
+        "TaskChannel0: 7 tasks are missing: in no list any more, which no command of MutiTask does; "
+        "they are among the items 0 to 14" in run.stderr
+    ) or "the first is item 0, the last item 14; give them to a new run" in run.stderr
+
+
+def test_missing_tasks_are_named_where_the_ids_tell(redis_url: str, client: redis.Redis) -> None:
+    with House(redis_url, "ids", iter(range(100)), devices=1, capacity=200) as house:
+        house.until(lambda s: s.channels[0].exhausted)
+        waiting = Keys("ids").channel(0).waiting
+        reader = Reader(redis_url, "ids")
+        items = client.lrange(waiting, 40, 49)
+        for item in items:
+            client.lrem(waiting, 1, item)
+        text = missing(reader, house.channel())
+        assert "10 tasks are missing" in text
+        assert text.endswith("the first is item 40, the last item 49; give them to a new run")
+        for item in items[1:]:
+            client.rpush(waiting, item)
+        assert missing(reader, house.channel()).endswith("it is item 40; give it to a new run")
+        client.rpush(waiting, items[0], items[0])
+        assert "1 tasks more than were allotted" in missing(reader, house.channel())
+
+
+def test_keys_that_are_gone_are_said_to_be_gone(
+    redis_url: str, client: redis.Redis, state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, JOB)
+    run = spawn(["mutitask", "run", job, "--redis", redis_url, "--name", "flushed", "--headless"])
+    wait_until(lambda: "15/50 waiting" in run.stderr, 20, what=repr(run))
+    client.delete(*client.keys("{mt:flushed}*"))
+    assert run.wait() == 8, run
+    assert "the keys of namespace 'flushed' are gone from Redis" in run.stderr
+    assert "no server holds" not in run.stderr
+
+
+def test_a_server_that_is_done_says_so_once_and_is_still(
+    redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, JOB.replace("or None", "+ 1"))
+    line = ["mutitask", "run", job, "--redis", redis_url, "--name", "still", "--headless", "--autostart"]
+    run = spawn([*line, "--local-agents", "1"])
+    said = "finished: 15 done, 0 failed; Ctrl+C ends the server, --until-done does so by itself"
+    wait_until(lambda: said in run.stderr, 20, what=repr(run))
+    lines = len(run.stderr.splitlines())
+    with pytest.raises(AssertionError):
+        wait_until(lambda: len(run.stderr.splitlines()) > lines, 5)
+    run.terminate()
+    assert run.wait() == 0, run
