@@ -11,11 +11,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
+from worker_agent import streams
 from worker_agent.protocol.errors import MutiTaskError
+
+if TYPE_CHECKING:
+    from mutitask_tui.server.reading import Reader
 
 P = ParamSpec("P")
 
@@ -34,14 +38,14 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
         except CommandError as error:
             if debug:
                 raise
-            click.echo(f"mutitask: {error}", err=True)
+            click.echo(f"mutitask: {error}", file=streams.errors())
             status = 2
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except MutiTaskError as error:
             if debug:
                 raise
-            click.echo(f"mutitask: {_unnamed(error) or advice(error)}", err=True)
+            click.echo(f"mutitask: {_unnamed(error) or advice(error)}", file=streams.errors())
             status = error.exit_status
         except OSError as error:
             if debug or error.errno == errno.EPIPE:
@@ -50,7 +54,7 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
             click.echo(
                 f"mutitask: the system refuses {error.filename or 'the output'} ({error.strerror}): "
                 "mend that, or name another place; nothing is lost",
-                err=True,
+                file=streams.errors(),
             )
             status = 1
         except Exception as error:
@@ -59,7 +63,7 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
             click.echo(
                 f"mutitask: what Redis holds there cannot be understood ({type(error).__name__}: {error}); "
                 "if another program writes there choose another --name, else report it with --debug",
-                err=True,
+                file=streams.errors(),
             )
             status = 1
         sys.exit(status)
@@ -210,8 +214,10 @@ def run(
     ]
     if agent_options and not local_agents:
         raise JobError(f"{agent_options[0]} is for agents on this machine: add --local-agents N")
-    loaded = load_job(job)
-    iterators = loaded.iterators()
+    home, environment = Path.cwd(), dict(os.environ)
+    with streams.undisturbed():
+        loaded = load_job(job)
+        iterators = loaded.iterators()
     url, named = resolve(redis_url, name, password=_password(password_file))
     outside = named and (bool(redis_url or password_file) or not _is_embedded(url, name))
     if outside and listen:
@@ -238,6 +244,8 @@ def run(
         job=job,
         local_agents=local_agents,
         agent_options=agent_options,
+        agents_home=home,
+        agents_environment=environment,
         headless=headless,
         until_done=until_done,
         failed_ok=failed_ok,
@@ -361,9 +369,12 @@ def ctl(
         click.echo(click.get_current_context().get_help())
         return 0
     found = find(command)
-    values = found.parse(arguments)
+    to_stdout = found.name == "export_fail_tasks" and arguments[-1:] == ("-",)
+    values = found.parse(arguments[:-1] if to_stdout else arguments)
     commander = Commander(_address(redis_url, name, password_file), name)
     commander.reader.channels()
+    if to_stdout:
+        return _print_failed(commander.reader, *values)
     if found.dangerous and not yes and sys.stdin.isatty():
         asked = " ".join([found.name, *arguments])
         if not click.confirm(f"{asked}: {found.summary}. Do it?", default=False, err=True):
@@ -376,6 +387,23 @@ def ctl(
     data = {"command": found.name, "ok": outcome.ok, "text": text, **outcome.data}
     click.echo(json.dumps(data) if as_json else text)
     return 0 if outcome.ok else 1
+
+
+def _print_failed(reader: Reader, channel: int | None = None) -> int:
+    from mutitask_tui.server.exports import export_failed
+
+    if channel is not None and channel >= (count := reader.channels()):
+        from worker_agent.protocol.errors import JobError
+
+        raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    _write_utf8()
+    export_failed(reader, channel, sys.stdout)
+    return 0
+
+
+def _write_utf8() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON lines are UTF-8, whatever the terminal is.
 
 
 @cli.command(short_help="Show the dashboard in a browser.")
@@ -455,8 +483,7 @@ def export(
     count = reader.channels()
     if channel is not None and channel >= count:
         raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # JSON lines are UTF-8, whatever the terminal is.
+    _write_utf8()
     broker = None
     if drain:
         broker = Broker(reader.client, name, Actor.passing(), where=reader.where)
@@ -468,4 +495,5 @@ def export(
 
 def main() -> None:
     """The console script."""
+    streams.keep()
     cli(prog_name="mutitask")

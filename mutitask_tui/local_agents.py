@@ -18,9 +18,11 @@ from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
 RESTART_S = 1.0
 TRIES = 4
 """An agent that dies so often before it has its device is given up."""
-STOP_S = 10.0
 DRAIN_S = 30
 """How long an agent that is told to stop, also when its server is gone, waits for what it runs."""
+SAID_S = 1.0
+SPARE_S = 3.0
+"""How long handing back and leaving take then, at most."""
 
 
 @dataclass(slots=True)
@@ -43,18 +45,19 @@ class LocalAgents:
     """`count` agents, dealt to the channels in turn: Device0, Device1, ...
 
     The address goes by the environment, never by an argument. What they print goes to a log file each.
-    `options` are for the command line of each.
+    `options` are for the command line of each; `home` and `environment` are where and with what they start.
     """
 
     def __init__(
         self, job: Path, url: str, name: str, count: int, channels: int, on_note: Callable[[str], None],
-        *, options: Sequence[str] = (),
+        *, options: Sequence[str] = (), home: Path | None = None, environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self._job = job
+        self._home = home or Path.cwd()
+        self._job = self._home / job.expanduser()
         self._name = name
         self._on_note = on_note
         self._options = options
-        self._environment: Mapping[str, str] = {**os.environ, REDIS_URL_VARIABLE: url}
+        self._environment: Mapping[str, str] = {**(environment or os.environ), REDIS_URL_VARIABLE: url}
         self.logs = state_dir() / name / "agents"
         self._agents = [
             _Agent(n, n % channels, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
@@ -77,22 +80,36 @@ class LocalAgents:
         reasons = [agent.given_up for agent in self._agents]
         return reasons[0] if reasons and all(reasons) else ""
 
-    def stop(self) -> None:
-        """Let each finish what it runs, for ten seconds at most; then do not wait."""
+    def stop(
+        self, hurry: Callable[[], bool] = lambda: False, on_wait: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """Let each finish what it runs: for `DRAIN_S` at most, or until `hurry` says so; then hand back and end.
+
+        `on_wait` is told where that takes longer than a moment.
+        """
         self._ended.set()
         running = [agent.process for agent in self._agents if agent.process and agent.process.poll() is None]
         for process in running:
             process.terminate()
-        until = time.monotonic() + STOP_S
-        for process in running:
-            try:
+        began, said = time.monotonic(), False
+        while any(p.poll() is None for p in running) and not hurry():
+            waited = time.monotonic() - began
+            if waited >= DRAIN_S + SPARE_S:
+                break
+            if waited >= SAID_S and not said:
+                said = True
+                on_wait(
+                    f"waiting for what local agents run, {DRAIN_S} s at most; Ctrl+C again hands it back at once"
+                )
+            time.sleep(0.02)
+        for process in (left := [p for p in running if p.poll() is None]):
+            process.terminate()
+        until = time.monotonic() + SPARE_S
+        for process in left:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(2.0)
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
     def _start(self, agent: _Agent) -> None:
         command = [
@@ -105,7 +122,7 @@ class LocalAgents:
         with agent.log.open("ab") as log:
             # A session of its own: Ctrl+C in the terminal is for the server, which then stops its agents in order.
             agent.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, env=environment, cwd=self._home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         agent.at = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from mutitask_tui.embedded_home import Fsync
 from mutitask_tui.embedded_ports import LOOPBACK
 from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.reading import Reader
+from worker_agent import streams
 from worker_agent.protocol.address import redact, shown_url
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
 from worker_agent.protocol.membership import RunPlan
@@ -125,7 +125,7 @@ def open_core(
     try:
         core.open()
     except NamespaceHoldsWork as work:
-        if plan.mode or not (may_ask and sys.stdin.isatty() and sys.stdout.isatty()):
+        if plan.mode or not (may_ask and streams.on_terminal()):
             raise
         choice = _ask(str(work).partition(": pass --resume")[0])
         if choice is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from mutitask_tui.embedded_keeper import Keeper
 from mutitask_tui.local_agents import LocalAgents
 from mutitask_tui.opening import Place, end_with_server, join_line, join_note, open_core
 from mutitask_tui.session import Session, say
+from worker_agent import streams
 from worker_agent.protocol.address import shown_url
 from worker_agent.protocol.errors import Superseded
 from worker_agent.protocol.membership import RunPlan
@@ -26,6 +26,8 @@ def run_server(
     job: Path | None = None,
     local_agents: int = 0,
     agent_options: Sequence[str] = (),
+    agents_home: Path | None = None,
+    agents_environment: Mapping[str, str] | None = None,
     headless: bool = False,
     until_done: bool = False,
     failed_ok: bool = False,
@@ -34,7 +36,10 @@ def run_server(
     totals: Callable[[], Sequence[int | None]] = tuple,
     on_allotted: Callable[[int, Any, int], None] | None = None,
 ) -> int:
-    """The exit status. Raises `MutiTaskError` where the namespace cannot be had."""
+    """The exit status. Raises `MutiTaskError` where the namespace cannot be had.
+
+    Local agents start in `agents_home` with `agents_environment`: a job may have changed this process's own.
+    """
     own = place.own if place.own and not place.own.throwaway else None
     try:
         core = open_core(
@@ -44,7 +49,7 @@ def run_server(
         if own and own.started:
             end_with_server(own, name)
         raise
-    dashboard = not headless and sys.stdin.isatty() and sys.stdout.isatty()
+    dashboard = not headless and streams.on_terminal()
     config = load() if dashboard else None
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
@@ -66,6 +71,8 @@ def run_server(
         plan.channels,
         tell_of_agents,
         options=agent_options,
+        home=agents_home,
+        environment=agents_environment,
     )
     named = "" if name == "default" else f" --name {name}"
     address = "" if place.own else f" --redis {shown_url(place.url)}"

@@ -20,6 +20,7 @@ from mutitask_tui.server.link import RedisLink
 from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
+from worker_agent import streams
 from worker_agent.protocol.errors import MutiTaskError, Superseded
 
 PROGRESS_S = 2.0
@@ -35,7 +36,7 @@ NO_AGENTS_STATUS = 9
 def say(text: str) -> None:
     """A line on stderr, if it is still there."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=streams.errors(), flush=True)
 
 
 class Session:
@@ -77,6 +78,8 @@ class Session:
         self._kept = kept
         self._config = config
         self._stop_asked = threading.Event()
+        self._hurry = threading.Event()
+        """Whether a second signal came: what local agents run is handed back."""
         self._finished = False
         self._deserted = ""
         """Why a run ended that no agent works on, or ''."""
@@ -111,7 +114,7 @@ class Session:
         last = self._last_snapshot()
         # Behind a successor the agents go on: they serve it now (law 5).
         if not isinstance(self._core.failure, Superseded):
-            self._agents.stop()
+            self._agents.stop(self._hurry.is_set, say)
         self._core.stop()
         last = self._last_snapshot() or last
         if last is not None:
@@ -173,7 +176,7 @@ class Session:
                 await watch
             self._take_signals_back(loop)
         if hung_up:
-            _let_go_of_terminal()
+            streams.let_go()
         elif answer == "exit":
             await asyncio.to_thread(self._core.ended.wait)
         elif not self._stop_asked.is_set() and not self._core.ended.is_set():
@@ -229,9 +232,14 @@ class Session:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: self._stop_asked.set())
+            signal.signal(number, lambda _number, _frame: self._ask_to_stop())
         if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda _number, _frame: _let_go_of_terminal())
+            signal.signal(signal.SIGHUP, lambda _number, _frame: streams.let_go())
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked.is_set():
+            self._hurry.set()
+        self._stop_asked.set()
 
     def _say_progress(self, said: str) -> str:
         try:
@@ -293,12 +301,3 @@ def _settle() -> None:
     gc.freeze()
     gc.set_threshold(700, 10, 1_000)
     sys.setswitchinterval(0.001)
-
-
-def _let_go_of_terminal() -> None:
-    """The terminal is gone: point the standard streams at nothing, so that no write fails or blocks."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        with contextlib.suppress(OSError):
-            os.dup2(nothing, stream)
-    os.close(nothing)

@@ -905,3 +905,17 @@ def test_a_port_that_others_hold_is_left_to_them(
         assert program.wait() == 0, program
         assert "5 done, 0 failed" in program.stderr
         assert "127.0.0.1:6379" not in program.stderr
+
+
+@pytest.mark.parametrize("number", [2**53, 10**5000], ids=["large", "unprintable"])
+def test_numbers_beyond_what_redis_counts_are_refused(number: int) -> None:
+    from mutitask_tui import Server
+    from worker_agent import Client
+
+    with pytest.raises(TypeError, match="must be a whole number"):
+        Server(number)
+    with pytest.raises(TypeError, match="must be a whole number"):
+        Client(number)
+    server = Server(1)
+    with pytest.raises(TypeError, match="must be a whole number"):
+        server.reset_max_task(number)  # type: ignore[attr-defined]

@@ -199,7 +199,7 @@ def test_a_closed_terminal_leaves_the_server_feeding_and_attach_comes_back(place
     view = place.attach()
     before = len(view.written)
     view.send("m")
-    view.until_written("a smaller one never drops tasks", before)
+    view.until_written("a smaller one drops no tasks", before)
     view.send("77\r")
     now = place.until(lambda s: s.channels[0].waiting == 77, view)
     assert now.server is not None and now.server.pid == server.pid
@@ -329,7 +329,7 @@ def test_no_color_means_no_colour(place: Place) -> None:
         ("?", ""),
         ("F", "Fail"),
         ("\x7f", ""),
-        ("H", "minutes"),
+        ("H", "1 minute"),
         ("q", "Cancel"),
     ):
         before = len(view.written)

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from worker_agent import streams
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
 from worker_agent.protocol.broker import Claim
@@ -324,7 +325,7 @@ def run_agent(settings: Settings) -> int:
         return error.exit_status
     if agent.hurried.is_set():
         # Task functions may still run in other threads; nothing of theirs is ours any more.
-        for stream in (sys.stdout, sys.stderr):
+        for stream in (sys.stdout, sys.stderr, streams.errors()):
             with contextlib.suppress(Exception):
                 stream.flush()
         if not agent.failed:
@@ -355,10 +356,25 @@ def note(how_far: Literal["joined", "ended"]) -> None:
             Path(path).write_text(how_far)
 
 
-def log_to_stderr() -> None:
-    """Give the agent's log a handler on stderr unless the program has set one."""
+class _Undisturbed(logging.Logger):
+    """A log that a job's `logging.disable` or `dictConfig` does not silence."""
+
+    disabled = property(lambda _self: False, lambda _self, _value: None)
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Whatever is at least of that level."""
+        return level >= logging.INFO
+
+
+def log_to_stderr(*, undisturbed: bool = False) -> None:
+    """Give the agent's log a handler on stderr unless the program has set one.
+
+    `undisturbed`: on our own stderr, whatever the job that is imported next does to Python's streams and logs.
+    """
+    if undisturbed:
+        LOG.__class__ = _Undisturbed
     if not LOG.handlers and not logging.getLogger().handlers:
-        handler = logging.StreamHandler()
+        handler = logging.StreamHandler(streams.errors() if undisturbed else None)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         LOG.addHandler(handler)
         LOG.setLevel(logging.INFO)

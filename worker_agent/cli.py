@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import click
 
+from worker_agent import streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 
 
@@ -108,7 +109,7 @@ def worker_agent(
     except MutiTaskError as error:
         if debug:
             raise
-        click.echo(f"worker-agent: {error}", err=True)
+        click.echo(f"worker-agent: {error}", file=streams.errors())
         status = error.exit_status
     note_end()
     sys.exit(status)
@@ -121,10 +122,13 @@ def _functions(
 
     Raises `JobError`; where a child has told why, it ends this process with the child's status.
     """
+    from worker_agent.agent import log_to_stderr
     from worker_agent.job import load_job
 
     if kind == "thread":
-        return load_job(job).functions_for(channel)
+        with streams.undisturbed():
+            log_to_stderr(undisturbed=True)
+            return load_job(job).functions_for(channel)
     from worker_agent.agent import note_end
     from worker_agent.processes import check_job, told
 
@@ -143,4 +147,5 @@ def _only_in_children(_task: object) -> None:
 
 def main() -> None:
     """The console script."""
+    streams.keep()
     worker_agent(prog_name="worker-agent")

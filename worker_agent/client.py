@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+MOST = 2**53
+"""Redis's scripts count exactly up to here. hiredis 3.5 crashes on a number that Python refuses to print."""
+
 
 class Client:
     """An agent for one device.
@@ -33,8 +36,9 @@ class Client:
     ) -> None:
         from worker_agent.protocol.address import check_name
 
-        if isinstance(device, bool) or not isinstance(device, int) or device < 0:
-            raise TypeError(f"device must be a whole number of 0 or more, not {device!r}")
+        if isinstance(device, bool) or not isinstance(device, int) or not 0 <= device < MOST:
+            shown = "a larger one" if isinstance(device, int) and device >= MOST else repr(device)
+            raise TypeError(f"device must be a whole number of 0 or more, not {shown}")
         if concurrency < 1:
             raise ValueError("concurrency must be 1 or more")
         self._device = device

@@ -197,7 +197,13 @@ COMMANDS: tuple[Command, ...] = (
         _ID,
         Param("JSON", "json"),
     ),
-    _command("export_fail_tasks", "E", "all", "Export failed tasks as JSON lines", _C_OPTIONAL),
+    _command(
+        "export_fail_tasks",
+        "E",
+        "all",
+        "Export failed tasks as JSON lines to a new file (mutitask ctl: `-` for stdout)",
+        _C_OPTIONAL,
+    ),
     _command(
         "reset_max_task",
         "m",

@@ -83,4 +83,4 @@ def test_what_came_too_late_is_handed_back_and_no_slot_sees_it(hands: Hands) -> 
     assert not hands.queue
     assert hands.handing_back() == 2
     assert hands.take_settlements() == [(3, 1, *HAND_BACK), (3, 2, *HAND_BACK)]
-    assert (hands.done, hands.failed) == (0, 0)
+    assert (hands.done, hands.errors) == (0, 0)

@@ -64,7 +64,7 @@ def test_what_comes_of_a_run_that_was_given_up_is_dropped_and_the_log_says_so_on
 
     wait_until(lambda: not [t for t in threading.enumerate() if t.name in ("slot-0", "slot-1")])
     books = bench.books()
-    assert (books.done, books.failed, agent.hands.done, agent.hands.failed) == (20, 2, 20, 2)
+    assert (books.done, books.failed, agent.hands.done, agent.hands.errors) == (20, 2, 20, 2)
     assert said(caplog, "a run that was given up has ended after all") == 1
 
 
