@@ -20,7 +20,7 @@ Each command has one name everywhere: its key in the dashboard, the `:` line the
 
 `N` is a device's number (for `reset_max_task` a number of tasks), `C` a channel's, `ID` a failed task's id as the
 dashboard shows it, or its number alone for a task of this run. What stands in brackets may be left out: then it is for
-all channels. A key acts on the selected device, channel or failed task. Commands marked *asks* want a yes first;
+all channels. A key acts on the selected device, channel or failed task. Commands marked *asks* ask for confirmation;
 `mutitask ctl` asks on a terminal only, and `--yes` answers.
 
 `mutitask ctl ... --json` prints one object: `command`, `ok`, `text` (a sentence), and what the command found or did.

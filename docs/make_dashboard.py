@@ -58,7 +58,11 @@ def command_keys() -> str:
     parts = []
     for scope, title in SCOPES:
         rows = [
-            (keys_of(c.key) or "`:`", f"`{c.usage}`", f"{c.summary}{'; asks first' if c.dangerous else ''}")
+            (
+                keys_of(c.key) or "`:`",
+                f"`{c.usage}`",
+                f"{c.summary}{'; asks for confirmation' if c.dangerous else ''}",
+            )
             for c in COMMANDS
             if c.scope == scope
         ]

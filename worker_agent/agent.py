@@ -20,6 +20,7 @@ from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import JobError, LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.settlements import Settlement
+from worker_agent.pulse import asleep_s
 from worker_agent.settings import Settings
 from worker_agent.threads import ThreadCrew
 from worker_agent.waiter import Waiter
@@ -221,13 +222,17 @@ class Agent:
 
     def _why_silent(self) -> str:
         """Why no report went out, as far as this process can tell."""
-        session, watcher = self._current(), self._watcher
+        watcher = self._watcher
+        asleep = asleep_s() - watcher.asleep_at
+        if asleep > 1:
+            return f"this machine was asleep for {asleep:.0f} s"
         silent = time.monotonic() - watcher.heard_at
-        # A process that stood still itself meets one refusal at most once it goes on.
-        callers = (session.broker.patience, session.reports.patience)
-        away = max(patience.away_to - max(patience.away_from, watcher.heard_at) for patience in callers)
-        if away > silent / 4:
-            return f"Redis did not answer this agent, whose last report is {silent:.0f} s old"
+        still = watcher.pulse.still_s() - watcher.still_at
+        if still < silent / 2:
+            return (
+                f"Redis, or the network to it, did not answer this agent for {silent:.0f} s; "
+                "the agent itself ran all that time"
+            )
         used = time.process_time() - watcher.cpu_at
         if self.settings.kind == "thread" and used > silent / 2:
             return (
@@ -239,10 +244,7 @@ class Agent:
             ", or a task function waited and kept Python's lock (the GIL): "
             "with --kind process the agent goes on reporting"
         )  # fmt: skip
-        return (
-            f"no report got through for {silent:.0f} s: Redis was slow to answer, "
-            f"this process was stopped or its machine asleep{held}"
-        )
+        return f"this process stood still for {still:.0f} s: it was stopped, or had no CPU{held}"
 
     def _leave(self, waiter: Waiter) -> None:
         """Hand back what has not begun, finish what runs, settle it and leave (law 7)."""

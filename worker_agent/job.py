@@ -262,9 +262,7 @@ def _check_file(file: Path, shown: Path) -> None:
 
 
 def _run(file: Path, shown: Path) -> ModuleType:
-    # A name that shadows nothing: a job file may well be called json.py.
-    digest = hashlib.sha256(str(file).encode(errors="surrogateescape")).hexdigest()[:8]
-    name = f"mutitask_job_{re.sub(r'[^A-Za-z0-9_]', '_', file.stem)}_{digest}"
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise JobError(f"{shown} is no Python file: a job file's name ends in .py.")
@@ -279,6 +277,25 @@ def _run(file: Path, shown: Path) -> ModuleType:
         del sys.modules[name]
         raise JobError(f"{shown} cannot be loaded{_where(error, file)}: {_remedy(error)}.") from error
     return module
+
+
+def _module_name(file: Path) -> str:
+    """The file's own name, by which processes that a task spawns import it, unless that is another module's.
+
+    A job file may well be called json.py: it gets a name that shadows nothing, and spawned processes cannot find it.
+    """
+    stem, known = file.stem, sys.modules.get(file.stem)
+    if known is not None and getattr(known, "__file__", None) == str(file):
+        return stem
+    if known is None and stem.isidentifier() and stem not in sys.stdlib_module_names:
+        try:
+            spec = importlib.util.find_spec(stem)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin == str(file):
+            return stem
+    digest = hashlib.sha256(str(file).encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"mutitask_job_{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{digest}"
 
 
 def _where(error: BaseException, file: Path) -> str:

@@ -17,6 +17,7 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavaila
 from worker_agent.protocol.membership import LOG_LINES
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.pulse import Pulse, asleep_s
 from worker_agent.waiter import block
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Watcher(threading.Thread):
         """When Redis took the last report (monotonic)."""
         self.cpu_at = time.process_time()
         """How much CPU this process had used by then, in seconds."""
+        self.pulse = Pulse()
+        self.still_at = self.asleep_at = 0.0
+        """How long this process had stood still, and this machine been asleep, by then, in seconds."""
         self._tail = LogTail()
         LOG.addHandler(self._tail)
         self._about = {
@@ -75,10 +79,12 @@ class Watcher(threading.Thread):
     def end(self) -> None:
         """Report no more."""
         LOG.removeHandler(self._tail)
+        self.pulse.end()
         self._ended.set()
 
     def run(self) -> None:
         """Until ended; an agent that cannot report any more is ended too."""
+        self.pulse.start()
         with self._agent.watch_over("the heartbeat"):
             self._report_until_ended()
 
@@ -121,6 +127,7 @@ class Watcher(threading.Thread):
             LOG.info("reports are taken: Redis answers again")
         self._silent = False
         self.heard_at, self.cpu_at = time.monotonic(), time.process_time()
+        self.still_at, self.asleep_at = self.pulse.still_s(), asleep_s()
 
     def last_report(self, session: Session) -> None:
         """Say what was done until now, before the agent leaves. Raises `LeaseLost` or `RedisUnavailable`."""

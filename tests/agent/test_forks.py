@@ -95,3 +95,92 @@ def test_a_copy_that_comes_back_into_our_code_ends_with_its_own_status(fleet: Fl
     fleet.agent("--device", "0", "--kind", kind)
 
     fleet.expect_each_once([[number, number + 3] for number in range(5)])
+
+
+SOCKETS = """
+import os, socket
+PORT = {port}
+
+def to_redis():
+    found = 0
+    for number in range(3, 200):
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                found += sock.getpeername()[1] == PORT
+        except (OSError, IndexError):
+            pass
+    return found
+
+def in_child():
+    reading, writing = os.pipe()
+    if not os.fork():
+        os.write(writing, b"%d" % to_redis())
+        os._exit(0)
+    os.wait()
+    return [to_redis() > 0, int(os.read(reading, 10))]
+
+def tasks():
+    yield in_child()
+    yield from ([n] for n in range(20))
+
+def task_function(task):
+    return [task, in_child()]
+"""
+
+
+@KINDS
+def test_a_forked_child_holds_none_of_our_connections(fleet: Fleet, kind: str) -> None:
+    job(fleet, SOCKETS.replace("{port}", str(fleet.client.connection_pool.connection_kwargs["port"])))
+    fleet.serve()
+
+    fleet.agent("--device", "0", "--kind", kind)
+
+    own = kind == "thread"
+    fleet.expect_each_once([[task, [own, 0]] for task in ([True, 0], *([n] for n in range(20)))])
+
+
+SPAWNED = """
+import multiprocessing as mp
+
+def sq(x):
+    return x * x
+
+def squares(numbers):
+    with mp.get_context("METHOD").Pool(2) as pool:
+        return pool.map(sq, numbers)
+
+def tasks():
+    for number in range(2):
+        yield squares([number])
+
+def task_function(task):
+    return squares(task)
+"""
+
+LOKY = """
+from joblib import Parallel, delayed
+
+def sq(x):
+    return x * x
+
+def squares(numbers):
+    return Parallel(n_jobs=2)(delayed(sq)(number) for number in numbers)
+
+def tasks():
+    for number in range(2):
+        yield squares([number, number + 1])[:1]
+
+def task_function(task):
+    return squares([*task, 7])[:1]
+"""
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["spawn", "forkserver", "loky"])
+def test_processes_that_are_spawned_find_the_jobs_functions(fleet: Fleet, kind: str, how: str) -> None:
+    job(fleet, LOKY if how == "loky" else SPAWNED.replace("METHOD", how))
+    fleet.serve()
+
+    fleet.agent("--device", "0", "--kind", kind)
+
+    fleet.expect_each_once([[number**4] for number in range(2)])

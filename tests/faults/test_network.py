@@ -64,6 +64,8 @@ def test_an_agent_cut_off_for_longer_than_the_lease_is_recovered_elsewhere_and_r
     assert crashes_of(fleet, list(range(COUNT))) == {0, 1}
     wait_for_text(far, "Device0 was declared dead for want of reports")
     wait_for_text(far, " serves ", times=2)
+    assert "Redis, or the network to it, did not answer this agent for" in far.stderr
+    assert "the GIL" not in far.stderr
     assert fleet.actor_of(far) != before
     assert all(program.running for program in (server, far, near))
 

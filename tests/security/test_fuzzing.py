@@ -104,7 +104,7 @@ def shows_a_device(report: bytes) -> None:
     fleet, actor = {b"devices": b"1"}, {b"0": b"a0-1"}
     for leases in ({}, {b"a0-1": 9e15}):
         (device,) = DeviceViews().of(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
-        for number in (device.pid, device.channel, device.running, device.done, device.failed):
+        for number in (device.pid, device.channel, device.running, device.done, device.errors):
             assert type(number) is int
         assert device.seen_s is None or device.seen_s >= 0
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -89,7 +92,27 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
             f"{redact(url)} is not an address that can be used{cause}; write redis://[user:password@]host:port/db, "
             "unix:///path, redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port"
         ) from None
+    _clients.add(client)
     return client
+
+
+_clients: weakref.WeakSet[Any] = weakref.WeakSet()
+"""What a forked child must let go of."""
+
+
+def _close_in_child() -> None:
+    """A child that a task forks shares our sockets: it closes its copies, and says nothing on them."""
+    with contextlib.suppress(Exception):
+        for client in list(_clients):
+            pool = client.connection_pool
+            for connection in (*pool._available_connections, *pool._in_use_connections):
+                if (sock := getattr(connection, "_sock", None)) is not None:
+                    connection._sock = None
+                    os.close(sock.detach())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _several_client(address: Several, options: dict[str, Any]) -> redis.Redis:
@@ -288,8 +311,6 @@ class Patience:
         """Why a caller waits now, or ''."""
         self.since = 0.0
         """Since when it does, in seconds of this machine's clock."""
-        self.away_from = self.away_to = 0.0
-        """From when to when (monotonic) Redis was last away for a caller, as far as it tried."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns, as soon as it no longer raises `RedisUnavailable`."""
@@ -300,9 +321,6 @@ class Patience:
                 value = call()
             except RedisUnavailable as error:
                 tried += 1
-                self.away_to = time.monotonic()
-                if tried == 1:
-                    self.away_from = self.away_to
                 hurried += self._give_up.is_set()
                 if hurried > 3 or (self._tries is not None and tried >= self._tries):
                     self.why = ""

@@ -94,7 +94,7 @@ def _view_rows(keys: Mapping[str, str]) -> Iterable[tuple[str, str, str]]:
 
 def _summary(summary: str, aliases: tuple[str, ...], dangerous: bool) -> str:
     also = f" (also {', '.join(aliases)})" if aliases else ""
-    return f"{summary}{also}{'; asks first' if dangerous else ''}"
+    return f"{summary}{also}{'; asks for confirmation' if dangerous else ''}"
 
 
 def _rows(rows: Iterable[tuple[str, str, str]]) -> ComposeResult:
