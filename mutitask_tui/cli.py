@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 from worker_agent import streams
+from worker_agent.protocol.bound import json
 from worker_agent.protocol.errors import MutiTaskError
 
 if TYPE_CHECKING:

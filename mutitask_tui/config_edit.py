@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mutitask_tui.config import ConfigError, parse, read_text
+from worker_agent.protocol.bound import json
 
 _HEAD = "# MutiTask's dashboard. `mutitask config` shows every setting and what it is now.\n"
 _HEADER = re.compile(r"\s*\[+\s*([^]#]+?)\s*\]+\s*(?:#.*)?$")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from mutitask_tui.config import FILE_VARIABLE, SETTINGS, Loaded
 from mutitask_tui.dashboard.keymap import default_keys, effective_keys
 from mutitask_tui.dashboard.remember import Memory
+from worker_agent.protocol.bound import json
 
 
 def to_text(loaded: Loaded) -> str:

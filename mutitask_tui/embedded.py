@@ -22,7 +22,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,6 +66,7 @@ from worker_agent.protocol.address import (
     load_server_file,
     server_file,
 )
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.identity import is_gone, of
 

@@ -7,13 +7,13 @@ import hashlib
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from mutitask_tui.embedded_ports import is_loopback
 from mutitask_tui.server.files import private_file
+from worker_agent.protocol.bound import time
 
 Fsync = Literal["always", "everysec", "no"]
 

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker_agent.agent import ENDED_NOTE_VARIABLE
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
+from worker_agent.protocol.bound import time
 
 RESTART_S = 1.0
 TRIES = 4

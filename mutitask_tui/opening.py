@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.reading import Reader
 from worker_agent import streams
 from worker_agent.protocol.address import redact, shown_url
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
 from worker_agent.protocol.membership import RunPlan
 

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 from mutitask_tui.config import Loaded, load
@@ -21,6 +20,7 @@ from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from worker_agent import streams
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError, Superseded
 
 PROGRESS_S = 2.0

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from worker_agent import streams
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import JobError, LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
 from worker_agent.protocol.reasons import in_one_line

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
 from worker_agent.protocol import wire
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import Settlement
 from worker_agent.protocol.words import in_words

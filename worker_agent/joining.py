@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.address import DEFAULT_URL, redact
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import NoRights, Patience, connect
 from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from worker_agent.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.execution import child_died, timed_out
 from worker_agent.hands import HAND_BACK, Entry, Hands
 from worker_agent.protocol import codec
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.settings import Settings
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
+
+from worker_agent.protocol.bound import time
 
 BEAT_S = 0.5
 LATE_S = 1.5

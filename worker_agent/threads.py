@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 from worker_agent.execution import Runner, timed_out
 from worker_agent.hands import Begun, Hands
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.settings import Settings
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.connect import BLOCK_S
 
 if TYPE_CHECKING:

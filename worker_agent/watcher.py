@@ -7,12 +7,12 @@ import os
 import platform
 import socket
 import threading
-import time
 from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from worker_agent.protocol import wire
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import LOG_LINES
 from worker_agent.protocol.reasons import in_one_line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -45,6 +44,7 @@ from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands import CommandError, find, parse_line
 from mutitask_tui.server.snapshot import Wait
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
 _NOT_WHILE_TYPING = frozenset({"command", *(b.action.partition("(")[0] for b in VIEW_BINDINGS)})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
+
+from worker_agent.protocol.bound import time
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 

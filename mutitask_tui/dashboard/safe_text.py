@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 
 from rich.text import Text
 from textual.content import Content
+
+from worker_agent.protocol.bound import json
 
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 """Controls, bidi and zero-width formats, lone surrogates, private use, line separators."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.address import redact
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import Patience, connect
 from worker_agent.protocol.errors import (
@@ -31,6 +31,7 @@ from worker_agent.protocol.errors import (
 from worker_agent.protocol.identity import is_gone, me
 from worker_agent.protocol.kept import keep
 from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, Run, RunPlan
+from worker_agent.protocol.reasons import in_one_line
 
 SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
@@ -38,6 +39,20 @@ PATIENT_S = 1.0
 """A shorter wait is not worth a word on the screen."""
 FORCE_S = 3.0
 """How long agents that did not finish in time have to hand back what runs."""
+
+
+_OURS = ("allotter", "supervisor", "feed-", "quit", "totals")
+"""How our threads' names begin."""
+
+
+class ServerFailed(MutiTaskError):
+    """Something went wrong in the server that nobody foresaw."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(
+            f"the server failed ({error}) and ends: what waits is kept, and --resume goes on with it; "
+            "a job that replaces parts of Python can be the cause, else report it"
+        )
 
 
 class ServerCore:
@@ -65,6 +80,7 @@ class ServerCore:
         self.ended = threading.Event()
         self.quit = False
         self.failure: Exception | None = None
+        self._put_hook_back: Callable[[], None] = lambda: None
         self.run: Run | None = None
         self._iterators = iterators
         self._totals = totals
@@ -204,8 +220,27 @@ class ServerCore:
         self._allotter, self._supervisor = allotter, supervisor
         # Counting may take long, and nobody has to wait for it.
         threading.Thread(target=self._count, args=(len(self._iterators),), name="totals", daemon=True).start()
+        self._watch_threads()
         supervisor.start()
         allotter.start()
+
+    def _watch_threads(self) -> None:
+        """A thread of ours that ends by an error ends the server in order: it would stand still without a word."""
+        otherwise = threading.excepthook
+
+        def told(failed: threading.ExceptHookArgs) -> None:
+            name = failed.thread.name if failed.thread else ""
+            if name.startswith(_OURS) and not self.ended.is_set() and failed.exc_value is not None:
+                self._failed(failed.exc_value)
+            else:
+                otherwise(failed)
+
+        def put_back() -> None:
+            if threading.excepthook is told:
+                threading.excepthook = otherwise
+
+        threading.excepthook = told
+        self._put_hook_back = put_back
 
     def _count(self, channels: int) -> None:
         """Tell how many tasks each generator will yield, where the job knows."""
@@ -263,8 +298,9 @@ class ServerCore:
                     time.sleep(0.1)
         self._finish(None, quit_=True)
 
-    def _failed(self, error: Exception) -> None:
-        self._finish(error, quit_=False)
+    def _failed(self, error: BaseException) -> None:
+        told = error if isinstance(error, MutiTaskError) else ServerFailed(in_one_line(error))
+        self._finish(told, quit_=False)
 
     def _come_back(self, lost: str, error: MutiTaskError) -> None:
         """This server was frozen past its lease and declared dead: go on as a new actor, unless another came.
@@ -314,6 +350,7 @@ class ServerCore:
                     self._broker.leave()
                 except (RedisUnavailable, MutiTaskError):
                     self._on_note("Redis is away: the namespace is free once the lease ends")
+            self._put_hook_back()
             self.ended.set()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,6 +10,7 @@ from redis.exceptions import RedisError
 from mutitask_tui.server.calling import Caller, agents_text, devices_text
 from mutitask_tui.server.commands import CommandError, Outcome
 from worker_agent.protocol import wire
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.connect import connect, translate
 from worker_agent.protocol.errors import Changed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +11,7 @@ from mutitask_tui.server.commands import CommandError, Outcome
 from mutitask_tui.server.exports import export_failed, export_these
 from mutitask_tui.server.files import write_anew
 from worker_agent.protocol import wire
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import Unpackable
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker_agent import forks
 from worker_agent.protocol import wire
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import name_of
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
+from worker_agent.protocol.bound import json
 from worker_agent.protocol.words import in_words
 
 

@@ -5,7 +5,6 @@ Pure functions over strings and files; nothing here connects.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
+from worker_agent.protocol.bound import json
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.identity import Identity, me
 

@@ -8,7 +8,6 @@ import random
 import re
 import ssl
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -38,6 +37,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
 from worker_agent.protocol.address import BadAddress, Several, cluster_of, redact, split_several
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.cluster import ClusterClient
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnavailable
 from worker_agent.protocol.sentinels import SentinelRefuses, master_client

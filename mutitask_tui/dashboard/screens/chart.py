@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
@@ -20,6 +19,7 @@ from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.chart import Chart
 from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.server.snapshot import Snapshot
+from worker_agent.protocol.bound import time
 
 
 class ChartScreen(FrameScreen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import ClassVar, cast
 
@@ -26,6 +25,7 @@ from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.facts import Facts
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
+from worker_agent.protocol.bound import time
 
 PAGE = 100
 DEEP = 10_000

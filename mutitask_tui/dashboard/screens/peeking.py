@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from textual import on, work
 from textual.message import Message
 
 from mutitask_tui.dashboard.screens.frame import FrameScreen
+from worker_agent.protocol.bound import time
 
 
 class PeekingScreen(FrameScreen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from math import ceil, log10
 from typing import ClassVar, Literal
@@ -13,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.past import Series
+from worker_agent.protocol.bound import time
 
 Kind = Literal["rate", "fill", "fails"]
 

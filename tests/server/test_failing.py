@@ -1,0 +1,28 @@
+"""A thread of the server that ends by an error ends the server in order, and says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mutitask_tui.server.allotter import Allotter
+from mutitask_tui.server.supervisor import Supervisor
+from tests.cli.tools import House
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize(
+    ("duty", "method"), [(Allotter, "_listen"), (Supervisor, "run"), (Allotter, "_push")]
+)
+def test_a_failing_thread_ends_the_server(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, duty: type, method: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ZeroDivisionError("not foreseen")
+
+    monkeypatch.setattr(duty, method, fails)
+    with House(redis_url, "failing", iter(range(9))) as house:
+        assert wait_until(house.core.ended.is_set, 10)
+        said = str(house.core.failure)
+    assert said.startswith("the server failed (ZeroDivisionError: not foreseen) and ends: what waits is kept")
