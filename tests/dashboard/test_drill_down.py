@@ -33,7 +33,7 @@ async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
             "for 0.4s",
             "module_1.py",
             "10/s",
-            "4  +1 in the last minute",
+            "4  +1 in 1 min",
             "running, failing",
             "13:13:20 UTC",
             "3 tasks failed for good",

@@ -145,10 +145,10 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
         when = f"{eta.text.removeprefix('done ')} {eta.at_text}" if eta.text else "nothing is settled"
         done = f"{when}, {eta.share_text}"
     else:
-        done = "all settled" if channel.exhausted and not channel.open else "unknown: no total is given"
+        done = "all settled" if channel.exhausted and not channel.open else "no total is given"
     oldest = "" if channel.oldest_s is None else f", the oldest for {span(channel.oldest_s)}"
     new = trend.new_fails(channel.id)
-    failed = f"{channel.failed:,}" + (f"  +{new:,} in the last minute" if new else "")
+    failed = f"{channel.failed:,}" + (f"  +{new:,} in 1 min" if new else "")
     return [
         *([("halted by", channel.halted, TONES["bad"])] if channel.halted else []),
         ("state", state.text, TONES[state.tone]),
@@ -167,5 +167,5 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
         ("allotted", f"{channel.allotted:,}", ""),
         ("books", *balance),
         ("foreign", f"{channel.foreign:,}", "$text-warning" if channel.foreign else ""),
-        ("results", f"{channel.results:,} of at most {channel.results_max:,}", ""),
+        ("results", f"{channel.results:,} of {channel.results_max:,}", ""),
     ]

@@ -155,7 +155,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     state, fault = device_state(device, trend.rate(device.id)), trend.fault(device)
     fault_text = f", {fault}" if fault in ("slow", "failing") else ""
     grown = trend.grown(device.id)
-    errors = f"{device.errors:,}" + (f"  +{grown:,} in the last minute" if grown else "")
+    errors = f"{device.errors:,}" + (f"  +{grown:,} in 1 min" if grown else "")
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
     served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
     versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")

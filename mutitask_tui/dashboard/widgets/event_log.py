@@ -49,7 +49,7 @@ class EventLog(TailView[Event]):
     def pieces(self, item: Event, width: int) -> list[Piece]:
         """Time, who, and what happened."""
         time = f" {clock(item.at_ms)} "
-        room = max(_WHO, min(self._who_width, width // 5))
+        room = max(_WHO, min(self._who_width, width // 4))
         who = fit(safe_str(item.who, 60), room)
         text = f"{_GLYPHS[item.level]} {safe_str(item.text, 400)}"
         return [(time, "time"), (f"{who} ", "who"), (fit(text, width - len(time) - room - 1), item.level)]

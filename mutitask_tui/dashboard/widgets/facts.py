@@ -46,6 +46,8 @@ class Facts(Static):
 
     def _draw(self) -> None:
         lead, rest = self._lines[: self._lead], self._lines[self._lead :]
+        if len(lead) > 1:  # One may take several lines; of several each has one.
+            lead = [_cut(line, self.content_size.width) for line in lead]
         cell = self.content_size.width // self._columns
         if self._columns > 1 and cell >= _COLUMN:
             rows = -(-len(rest) // self._columns)
