@@ -112,6 +112,10 @@ def to_redis():
     return found
 
 def in_child():
+    # Another thread may just be connecting: of that socket nobody knows yet.
+    return min((in_one_child() for _ in range(5)), key=lambda found: found[1])
+
+def in_one_child():
     reading, writing = os.pipe()
     if not os.fork():
         os.write(writing, b"%d" % to_redis())

@@ -190,7 +190,8 @@ class Fleet:
         assert len(results) == books.done
         if not failed:
             assert numbers == list(range(len(expected)))
-        assert all(recorded.value == expected[recorded.number] for recorded in results)
+        wrong = [(r.number, r.value) for r in results if r.value != expected[r.number]]
+        assert not wrong, f"results that are not as expected: {wrong[:5]}"
         return results
 
     # -- catching somebody in the middle -------------------------------------------------------------

@@ -101,7 +101,10 @@ _clients: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """A child that a task forks shares our sockets: it closes its copies, and says nothing on them."""
+    """A child that a task forks shares our sockets: it closes its copies, and says nothing on them.
+
+    One that another thread is just making cannot be found; it stays open and is not used.
+    """
     with contextlib.suppress(Exception):
         for client in list(_clients):
             pool = client.connection_pool
