@@ -105,10 +105,14 @@ def to_redis():
     found = 0
     for number in range(3, 200):
         try:
-            with socket.socket(fileno=os.dup(number)) as sock:
-                found += sock.getpeername()[1] == PORT
+            sock = socket.socket(fileno=number)
+        except OSError:
+            continue
+        try:
+            found += sock.getpeername()[1] == PORT
         except (OSError, IndexError):
             pass
+        sock.detach()
     return found
 
 def in_child():
@@ -121,7 +125,10 @@ def in_one_child():
         os.write(writing, b"%d" % to_redis())
         os._exit(0)
     os.wait()
-    return [to_redis() > 0, int(os.read(reading, 10))]
+    found = [to_redis() > 0, int(os.read(reading, 10))]
+    os.close(reading)
+    os.close(writing)
+    return found
 
 def tasks():
     yield in_child()
