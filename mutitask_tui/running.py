@@ -94,12 +94,11 @@ def run_server(
         keeper = Keeper(own, name, place.fsync, say)
         keeper.start()
     try:
-        status = session.run()
+        return session.run()
     finally:
         if keeper:
             keeper.end()
-    if own and core.quit:
-        own.stop()
-    elif own and not isinstance(core.failure, Superseded) and (who := end_with_server(own, name)):
-        say(f"the embedded Valkey goes on for {who}; `mutitask ctl exit{named}` ends it")
-    return status
+        if own and core.quit:
+            own.stop()
+        elif own and not isinstance(core.failure, Superseded) and (who := end_with_server(own, name)):
+            say(f"the embedded Valkey goes on for {who}; `mutitask ctl exit{named}` ends it")
