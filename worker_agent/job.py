@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 from worker_agent.protocol.errors import JobError
+from worker_agent.shadows import guard, set_aside
 
 TaskFunction = Callable[[Any], Any]
 SaveFunction = Callable[[Any], Any]
@@ -270,12 +271,14 @@ def _run(file: Path, shown: Path) -> ModuleType:
     directory = str(file.parent)
     if directory not in sys.path:
         sys.path.insert(0, directory)
+    guard(directory)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise JobError(f"{shown} cannot be loaded{_where(error, file)}: {_remedy(error)}.") from error
+    set_aside(directory)
     return module
 
 
