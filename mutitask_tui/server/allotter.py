@@ -108,13 +108,15 @@ class Allotter(threading.Thread):
     def skip(self, channel: int, number: int) -> bool:
         """Pass over the item at which that channel's feed stands; whether it stands there."""
         feed = self.feeds[channel] if channel < len(self.feeds) else None
-        if feed is None or not feed.skip(number):
-            return False
-        try:
-            self._broker.skip(channel, number)
-        except Changed:
-            return False
-        feed.skipped()
+        # No push between Redis's step and ours: it would find a count that is not the feed's.
+        with self._pushing:
+            if feed is None or not feed.skip(number):
+                return False
+            try:
+                self._broker.skip(channel, number)
+            except Changed:
+                return False
+            feed.skipped()
         self._broker.log("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
         return True
 

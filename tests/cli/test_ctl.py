@@ -94,7 +94,11 @@ def test_every_command_of_the_registry(
     ctl("start_channel", 0)
     until(lambda s: s.channels[0].done > still.channels[0].done + 20)
     ctl("pause_all")
-    until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
+    until(
+        lambda s: (
+            s.devices[0].state == "paused" and s.channels[0].claimed == 0 and s.channels[0].waiting >= 20
+        )
+    )
     full = reader.snapshot().channels[0].waiting  # What was handed back stands above the capacity (law 6).
     assert full >= 20
     assert ctl("reset_max_task", 5, 0)["channels"] == [0]
