@@ -75,6 +75,10 @@ class LocalAgents:
             self._start(agent)
         self._thread.start()
 
+    def given_up(self) -> int:
+        """How many agents are not started any more."""
+        return sum(bool(agent.given_up) for agent in self._agents)
+
     def none_left(self) -> str:
         """Why none of the agents that were asked for is there or will come, or ''."""
         reasons = [agent.given_up for agent in self._agents]

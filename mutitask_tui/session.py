@@ -246,6 +246,9 @@ class Session:
             snapshot = self._reader.snapshot()
             over = snapshot.finished and not self._until_done
             text = progress.finished(snapshot) if over else progress.line(snapshot)
+            if count := self._agents.given_up():
+                agents = "1 local agent was" if count == 1 else f"{count} local agents were"
+                text += f"; {agents} given up (logs in {self._agents.logs})"
         except MutiTaskError as error:
             text = str(error)
         if text != said:

@@ -17,7 +17,8 @@ class Client:
     or `ValueError` with what to pass instead.
 
     `kind="process"` runs tasks in `concurrency` child processes, which import the functions by name: they must
-    stand at the top of a module that can be imported, not of the program itself. `timeout` is for one run, in seconds.
+    stand at the top of a module that can be imported, not of the program itself. `timeout` is for one run, in seconds;
+    `drain_timeout` for how long a stopped agent waits for what it runs (None: without a limit).
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Client:
         concurrency: int = 1,
         kind: Literal["thread", "process"] = "thread",
         timeout: float | None = None,
+        drain_timeout: float | None = None,
     ) -> None:
         from worker_agent.protocol.address import check_name
 
@@ -49,6 +51,9 @@ class Client:
             raise ValueError(f"kind must be 'thread' or 'process', not {kind!r}")
         if timeout is not None and not timeout > 0:
             raise ValueError("timeout must be above 0 seconds, or None")
+        if drain_timeout is not None and not drain_timeout >= 0:
+            raise ValueError("drain_timeout must be 0 seconds or more, or None")
+        self._drain_timeout = drain_timeout
         self._concurrency = concurrency
         self._kind: Literal["thread", "process"] = kind
         self._timeout = timeout
@@ -98,6 +103,7 @@ class Client:
             save_function=self._save_function,
             kind=self._kind,
             timeout=self._timeout,
+            drain_timeout=self._drain_timeout,
             functions=functions,
         )
         status = run_agent(settings)

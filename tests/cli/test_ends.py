@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import redis
 
 from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
-from tests.cli.tools import House, write_job
+from tests.cli.tools import House, mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 from worker_agent.protocol.keys import Keys
@@ -98,3 +99,41 @@ def test_a_server_that_is_done_says_so_once_and_is_still(
         wait_until(lambda: len(run.stderr.splitlines()) > lines, 5)
     run.terminate()
     assert run.wait() == 0, run
+
+
+STUCK = """
+import time
+def tasks():
+    yield from range(2)
+def task_function(task):
+    time.sleep(3600)
+"""
+
+
+def test_a_second_exit_does_not_wait_for_a_stuck_task(
+    redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, STUCK)
+    where = ["--redis", redis_url, "--name", "stuck"]
+    run = spawn(["mutitask", "run", job, *where, "--headless", "--autostart", "--local-agents", "1"])
+    wait_until(lambda: "1 of 1 devices running" in run.stderr, 20, what=repr(run))
+    wait_until(lambda: Reader(redis_url, "stuck").snapshot().devices[0].running, 20)
+    assert "in 30 s at most" in mutitask("ctl", "exit", "--yes", *where).stdout
+    mutitask("ctl", "exit", "--yes", *where)
+    assert run.wait(20) == 0, run
+    assert "2 tasks allotted: 0 done, 0 failed, 2 still to do" in run.stderr
+
+
+def test_a_second_signal_hands_back_what_local_agents_run(
+    redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, STUCK)
+    line = ["mutitask", "run", job, "--redis", redis_url, "--name", "twice", "--headless", "--autostart"]
+    run = spawn([*line, "--local-agents", "1"])
+    wait_until(lambda: "1 of 1 devices running" in run.stderr, 20, what=repr(run))
+    wait_until(lambda: Reader(redis_url, "twice").snapshot().devices[0].running, 20)
+    run.signal(signal.SIGINT)
+    wait_until(lambda: "waiting for what local agents run, 30 s at most; Ctrl+C again" in run.stderr, 20)
+    run.signal(signal.SIGINT)
+    assert run.wait(20) == 0, run
+    assert "2 tasks allotted: 0 done, 0 failed, 2 still to do" in run.stderr
