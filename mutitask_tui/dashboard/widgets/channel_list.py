@@ -141,11 +141,11 @@ def _books(row: ChannelRow, width: int) -> list[Piece]:
     if not channel.balanced:
         balance = ("✗ NOT BALANCED", "loud")
     eta: Piece = (fit(f" {row.eta}", _INDENT), "calm")
-    room = width - _INDENT - len(balance[0]) - 1
+    # Under the feed's state, which takes 12 cells, where there is room for that.
+    tail = 12 if channel.balanced and width >= 96 else len(balance[0])
+    room = width - _INDENT - tail - 1
     kept = keep_fields([f for f in fields if width >= 96 or f[0] > 0], room)
-    gap = room + 1 - sum(len(text) for text, _ in kept)
-    # Under the feed's state, which takes 12 cells.
-    aside = max(1, gap - (12 - len(balance[0]))) if channel.balanced and width >= 96 else gap
+    aside = room + 1 - sum(len(text) for text, _ in kept)
     return [eta, *kept, (" " * aside, "text"), balance]
 
 
