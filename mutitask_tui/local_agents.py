@@ -144,9 +144,9 @@ class LocalAgents:
         has its device is given up.
         """
         how_far = agent.note.read_text() if agent.note.exists() else ""
-        if how_far == "ended":
+        if how_far in ("ended", "stopped"):
             agent.process = None
-            if status:
+            if status and how_far == "ended":
                 self._give_up(agent, "ended")
             return
         pause = RESTART_S * min(30, agent.restarts) if how_far else RESTART_S * 2**agent.tries

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("worker_agent")
 
 ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
-"""Names the file in which an agent notes how far it came: nothing, `joined`, or `ended` where it ended by itself."""
+"""Names the file in which an agent notes how far it came: nothing, `joined`, `stopped` where
+it was asked not to wait, or `ended` where it ended by itself."""
 
 
 class Agent:
@@ -331,7 +332,7 @@ def run_agent(settings: Settings) -> int:
             with contextlib.suppress(Exception):
                 stream.flush()
         if not agent.failed:
-            note_end()
+            note("stopped")
         os._exit(1)
     return 0
 
@@ -351,8 +352,8 @@ def note_end() -> None:
     note("ended")
 
 
-def note(how_far: Literal["joined", "ended"]) -> None:
-    """Tell whoever started this agent, and asked for it, that it has its device, or that it ended by itself."""
+def note(how_far: Literal["joined", "stopped", "ended"]) -> None:
+    """Tell whoever started this agent, and asked for it, that it has its device, was stopped, or ended by itself."""
     if path := os.environ.get(ENDED_NOTE_VARIABLE):
         with contextlib.suppress(OSError):
             Path(path).write_text(how_far)

@@ -95,7 +95,7 @@ def _stuck(snapshot: Snapshot) -> Verdict | None:
     first = stuck[0]
     more = f", and {len(stuck) - 1} more" if len(stuck) > 1 else ""
     task = first.task if len(first.task) <= 20 else f"{first.task[:19]}…"
-    return Verdict(f"! Device{first.device} runs {task} for {span(first.seconds)}{more}", "warn")
+    return Verdict(f"! Device{first.device} runs one task for {span(first.seconds)}{more}: {task}", "warn")
 
 
 def _waiting(snapshot: Snapshot) -> Verdict:

@@ -40,7 +40,7 @@ def grown(new_fails: int) -> Trend:
         (
             {"devices": (device(0, task_s=0.2), device(1, current_s=289.0)), "channels": (channel(0),)},
             0,
-            "Device1 runs '/usr/lib/python3.1… for 4m 49s",
+            "Device1 runs one task for 4m 49s: '/usr/lib/python3.1…",
         ),
         ({"devices": (device(0, "paused"),), "channels": (channel(0),)}, 0, "every device is paused"),
         ({"devices": RUNNING, "channels": (channel(0, paused=True),)}, 0, "TaskChannel0 paused"),
