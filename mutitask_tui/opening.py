@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,6 +139,11 @@ def open_core(
 
 
 def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
+    with streams.first_ones():
+        return _asked(text)
+
+
+def _asked(text: str) -> Callable[[RunPlan], RunPlan] | None:
     click.echo(f"{text}.")
     answer = click.prompt(
         "resume goes on with it, fresh drops it",
@@ -166,5 +172,5 @@ def join_line(place: Place, job: str, name: str, *, with_password: bool) -> str:
     """The `worker-agent` line to type on another machine."""
     url = place.own.join_url if place.own else place.url
     address = url if with_password else shown_url(url)
-    named = "" if name == "default" else f" --name {name}"
-    return f"worker-agent {job} --redis {address}{named} --device auto --channel 0"
+    named = [] if name == "default" else ["--name", name]
+    return shlex.join(["worker-agent", job, "--redis", address, *named, "--device", "auto", "--channel", "0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def run_server(
         environment=agents_environment,
     )
     named = "" if name == "default" else f" --name {name}"
-    address = "" if place.own else f" --redis {shown_url(place.url)}"
+    address = "" if place.own else f" --redis {shlex.quote(shown_url(place.url))}"
     session = Session(
         core,
         agents,

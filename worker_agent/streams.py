@@ -63,6 +63,18 @@ def undisturbed() -> Iterator[None]:
             os.environ[STATE_DIR_VARIABLE] = str(home)
 
 
+@contextlib.contextmanager
+def first_ones() -> Iterator[None]:
+    """Let Python's own functions talk to a person on the streams that it began with, whatever a job has put there."""
+    theirs = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin = sys.__stdin__ or theirs[0]
+    sys.stdout, sys.stderr = sys.__stdout__ or theirs[1], sys.__stderr__ or theirs[2]
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = theirs
+
+
 def _settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("MUTITASK_")}
 

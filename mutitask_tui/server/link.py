@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,9 +41,19 @@ class RedisLink:
         self.join_note = join_note
         """What another machine needs before it can join, or ''."""
         place = shown_url(url)
-        self._join_line = (
-            join_line or f"worker-agent JOB --redis {place} --name {name} --device auto --channel 0"
-        )
+        words = [
+            "worker-agent",
+            "JOB",
+            "--redis",
+            place,
+            "--name",
+            name,
+            "--device",
+            "auto",
+            "--channel",
+            "0",
+        ]
+        self._join_line = join_line or shlex.join(words)
 
     @property
     def read_only(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from mutitask_tui.server.reading import Reader
 from tests.cli.tools import mutitask, write_job
 from tests.support.programs import Program
+from tests.support.waiting import wait_until
 
 Spawn = Callable[..., Program]
 
@@ -83,3 +84,22 @@ def test_failed_tasks_go_to_stdout(redis_url: str, state_dir: Path, spawn: Spawn
     said = mutitask("ctl", "export_fail_tasks", "3", "-", "--redis", redis_url, "--name", "out")
     assert said.status == 2 and "there is no channel 3" in said.stderr
     assert not list(tmp_path.glob("fail-tasks*"))
+
+
+@pytest.mark.parametrize("how", ["none", "replaced", "closed"])
+def test_a_person_is_asked_whatever_became_of_the_streams(
+    how: str, redis_url: str, state_dir: Path, tmp_path: Path, pty_run: Callable[..., Any], spawn: Spawn
+) -> None:
+    job = write_job(tmp_path, f"{DISTURBING[how]}\n{BODY}")
+    line = ["mutitask", "run", job, "--redis", redis_url, "--name", f"asked-{how}"]
+    first = spawn([*line, "--headless"])
+    wait_until(lambda: "40/50 waiting" in first.stderr, 20, what=repr(first))
+    first.terminate()
+    assert first.wait() == 0, first
+    child = pty_run(line)
+    child.expect("resume goes on with it, fresh drops it", timeout=30)
+    child.sendline("cancel")
+    child.expect("nothing was begun and nothing dropped", timeout=30)
+    child.expect(pexpect.EOF, timeout=30)
+    child.close()
+    assert child.exitstatus == 2
