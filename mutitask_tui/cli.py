@@ -392,13 +392,20 @@ def ctl(
 def _print_failed(reader: Reader, channel: int | None = None) -> int:
     from mutitask_tui.server.exports import export_failed
 
-    if channel is not None and channel >= (count := reader.channels()):
-        from worker_agent.protocol.errors import JobError
-
-        raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    _check_channel(reader, channel)
     _write_utf8()
     export_failed(reader, channel, sys.stdout)
     return 0
+
+
+def _check_channel(reader: Reader, channel: int | None) -> int:
+    """The number of channels. Raises `JobError` where that one is not among them."""
+    from worker_agent.protocol.errors import JobError
+
+    count = reader.channels()
+    if channel is not None and channel >= count:
+        raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    return count
 
 
 def _write_utf8() -> None:
@@ -477,12 +484,9 @@ def export(
     from mutitask_tui.server.reading import Reader
     from worker_agent.protocol.actor import Actor
     from worker_agent.protocol.broker import Broker
-    from worker_agent.protocol.errors import JobError
 
     reader = Reader(_address(redis_url, name, password_file), name)
-    count = reader.channels()
-    if channel is not None and channel >= count:
-        raise JobError(f"there is no channel {channel}; there is 0 to {count - 1}")
+    count = _check_channel(reader, channel)
     _write_utf8()
     broker = None
     if drain:

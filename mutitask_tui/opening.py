@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from mutitask_tui import embedded
 from mutitask_tui.embedded_home import Fsync
 from mutitask_tui.embedded_ports import LOOPBACK
 from mutitask_tui.server.core import ServerCore, afresh, resumed
+from mutitask_tui.server.link import worker_line
 from mutitask_tui.server.reading import Reader
 from worker_agent import streams
 from worker_agent.protocol.address import redact, shown_url
@@ -138,12 +138,8 @@ def open_core(
     return core
 
 
+@streams.first_ones()
 def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
-    with streams.first_ones():
-        return _asked(text)
-
-
-def _asked(text: str) -> Callable[[RunPlan], RunPlan] | None:
     click.echo(f"{text}.")
     answer = click.prompt(
         "resume goes on with it, fresh drops it",
@@ -172,5 +168,4 @@ def join_line(place: Place, job: str, name: str, *, with_password: bool) -> str:
     """The `worker-agent` line to type on another machine."""
     url = place.own.join_url if place.own else place.url
     address = url if with_password else shown_url(url)
-    named = [] if name == "default" else ["--name", name]
-    return shlex.join(["worker-agent", job, "--redis", address, *named, "--device", "auto", "--channel", "0"])
+    return worker_line(job, address, *([] if name == "default" else ["--name", name]))

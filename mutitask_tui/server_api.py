@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mutitask_tui.server.commands import COMMANDS, Command, Outcome
-
-MOST = 2**53
-"""Redis's scripts count exactly up to here. hiredis 3.5 crashes on a number that Python refuses to print."""
+from worker_agent.protocol.counts import is_count
+from worker_agent.protocol.words import shown
 
 
 class Server:
@@ -55,8 +54,8 @@ class Server:
             ("InstructionChannelNumb", 1 if InstructionChannelNumb is None else InstructionChannelNumb, 1),
             ("TasksChannelMax", TasksChannelMax, 1),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < MOST:
-                raise TypeError(f"{label} must be a whole number of {least} or more, not {short(value)}")
+            if not is_count(value, least):
+                raise TypeError(f"{label} must be a whole number of {least} or more, not {shown(value)}")
         if resume and fresh:
             raise ValueError(
                 "resume goes on with what the namespace holds and fresh drops it: pass one of them"
@@ -150,20 +149,11 @@ class Server:
 
         for param, value in zip(command.params, values, strict=False):
             number = param.kind in ("device", "channel", "count") and not (param.optional and value is None)
-            if number and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST):
-                raise TypeError(f"{param.name} of {command.usage} must be a whole number, not {short(value)}")
+            if number and not is_count(value):
+                raise TypeError(f"{param.name} of {command.usage} must be a whole number, not {shown(value)}")
         if not self._url:
             raise RuntimeError("start() comes first; call commands from another thread while it runs")
         return Commander(self._url, self._name).run(command, values)
-
-
-def short(value: object) -> str:
-    """A value in an error; Python prints no number of more than some thousand digits."""
-    return (
-        f"a number of {value.bit_length():,} bits"
-        if isinstance(value, int) and value >= MOST
-        else repr(value)
-    )
 
 
 def _as_method(command: Command) -> Callable[..., Outcome]:

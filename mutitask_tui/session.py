@@ -22,6 +22,7 @@ from mutitask_tui.server.snapshot import Snapshot
 from worker_agent import streams
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError, Superseded
+from worker_agent.protocol.words import plural
 
 PROGRESS_S = 2.0
 _SETTLED_S = 1.0
@@ -131,8 +132,9 @@ class Session:
                 self._status = MISSING_STATUS
         failed = sum(channel.failed for channel in last.channels)
         if failed and self._until_done and self._finished and not self._failed_ok and not self._status:
-            what = "1 task failed" if failed == 1 else f"{failed:,} tasks failed"
-            say(f"{what}: the exit status is {FAILED_STATUS} (--failed-ok makes it 0)")
+            say(
+                f"{plural(failed, 'task')} failed: the exit status is {FAILED_STATUS} (--failed-ok makes it 0)"
+            )
             self._status = FAILED_STATUS
 
     def _last_snapshot(self) -> Snapshot | None:
@@ -247,8 +249,8 @@ class Session:
             over = snapshot.finished and not self._until_done
             text = progress.finished(snapshot) if over else progress.line(snapshot)
             if count := self._agents.given_up():
-                agents = "1 local agent was" if count == 1 else f"{count} local agents were"
-                text += f"; {agents} given up (logs in {self._agents.logs})"
+                was = "was" if count == 1 else "were"
+                text += f"; {plural(count, 'local agent')} {was} given up (logs in {self._agents.logs})"
         except MutiTaskError as error:
             text = str(error)
         if text != said:

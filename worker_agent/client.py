@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
-MOST = 2**53
-"""Redis's scripts count exactly up to here. hiredis 3.5 crashes on a number that Python refuses to print."""
-
 
 class Client:
     """An agent for one device.
@@ -37,10 +34,11 @@ class Client:
         drain_timeout: float | None = None,
     ) -> None:
         from worker_agent.protocol.address import check_name
+        from worker_agent.protocol.counts import is_count
+        from worker_agent.protocol.words import shown
 
-        if isinstance(device, bool) or not isinstance(device, int) or not 0 <= device < MOST:
-            shown = "a larger one" if isinstance(device, int) and device >= MOST else repr(device)
-            raise TypeError(f"device must be a whole number of 0 or more, not {shown}")
+        if not is_count(device):
+            raise TypeError(f"device must be a whole number of 0 or more, not {shown(device)}")
         if concurrency < 1:
             raise ValueError("concurrency must be 1 or more")
         self._device = device

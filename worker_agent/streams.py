@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -122,5 +123,6 @@ def _take_signals_back() -> None:
             signal.signal(number, ours)
 
 
+@functools.cache
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")

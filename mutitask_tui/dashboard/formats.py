@@ -155,8 +155,3 @@ def keep_fields(fields: Sequence[Field], width: int) -> list[tuple[str, str]]:
         kept.remove(least)
         room += sum(cell_len(text) for text, _ in fields[least][1])
     return [piece for place in kept for piece in fields[place][1]]
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 device`, `2 devices`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

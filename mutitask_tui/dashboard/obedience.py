@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mutitask_tui.dashboard.formats import plural, seen_text, span, took
+from mutitask_tui.dashboard.formats import seen_text, span, took
 from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.server.commands import Command
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
 from worker_agent.protocol.bound import time
+from worker_agent.protocol.words import plural
 
 PATIENCE_S = 5.0
 """After so long somebody who has not obeyed is named."""

@@ -46,11 +46,10 @@ class Trend:
             if channel.rate > 0 or channel.id not in self._settled_ms:
                 self._settled_ms[channel.id] = now
         self._runs.append((now, {c.id: (c.errors, c.done) for c in snapshot.channels}))
-        while len(self._runs) > 1 and self._runs[0][0] < now - GROWTH_MS:
-            self._runs.popleft()
         self._fails.append((now, {c.id: c.failed for c in snapshot.channels}))
-        while len(self._fails) > 1 and self._fails[0][0] < now - GROWTH_MS:
-            self._fails.popleft()
+        for marks in (self._runs, self._fails):
+            while len(marks) > 1 and marks[0][0] < now - GROWTH_MS:
+                marks.popleft()
 
     def seed(self, history: Sequence[Sequence[Sample]]) -> None:
         """Put what was kept in Redis before the first snapshot that was added."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutitask_tui.dashboard.formats import plural, span
+from mutitask_tui.dashboard.formats import span
 from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.server.snapshot import Snapshot
 from mutitask_tui.server.troubles import fruitless, fruitless_text, stuck_runs, unserved
+from worker_agent.protocol.words import plural
 
 
 @dataclass(frozen=True, slots=True)

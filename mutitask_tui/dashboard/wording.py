@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutitask_tui.dashboard.formats import plural
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.selection import Batch
 from mutitask_tui.dashboard.states import device_state
 from mutitask_tui.dashboard.verdict import count_devices
 from mutitask_tui.server.commands import Command
 from mutitask_tui.server.snapshot import Snapshot
+from worker_agent.protocol.words import plural
 
 _NAMED = 8
 """So many of a batch are named."""

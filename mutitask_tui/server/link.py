@@ -25,6 +25,13 @@ from mutitask_tui.server.snapshot import (
 from worker_agent.protocol.address import shown_url
 
 
+def worker_line(job: str, address: str, *options: str) -> str:
+    """The line that starts an agent, to be typed into a shell."""
+    return shlex.join(
+        ["worker-agent", job, "--redis", address, *options, "--device", "auto", "--channel", "0"]
+    )
+
+
 class RedisLink:
     """A dashboard's link to a namespace, from this process's server or from anywhere."""
 
@@ -41,19 +48,7 @@ class RedisLink:
         self.join_note = join_note
         """What another machine needs before it can join, or ''."""
         place = shown_url(url)
-        words = [
-            "worker-agent",
-            "JOB",
-            "--redis",
-            place,
-            "--name",
-            name,
-            "--device",
-            "auto",
-            "--channel",
-            "0",
-        ]
-        self._join_line = join_line or shlex.join(words)
+        self._join_line = join_line or worker_line("JOB", place, "--name", name)
 
     @property
     def read_only(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import ChannelView
 from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.words import plural
 
 MOST = 2_000_000
 """So many items are looked through at most: some 2 s for each million."""
@@ -13,17 +14,15 @@ _PAGE = 5_000
 
 def missing(reader: Reader, channel: ChannelView) -> str:
     """One sentence on what is missing in a channel, or too much, with the items' numbers where the ids tell them."""
-    held = (
-        channel.waiting + channel.claimed + channel.delayed + channel.done + channel.failed + channel.deleted
-    )
-    gap = channel.allotted - held
+    gap = channel.missing
     name = f"TaskChannel{channel.id}"
     if gap < 0:
         return (
             f"{name}: {-gap:,} tasks more than were allotted are in its lists: another program has changed them; "
             "run these items again in a new namespace"
         )
-    head = f"{name}: {_tasks(gap)} missing: in no list any more, which no command of MutiTask does"
+    tasks_are = f"{plural(gap, 'task')} {'is' if gap == 1 else 'are'}"
+    head = f"{name}: {tasks_are} missing: in no list any more, which no command of MutiTask does"
     return f"{head}; {_which(reader, channel, gap)}"
 
 
@@ -47,7 +46,3 @@ def _which(reader: Reader, channel: ChannelView, gap: int) -> str:
     if len(gone) == 1:
         return f"it is item {gone[0]:,}; give it to a new run"
     return f"the first is item {gone[0]:,}, the last item {gone[-1]:,}; give them to a new run"
-
-
-def _tasks(count: int) -> str:
-    return "1 task is" if count == 1 else f"{count:,} tasks are"

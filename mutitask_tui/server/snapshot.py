@@ -52,7 +52,12 @@ class ChannelView:
     @property
     def balanced(self) -> bool:
         """Law 1: every task that was allotted is in exactly one place."""
-        return self.allotted == (
+        return self.missing == 0
+
+    @property
+    def missing(self) -> int:
+        """How many tasks were allotted and are in no place any more; below 0: how many there are too much."""
+        return self.allotted - (
             self.waiting + self.claimed + self.delayed + self.done + self.failed + self.deleted
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from worker_agent.protocol.words import plural
 
 GRACE_MS = 3000
 """A server that has just come leaves agents so long to come too."""
@@ -77,7 +78,7 @@ def fruitless(snapshot: Snapshot) -> list[ChannelView]:
 def unserved_text(channels: Sequence[ChannelView]) -> str:
     """The sentence on channels that nobody serves."""
     tasks = sum(c.waiting + c.delayed for c in channels)
-    tasks_wait = f"{tasks:,} task waits" if tasks == 1 else f"{tasks:,} tasks wait"
+    tasks_wait = f"{plural(tasks, 'task')} {'waits' if tasks == 1 else 'wait'}"
     return (
         f"no device serves {_names(channels)} ({tasks_wait}): start an agent with --channel {channels[0].id}"
     )
@@ -85,8 +86,7 @@ def unserved_text(channels: Sequence[ChannelView]) -> str:
 
 def fruitless_text(channels: Sequence[ChannelView]) -> str:
     """The sentence on channels in which every run fails."""
-    errors = sum(c.errors for c in channels)
-    runs = "1 run" if errors == 1 else f"{errors:,} runs"
+    runs = plural(sum(c.errors for c in channels), "run")
     return f"{runs} failed in {_names(channels)}, none done"
 
 

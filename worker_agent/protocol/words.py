@@ -7,8 +7,17 @@ from typing import Any
 
 def in_words(value: Any, characters: int) -> str:
     """The text itself, or the value's `repr`; cut. A value that is nested too deeply to be shown says so."""
+    return (value if isinstance(value, str) else shown(value))[:characters]
+
+
+def shown(value: Any) -> str:
+    """The value's `repr`; what is nested too deeply, or a number that is too long to be printed, says so."""
     try:
-        text = value if isinstance(value, str) else repr(value)
+        return repr(value)
     except (RecursionError, ValueError, MemoryError) as error:
-        text = f"(a {type(value).__name__} that cannot be shown: {type(error).__name__})"
-    return text[:characters]
+        return f"(a {type(value).__name__} that cannot be shown: {type(error).__name__})"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 device`, `2 devices`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

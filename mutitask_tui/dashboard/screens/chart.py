@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.config import CHART_MINUTES
-from mutitask_tui.dashboard.formats import plural, rate_text, short_count
+from mutitask_tui.dashboard.formats import rate_text, short_count
 from mutitask_tui.dashboard.past import Past, Series
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.selection import Selection
@@ -20,6 +20,7 @@ from mutitask_tui.dashboard.widgets.chart import Chart
 from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.server.snapshot import Snapshot
 from worker_agent.protocol.bound import time
+from worker_agent.protocol.words import plural
 
 
 class ChartScreen(FrameScreen):

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from mutitask_tui.dashboard.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.fail_view import FailView, haystack
-from mutitask_tui.dashboard.formats import plural, when
+from mutitask_tui.dashboard.formats import when
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
@@ -26,6 +26,7 @@ from mutitask_tui.dashboard.widgets.facts import Facts
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
 from worker_agent.protocol.bound import time
+from worker_agent.protocol.words import plural
 
 PAGE = 100
 DEEP = 10_000

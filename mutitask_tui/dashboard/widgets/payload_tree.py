@@ -11,8 +11,8 @@ from textual import on
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
-from mutitask_tui.dashboard.formats import plural
 from mutitask_tui.dashboard.safe_text import safe_str
+from worker_agent.protocol.words import plural
 
 _PAGE = 200
 """So many children are shown at first, and so many more each time."""
