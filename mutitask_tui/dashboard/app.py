@@ -60,6 +60,11 @@ class DashboardApp(ActingApp):
     was asked to close and said yes), or None if `app.exit()` was called from outside.
     """
 
+    CSS = """
+    /* Above the status line and the keys, which a toast must not hide, on every screen and dialog. */
+    ToastRack { margin-bottom: 2; }
+    """
+
     TITLE = "MutiTask"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [

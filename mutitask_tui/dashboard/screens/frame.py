@@ -54,8 +54,6 @@ class FrameScreen(Screen[None]):
         &.-stale .body { opacity: 45%; }
         .line { display: none; height: 1; border: none; padding: 0 1 !important; background: $panel; }
         .line.-open { display: block; }
-        /* Above the status line and the keys: a toast hides neither. */
-        ToastRack { margin-bottom: 2; }
     }
     """
 
