@@ -144,7 +144,7 @@ class ServerCore:
                     gone = holder.actor
                     continue
                 # Only a holder that reports refuses a newcomer: one that renewed its lease since the first look.
-                lease_ends = float(broker.ask("ZSCORE", broker.keys.leases, holder.actor) or 0)
+                lease_ends = float(broker.ask("ZSCORE", broker.keys.server_lease, holder.actor) or 0)
                 first, looked = looks.setdefault(holder.actor, (lease_ends, time.monotonic()))
                 if lease_ends > first or self._stopping.is_set():
                     raise Held(self._held(holder)) from None
@@ -210,6 +210,7 @@ class ServerCore:
         supervisor = Supervisor(
             self._new_broker(self._broker.actor),
             self.who,
+            len(self._iterators),
             on_quit=self._asked_to_quit,
             on_skip=allotter.skip,
             on_look=allotter.compare,

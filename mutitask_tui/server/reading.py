@@ -14,7 +14,8 @@ from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
 from mutitask_tui.server.snapshots import (
     DeviceViews,
     channel_view,
-    event,
+    counted,
+    events,
     history_line,
     mapping,
     server_view,
@@ -97,7 +98,7 @@ class Reader:
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
         if not meta:
             raise self._nothing()
-        server = server_view(meta, leases, now, raw[7])
+        server = server_view(meta, raw[11], now, raw[7])
         allotting = server is not None and server.allotting
         return Snapshot(
             name=self.name,
@@ -111,22 +112,23 @@ class Reader:
                 for number, counts in enumerate(raw[10])
             ),
             devices=self._devices.of(raw[8], leases, agents, raw[4], raw[5], now),
-            events=tuple(event(*entry) for entry in reversed(raw[9])),
+            events=events(raw[9]),
         )
 
     def _raw(self) -> list[Any]:
         keys = [
             self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
             self.keys.wish_devices, self.keys.wish_channels, self.keys.wish_server, self.keys.fleet,
+            self.keys.server_lease,
         ]  # fmt: skip
         for number in range(self._channels):
             at = self.keys.channel(number)
-            keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders]
+            keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders, at.tally]
         try:
             raw: list[Any] = script("snapshot")(self.client, keys, [EVENTS])
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
-        for place in (1, 2, 3, 4, 5, 6, 7, 8):
+        for place in (1, 2, 3, 4, 5, 6, 7, 8, 11):
             raw[place] = mapping(raw[place])
         return raw
 
@@ -135,7 +137,8 @@ class Reader:
         allotting: bool,
     ) -> ChannelView:  # fmt: skip
         counts[0] = mapping(counts[0])
-        settled = int(counts[0].get(b"done", 0)) + counts[3]
+        counts[7] = mapping(counts[7])
+        settled = counted(counts[7], b"done") + counts[3]
         rate = self._rate(number, now, settled)
         oldest_s = self._oldest(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
         return channel_view(number, counts, meta, wishes, allotting=allotting, rate=rate, oldest_s=oldest_s)

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
+from worker_agent.protocol.words import in_words
 
 
 def server_view(
@@ -24,6 +25,7 @@ def server_view(
 
 
 _MOST_DIGITS = 6
+_MOST_DIGITS_OF_COUNT = 16
 
 
 class DeviceViews:
@@ -119,21 +121,30 @@ def _fields(report: bytes) -> dict[str, Any]:
     return unpacked if isinstance(unpacked, dict) else {}
 
 
-def event(id_: bytes, fields: list[bytes]) -> Event:
-    """One entry of the event stream."""
-    named = {text(key): text(value) for key, value in zip(fields[::2], fields[1::2], strict=True)}
-    level = named.get("level", "info")
-    at = text(id_).partition("-")[0]
-    known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
-    return Event(text(id_), int(at or 0), known, named.get("who", ""), named.get("text", ""))
+def events(entries: list[bytes]) -> tuple[Event, ...]:
+    """The entries of the event list; what is none is left out. An id is the time, and the place among its equals."""
+    views: list[Event] = []
+    at, place = 0, 0
+    for entry in entries:
+        try:
+            level, who, what = wire.unpack(entry[13:])
+            now = int(entry[:13])
+        except (wire.Undecodable, TypeError, ValueError):
+            continue
+        at, place = (now, place + 1) if now == at else (now, 0)
+        known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
+        views.append(Event(f"{at}-{place}", at, known, in_words(who, 100), in_words(what, 500)))
+    return tuple(views)
 
 
 def channel_view(
     number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], *,
     allotting: bool, rate: float, oldest_s: float | None,
 ) -> ChannelView:  # fmt: skip
-    """One channel; `counts` are books, waiting, delayed, failed, results, claimed and the first item's header."""
-    books, waiting, delayed, failed, results, claimed, _ = counts
+    """One channel; `counts` are books, waiting, delayed, failed, results, claimed, the first item's header and the
+    tally."""
+    books, waiting, delayed, failed, results, claimed, _, tally = counts
+    foreign = counted(tally, b"foreign")
     exhausted = books.get(b"exhausted") == b"1"
     results_max = int(meta.get(b"results_max", 0))
     halted = text(books.get(b"halted"))
@@ -146,11 +157,11 @@ def channel_view(
         waiting=waiting,
         claimed=claimed,
         delayed=delayed,
-        done=int(books.get(b"done", 0)),
+        done=counted(tally, b"done"),
         failed=failed,
         deleted=int(books.get(b"deleted", 0)),
-        allotted=int(books.get(b"allotted", 0)),
-        foreign=int(books.get(b"foreign", 0)),
+        allotted=int(books.get(b"allotted", 0)) + foreign,
+        foreign=foreign,
         results=results,
         results_max=results_max,
         rate=rate,
@@ -160,8 +171,14 @@ def channel_view(
         halted=halted,
         total=int(total) if total else None,
         oldest_s=oldest_s,
-        errors=int(books.get(b"errors", 0)),
+        errors=counted(tally, b"errors"),
     )
+
+
+def counted(tally: dict[bytes, bytes], field: bytes) -> int:
+    """A count that agents write; 0 where it is none."""
+    value = tally.get(field, b"0")
+    return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS_OF_COUNT else 0
 
 
 def history_line(line: bytes) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""The supervisor: renews the server's lease, obeys wishes to the server, recovers and promotes (laws 4, 7, 8)."""
+"""The supervisor: renews the server's lease, obeys wishes to the server, recovers, promotes, and keeps the history."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Supervisor(threading.Thread):
         self,
         broker: Broker,
         who: str,
+        channels: int,
         *,
         on_quit: Callable[[], None],
         on_skip: Callable[[int, int], bool],
@@ -33,6 +34,7 @@ class Supervisor(threading.Thread):
         super().__init__(name="supervisor", daemon=True)
         self._broker = broker
         self._who = who
+        self._channels = channels
         self._on_quit = on_quit
         self._on_skip = on_skip
         self._on_look = on_look
@@ -76,6 +78,7 @@ class Supervisor(threading.Thread):
             self._bury_the_gone()
             if sweep_due:
                 self._recover()
+            self._broker.sample(self._channels)
             self._on_look(self._broker)
             self._obey()
         except (LeaseLost, Superseded) as error:

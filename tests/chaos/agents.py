@@ -88,7 +88,7 @@ def wait_for_done(fleet: Fleet, mark: int, look: Callable[[], object]) -> None:
 
 def done(fleet: Fleet) -> int:
     """How many tasks are done."""
-    return int(fleet.client.hget(fleet.at().books, "done") or 0)
+    return int(fleet.client.hget(fleet.at().tally, "done") or 0)
 
 
 @scenario("agents-killed", "agents killed with `kill -9`, each started again at once")

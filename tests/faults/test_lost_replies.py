@@ -89,9 +89,10 @@ def moving_keys(world: Furnished, valid: ValidCall) -> list[str]:
     keys = world.keys
     return {
         "report": [keys.leases, keys.devices, world.at.agents],
-        "renew": [keys.leases],
+        "renew": [keys.server_lease],
         "answer": [keys.answers("d1")],
         "tell": [keys.device_log(0)],
+        "log": [keys.events],
     }.get(valid.script, [])
 
 

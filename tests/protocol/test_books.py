@@ -268,7 +268,7 @@ class Books(RuleBasedStateMachine):
 
     def take_away_foreign(self, channel: int) -> None:
         model = self.model[channel]
-        seen = int(self.client.hget(self.world.keys.channel(channel).books, "foreign") or 0)
+        seen = int(self.client.hget(self.world.keys.channel(channel).tally, "foreign") or 0)
         for number in range(model.foreign + 1, seen + 1):
             model.tasks[f"foreign0{number:012d}"] = Task("failed")
             model.foreign_waiting -= 1
@@ -522,12 +522,24 @@ class Books(RuleBasedStateMachine):
             pipe = self.client.pipeline(transaction=True)
             pipe.hgetall(at.books).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
             pipe.lrange(at.results, 0, -1).hgetall(at.holders).llen(at.token)
-            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons)
+            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.tries).hgetall(at.tally)
             for actor in actors:
                 pipe.hgetall(at.claims(actor))
-            books, waiting, delayed, in_fail, results, holders, tokens, failed_at, reasons, *claims = (
-                pipe.execute()
-            )
+            (
+                books,
+                waiting,
+                delayed,
+                in_fail,
+                results,
+                holders,
+                tokens,
+                failed_at,
+                reasons,
+                tries,
+                tally,
+                *claims,
+            ) = pipe.execute()
+            books |= tally
 
             foreign = [item for item in waiting if not is_ours(item)]
             assert len(foreign) == model.foreign_waiting
@@ -554,7 +566,7 @@ class Books(RuleBasedStateMachine):
                     assert (parsed.id, parsed.attempt, parsed.crashes) == (id_, task.attempt, task.crashes)
 
             counts = Counter(task.place.partition(" ")[0] for task in model.tasks.values())
-            allotted = int(books.get(b"allotted", 0))
+            allotted = int(books.get(b"allotted", 0)) + int(books.get(b"foreign", 0))
             assert allotted == len(model.tasks) == counts.total()
             assert int(books.get(b"done", 0)) == counts["done"]
             assert int(books.get(b"deleted", 0)) == counts["deleted"]
@@ -566,7 +578,8 @@ class Books(RuleBasedStateMachine):
             assert results == model.results[model.drained :]
             assert max(Counter(line[2:22] for line in model.results).values(), default=1) == 1
             assert set(failed_at) == set(in_fail)
-            assert set(reasons) <= {id_.encode() for id_, _, _ in found}
+            assert set(reasons) == {id_ for id_ in in_fail if not id_.startswith(b"foreign")}
+            assert set(tries) <= {id_.encode() for id_, place, _ in found if place != "failed"}
             assert tokens <= 1
 
 

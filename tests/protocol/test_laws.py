@@ -527,7 +527,7 @@ def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_liv
     for crashes in (1, 2):
         world.feed(1)
         assert world.claim(agent) == [killer], "alone"
-        assert world.client.hget(world.at.reasons, killer) is None
+        assert world.client.exists(world.at.reasons, world.at.tries) == 0
         assert [item[22:25] for item in world.in_hand(agent)] == [b"00%d" % crashes]
         world.settle(agent, *crashed(killer, "died"))
         world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
@@ -665,7 +665,7 @@ def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
     world.client.lpush(world.at.waiting, foreign)
     assert world.claim(agent) == [ours]
     assert list(world.client.hgetall(world.at.failed).items()) == [(b"foreign0000000000001", foreign)]
-    assert world.books()["allotted"] == "2" and world.books()["foreign"] == "1"
+    assert world.counts()["allotted"] == 2 and world.books()["foreign"] == "1"
     assert world.balanced()
     with pytest.raises(wire.Undecodable):
         wire.parse(foreign)

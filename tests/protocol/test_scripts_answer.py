@@ -35,7 +35,7 @@ from worker_agent.protocol.errors import (
 )
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, RunPlan, Wishes
+from worker_agent.protocol.membership import EVENTS, HoldsWork, Occupied, OtherChannels, RunPlan, Wishes
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -321,8 +321,8 @@ def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis
 def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) -> None:
     world.expire(world.server)
     world.server.renew()
-    assert world.client.zscore(world.keys.leases, world.server.actor.id) > world.server.now_ms()
-    world.bury(world.server)
+    assert world.client.zscore(world.keys.server_lease, world.server.actor.id) > world.server.now_ms()
+    world.server.bury(world.server.actor.id)
     with pytest.raises(LeaseLost):
         world.server.renew()
     old, _ = world.server, world.successor()
@@ -520,7 +520,7 @@ def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished:
     now, *counts = (int(word) for word in line.split())
     assert counts == [
         client.llen(at.waiting), 50, sum(int(n) for n in client.hvals(at.holders)),
-        int(client.hget(at.books, "done") or 0), client.hlen(at.failed),
+        int(client.hget(at.tally, "done") or 0), client.hlen(at.failed),
         int(client.hget(at.books, "allotted")), int(client.hget(at.books, "cursor")),
     ]  # fmt: skip
     client.delete(at.history)
@@ -537,6 +537,22 @@ def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
         agent.tell(0, [f"line {number}" for number in range(first, first + 50)])
     kept = world.client.lrange(world.keys.device_log(0), 0, -1)
     assert (len(kept), kept[0], kept[-1]) == (100, b"line 50", b"line 149")
+
+
+@replies("log", "ok")
+def test_agents_add_events_and_a_server_alone_drops_the_oldest(world: World) -> None:
+    agent, key = world.agent(0), world.keys.events
+    world.client.rpush(key, *["old"] * EVENTS)
+    agent.log("warning", "Device0", "joined")
+    assert world.client.llen(key) == EVENTS + 1
+    ms, fields = world.client.lindex(key, -1)[:13], world.client.lindex(key, -1)[13:]
+    assert abs(int(ms) - agent.now_ms()) < 60_000
+    assert wire.unpack(fields) == ["warning", "Device0", "joined"]
+    world.server.log("info", "server", "began")
+    assert world.client.llen(key) == EVENTS
+    agent.log("info", "Device0", "left")
+    world.server.sample(2)
+    assert world.client.llen(key) == EVENTS
 
 
 # --- settle and claim -------------------------------------------------------------------------------------
@@ -573,7 +589,7 @@ def test_every_outcome_goes_where_it_belongs(client: redis.Redis) -> None:
     assert world.waiting() == [e, last, c]
     assert client.lindex(world.at.waiting, 2)[22:25] == b"010"
     assert client.hget(world.at.failed, d)[22:25] == b"010"
-    assert client.hget(world.at.reasons, c) == reason("first")
+    assert client.hget(world.at.tries, c) == reason("first")
     assert client.hget(world.at.reasons, d) == reason("timeout")
     assert client.hgetall(world.at.holders) == {stranger.actor.id.encode(): b"1"}
     assert world.balanced()
@@ -593,9 +609,9 @@ def test_a_task_that_succeeds_after_failed_runs_leaves_no_reason_behind(world: W
     [id_] = world.claim(agent)
     assert world.claim(agent, settlements=failed(id_, "one")) == [id_]
     assert world.claim(agent, settlements=failed(id_, "two")) == [id_]
-    assert world.client.hget(world.at.reasons, id_) == reason("one") + reason("two")
+    assert world.client.hget(world.at.tries, id_) == reason("one") + reason("two")
     world.settle(agent, *done(id_))
-    assert world.client.exists(world.at.reasons) == 0
+    assert world.client.exists(world.at.reasons, world.at.tries) == 0
 
 
 def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(world: World) -> None:
@@ -680,9 +696,20 @@ def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world:
 
 def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> None:
     call = next(valid for valid in VALID_CALLS if valid.script == "snapshot").build(furnished)
-    ms, meta, leases, agents, devices, wishes, channels_wished, server_wished, fleet, events, channels = (
-        call.send(furnished.client)
-    )
+    (
+        ms,
+        meta,
+        leases,
+        agents,
+        devices,
+        wishes,
+        channels_wished,
+        server_wished,
+        fleet,
+        events,
+        channels,
+        lease,
+    ) = call.send(furnished.client)
     assert abs(int(ms) - furnished.ctl.now_ms()) < 60_000
     assert b"protocol" in meta and furnished.mine.actor.id.encode() in leases
     assert agents == [b"0", furnished.mine.actor.id.encode(), b"1", furnished.neighbour.actor.id.encode()]
@@ -690,10 +717,12 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
     assert (wishes, channels_wished) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
     assert server_wished == [b"old", b"wish"]
     assert fleet[:2] == [b"devices", b"2"]
-    assert events[0][1] == [b"level", b"info", b"who", b"test", b"text", b"furnished"]
+    assert wire.unpack(events[-1][13:]) == ["info", "test", "furnished"]
+    assert lease[0] == furnished.server.actor.id.encode()
     counts = furnished.counts()
     assert channels[0][1:6] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
     assert channels[0][6] == furnished.client.lindex(furnished.at.waiting, 0)[:26]
+    assert channels[0][7] == [b"done", b"2", b"errors", b"3"]
 
 
 def test_namespaces_do_not_see_one_another(client: redis.Redis) -> None:

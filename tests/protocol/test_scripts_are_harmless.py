@@ -77,7 +77,7 @@ def test_a_numbered_call_sent_twice_gets_the_stored_answer_and_changes_nothing(
     assert dump(furnished.client) == after
 
 
-TWO_LINES = {"answer", "tell"}
+TWO_LINES = {"answer", "log", "tell"}
 """Scripts whose second copy is a second line, which does no harm."""
 
 AGAIN: dict[str, list | None] = {
@@ -373,8 +373,8 @@ EACH_KEY = [
     pytest.param(valid, index, id=f"{valid}-KEYS[{index + 1}]")
     for valid in VALID_CALLS
     for index in range(
-        {"open_run": 8 + 9 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
-         "sweep": 6, "sample": 10, "snapshot": 20, "wish": 4}.get(valid.script, keys_declared(valid.script))
+        {"open_run": 9 + 11 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
+         "sweep": 6, "sample": 13, "snapshot": 24, "wish": 4}.get(valid.script, keys_declared(valid.script))
     )
 ]  # fmt: skip
 

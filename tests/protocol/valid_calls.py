@@ -112,7 +112,7 @@ def _delete(world: Furnished) -> RawCall:
 
 @valid("drain")
 def _drain(world: Furnished) -> RawCall:
-    world.client.hset(world.at.books, "starved", "1")
+    world.client.hset(world.at.tally, "starved", "1")
     return world.held(lambda: world.ctl.drain(0, 0, 1))
 
 
@@ -137,6 +137,16 @@ def _join_instead(world: Furnished) -> RawCall:
     world.expire(world.mine)
     newcomer = world.broker(Actor.agent(0))
     return world.held(lambda: newcomer.join(0, 0, me(), holder=world.mine.actor.id))
+
+
+@valid("log", "a-server")
+def _log(world: Furnished) -> RawCall:
+    return world.held(lambda: world.server.log("info", "test", "began"))
+
+
+@valid("log", "an-agent")
+def _log_agent(world: Furnished) -> RawCall:
+    return world.held(lambda: world.mine.log("info", "test", "joined"))
 
 
 @valid("leave", "an-agent-with-claims")
@@ -164,7 +174,7 @@ def _open(world: Furnished, **plan: object) -> RawCall:
 
 def _claims(channels: int) -> tuple[int, ...]:
     """The claims of the two holders of `Furnished`, which no run but a fresh one touches."""
-    first = 9 + 9 * channels
+    first = 9 + 11 * channels
     return (first, first + 1)
 
 
@@ -212,12 +222,6 @@ def _recover_third(world: Furnished) -> RawCall:
     return _recover(world)
 
 
-@valid("recover", "a-server", unread=(2,))
-def _recover_server(world: Furnished) -> RawCall:
-    world.expire(world.server)
-    return world.held(lambda: world.neighbour.recover(world.server.actor.id, reason("crashed")))
-
-
 @valid("reload", "all")
 def _reload_all(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.reload_all(0))
@@ -245,20 +249,20 @@ def _report_paused(world: Furnished) -> RawCall:
 
 @valid("settle_and_claim", "every-outcome")
 def _settle(world: Furnished) -> RawCall:
-    world.client.hset(world.at.books, "starved", "1")
+    world.client.hset(world.at.tally, "starved", "1")
     world.client.delete(world.at.token)
     one, two, three = world.claims
     settlements = [*done(one), *failed(two), *failed_for_good(three), *handed_back(world.neighbours[0])]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 10))
 
 
-@valid("settle_and_claim", "saved-and-handed-back", unread=(14,))
+@valid("settle_and_claim", "saved-and-handed-back", unread=(2, 14))
 def _settle_saved(world: Furnished) -> RawCall:
     settlements = [*saved(world.claims[0]), *handed_back(world.claims[1])]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
-@valid("settle_and_claim", "crashed-once-and-thrice", unread=(14,))
+@valid("settle_and_claim", "crashed-once-and-thrice", unread=(2, 14))
 def _settle_crashed(world: Furnished) -> RawCall:
     one, two = world.claims[:2]
     world.give_a_past(world.mine, two, crashes=2)
@@ -267,13 +271,13 @@ def _settle_crashed(world: Furnished) -> RawCall:
 
 # What is not needed is not looked at: delayed tasks and reasons (only what fails, or had failed before, is there),
 # results, and the token of a server that waits for no room.
-@valid("settle_and_claim", "all-done-at-first", unread=(4, 7, 14))
+@valid("settle_and_claim", "all-done-at-first", unread=(2, 4, 7, 14, 17))
 def _settle_done(world: Furnished) -> RawCall:
     settlements = [part for id_ in world.claims for part in done(id_)]
     return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
-@valid("settle_and_claim", "claim", unread=(4, 7, 8, 14))
+@valid("settle_and_claim", "claim", unread=(2, 4, 7, 8, 14, 17))
 def _claim(world: Furnished) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
     return world.held(lambda: world.mine.settle_and_claim(0, [], 10))
@@ -290,10 +294,11 @@ def _snapshot(world: Furnished) -> RawCall:
     keys = [
         world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
         world.keys.wish_devices, world.keys.wish_channels, world.keys.wish_server, world.keys.fleet,
+        world.keys.server_lease,
     ]  # fmt: skip
     for channel in range(2):
         at = world.keys.channel(channel)
-        keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders]
+        keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders, at.tally]
     return RawCall("snapshot", tuple(keys), (100,))
 
 

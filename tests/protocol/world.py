@@ -10,7 +10,7 @@ import redis
 
 from tests.protocol.tap import RawCall, Tap
 from worker_agent.protocol import wire
-from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.actor import Actor, channel_of
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import ChannelKeys, Keys
@@ -158,7 +158,8 @@ class World:
 
     def expire(self, actor: Broker) -> None:
         """Let the actor's lease run out, unmarked."""
-        self.client.zadd(self.keys.leases, {actor.actor.id: 1})
+        is_server = channel_of(actor.actor.id) is None
+        self.client.zadd(self.keys.server_lease if is_server else self.keys.leases, {actor.actor.id: 1})
 
     def bury(self, actor: Broker) -> int:
         """Let the actor be recovered; how many tasks came back or failed."""
@@ -181,7 +182,8 @@ class World:
                 self.client.hset(key, field, msgpack.packb(items, use_bin_type=False))
 
     def books(self, channel: int = 0) -> dict[str, str]:
-        found = self.client.hgetall(self.keys.channel(channel).books)
+        at = self.keys.channel(channel)
+        found = self.client.hgetall(at.books) | self.client.hgetall(at.tally)
         return {field.decode(): value.decode() for field, value in found.items()}
 
     def counts(self, channel: int = 0) -> dict[str, int]:
@@ -189,7 +191,7 @@ class World:
         at, books = self.keys.channel(channel), self.books(channel)
         claims = self.client.keys(at.claims("*"))
         return {
-            "allotted": int(books.get("allotted", 0)),
+            "allotted": int(books.get("allotted", 0)) + int(books.get("foreign", 0)),
             "waiting": self.client.llen(at.waiting),
             "claimed": sum(len(held_in(self.client.hgetall(key))) for key in claims),
             "delayed": self.client.zcard(at.delayed),

@@ -20,7 +20,7 @@ from mutitask_tui.server.device_commands import answer_of
 from mutitask_tui.server.exports import failed_line, result_line
 from mutitask_tui.server.inspection import _shown, _waiting, editable, where
 from mutitask_tui.server.reading import _failed, _result
-from mutitask_tui.server.snapshots import DeviceViews, event, history_line, server_view
+from mutitask_tui.server.snapshots import DeviceViews, events, history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
     LONG,
@@ -110,8 +110,9 @@ def shows_a_device(report: bytes) -> None:
 
 
 def shows_an_event(text: bytes) -> None:
-    for fields in ([], [b"level", text], [b"text", text, b"who", text], [text, text]):
-        assert event(b"5-0", fields).at_ms == 5
+    for entry in (text, b"1700000000000" + text):
+        for event in events([entry]):
+            assert type(event.at_ms) is int and isinstance(event.text, str) and len(event.text) <= 500
 
 
 def shows_the_server(record: bytes) -> None:
@@ -149,7 +150,7 @@ DECODERS: list[tuple[Decoder, list[bytes], int, int]] = [
     (shows_a_waiting_task, ITEMS, 150, 4_000),
     (shows_a_result, RESULTS, 150, 4_000),
     (shows_a_device, REPORTS, 150, 4_000),
-    (shows_an_event, [b"1700000000000-0", "ä text".encode()], 100, 2_700),
+    (shows_an_event, [wire.pack(["info", "Device0", "ä text"])], 100, 2_700),
     (shows_the_server, SERVER_RECORDS, 100, 2_700),
     (answers_a_detect, [wire.pack([3, "running"])], 100, 2_700),
     (reads_history, HISTORY, 100, 2_700),

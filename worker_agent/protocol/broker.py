@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worker_agent.protocol import wire
+from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.connect import ask_in_turn, not_ours
 from worker_agent.protocol.errors import Changed, RedisRefused
-from worker_agent.protocol.membership import MOST, Membership
+from worker_agent.protocol.membership import EVENTS, MOST, Membership
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, in_runs
 
@@ -53,7 +54,7 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.books, at.waiting, at.results, at.token,
-            self.keys.wish_server,
+            self.keys.wish_server, at.tally,
         ]  # fmt: skip
         reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
         why = reply[3].decode() if len(reply) > 3 else ""
@@ -124,13 +125,13 @@ class Broker(Membership):
         return [
             self.keys.actor(self.actor.id), self.keys.leases, at.books, at.waiting, at.delayed, at.failed,
             at.failed_at, at.reasons, at.results, at.holders, at.agents, at.claims(self.actor.id),
-            self.keys.wish_channels, at.token, self.keys.server_token, self.keys.meta,
+            self.keys.wish_channels, at.token, self.keys.server_token, self.keys.meta, at.tally, at.tries,
         ]  # fmt: skip
 
     def drain(self, channel: int, offset: int, count: int) -> int:
         """Take away `count` results that were read from `offset` on. Raises `Changed` if others drained."""
         at = self.keys.channel(channel)
-        keys = [self.keys.actor(self.actor.id), at.books, at.results, self.keys.server_token]
+        keys = [self.keys.actor(self.actor.id), at.books, at.results, self.keys.server_token, at.tally]
         return int(self._numbered("drain", keys, [], offset, count)[1])
 
     def reload(self, channel: int, ids: Sequence[str]) -> int:
@@ -219,6 +220,6 @@ class Broker(Membership):
 
     def log(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
         """Add a line to the namespace's event log."""
-        self.ask(
-            "XADD", self.keys.events, "MAXLEN", "~", 1000, "*", "level", level, "who", who, "text", text[:500]
-        )
+        # An agent has no right to take events away: the server does, for all.
+        most = EVENTS if channel_of(self.actor.id) is None else 0
+        self._call("log", [self.keys.events], most, wire.pack([level, who, text[:500]]))

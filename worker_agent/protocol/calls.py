@@ -31,7 +31,7 @@ class Calls:
         """A plain command's reply."""
         return self.patience(lambda: self._try(lambda: self.client.execute_command(*command)))
 
-    def _call(self, name: str, keys: Sequence[str], *args: Argument) -> list[Any]:
+    def _call(self, name: str, keys: Sequence[str | bytes], *args: Argument) -> list[Any]:
         transition = script(name)
         reply: list[Any] = self.patience(lambda: self._try(lambda: transition(self.client, keys, args)))
         return reply
@@ -45,7 +45,7 @@ class Calls:
     def _numbered(
         self,
         name: str,
-        keys: Sequence[str],
+        keys: Sequence[str | bytes],
         before: Sequence[Argument],
         *after: Argument,
         number: int | None = None,
@@ -80,7 +80,7 @@ class Calls:
 
     def holder_of(self, device: int) -> str:
         """The actor on a device, or ''."""
-        return (self.ask("HGET", self.keys.agents, device) or b"").decode()
+        return (self.ask("HGET", self.keys.agents, device) or b"").decode("utf-8", "replace")
 
     def record_of(self, actor: str) -> dict[bytes, bytes]:
         """An actor's record; empty where there is none any more."""

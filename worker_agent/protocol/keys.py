@@ -13,8 +13,13 @@ class ChannelKeys:
 
     @property
     def books(self) -> str:
-        """HASH: allotted, cursor, capacity, done, errors, deleted, foreign, drained, exhausted, halted, starved."""
+        """HASH: allotted, cursor, capacity, total, deleted, drained, exhausted, halted. An agent only reads it."""
         return f"{self.prefix}:books"
+
+    @property
+    def tally(self) -> str:
+        """HASH: done, errors, foreign, starved: what agents count, apart from what only a server may write."""
+        return f"{self.prefix}:tally"
 
     @property
     def waiting(self) -> str:
@@ -28,7 +33,7 @@ class ChannelKeys:
 
     @property
     def failed(self) -> str:
-        """HASH id -> item: the FailChannel."""
+        """HASH id -> item: the FailChannel. An agent adds to it, and neither reads nor changes what is there."""
         return f"{self.prefix}:failed"
 
     @property
@@ -38,8 +43,13 @@ class ChannelKeys:
 
     @property
     def reasons(self) -> str:
-        """HASH id -> msgpack, one map after the other for each failed run."""
+        """HASH id -> msgpack, one map after the other for each failed run of a task in the FailChannel."""
         return f"{self.prefix}:reasons"
+
+    @property
+    def tries(self) -> str:
+        """HASH id -> the same for a task that is still to be run again."""
+        return f"{self.prefix}:tries"
 
     @property
     def results(self) -> str:
@@ -63,7 +73,7 @@ class ChannelKeys:
 
     @property
     def history(self) -> str:
-        """LIST of lines of numbers, a sample of the books every few seconds, for an hour."""
+        """LIST of lines of numbers, a sample of the books every few seconds, for an hour. A server keeps it."""
         return f"{self.prefix}:history"
 
     def claims(self, actor: str) -> str:
@@ -94,8 +104,13 @@ class Keys:
 
     @property
     def leases(self) -> str:
-        """ZSET actor -> expiry, ms (0: dead, still to be recovered)."""
+        """ZSET agent's actor -> expiry, ms (0: dead, still to be recovered)."""
         return f"{self.prefix}:leases"
+
+    @property
+    def server_lease(self) -> str:
+        """ZSET of one: the server's actor -> expiry, ms. Apart from the agents' leases, which every agent may write."""
+        return f"{self.prefix}:lease:server"
 
     @property
     def agents(self) -> str:
@@ -109,7 +124,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """STREAM of at most about 1,000 events."""
+        """LIST of 13 digits of ms and level, who and text as msgpack, newest last. An agent only adds to it."""
         return f"{self.prefix}:events"
 
     @property

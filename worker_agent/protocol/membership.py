@@ -29,6 +29,8 @@ SAMPLE_MS = 5_000
 SAMPLES = 720
 """An hour of samples."""
 LOG_LINES = 100
+EVENTS = 1_000
+"""How many events of a namespace are kept."""
 LOG_TTL_MS = 86_400_000
 
 
@@ -159,9 +161,10 @@ class Membership(Calls):
         own = self.keys.actor(self.actor.id)
         has_channel = channel is not None
         at = self.keys.channel(channel or 0)
+        leases = self.keys.leases if has_channel else self.keys.server_lease
         keys = [
-            own, self.keys.leases, self.keys.agents, self.keys.meta,
-            at.agents if has_channel else self.keys.leases,
+            own, leases, self.keys.agents, self.keys.meta,
+            at.agents if has_channel else leases,
             at.claims(self.actor.id) if has_channel else own,
         ]  # fmt: skip
         self._call("leave", keys, self.actor.id, "" if device is None else device, int(has_channel))
@@ -187,7 +190,7 @@ class Membership(Calls):
 
     def renew(self) -> bool:
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
-        keys = [self.keys.actor(self.actor.id), self.keys.leases, self.keys.meta, self.keys.fleet]
+        keys = [self.keys.actor(self.actor.id), self.keys.server_lease, self.keys.meta, self.keys.fleet]
         reply = self._call("renew", keys, self.actor.id)
         if reply[0] == b"gone":
             raise NamespaceGone(self.keys.name)
@@ -216,7 +219,7 @@ class Membership(Calls):
         at = self.keys.channel(channel or 0)
         keys = [
             self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
-            at.failed_at, at.reasons, at.holders, at.claims(dead), at.token,
+            at.failed_at, at.reasons, at.holders, at.claims(dead), at.token, at.tries,
         ]  # fmt: skip
         moved = 0
         while True:
@@ -232,13 +235,12 @@ class Membership(Calls):
         self._call("bury", [self.keys.actor(actor), self.keys.leases], actor)
 
     def sample(self, channels: int) -> None:
-        """Add a line to each channel's history, if one is due."""
-        keys: list[str] = []
+        """Add a line to each channel's history, if one is due, and drop the oldest events. A server does so."""
+        keys = [self.keys.events]
         for number in range(channels):
             at = self.keys.channel(number)
-            keys += [at.books, at.waiting, at.holders, at.failed, at.history]
-        if keys:
-            self._call("sample", keys, SAMPLE_MS, SAMPLES)
+            keys += [at.books, at.waiting, at.holders, at.failed, at.history, at.tally]
+        self._call("sample", keys, SAMPLE_MS, SAMPLES, EVENTS)
 
     def tell(self, device: int, lines: Sequence[str]) -> None:
         """Add lines to a device's log."""
@@ -280,20 +282,20 @@ class Membership(Calls):
         holder = (seen["server"] or b"").decode()
         old = int(seen["channels"] or 0)
         keys = [
-            self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases,
+            self.keys.actor(self.actor.id), self.keys.meta, self.keys.server_lease,
             self.keys.actor(holder or self.actor.id), self.keys.wish_server, self.keys.wish_devices,
             self.keys.wish_channels, self.keys.server_token, self.keys.fleet,
         ]  # fmt: skip
-        claims: list[str] = []
+        claims: list[bytes] = []
         holders: list[Argument] = []
         for number in range(max(old, plan.channels)):
             at = self.keys.channel(number)
             keys += [
                 at.books, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
-                at.holders, at.token,
+                at.holders, at.token, at.tally, at.tries,
             ]  # fmt: skip
             for actor in self.ask("HKEYS", at.holders):
-                claims.append(at.claims(actor.decode()))
+                claims.append(at.claims("").encode() + actor)
                 holders += [number, actor]
         record = wire.pack({**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id})
         return self._call(

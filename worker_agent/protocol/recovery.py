@@ -1,7 +1,8 @@
-"""The duty that agents and server share: recover the dead, promote the delayed (law 8), keep the history."""
+"""The duty that agents and server share: recover the dead, promote the delayed (law 8)."""
 
 from __future__ import annotations
 
+from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.membership import Membership
 from worker_agent.protocol.reasons import crashed
 
@@ -13,8 +14,9 @@ def recover_and_promote(broker: Membership, device: int | None) -> int:
     """
     channels = int(broker.ask("HGET", broker.keys.meta, "channels") or 0)
     found = broker.sweep(channels)
-    recovered = sum(broker.recover(dead, crashed(device)) for dead in found.dead)
+    # An agent has no rights to the records of others than agents; a server sweeps away what stands there instead.
+    dead = [actor for actor in found.dead if device is None or channel_of(actor) is not None]
+    recovered = sum(broker.recover(actor, crashed(device)) for actor in dead)
     for channel in found.due:
         broker.promote(channel)
-    broker.sample(channels)
     return recovered

@@ -25,7 +25,7 @@ class Script:
         self.source = used(prelude, text) + text
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: Any, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    def __call__(self, client: Any, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
         """The script's reply. Errors are redis-py's own."""
         try:
             return client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)

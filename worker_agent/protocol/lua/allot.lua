@@ -1,11 +1,12 @@
 -- The server feeds a channel: pushes and counts in one step, never above the capacity (laws 5 and 6).
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] meta            HASH
--- KEYS[3] books           HASH: allotted, cursor, capacity, exhausted, halted, starved, ...
+-- KEYS[3] books           HASH: allotted, cursor, capacity, exhausted, halted, ...
 -- KEYS[4] waiting         LIST
 -- KEYS[5] results         LIST
 -- KEYS[6] channel's token LIST
 -- KEYS[7] wish:server     HASH: allot
+-- KEYS[8] tally           HASH: starved
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] the count from which it continues
 -- ARGV[4] '1' if the generator ends behind these items  ARGV[5] why the feed stands still behind them, or ''
 -- ARGV[6..] items
@@ -25,6 +26,7 @@ local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted', 'allo
 if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end
 local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
 local wished, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
+redis.call('HLEN', KEYS[8])
 local cursor, allotted = tonumber(books[1] or '0'), tonumber(books[4] or '0') + 0
 
 local taken, why = 0, ''
@@ -47,7 +49,7 @@ if taken == items then
   if ARGV[4] == '1' then redis.call('HSET', KEYS[3], 'exhausted', '1') end
   if ARGV[5] ~= (books[3] or '') then redis.call('HSET', KEYS[3], 'halted', ARGV[5]) end
 elseif why == 'full' or why == 'results' then
-  redis.call('HSET', KEYS[3], 'starved', '1')
+  redis.call('HSET', KEYS[8], 'starved', '1')
 end
 waiting = waiting + taken
 remember(KEYS[1], number, string.format('%d %d %s', taken, waiting, why))

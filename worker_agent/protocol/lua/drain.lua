@@ -1,23 +1,24 @@
 -- Takes away results that were read, if nobody else drained since: `offset` is how many had been drained by then.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] books    HASH: drained, starved
+-- KEYS[2] books    HASH: drained
 -- KEYS[3] results  LIST
 -- KEYS[4] server's token  LIST
+-- KEYS[5] tally    HASH: starved
 -- ARGV[1] number  ARGV[2] offset  ARGV[3] how many
 -- Returns {'ok', drained now} | {'moved', offset} | {'again', the same as text} | {'lost'} | {'stale'}
 
 local number = tonumber(ARGV[1])
 local refused = refuse(KEYS[1], number)
 if refused then return refused end
-local books = redis.call('HMGET', KEYS[2], 'drained', 'starved')
-if tonumber(books[1] or '0') ~= tonumber(ARGV[2]) then return {'moved', books[1] or '0'} end
+local drained, starved = redis.call('HGET', KEYS[2], 'drained') or '0', redis.call('HGET', KEYS[5], 'starved')
+if tonumber(drained) ~= tonumber(ARGV[2]) then return {'moved', drained} end
 redis.call('LLEN', KEYS[4])
 local count = math.min(redis.call('LLEN', KEYS[3]), tonumber(ARGV[3]))
 if count > 0 then
   redis.call('LTRIM', KEYS[3], count, -1)
   redis.call('HINCRBY', KEYS[2], 'drained', count)
-  if books[2] == '1' then
-    redis.call('HDEL', KEYS[2], 'starved')
+  if starved == '1' then
+    redis.call('HDEL', KEYS[5], 'starved')
     wake(KEYS[4])
   end
 end

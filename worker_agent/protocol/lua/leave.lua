@@ -1,9 +1,9 @@
 -- An actor ends in order: it is marked dead, and what it still held is left to recovery (law 2).
 -- KEYS[1] actor's record  HASH
--- KEYS[2] leases          ZSET
+-- KEYS[2] leases          ZSET (of a server: lease:server)
 -- KEYS[3] agents          HASH device -> actor
 -- KEYS[4] meta            HASH
--- KEYS[5] channel's running agents   ZSET (the leases again for an actor without a channel)
+-- KEYS[5] channel's running agents   ZSET (the lease again for an actor without a channel)
 -- KEYS[6] its claims      HASH (its record again for an actor without a channel)
 -- ARGV[1] actor  ARGV[2] device, or ''  ARGV[3] '1' if it has a channel
 -- Returns {'ok'}

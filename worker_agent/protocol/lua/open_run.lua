@@ -1,11 +1,12 @@
 -- A server takes the namespace (law 7) and either goes on with the run that it holds or begins a new one.
 -- KEYS[1] actor's record    HASH
 -- KEYS[2] meta              HASH
--- KEYS[3] leases            ZSET
+-- KEYS[3] lease:server      ZSET
 -- KEYS[4] holder's record   HASH, of the server that the caller saw (the actor's own where none was)
 -- KEYS[5] wish:server HASH  KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] server's token LIST
 -- KEYS[9] fleet HASH
--- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token
+-- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
+-- tally, tries
 -- then for each claim holder that the caller saw: its claims HASH
 -- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder seen, or ''  ARGV[4] '1' if its process is certainly gone
 -- ARGV[5] `resume`, `fresh` or ''  ARGV[6] new run's id  ARGV[7] server's record, msgpack
@@ -33,7 +34,7 @@ redis.call('LLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 9, 9
+local per, base = 11, 9
 local seen = {}
 for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
@@ -42,7 +43,7 @@ for c = 0, math.max(old, new) - 1 do
   work[1] = work[1] + redis.call('LLEN', KEYS[at + 2])
   local holders = redis.call('HGETALL', KEYS[at + 8])
   for i = 1, #holders, 2 do
-    work[2] = work[2] + tonumber(holders[i + 1])
+    work[2] = work[2] + (tonumber(holders[i + 1]) or 0)
     if not seen[c .. ' ' .. holders[i]] then return {'changed'} end
   end
   work[3] = work[3] + redis.call('ZCARD', KEYS[at + 3])
@@ -53,6 +54,8 @@ for c = 0, math.max(old, new) - 1 do
   local exhausted = redis.call('HGET', KEYS[at + 1], 'exhausted')
   if c < old and exhausted ~= '1' then work[6] = work[6] + 1 end
   redis.call('LLEN', KEYS[at + 9])
+  redis.call('HLEN', KEYS[at + 10])
+  redis.call('HLEN', KEYS[at + 11])
 end
 local holds = false
 for _, count in ipairs(work) do holds = holds or count > 0 end
@@ -75,7 +78,8 @@ for c = 0, new - 1 do
   if ARGV[11] ~= '' then redis.call('HSET', books, 'capacity', ARGV[11]) end
   redis.call('HSETNX', books, 'capacity', '50')
   redis.call('HSETNX', books, 'cursor', '0')
-  redis.call('HDEL', books, 'halted', 'starved')
+  redis.call('HDEL', books, 'halted')
+  redis.call('HDEL', KEYS[base + c * per + 10], 'starved')
 end
 redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries', ARGV[12],
   'retry_delay_ms', ARGV[13], 'lease_ms', ARGV[14], 'results_max', ARGV[15], 'server', ARGV[1],

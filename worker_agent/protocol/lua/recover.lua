@@ -7,10 +7,11 @@
 -- KEYS[5] waiting    LIST
 -- KEYS[6] failed     HASH id -> item
 -- KEYS[7] failed_at  ZSET id -> ms
--- KEYS[8] reasons    HASH id -> msgpack, one map a failed run
+-- KEYS[8] reasons    HASH id -> msgpack, one map a failed run, of what has failed
 -- KEYS[9] holders    HASH actor -> number of its claimed tasks
 -- KEYS[10] claims    HASH, of the dead actor: a claim's number -> its items, `NUMBER:open` -> their states
 -- KEYS[11] channel's token   LIST
+-- KEYS[12] tries     HASH id -> msgpack, one map a failed run, of what is still to be run
 -- ARGV[1] dead actor  ARGV[2] most tasks in this call, which one claim alone may pass  ARGV[3] reason of a third crash, msgpack
 -- Returns {'ok', recovered, failed, left} | {'alive'}
 
@@ -26,6 +27,7 @@ redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 redis.call('LLEN', KEYS[11])
+redis.call('HLEN', KEYS[12])
 local held, gone, left = {}, {}, 0
 for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
   local claim = string.match(field, '^(.+):open$')
@@ -36,11 +38,12 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
     if #held > 0 and #held + tasks > tonumber(ARGV[2]) then
       left = left + tasks
     else
-      local items = cmsgpack.unpack(redis.call('HGET', KEYS[10], claim))
+      local ours, items = pcall(cmsgpack.unpack, redis.call('HGET', KEYS[10], claim))
       for place = 1, #open do
-        if string.sub(open, place, place) ~= SETTLED then
-          local item = items[place]
-          held[#held + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)
+        local item = ours and type(items) == 'table' and items[place]
+        -- Every agent may write claims: what is no item holds no task, and what has no header counts when it is claimed.
+        if type(item) == 'string' and string.sub(open, place, place) ~= SETTLED then
+          held[#held + 1] = has_header(item) and with_counts(item, attempt_of(item), crashes_of(item) + 1) or item
         end
       end
       gone[#gone + 1], gone[#gone + 2] = claim, field
@@ -51,11 +54,12 @@ end
 spread('HDEL', KEYS[10], gone)
 local back, failed = {}, 0
 for _, item in ipairs(held) do
-  if crashes_of(item) >= MAX_CRASHES then
+  if has_header(item) and crashes_of(item) >= MAX_CRASHES then
     local id = id_of(item)
-    redis.call('HSET', KEYS[6], id, item)
+    redis.call('HSETNX', KEYS[6], id, item)
     redis.call('ZADD', KEYS[7], now, id)
-    redis.call('HSET', KEYS[8], id, (redis.call('HGET', KEYS[8], id) or '') .. ARGV[3])
+    redis.call('HSETNX', KEYS[8], id, (redis.call('HGET', KEYS[12], id) or '') .. ARGV[3])
+    redis.call('HDEL', KEYS[12], id)
     failed = failed + 1
   else
     back[#back + 1] = item

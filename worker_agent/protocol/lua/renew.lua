@@ -1,6 +1,6 @@
 -- The server's one-second sign of life (law 7). Not numbered.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] leases          ZSET
+-- KEYS[2] lease:server    ZSET
 -- KEYS[3] meta            HASH
 -- KEYS[4] fleet           HASH
 -- ARGV[1] actor

@@ -1,12 +1,12 @@
 -- An agent's one call: settles what it ran, hands back what it did not begin, claims the next (laws 1, 2, 3, 9).
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] leases     ZSET
--- KEYS[3] books      HASH: done, errors, allotted, foreign, capacity, starved, ...
+-- KEYS[3] books      HASH: capacity, ...
 -- KEYS[4] waiting    LIST of items
 -- KEYS[5] delayed    ZSET item -> due, ms
 -- KEYS[6] failed     HASH id -> item
 -- KEYS[7] failed_at  ZSET id -> ms
--- KEYS[8] reasons    HASH id -> msgpack, one map a failed run
+-- KEYS[8] reasons    HASH id -> msgpack, one map a failed run, of what has failed
 -- KEYS[9] results    LIST of header and msgpack
 -- KEYS[10] holders   HASH actor -> number of its claimed tasks
 -- KEYS[11] channel's running agents  ZSET
@@ -15,6 +15,8 @@
 -- KEYS[14] channel's token  LIST
 -- KEYS[15] server's token   LIST
 -- KEYS[16] meta      HASH
+-- KEYS[17] tally     HASH: done, errors, foreign, starved
+-- KEYS[18] tries     HASH id -> msgpack, one map a failed run, of what is still to be run
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] channel  ARGV[4] most tasks to claim  ARGV[5] most bytes to claim
 -- ARGV[6..] runs of neighbours in one claim: the claim's number, the place of the first (from 1), a letter for each,
 -- and for each what goes with it:
@@ -38,7 +40,7 @@ end
 if number > last + 1 then return {'gap'} end
 
 local lease_ms = tonumber(redis.call('HGET', KEYS[16], 'lease_ms') or '') + 0
-local starved = redis.call('HGET', KEYS[3], 'starved') == '1'
+local starved = redis.call('HGET', KEYS[17], 'starved') == '1'
 local half_full = starved and tonumber(redis.call('HGET', KEYS[3], 'capacity')) / 2
 local server_tokens = starved and redis.call('LLEN', KEYS[15])
 local paused = redis.call('HGET', KEYS[13], ARGV[3]) == 'paused'
@@ -62,7 +64,7 @@ if #ARGV > 5 then
   -- What comes of each settlement. Nothing is written before all are read.
   local settled, done, errors = 0, 0, 0
   local results = {} -- pieces of ARGV, each from and to
-  local again, back, later, failed, reasons, solved = {}, {}, {}, {}, {}, {}
+  local again, back, later, failed, tries, solved = {}, {}, {}, {}, {}, {}
   local retries, delay
 
   local function settle(letter, state, item, place)
@@ -78,8 +80,7 @@ if #ARGV > 5 then
       local crashes = crashes_of(item) + 1
       item = with_counts(item, attempt_of(item), crashes)
       if crashes >= MAX_CRASHES then
-        reasons[#reasons + 1] = {id, with}
-        failed[#failed + 1] = {id, item}
+        failed[#failed + 1] = {id, item, with}
       else
         again[#again + 1] = item
       end
@@ -87,13 +88,11 @@ if #ARGV > 5 then
       errors = errors + 1
       local attempt = attempt_of(item) + 1
       item = with_counts(item, attempt, crashes_of(item))
-      reasons[#reasons + 1] = {id, with}
       if letter == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
-        failed[#failed + 1] = {id, item}
-      elseif delay > 0 then
-        later[#later + 1] = item
+        failed[#failed + 1] = {id, item, with}
       else
-        again[#again + 1] = item
+        tries[#tries + 1] = {id, with}
+        if delay > 0 then later[#later + 1] = item else again[#again + 1] = item end
       end
     end
   end
@@ -116,6 +115,7 @@ if #ARGV > 5 then
         retries, delay = tonumber(meta[1]), tonumber(meta[2])
         redis.call('ZCARD', KEYS[5])
         redis.call('HLEN', KEYS[8])
+        redis.call('HLEN', KEYS[18])
       end
       if open ~= '' and not known.items then
         known.items = cmsgpack.unpack(redis.call('HGET', KEYS[12], claim))
@@ -146,15 +146,17 @@ if #ARGV > 5 then
     end
   end
   for _, piece in ipairs(results) do redis.call('RPUSH', KEYS[9], unpack(ARGV, piece[1], piece[2])) end
-  if done > 0 then redis.call('HINCRBY', KEYS[3], 'done', done) end
-  if errors > 0 then redis.call('HINCRBY', KEYS[3], 'errors', errors) end
-  spread('HDEL', KEYS[8], solved)
-  for _, pair in ipairs(reasons) do
-    redis.call('HSET', KEYS[8], pair[1], (redis.call('HGET', KEYS[8], pair[1]) or '') .. pair[2])
+  if done > 0 then redis.call('HINCRBY', KEYS[17], 'done', done) end
+  if errors > 0 then redis.call('HINCRBY', KEYS[17], 'errors', errors) end
+  spread('HDEL', KEYS[18], solved)
+  for _, pair in ipairs(tries) do
+    redis.call('HSET', KEYS[18], pair[1], (redis.call('HGET', KEYS[18], pair[1]) or '') .. pair[2])
   end
-  for _, pair in ipairs(failed) do
-    redis.call('HSET', KEYS[6], pair[1], pair[2])
-    redis.call('ZADD', KEYS[7], now, pair[1])
+  for _, it in ipairs(failed) do
+    redis.call('HSETNX', KEYS[6], it[1], it[2])
+    redis.call('ZADD', KEYS[7], now, it[1])
+    redis.call('HSETNX', KEYS[8], it[1], (redis.call('HGET', KEYS[18], it[1]) or '') .. it[3])
+    redis.call('HDEL', KEYS[18], it[1])
   end
   for _, item in ipairs(later) do redis.call('ZADD', KEYS[5], now + delay, item) end
   spread('RPUSH', KEYS[4], again)
@@ -193,10 +195,9 @@ while looked < wanted and bytes < most and not alone do
       bytes = bytes + #item
       alone = state == CRASHED
     else
-      local foreign = redis.call('HINCRBY', KEYS[3], 'foreign', 1)
+      local foreign = redis.call('HINCRBY', KEYS[17], 'foreign', 1)
       local id = string.format('foreign0%012d', foreign)
-      redis.call('HINCRBY', KEYS[3], 'allotted', 1)
-      redis.call('HSET', KEYS[6], id, item)
+      redis.call('HSETNX', KEYS[6], id, item)
       redis.call('ZADD', KEYS[7], now, id)
     end
   end
@@ -217,7 +218,7 @@ else
 end
 if waiting > 0 and not paused and tokens == 0 then redis.call('LPUSH', KEYS[14], '1') end
 if starved and waiting <= half_full then
-  redis.call('HDEL', KEYS[3], 'starved')
+  redis.call('HDEL', KEYS[17], 'starved')
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
 end
 -- Reports renew it each second too: what is nearly new needs no write.

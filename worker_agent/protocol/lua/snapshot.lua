@@ -1,24 +1,27 @@
 -- A whole namespace at one instant, for the dashboards; changes nothing.
--- KEYS[1] meta HASH  KEYS[2] leases ZSET  KEYS[3] agents HASH  KEYS[4] devices HASH  KEYS[5] events STREAM
+-- KEYS[1] meta HASH  KEYS[2] leases ZSET  KEYS[3] agents HASH  KEYS[4] devices HASH  KEYS[5] events LIST
 -- KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] wish:server HASH  KEYS[9] fleet HASH
--- then for each channel: books HASH, waiting LIST, delayed ZSET, failed HASH, results LIST, holders HASH
+-- KEYS[10] lease:server ZSET
+-- then for each channel: books HASH, waiting LIST, delayed ZSET, failed HASH, results LIST, holders HASH, tally HASH
 -- ARGV[1] most events
 -- Returns {ms, meta, leases, agents, devices, wish:devices, wish:channels, wish:server, fleet,
---          events newest first, {for each channel: {books, waiting, delayed, failed, results, claimed, first waiting item's header}}}
+--          events newest last, {for each channel: {books, waiting, delayed, failed, results, claimed,
+--          first waiting item's header, tally}}, the server's lease}
 
 local channels = {}
-for i = 10, #KEYS, 6 do
+for i = 11, #KEYS, 7 do
   local claimed = 0
-  for _, count in ipairs(redis.call('HVALS', KEYS[i + 5])) do claimed = claimed + tonumber(count) end
+  for _, count in ipairs(redis.call('HVALS', KEYS[i + 5])) do claimed = claimed + (tonumber(count) or 0) end
   channels[#channels + 1] = {
     redis.call('HGETALL', KEYS[i]), redis.call('LLEN', KEYS[i + 1]), redis.call('ZCARD', KEYS[i + 2]),
     redis.call('HLEN', KEYS[i + 3]), redis.call('LLEN', KEYS[i + 4]), claimed,
-    string.sub(redis.call('LINDEX', KEYS[i + 1], 0) or '', 1, 26),
+    string.sub(redis.call('LINDEX', KEYS[i + 1], 0) or '', 1, 26), redis.call('HGETALL', KEYS[i + 6]),
   }
 end
 return {
   string.format('%d', now_ms()), redis.call('HGETALL', KEYS[1]),
   redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[3]),
   redis.call('HGETALL', KEYS[4]), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[7]),
-  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[9]), redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', ARGV[1]), channels,
+  redis.call('HGETALL', KEYS[8]), redis.call('HGETALL', KEYS[9]),
+  redis.call('LRANGE', KEYS[5], -tonumber(ARGV[1]), -1), channels, redis.call('ZRANGE', KEYS[10], 0, -1, 'WITHSCORES'),
 }

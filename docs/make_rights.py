@@ -1,0 +1,183 @@
+"""Writes the roles' ACL lines and what they can change into docs/security.md: `python docs/make_rights.py`."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker_agent.protocol.keys import Keys
+
+PAGE = Path(__file__).with_name("security.md")
+ANY = Keys("NAME")
+IN_CHANNEL = ANY.channel(0)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Commands for keys of some patterns. `access` is `%W` for keys that the role may not read, `%R` for those that it
+    may only read, and else empty."""
+
+    keys: tuple[str, ...]
+    commands: str
+    access: str = ""
+
+
+def every(key: str) -> str:
+    """A key's pattern, for every channel, device and actor."""
+    return key.replace("channel:0:", "channel:*:").replace(":device:0", ":device:*")
+
+
+EVERYWHERE = "ping time"
+"""What every role needs, without a key."""
+
+AGENT = (
+    Rule((ANY.meta, IN_CHANNEL.books, ANY.prefix + ":wish:*"), "hget hmget hlen", "%R"),
+    Rule((ANY.fleet,), "hget hset"),
+    Rule((ANY.agents,), "hget hset hdel"),
+    Rule((ANY.leases,), "zscore zrangebyscore zadd zrem"),
+    Rule((ANY.actor("a*"),), "hget hmget hgetall hlen hset pexpire"),
+    Rule((IN_CHANNEL.tally,), "hget hmget hincrby hdel"),
+    Rule((IN_CHANNEL.waiting,), "llen lpop lpush rpush"),
+    Rule((IN_CHANNEL.delayed,), "zcard zrangebyscore zadd zrem"),
+    Rule((IN_CHANNEL.claims("*"), IN_CHANNEL.holders, IN_CHANNEL.tries), "hget hlen hkeys hset hdel"),
+    Rule((IN_CHANNEL.agents,), "zcard zadd zrem"),
+    Rule((IN_CHANNEL.failed, IN_CHANNEL.reasons), "hlen hsetnx", "%W"),
+    Rule((IN_CHANNEL.failed_at,), "zcard zadd", "%W"),
+    Rule((IN_CHANNEL.results, ANY.events), "llen rpush", "%W"),
+    Rule((ANY.devices,), "hlen hset", "%W"),
+    Rule((ANY.device_log(0),), "llen rpush ltrim pexpire", "%W"),
+    Rule((ANY.answers("*"),), "rpush pexpire", "%W"),
+    Rule((IN_CHANNEL.token, ANY.device_token(0)), "llen lpush blpop"),
+    Rule((ANY.server_token,), "llen lpush", "%W"),
+)  # fmt: skip
+
+SERVER = (
+    Rule(
+        (ANY.prefix + ":*",),
+        "eval evalsha del pexpire "
+        "hget hmget hgetall hkeys hvals hlen hset hsetnx hincrby hdel "
+        "llen lindex lrange lpush rpush lpop ltrim blpop "
+        "zcard zscore zrange zrevrange zrangebyscore zadd zrem",
+    ),
+)
+
+DASHBOARD = (
+    Rule(
+        (ANY.prefix + ":*",),
+        "hget hmget hgetall hkeys hvals hlen llen lindex lrange zcard zscore zrange zrevrange",
+        "%R",
+    ),
+)
+
+SCRIPTS = Rule((ANY.prefix + ":*",), "eval evalsha")
+"""A script is checked as a whole, then each command within it: this grants nothing that a script could do."""
+
+ROLES: dict[str, tuple[Rule, ...]] = {
+    "server": SERVER,
+    "agent": (*AGENT, SCRIPTS),
+    "dashboard": (*DASHBOARD, SCRIPTS),
+}
+
+READS = {
+    "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "llen", "lindex", "lrange",
+    "zcard", "zscore", "zrange", "zrevrange", "zrangebyscore",
+}  # fmt: skip
+"""Those of the commands above that change nothing. Of scripts (`eval`, `evalsha`) counts what they call."""
+
+KEYS: dict[str, str] = {
+    key.removeprefix(ANY.prefix + ":"): what
+    for key, what in {
+        ANY.meta: "the run's terms, and who its server is",
+        ANY.server_lease: "how long the server's word counts",
+        ANY.actor("s-*"): "the server's record, and those of commands (`c-*`)",
+        ANY.wish_devices: "what people want of devices; so do `wish:channels`, `:server`, `:stop`, `:detect`",
+        IN_CHANNEL.books: "what the server allotted, its place in the generator, the capacity",
+        IN_CHANNEL.history: "the last hour",
+        IN_CHANNEL.results: "results until they are drained",
+        IN_CHANNEL.failed: "failed tasks",
+        IN_CHANNEL.reasons: "why they failed",
+        IN_CHANNEL.failed_at: "when they failed",
+        ANY.events: "the event log",
+        IN_CHANNEL.waiting: "tasks that wait",
+        IN_CHANNEL.delayed: "tasks that wait for their next run",
+        IN_CHANNEL.claims("*"): "what each agent has claimed",
+        IN_CHANNEL.holders: "how many that is",
+        IN_CHANNEL.tries: "the failed runs of tasks that are to be run again",
+        IN_CHANNEL.tally: "how many are done, how many runs failed",
+        IN_CHANNEL.agents: "the agents at work in a channel",
+        ANY.leases: "how long each agent's word counts",
+        ANY.agents: "which agent is on which device",
+        ANY.actor("a*"): "the agents' records",
+        ANY.devices: "their reports",
+        ANY.device_log(0): "the tail of a device's log",
+        ANY.answers("*"): "answers to a detect",
+        ANY.fleet: "how many devices the grid has, when somebody swept last",
+        IN_CHANNEL.token: "wakes an agent that waits for tasks",
+        ANY.device_token(0): "wakes a device's agent",
+        ANY.server_token: "wakes the server",
+    }.items()
+}
+
+
+def changes(role: str, key: str) -> list[str]:
+    """The commands with which the role can change a key of that kind (as in `KEYS`)."""
+    wanted = every(f"{ANY.prefix}:{key}")
+    found = {
+        command
+        for rule in ROLES[role]
+        if rule.access != "%R" and any(matches(every(pattern), wanted) for pattern in rule.keys)
+        for command in rule.commands.split()
+        if command not in READS and not command.startswith("eval")
+    }
+    return sorted(found)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether an ACL's pattern covers all keys of a kind."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), key) is not None
+
+
+def line(role: str) -> str:
+    """The command that makes the role's user, as a person types it."""
+    words = [f"+{command}" for command in EVERYWHERE.split()]
+    first, *others = ROLES[role] if role != "agent" else (None, *ROLES[role])
+    if first:
+        words = [f"'{access_to(first)}'", *words, *[f"+{command}" for command in first.commands.split()]]
+    selectors = [
+        f"'({' '.join(f'+{command}' for command in rule.commands.split())} {access_to(rule)})'" for rule in others
+    ]  # fmt: skip
+    head = f"valkey-cli ACL SETUSER mt-{role} reset on '>PASSWORD'"
+    plain = textwrap.wrap(
+        " ".join([head, *words]), 112, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )  # fmt: skip
+    return " \\\n".join([*plain, *(f"    {selector}" for selector in selectors)])
+
+
+def access_to(rule: Rule) -> str:
+    """The key patterns of a rule."""
+    return " ".join(f"{rule.access}~{every(key)}" for key in rule.keys)
+
+
+def blocks() -> dict[str, str]:
+    """What stands between the page's marks."""
+    rows = [
+        f"| `{every(key)}` | {what} | {', '.join(changes('agent', key)) or 'nothing'} |"
+        for key, what in KEYS.items()
+    ]
+    table = ["| key | holds | an agent changes it by |", "|---|---|---|", *rows]
+    return {role: f"```sh\n{line(role)}\n```" for role in ROLES} | {"table": "\n".join(table)}
+
+
+def written(page: str) -> str:
+    """The page with its blocks renewed."""
+    for name, block in blocks().items():
+        mark, end = f"<!-- rights: {name}, made by docs/make_rights.py -->", "<!-- end -->"
+        before, _, rest = page.partition(mark)
+        page = f"{before}{mark}\n{block}\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text()))
