@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from worker_agent import streams
-from worker_agent.protocol.bound import json
+from worker_agent import lines, refusals, streams
 from worker_agent.protocol.errors import MutiTaskError
 
 if TYPE_CHECKING:
@@ -36,39 +35,39 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
         try:
             status = function(*args, **kwargs) or 0
         except CommandError as error:
-            if debug:
-                raise
-            click.echo(f"mutitask: {error}", file=streams.errors())
-            status = 2
+            status = _told(f"{error}", 2, debug)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except MutiTaskError as error:
-            if debug:
-                raise
-            click.echo(f"mutitask: {_unnamed(error) or advice(error)}", file=streams.errors())
-            status = error.exit_status
+            status = _told(_unnamed(error) or advice(error), error.exit_status, debug)
         except OSError as error:
-            if debug or error.errno == errno.EPIPE:
+            if error.errno == errno.EPIPE:
                 raise
             _give_up_output()
-            click.echo(
-                f"mutitask: the system refuses {error.filename or 'the output'} ({error.strerror}): "
+            status = _told(
+                f"the system refuses {error.filename or 'the output'} ({error.strerror}): "
                 "mend that, or name another place; nothing is lost",
-                file=streams.errors(),
+                1,
+                debug,
             )
-            status = 1
         except Exception as error:
-            if debug:
-                raise
-            click.echo(
-                f"mutitask: what Redis holds there cannot be understood ({type(error).__name__}: {error}); "
+            status = _told(
+                f"what Redis holds there cannot be understood ({type(error).__name__}: {error}); "
                 "if another program writes there choose another --name, else report it with --debug",
-                file=streams.errors(),
+                1,
+                debug,
             )
-            status = 1
         sys.exit(status)
 
     return run
+
+
+def _told(sentence: str, status: int, debug: bool) -> int:
+    """Say what is wrong, with the traceback before it for `--debug`; the exit status."""
+    if debug:
+        lines.tell_traceback()
+    lines.tell(f"mutitask: {sentence}")
+    return status
 
 
 def _give_up_output() -> None:
@@ -133,7 +132,7 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=refusals.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
 def cli(debug: bool) -> None:
@@ -321,10 +320,13 @@ def attach(redis_url: str | None, name: str, password_file: Path | None, read_on
 def status(redis_url: str | None, name: str, password_file: Path | None, as_json: bool) -> int:
     """Print where a namespace stands."""
     from mutitask_tui.server.reading import Reader
-    from mutitask_tui.server.status import to_data, to_text
+    from mutitask_tui.server.status import to_data, to_lines
 
     snapshot = Reader(_address(redis_url, name, password_file), name).snapshot()
-    click.echo(json.dumps(to_data(snapshot)) if as_json else to_text(snapshot))
+    if as_json:
+        lines.show_json(to_data(snapshot))
+    else:
+        lines.show(*to_lines(snapshot))
     return 0
 
 
@@ -364,6 +366,7 @@ def ctl(
     from mutitask_tui.opening import put_to_rest
     from mutitask_tui.server.commander import Commander
     from mutitask_tui.server.commands import CommandError, find
+    from worker_agent.protocol.printable import printable
 
     if command == "help":
         click.echo(click.get_current_context().get_help())
@@ -377,7 +380,7 @@ def ctl(
         return _print_failed(commander.reader, *values)
     if found.dangerous and not yes and sys.stdin.isatty():
         asked = " ".join([found.name, *arguments])
-        if not click.confirm(f"{asked}: {found.summary}. Do it?", default=False, err=True):
+        if not click.confirm(printable(f"{asked}: {found.summary}. Do it?"), default=False, err=True):
             raise CommandError("nothing was done")
     outcome = commander.run(found, values)
     text = outcome.text
@@ -385,7 +388,10 @@ def ctl(
     if found.name == "exit" and not outcome.data["server"] and put_to_rest(commander.url, name):
         text += "; the embedded Valkey is ended, and what it holds is kept on disk"
     data = {"command": found.name, "ok": outcome.ok, "text": text, **outcome.data}
-    click.echo(json.dumps(data) if as_json else text)
+    if as_json:
+        lines.show_json(data)
+    else:
+        lines.show(text)
     return 0 if outcome.ok else 1
 
 
@@ -454,9 +460,9 @@ def serve(
 def config() -> int:
     """Print the dashboard's config file and every setting, and where each came from."""
     from mutitask_tui.config import load
-    from mutitask_tui.config_show import to_text
+    from mutitask_tui.config_show import to_lines
 
-    click.echo(to_text(load()))
+    lines.show(*to_lines(load()))
     return 0
 
 

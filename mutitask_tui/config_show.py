@@ -10,7 +10,7 @@ from mutitask_tui.dashboard.remember import Memory
 from worker_agent.protocol.bound import json
 
 
-def to_text(loaded: Loaded) -> str:
+def to_lines(loaded: Loaded) -> list[str]:
     """A line for the file, then one for each setting and each key that was moved."""
     named = f" (named by {FILE_VARIABLE})" if os.environ.get(FILE_VARIABLE) else ""
     there = "" if loaded.exists else ", not there yet: the dashboard makes it when you change something"
@@ -26,7 +26,7 @@ def to_text(loaded: Loaded) -> str:
     lines = [f"{name:{name_width}}  {value:{value_width}}  {origin}" for name, value, origin in rows]
     if os.environ.get("NO_COLOR"):
         lines.append("NO_COLOR is set: the dashboard shows no colours")
-    return "\n".join([f"{loaded.path}{named}{there}", "", *lines])
+    return [f"{loaded.path}{named}{there}", "", *lines]
 
 
 def _shown(value: object) -> str:

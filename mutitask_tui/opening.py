@@ -15,7 +15,7 @@ from mutitask_tui.embedded_ports import LOOPBACK
 from mutitask_tui.server.core import ServerCore, afresh, resumed
 from mutitask_tui.server.link import worker_line
 from mutitask_tui.server.reading import Reader
-from worker_agent import streams
+from worker_agent import lines, streams
 from worker_agent.protocol.address import redact, shown_url
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork
@@ -140,7 +140,7 @@ def open_core(
 
 @streams.first_ones()
 def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
-    click.echo(f"{text}.")
+    lines.show(f"{text}.")
     answer = click.prompt(
         "resume goes on with it, fresh drops it",
         type=click.Choice(["resume", "fresh", "cancel"]),

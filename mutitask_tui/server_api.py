@@ -84,6 +84,7 @@ class Server:
         with a sentence and a status where Redis or the namespace cannot be had, and with status 7 where tasks
         failed in a run with `until_done=True` (unless `failed_ok=True`).
         """
+        from worker_agent import lines
         from worker_agent.job import as_iterators
         from worker_agent.protocol.connect import advice
         from worker_agent.protocol.errors import MutiTaskError
@@ -97,7 +98,7 @@ class Server:
         try:
             status = self._run(iterators)
         except MutiTaskError as error:
-            print(f"mutitask: {advice(error)}", file=sys.stderr)  # noqa: T201
+            lines.tell(f"mutitask: {advice(error)}")
             sys.exit(error.exit_status)
         if status:
             sys.exit(status)

@@ -19,7 +19,7 @@ from mutitask_tui.server.link import RedisLink
 from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
-from worker_agent import streams
+from worker_agent import lines, streams
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError, Superseded
 from worker_agent.protocol.words import plural
@@ -35,9 +35,8 @@ NO_AGENTS_STATUS = 9
 
 
 def say(text: str) -> None:
-    """A line on stderr, if it is still there."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=streams.errors(), flush=True)
+    """A line on stderr with the time."""
+    lines.tell(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 class Session:

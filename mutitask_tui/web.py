@@ -14,7 +14,6 @@ import hmac
 import logging
 import secrets
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from aiohttp import web
 from textual_serve.server import Server
 
 from mutitask_tui.serving import MOST_VIEWERS, ServeError, Serving, is_loopback
+from worker_agent import lines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -180,7 +180,9 @@ class View(Server):
 
 def run(serving: Serving, *, announce_password: bool) -> int:
     """Serve until SIGINT or SIGTERM. Raises `ServeError` where the port cannot be had."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(lines.make_printable)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     return asyncio.run(_run(serving, announce_password=announce_password))
 
 
@@ -210,13 +212,14 @@ def _announce(serving: Serving, port: int, *, announce_password: bool) -> None:
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     base = serving.public_url.rstrip("/") or f"http://{host}:{port}"
     may = "commands are allowed" if serving.allow_commands else "read-only"
-    lines = [f"the dashboard of namespace {serving.name!r} is at {base}/ ({may}); Ctrl+C ends this"]
+    said = [f"the dashboard of namespace {serving.name!r} is at {base}/ ({may}); Ctrl+C ends this"]
     if announce_password:
-        lines.append(f"log in by this link: {base}/?token={serving.password}")
-        lines.append(f"or give the password when the browser asks (any user name): {serving.password}")
+        said.append(f"log in by this link: {base}/?token={serving.password}")
+        said.append(f"or give the password when the browser asks (any user name): {serving.password}")
     if not serving.on_loopback and not serving.public_url.startswith("https:"):
-        lines.append(
+        said.append(
             "plain HTTP: whoever can listen on the way can read the password; "
             "a proxy with TLS or an ssh tunnel ends that"
         )
-    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201
+    for line in said:
+        lines.tell(line)

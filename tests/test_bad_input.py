@@ -378,20 +378,20 @@ NAMESPACE_ROWS = [
         "an agent of another version",
         "worker-agent {job} --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install the same minor version of MutiTask on both sides",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install the same minor version of MutiTask on both sides",
         process=True,
     ),
     Row(
         "a server of another version",
         "mutitask run {job} --headless --resume --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install",
     ),
     Row(
         "ctl of another version",
         "mutitask ctl pause_all --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.1; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install",
     ),
     Row(
         "attach without a terminal",
@@ -736,7 +736,7 @@ def test_a_program_without_redis_ends_with_a_sentence(place: Place, spawn: Calla
 
 def test_debug_shows_the_traceback(place: Place, spawn: Callable[..., Program]) -> None:
     program = spawn(["mutitask", "--debug", "status", "--redis", place.values["dead_url"]])
-    assert program.wait() == 1
+    assert program.wait() == 3
     assert "Traceback" in program.stderr and "RedisUnavailable" in program.stderr
     assert SECRET not in program.stderr
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from worker_agent import streams
 from worker_agent.hands import Hands
 from worker_agent.joining import Session, take_device
+from worker_agent.lines import make_printable
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.errors import JobError, LeaseLost, MutiTaskError, RedisUnavailable, WritesLost
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from worker_agent.processes import ProcessCrew
 
 LOG = logging.getLogger("worker_agent")
+LOG.addFilter(make_printable)
 
 ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
 """Names the file in which an agent notes how far it came: nothing, `joined`, `stopped` where

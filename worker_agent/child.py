@@ -92,13 +92,14 @@ def _check(job: str, channel: int, *, debug: bool) -> int:
     """Whether the job can be used: 0, or the status of the error that is told on stderr."""
     from worker_agent.job import load_job
     from worker_agent.protocol.errors import MutiTaskError
+    from worker_agent.protocol.printable import printable
 
     try:
         load_job(job).functions_for(channel)
     except MutiTaskError as error:
         if debug:
             raise
-        os.write(2, f"worker-agent: {error}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"worker-agent: {printable(error)}\n".encode("utf-8", "backslashreplace"))
         return error.exit_status
     return 0
 

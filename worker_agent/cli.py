@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from worker_agent import streams
+from worker_agent import lines, refusals, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 
 
@@ -28,7 +28,7 @@ class DeviceNumber(click.ParamType[int | None]):
         return int(text)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=refusals.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--redis", "redis_url", metavar="URL", help="Where Redis is; or set MUTITASK_REDIS_URL.")
 @click.option("--name", default="default", show_default=True, help="The namespace to work in.")
@@ -108,8 +108,8 @@ def worker_agent(
         status = run_agent(settings)
     except MutiTaskError as error:
         if debug:
-            raise
-        click.echo(f"worker-agent: {error}", file=streams.errors())
+            lines.tell_traceback()
+        lines.tell(f"worker-agent: {error}")
         status = error.exit_status
     note_end()
     sys.exit(status)

@@ -12,6 +12,7 @@ from worker_agent import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import Unpackable
+from worker_agent.protocol.printable import printable
 from worker_agent.protocol.reasons import name_of
 
 READY_ITEMS = 1_000
@@ -223,7 +224,7 @@ class Feed(threading.Thread):
 
     def _halt(self, why: str, *, skippable: bool = False) -> None:
         with self._change:
-            self._halted, self._skippable = why, skippable
+            self._halted, self._skippable = printable(why, 500), skippable
         self._on_ready(self, False)
 
     def _wait_for_skip(self) -> bool:

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from worker_agent.protocol.bound import json
+from worker_agent.protocol.printable import printable_json
 from worker_agent.protocol.words import in_words
 
 
@@ -15,12 +16,12 @@ def to_json(value: Any) -> str:
     What is nested too deeply for JSON becomes text, from the top field that holds it on.
     """
     try:
-        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=True)
+        return printable_json(json.dumps(_plain(value), ensure_ascii=False, allow_nan=True))
     except RecursionError:
         if not isinstance(value, dict):
-            return json.dumps(in_words(value, 400), ensure_ascii=False)
+            return printable_json(json.dumps(in_words(value, 400), ensure_ascii=False))
         shallow = {key: json.loads(to_json(inner)) for key, inner in value.items()}
-        return json.dumps(shallow, ensure_ascii=False, allow_nan=True)
+        return printable_json(json.dumps(shallow, ensure_ascii=False, allow_nan=True))
 
 
 def _plain(value: Any) -> Any:

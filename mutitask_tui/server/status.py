@@ -1,4 +1,4 @@
-"""A snapshot as the plain data of `mutitask status --json`, and as text."""
+"""A snapshot as the plain data of `mutitask status --json`, and as lines."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _device(device: DeviceView) -> dict[str, Any]:
     }
 
 
-def to_text(snapshot: Snapshot) -> str:
+def to_lines(snapshot: Snapshot) -> list[str]:
     """The same for a person, a line each."""
     server = snapshot.server
     alone = {channel.id for channel in unserved(snapshot)}
@@ -87,4 +87,4 @@ def to_text(snapshot: Snapshot) -> str:
         lines.append(
             f"Device{d.id}: {d.state}{wished}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
         )
-    return "\n".join([*lines, *(f"! {text}" for text in troubles(snapshot))])
+    return [*lines, *(f"! {text}" for text in troubles(snapshot))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from worker_agent.protocol.printable import printable
 from worker_agent.protocol.words import plural
 
 GRACE_MS = 3000
@@ -36,8 +37,7 @@ class StuckRun:
     def text(self) -> str:
         """`Device3 has run one task for 4 min (others take 0.2 s): 'x'`."""
         others = f" (others take {_seconds(self.usual_s)})" if self.usual_s else ""
-        task = "".join(c if c.isprintable() else "?" for c in self.task[:60])
-        return f"Device{self.device} has run one task for {_about(self.seconds)}{others}: {task}"
+        return f"Device{self.device} has run one task for {_about(self.seconds)}{others}: {printable(self.task, 60)}"
 
 
 def stuck_runs(devices: Sequence[DeviceView]) -> list[StuckRun]:

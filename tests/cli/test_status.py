@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.reading import Reader
-from mutitask_tui.server.status import to_text
+from mutitask_tui.server.status import to_lines
 from tests.cli.tools import House, mutitask
 from worker_agent.protocol.identity import me
 
@@ -130,7 +130,7 @@ def test_results_at_their_cap_stop_the_feed_and_the_status_says_why(redis_url: s
         why = house.status()["channels"][0]
         assert why["halted"] == f"{why['results']} results wait to be drained (at most 20)"
         assert why["allotting"] is False and why["exhausted"] is False
-        assert why["halted"] in to_text(full)
+        assert why["halted"] in "\n".join(to_lines(full))
 
         seen = [line["number"] for _ in range(10) for line in drain(house)]
 

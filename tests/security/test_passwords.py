@@ -140,10 +140,10 @@ def test_a_password_is_shown_nowhere(
         for line, where, env, status in (
             ("status", by_file, {}, 0), ("status --json --name", [NAME], by_url, 0), ("config", [], by_url, 0),
             ("results export", by_file, {}, 0), ("ctl pause_all", by_file, {}, 0),
-            ("ctl detect_all --name", [NAME], by_variable, 0), ("status --name", [NAME], wrong, 1),
-            ("ctl start_all --name", [NAME], wrong, 1), ("status --name", [NAME], nobody, 1),
+            ("ctl detect_all --name", [NAME], by_variable, 0), ("status --name", [NAME], wrong, 3),
+            ("ctl start_all --name", [NAME], wrong, 3), ("status --name", [NAME], nobody, 3),
             ("status --name nowhere --redis", [bare, "--password-file", password_file], {}, 1),
-            ("status --redis", [bare, "--password-file", job], {}, 1),
+            ("status --redis", [bare, "--password-file", job], {}, 2),
         )
     ]  # fmt: skip
     others.append((spawn(["worker-agent", "--debug", job, "--name", NAME], wrong), 3))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mutitask_tui.server import progress
-from mutitask_tui.server.status import to_data, to_text
+from mutitask_tui.server.status import to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, troubles
 from tests.cli.tools import House
 from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
@@ -39,7 +39,7 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
     sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1"
     assert troubles(now) == to_data(now)["troubles"] == [sentence]
     assert sentence in progress.line(now)
-    text = to_text(now)
+    text = "\n".join(to_lines(now))
     assert f"! {sentence}" in text.splitlines()
     assert "books balance; no device serves it" in text
 

@@ -11,6 +11,7 @@ from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.connect import ask_in_turn, not_ours
 from worker_agent.protocol.errors import Changed, RedisRefused
 from worker_agent.protocol.membership import EVENTS, MOST, Membership
+from worker_agent.protocol.printable import printable
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, in_runs
 
@@ -222,4 +223,4 @@ class Broker(Membership):
         """Add a line to the namespace's event log."""
         # An agent has no right to take events away: the server does, for all.
         most = EVENTS if channel_of(self.actor.id) is None else 0
-        self._call("log", [self.keys.events], most, wire.pack([level, who, text[:500]]))
+        self._call("log", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))

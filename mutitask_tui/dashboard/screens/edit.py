@@ -11,11 +11,12 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static, TextArea
 
 from mutitask_tui.dashboard.formats import size_text
-from mutitask_tui.dashboard.safe_text import safe_json, safe_text
+from mutitask_tui.dashboard.safe_text import safe_text
 from mutitask_tui.dashboard.screens.dialog import Dialog
 from mutitask_tui.dashboard.selection import in_order
 from mutitask_tui.server.commands import Command, CommandError
 from mutitask_tui.server.snapshot import FailedDetail
+from worker_agent.protocol.printable import printable_json
 
 _LONGEST = 200_000
 """A longer text makes the editor slow."""
@@ -82,4 +83,4 @@ class EditScreen(Dialog[tuple[Any, ...]]):
 
     def _start(self) -> str:
         whole = self._detail.json or ""
-        return safe_json(whole) if len(whole) <= _LONGEST else ""
+        return printable_json(whole) if len(whole) <= _LONGEST else ""

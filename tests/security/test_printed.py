@@ -1,0 +1,346 @@
+"""One hostile text walked through everything that prints or logs: no escape, forged line or endless one comes out."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from mutitask_tui.server.core import ServerCore
+from tests.cli.tools import House, mutitask, no_agents_left
+from tests.support.programs import ROOT, Program
+from tests.support.waiting import wait_until
+from worker_agent import lines
+from worker_agent.protocol import printable as filters
+from worker_agent.protocol import wire
+from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.broker import Broker
+from worker_agent.protocol.connect import connect
+from worker_agent.protocol.identity import Identity
+from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.membership import RunPlan
+from worker_agent.protocol.printable import LINE, printable, printable_json
+
+__all__ = ["no_agents_left"]
+
+NAME = "printed"
+KEYS = Keys(NAME)
+SHORT = "\x1b]0;owned\x07\r\nFAKE LINE\r\x9b31m\x85\u202egnp\u2028\u2066\u200b\x7f\x00\x08\ud800\U000e0041"
+HOSTILE = SHORT + "x" * 50_000
+IN_SOURCE = repr(HOSTILE).replace("\\ud800", "")
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+SPARE = 100
+"""What stands around a text in its line: the time, the program's name."""
+
+
+def expect_fit(text: str, *, longest: int = LINE + SPARE) -> None:
+    """No hidden character but the ends of lines, no forged line, none without an end."""
+    assert text, "nothing was printed"
+    assert not [c for c in text if c != "\n" and unicodedata.category(c) in HIDDEN]
+    for line in text.split("\n"):
+        assert not line.startswith("FAKE LINE")
+        assert len(line) <= longest
+    text.encode()
+
+
+def raw(program: Program) -> str:
+    """What it wrote, byte for byte."""
+    return (program.stdout_path.read_bytes() + program.stderr_path.read_bytes()).decode()
+
+
+@pytest.fixture
+def house(redis_url: str, client: redis.Redis) -> Iterator[House]:
+    """A namespace in which every text that a stranger can write is hostile."""
+
+    def tasks() -> Iterator[object]:
+        yield 1
+        yield SHORT.replace("\ud800", "")
+        yield 2
+        raise ValueError(HOSTILE)
+
+    def fails(task: object) -> object:
+        if task == 2:
+            raise ValueError(HOSTILE)
+        return [task, SHORT.replace("\ud800", "")]
+
+    with House(redis_url, NAME, tasks(), devices=3, autostart=True) as house:
+        house.agent(0, task_function=fails)
+        house.until(lambda s: (s.channels[0].halted and s.channels[0].open == 0) or house.core.ended.is_set())
+        assert not house.core.ended.is_set(), repr(house.core.failure)
+        stamp = client.hget(KEYS.devices, "0")[:13]
+        text = HOSTILE.replace("\ud800", "")
+        report = {
+            "state": text,
+            "host": text,
+            "tasks": [[text, 9_999.0]],
+            "running": 1,
+            "version": text,
+            "python": text,
+        }
+        client.hset(KEYS.devices, "1", stamp + wire.pack(report))
+        client.hset(KEYS.agents, "1", "a0-stranger")
+        client.zadd(KEYS.leases, {"a0-stranger": 9e15})
+        client.rpush(KEYS.events, b"1700000000000" + wire.pack([text, text, text]))
+        client.rpush(KEYS.device_log(0), text.encode())
+        client.rpush(KEYS.channel(0).waiting, text.encode())
+        yield house
+
+
+def at(house: House) -> list[str]:
+    return ["--redis", house.url, "--name", NAME]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["ctl", "detect_all"],
+        ["ctl", "detect_one", "1"],
+        ["ctl", "purge_device", "1"],
+        ["ctl", "pause_all"],
+    ],
+    ids=" ".join,
+)
+def test_commands_print_fit_lines(house: House, words: list[str]) -> None:
+    said = mutitask(*words, *at(house))
+    expect_fit(said.stdout + said.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--json"],
+        ["ctl", "detect_all", "--json"],
+        ["results", "export"],
+        ["ctl", "export_fail_tasks", "-"],
+    ],
+    ids=" ".join,
+)
+def test_json_has_the_same_values_and_no_hidden_characters(house: House, words: list[str]) -> None:
+    said = mutitask(*words, *at(house))
+    assert said.status == 0
+    expect_fit(said.stdout, longest=sys.maxsize)
+    values = [json.loads(line) for line in said.stdout.splitlines()]
+    if words[0] == "results":
+        assert values[1]["result"][1] == SHORT.replace("\ud800", "")
+
+
+def test_exported_files_have_no_hidden_characters(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    house.done("export_fail_tasks")
+    [file] = tmp_path.glob("*.jsonl")
+    expect_fit(file.read_text(), longest=sys.maxsize)
+
+
+JOB = "def tasks():\n    yield 1\ndef task_function(task):\n    return task\n"
+RAISES = f"def tasks():\n    yield 1\n    raise ValueError({IN_SOURCE})\ndef task_function(task):\n    return task\n"
+
+
+def job_of(tmp_path: Path, text: str, name: str = "job.py") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_headless_run_prints_fit_lines(
+    redis_url: str, tmp_path: Path, spawn: Callable[..., Program]
+) -> None:
+    program = spawn(
+        ["mutitask", "run", job_of(tmp_path, RAISES), "--headless", "--until-done", "--autostart",
+         "--local-agents", "1", "--redis", redis_url, "--name", NAME]
+    )  # fmt: skip
+    assert program.wait(30) == 1
+    assert "the generator raised ValueError" in program.stderr
+    expect_fit(raw(program))
+
+
+@pytest.mark.parametrize("line", ["mutitask run {} --headless", "mutitask --debug run {} --headless", "worker-agent {}",
+                                  "worker-agent {} --debug", "worker-agent {} --kind process"])  # fmt: skip
+@pytest.mark.parametrize("text", [f"raise ImportError({IN_SOURCE})", f"raise SystemExit({IN_SOURCE})", None])
+def test_a_jobs_path_and_its_error_are_fit(
+    tmp_path: Path, spawn: Callable[..., Program], line: str, text: str | None
+) -> None:
+    name = SHORT.replace("\ud800", "").replace("\x00", "") + ".py"
+    job = job_of(tmp_path, text, name) if text else tmp_path / name
+    program = spawn([str(job) if word == "{}" else word for word in line.split()])
+    assert program.wait(20) == 2
+    expect_fit(raw(program))
+
+
+class Lies:
+    """What listens in the place of a Redis, and answers everything with one hostile error."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=self._listening.accept()[:1], daemon=True).start()
+
+    def _answer(self, one: socket.socket) -> None:
+        words = re.sub("[\r\n\ud800]", " ", HOSTILE).encode()
+        with one, contextlib.suppress(OSError):
+            while one.recv(65_536):
+                one.sendall(b"-ERR " + words + b"\r\n")
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+LINES = ["status", "ctl pause_all", "results export", "run {job} --headless", "serve --port 0"]
+
+
+@pytest.mark.parametrize("line", [f"mutitask {line}" for line in LINES] + ["worker-agent {job}"])
+def test_what_redis_says_is_fit(tmp_path: Path, spawn: Callable[..., Program], line: str) -> None:
+    lies, job = Lies(), job_of(tmp_path, JOB)
+    program = spawn([str(job) if word == "{job}" else word for word in line.split()] + ["--redis", lies.url])
+    assert program.wait(20) == 3
+    expect_fit(raw(program))
+    lies.close()
+
+
+def test_another_agents_host_name_is_fit(
+    redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program]
+) -> None:
+    with House(redis_url, NAME, iter(range(3)), devices=1):
+        other = Broker(connect(redis_url), NAME, Actor.agent(0), where="here")
+        other.join(0, 0, Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7))
+        program = spawn(
+            ["worker-agent", job_of(tmp_path, JOB), "--device", "0", "--redis", redis_url, "--name", NAME]
+        )
+        wait_until(lambda: "is held by an agent" in program.stderr, 20)
+        expect_fit(raw(program))
+        program.kill()
+
+
+def test_another_servers_host_name_is_fit(
+    redis_url: str, tmp_path: Path, spawn: Callable[..., Program]
+) -> None:
+    core = ServerCore(redis_url, NAME, RunPlan(channels=1, devices=0, capacity=5), [iter([])])
+    core._identity = Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7)
+    core.open()
+    core.start()
+    said = mutitask(
+        "run", job_of(tmp_path, JOB), "--headless", "--resume", "--redis", redis_url, "--name", NAME
+    )
+    core.stop()
+    assert said.status == 4
+    expect_fit(said.stderr)
+
+
+def test_settings_and_typed_words_are_fit(tmp_path: Path, spawn: Callable[..., Program]) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('theme = "\\u001b]0;owned\\u0007\\u009b31m\\u202e"\n')
+    name = SHORT.replace("\ud800", "").replace("\x00", "")
+    programs = [
+        spawn(["mutitask", "config"], {"MUTITASK_CONFIG": str(config)}),
+        spawn(["mutitask", "config"], {"MUTITASK_CONFIG": str(tmp_path / name)}),
+        spawn(["mutitask", name]), spawn(["mutitask", "ctl", name]), spawn(["mutitask", "status", f"--{name}"]),
+        spawn(["mutitask", "status", "--name", name]), spawn(["mutitask", "status", "--redis", f"redis://{name}"]),
+        spawn(["mutitask", "results", "export", "--channel", name]),
+        spawn(["worker-agent", "job.py", "--device", name]),
+        spawn(["mutitask", "status", "--password-file", name]),
+    ]  # fmt: skip
+    for program in programs:
+        program.wait(20)
+        expect_fit(raw(program))
+
+
+def test_a_program_that_serves_prints_fit_lines(tmp_path: Path, spawn: Callable[..., Program]) -> None:
+    lies = Lies()
+    program = job_of(
+        tmp_path,
+        f"from mutitask_tui import Server\nServer(1, 5, redis_url={lies.url!r}).start([iter([1])])\n",
+        "program.py",
+    )
+    ran = spawn([sys.executable, program])
+    assert ran.wait(20) != 0
+    expect_fit(raw(ran))
+    lies.close()
+
+
+def test_our_log_is_fit_whichever_handlers_a_program_has(caplog: pytest.LogCaptureFixture) -> None:
+    from worker_agent.agent import LOG
+
+    with caplog.at_level(logging.INFO):
+        try:
+            raise ValueError(HOSTILE)
+        except ValueError:
+            LOG.error("it failed: %s", HOSTILE, exc_info=True)
+    for record in caplog.records:
+        expect_fit(record.getMessage())
+        assert record.exc_info is None
+
+
+def test_lines_that_nobody_can_read_any_more_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", closefd=True) as gone:
+        monkeypatch.setattr(lines.streams, "errors", lambda: gone)
+        lines.tell("x")
+        with contextlib.suppress(OSError):
+            gone.close()
+
+
+# -- the filter itself ---------------------------------------------------------------------------------------
+
+
+def test_each_hidden_character_is_dropped_or_escaped() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1)]
+    hidden = [c for c in every if unicodedata.category(c) in HIDDEN]
+    assert len(hidden) > 100_000
+    assert (
+        printable(
+            "".join(c for c in hidden if c not in "\n\t\ud800" and unicodedata.category(c) != "Cs"), 10**7
+        )
+        == ""
+    )
+    beyond_c0 = "".join(c for c in hidden if c >= "\x7f")
+    assert filters._HIDDEN.sub("", beyond_c0) == ""
+    text = json.dumps(beyond_c0.encode("utf-8", "ignore").decode(), ensure_ascii=False)
+    expect_fit(printable_json(text), longest=sys.maxsize)
+    assert json.loads(printable_json(text)) == json.loads(text)
+
+
+def test_a_line_has_an_end() -> None:
+    assert len(printable(HOSTILE)) <= LINE and printable("a" * 10_000).endswith("…")
+
+
+SINKS = re.compile(
+    r"print|click\.(s?echo|confirm|prompt)|sys\.std(out|err)\.write|logging\.(basicConfig|StreamHandler)"
+)
+WALKED = {
+    "worker_agent/lines.py",
+    "worker_agent/agent.py",
+    "mutitask_tui/web.py",
+    "mutitask_tui/cli.py",
+    "mutitask_tui/opening.py",
+}
+"""The modules that write somewhere themselves: the tests above walk them."""
+
+
+def test_nothing_else_prints() -> None:
+    found = set()
+    for package in ("mutitask_tui", "worker_agent"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and SINKS.fullmatch(ast.unparse(node.func)):
+                    found.add(str(path.relative_to(ROOT)))
+    assert found == WALKED
