@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from mutitask_tui.server.feed import Feed
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connect import BLOCK_S
@@ -154,9 +152,9 @@ class Allotter(threading.Thread):
         for feed in self.feeds:
             pushed, told = feed.cursor, feed.told  # Before Redis is asked: its count only grows.
             books = broker.keys.channel(feed.channel).books
-            count, *ended = broker.ask("HMGET", books, "cursor", "exhausted", "halted")
-            if int(count or 0) < pushed:
-                raise _lost_writes(feed.channel, pushed, int(count or 0))
+            count, ended = broker.number(books, "cursor"), broker.ask("HMGET", books, "exhausted", "halted")
+            if count < pushed:
+                raise _lost_writes(feed.channel, pushed, count)
             if told and not any(ended):
                 feed.told = False
                 self._wake.set()
@@ -179,7 +177,7 @@ class Allotter(threading.Thread):
         while not self._ended.is_set():
             try:
                 self._waiter_client.execute_command("BLPOP", key, BLOCK_S)
-            except (RedisError, OSError):
+            except Exception:  # Away, or no Redis: the next call says what is wrong.
                 self._ended.wait(BLOCK_S / 2)
             self.look_again()
             self.on_token()

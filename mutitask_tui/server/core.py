@@ -200,7 +200,7 @@ class ServerCore:
             self._broker, connect(self.url, blocking=True), self.who, self._come_back, self._failed
         )
         cursors = [
-            int(self._broker.ask("HGET", self._broker.keys.channel(number).books, "cursor") or 0)
+            self._broker.number(self._broker.keys.channel(number).books, "cursor")
             for number in range(len(self._iterators))
         ]
         allotter.feeds = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,23 @@ from mutitask_tui.server.snapshots import (
     counted,
     events,
     history_line,
-    mapping,
     server_view,
     text,
 )
 from worker_agent.protocol import wire
 from worker_agent.protocol.address import redact
-from worker_agent.protocol.connect import connect, translate
-from worker_agent.protocol.errors import NoNamespace
-from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.reasons import Reason, read_reasons
+from worker_agent.protocol.connect import connect, not_ours, translate
+from worker_agent.protocol.errors import NoNamespace, RedisGarbled, RedisRefused
+from worker_agent.protocol.guard import Garbled
+from worker_agent.protocol.keys import MOST_CHANNELS, Keys
+from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
+from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.words import in_words
 
 EVENTS = 200
+_NO_REPLY = (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError)
+"""How redis-py stumbles over what no Redis answers."""
 RATE_WINDOW_MS = 3_000
 MARK_MS = 500
 MARKS = 2_000
@@ -77,9 +80,44 @@ class Reader:
 
     def _ask(self, *command: Any) -> Any:
         try:
-            return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return of_command(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
+        except _NO_REPLY as error:
+            raise translate(Garbled(in_one_line(error)), self.where) from None
+
+    def _page(self, command: str, key: str, start: int, count: int) -> list[bytes]:
+        """The members of a list or sorted set from `start` on, `count` at most: fewer where they are large."""
+        while True:
+            try:
+                found: list[bytes] = self._ask(command, key, start, start + count - 1)
+            except RedisGarbled:
+                if count == 1:
+                    raise
+                count = (count + 1) // 2
+            else:
+                return found
+
+    def _these(self, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
+        """The values of a hash's fields, in as many replies as their size asks for."""
+        try:
+            return list(self._ask("HMGET", key, *fields))
+        except RedisGarbled:
+            if len(fields) == 1:
+                raise
+            half = len(fields) // 2
+            return self._these(key, fields[:half]) + self._these(key, fields[half:])
+
+    def _number(self, value: bytes | None) -> int:
+        if not is_whole(value or b"0"):
+            raise RedisRefused(not_ours(self.where))
+        return int(value or 0)
+
+    def _count(self, channels: bytes | None) -> int:
+        count = self._number(channels)
+        if not 0 <= count <= MOST_CHANNELS:
+            raise RedisRefused(not_ours(self.where))
+        return count
 
     def _nothing(self) -> NoNamespace:
         return NoNamespace(
@@ -92,9 +130,15 @@ class Reader:
     def snapshot(self) -> Snapshot:
         """The namespace now. Raises `NoNamespace` where no server has opened it."""
         raw = self._raw()
-        while int(raw[1].get(b"channels", 0)) != self._channels:
-            self._channels = int(raw[1].get(b"channels", 0))
+        while (channels := self._count(raw[1].get(b"channels"))) != self._channels:
+            self._channels = channels
             raw = self._raw()
+        try:
+            return self._snapshot_in(raw)
+        except (TypeError, ValueError, LookupError, OverflowError):
+            raise RedisRefused(not_ours(self.where)) from None
+
+    def _snapshot_in(self, raw: list[Any]) -> Snapshot:
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
         if not meta:
             raise self._nothing()
@@ -125,9 +169,11 @@ class Reader:
             at = self.keys.channel(number)
             keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders, at.tally]
         try:
-            raw: list[Any] = script("snapshot")(self.client, keys, [EVENTS])
+            raw = of_script("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
+        except _NO_REPLY as error:
+            raise translate(Garbled(in_one_line(error)), self.where) from None
         for place in (1, 2, 3, 4, 5, 6, 7, 8, 11):
             raw[place] = mapping(raw[place])
         return raw
@@ -194,19 +240,21 @@ class Reader:
         count = self._ask("HGET", self.keys.meta, "channels")
         if count is None:
             raise self._nothing()
-        return int(count)
+        return self._count(count)
 
     def item_numbers(self, channel: int, page: int) -> set[int]:
         """The numbers of all items that wait, are delayed, failed or left a result, read in pages."""
         at = self.keys.channel(channel)
         items: list[bytes] = []
-        for key in (at.waiting, at.results):
+        for command, key in (("LRANGE", at.waiting), ("LRANGE", at.results), ("ZRANGE", at.delayed)):
             start = 0
-            while found := self._ask("LRANGE", key, start, start + page - 1):
+            while found := self._page(command, key, start, page):
                 items += [item[: wire.HEADER_BYTES] for item in found]
                 start += len(found)
-        items += [item[: wire.HEADER_BYTES] for item in self._ask("ZRANGE", at.delayed, 0, -1)]
-        items += [b"M1" + id_ for id_ in self._ask("HKEYS", at.failed)]
+        start = 0
+        while found := self._page("ZRANGE", at.failed_at, start, page):
+            items += [b"M1" + id_ for id_ in found]
+            start += len(found)
         return {int(item[10:22]) for item in items if item[10:22].isdigit()}
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
@@ -231,10 +279,9 @@ class Reader:
         if not pairs:
             return []
         ids = [id_ for id_, _ in pairs]
-        items = self._ask("HMGET", at.failed, *ids)
-        reasons = self._ask("HMGET", at.reasons, *ids)
+        items, reasons = self._these(at.failed, ids), self._these(at.reasons, ids)
         return [
-            _failed(channel, text(id_), int(float(at_ms)), item, why or b"")
+            _failed(channel, text(id_), _ms(at_ms), item, why or b"")
             for (id_, at_ms), item, why in zip(pairs, items, reasons, strict=True)
             if item is not None
         ]
@@ -246,7 +293,7 @@ class Reader:
         if item is None:
             return None
         at_ms = self._ask("ZSCORE", at.failed_at, id_) or 0
-        return _failed(channel, id_, int(float(at_ms)), item, self._ask("HGET", at.reasons, id_) or b"")
+        return _failed(channel, id_, _ms(at_ms), item, self._ask("HGET", at.reasons, id_) or b"")
 
     def full_id(self, channel: int, id_: str) -> str:
         """A task's id as people shorten it (its number alone means this run), in full."""
@@ -258,11 +305,19 @@ class Reader:
     # -- results -------------------------------------------------------------------------------------
 
     def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
-        """How many results had been drained by now, and those from `start` on; bytes where one does not decode."""
+        """How many results had been drained by now, and those from `start` on; bytes where one does not decode.
+
+        Fewer than `count` where they are large: as many as one reply may bring.
+        """
         at = self.keys.channel(channel)
-        drained = int(self._ask("HGET", at.books, "drained") or 0)
-        raw = self._ask("LRANGE", at.results, start, start + count - 1)
+        drained = self._number(self._ask("HGET", at.books, "drained"))
+        raw = self._page("LRANGE", at.results, start, count)
         return drained, [_result(channel, item) for item in raw]
+
+
+def _ms(score: Any) -> int:
+    """A score as a time; every agent may write it, also an endless one."""
+    return int(min(max(float(score), 0.0), 9e15))
 
 
 def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:

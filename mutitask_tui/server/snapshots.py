@@ -190,15 +190,6 @@ def history_line(line: bytes) -> list[int] | None:
     return numbers if len(numbers) == 8 else None
 
 
-def mapping(reply: Any) -> dict[bytes, bytes]:
-    """A HASH as redis-py answers it: a mapping, pairs, or alternating fields and values."""
-    if isinstance(reply, dict):
-        return reply
-    if reply and isinstance(reply[0], list | tuple):
-        return {pair[0]: pair[1] for pair in reply}
-    return dict(zip(reply[::2], reply[1::2], strict=True))
-
-
 def text(value: bytes | None) -> str:
     """Bytes from Redis as text, whatever they are."""
     return (value or b"").decode("utf-8", "replace")

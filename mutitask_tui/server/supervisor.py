@@ -11,6 +11,7 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavaila
 from worker_agent.protocol.identity import Identity, is_gone
 from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.protocol.replies import mapping
 
 PERIOD_S = 1.0
 LEAST_PERIOD_S = 0.05
@@ -107,9 +108,7 @@ class Supervisor(threading.Thread):
         keys = self._broker.keys
         if self._broker.ask("HGET", keys.wish_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()
-        wishes = self._broker.ask("HGETALL", keys.wish_channels)
-        pairs = wishes.items() if isinstance(wishes, dict) else zip(wishes[::2], wishes[1::2], strict=True)
-        for field, value in pairs:
+        for field, value in mapping(self._broker.ask("HGETALL", keys.wish_channels)).items():
             name, _, channel = field.decode("utf-8", "replace").partition(":")
             if (
                 name == "skip"

@@ -73,7 +73,7 @@ def test_a_paused_channel_and_one_without_tasks_need_no_device() -> None:
 def test_a_stuck_task_is_named_with_its_device_and_age() -> None:
     stuck = device(1, current_s=289.0, current="'a\x1b[31m\u202eb'")
     now = snapshot(devices=(device(0, task_s=0.2), stuck, device(2, channel=1)))
-    assert troubles(now) == ["Device1 has run one task for 4 min (others take 0.2 s): 'a?[31m?b'"]
+    assert troubles(now) == ["Device1 has run one task for 4 min (others take 0.2 s): 'a[31mb'"]
     assert "Device1 has run one task for 4 min" in progress.line(now)
     unknown = snapshot(devices=(device(0, current_s=3700.0), device(1, channel=1, current_s=3000.0)))
     assert [text[:37] for text in troubles(unknown)] == ["Device0 has run one task for 61 min: "]

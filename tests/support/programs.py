@@ -130,4 +130,5 @@ def start_in_terminal(
         timeout=timeout,
         encoding="utf-8",
         codec_errors="replace",
+        use_poll=True,
     )

@@ -10,8 +10,10 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.connect import ask_in_turn, not_ours
 from worker_agent.protocol.errors import Changed, RedisRefused
+from worker_agent.protocol.guard import Garbled
 from worker_agent.protocol.membership import EVENTS, MOST, Membership
 from worker_agent.protocol.printable import printable
+from worker_agent.protocol.replies import of_script
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, in_runs
 
@@ -58,7 +60,7 @@ class Broker(Membership):
             self.keys.wish_server, at.tally,
         ]  # fmt: skip
         reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
-        why = reply[3].decode() if len(reply) > 3 else ""
+        why = reply[3].decode("utf-8", "replace")
         return Allotted(int(reply[1]), int(reply[2]), why)
 
     def skip(self, channel: int, number: int) -> None:
@@ -107,11 +109,11 @@ class Broker(Membership):
         claim = (self.actor.id, number, channel, want, CLAIM_BYTES)
         calls = [block, ("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)]
         reply = ask_in_turn(client, calls, until, LOOK_S)
-        if not isinstance(reply, list) or reply[0] != b"ok":
+        if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:
-            return self._claim_in(reply)
-        except RedisRefused:
+            return self._claim_in(of_script("settle_and_claim", reply))
+        except (RedisRefused, Garbled):
             return None
 
     def _claim_in(self, reply: list[Any]) -> Claim:

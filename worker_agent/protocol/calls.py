@@ -9,9 +9,12 @@ from redis.exceptions import RedisError
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.connect import IMPATIENT, Patience, translate
-from worker_agent.protocol.errors import LeaseLost, Moved, NamespaceGone, Superseded, WritesLost
-from worker_agent.protocol.keys import Keys
+from worker_agent.protocol.connect import IMPATIENT, Patience, not_ours, translate
+from worker_agent.protocol.errors import LeaseLost, Moved, NamespaceGone, RedisRefused, Superseded, WritesLost
+from worker_agent.protocol.guard import Garbled
+from worker_agent.protocol.keys import MOST_CHANNELS, Keys
+from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script, of_stored
 from worker_agent.protocol.scripts import Argument, script
 
 
@@ -29,11 +32,22 @@ class Calls:
 
     def ask(self, *command: Argument) -> Any:
         """A plain command's reply."""
-        return self.patience(lambda: self._try(lambda: self.client.execute_command(*command)))
+        return self.patience(
+            lambda: self._try(lambda: of_command(command, self.client.execute_command(*command)))
+        )
+
+    def number(self, key: str, field: str) -> int:
+        """A number in a hash, 0 where there is none. Raises `RedisRefused` where it is no number."""
+        value = self.ask("HGET", key, field) or b"0"
+        if not is_whole(value):
+            raise RedisRefused(not_ours(self.where))
+        return int(value)
 
     def _call(self, name: str, keys: Sequence[str | bytes], *args: Argument) -> list[Any]:
         transition = script(name)
-        reply: list[Any] = self.patience(lambda: self._try(lambda: transition(self.client, keys, args)))
+        reply: list[Any] = self.patience(
+            lambda: self._try(lambda: of_script(name, transition(self.client, keys, args)))
+        )
         return reply
 
     def _try(self, call: Callable[[], Any]) -> Any:
@@ -41,6 +55,9 @@ class Calls:
             return call()
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
+        except (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
+            # redis-py's own, on what no Redis answers.
+            raise translate(Garbled(in_one_line(error)), self.where) from None
 
     def _numbered(
         self,
@@ -70,8 +87,15 @@ class Calls:
         if status == b"moved":
             raise Moved(int(reply[1]))
         if status == b"again":
-            return [b"ok", *reply[1].split(b" ")]
+            return self._try(lambda: of_stored(name, reply[1]))  # type: ignore[no-any-return]
         return reply
+
+    def channels(self) -> int:
+        """How many channels the namespace has; 0 where no server has opened it."""
+        count = self.number(self.keys.meta, "channels")
+        if count > MOST_CHANNELS:
+            raise RedisRefused(not_ours(self.where))
+        return count
 
     def now_ms(self) -> int:
         """Redis's clock, in ms since the epoch."""
@@ -84,8 +108,7 @@ class Calls:
 
     def record_of(self, actor: str) -> dict[bytes, bytes]:
         """An actor's record; empty where there is none any more."""
-        reply = self.ask("HGETALL", self.keys.actor(actor))
-        return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+        return mapping(self.ask("HGETALL", self.keys.actor(actor)))
 
 
 def named(record: bytes) -> str:

@@ -22,6 +22,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterCrossSlotError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     MovedError,
     NoPermissionError,
@@ -39,7 +40,8 @@ from redis.sentinel import MasterNotFoundError
 from worker_agent.protocol.address import BadAddress, Several, cluster_of, redact, split_several
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.cluster import ClusterClient
-from worker_agent.protocol.errors import MutiTaskError, RedisRefused, RedisUnavailable
+from worker_agent.protocol.errors import MutiTaskError, RedisGarbled, RedisRefused, RedisUnavailable
+from worker_agent.protocol.guard import GuardedParser
 from worker_agent.protocol.sentinels import SentinelRefuses, master_client
 
 CALL_TIMEOUT_S = 5.0
@@ -77,6 +79,7 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
         "max_connections": 64,
+        "parser_class": GuardedParser,
     }
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
@@ -161,7 +164,9 @@ def ask_in_turn(
                 reply = connection.read_response()
             except ResponseError:
                 reply = None
-    except (RedisError, OSError):
+    except (
+        Exception
+    ):  # Redis is away, or what answers is none: the caller asks again, and learns what is wrong.
         if connection is not None:
             connection.disconnect()
         return None
@@ -184,6 +189,10 @@ def translate(error: Exception, where: str) -> MutiTaskError:
             each.__traceback__ = None
     if several:
         return several
+    if isinstance(error, InvalidResponse):
+        return RedisGarbled(
+            f"what answers at {where} does not answer as Redis does ({_cause(error)}); see what listens there"
+        )
     if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
         ("WRONGPASS", "NOAUTH")
     ):

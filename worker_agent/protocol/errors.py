@@ -27,6 +27,10 @@ class RedisRefused(MutiTaskError):
     exit_status = 3
 
 
+class RedisGarbled(RedisUnavailable):
+    """What answers there does not answer as Redis does: another service, a broken proxy, or one that lies."""
+
+
 class LeaseLost(MutiTaskError):
     """The actor was declared dead: whatever it asked for changed nothing."""
 

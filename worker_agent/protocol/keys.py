@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_CHANNELS = 100_000
+"""More are a number that no program of ours wrote."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelKeys:

@@ -10,12 +10,14 @@ from typing import Any, Literal
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.calls import Calls, named
+from worker_agent.protocol.connect import not_ours
 from worker_agent.protocol.errors import (
     Changed,
     LeaseLost,
     MutiTaskError,
     NamespaceGone,
     NoNamespace,
+    RedisRefused,
     Superseded,
     VersionMismatch,
 )
@@ -150,11 +152,11 @@ class Membership(Calls):
         if status == b"lost":
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         run: bytes = reply[1]
-        return run.decode()
+        return run.decode("utf-8", "replace")
 
     def _occupied(self, holder: str, left_ms: int) -> Occupied:
         record = self.record_of(holder)
-        return Occupied(holder, identity_of(record), int(record.get(b"since_ms", 0)), left_ms)
+        return Occupied(holder, identity_of(record), _counted(record.get(b"since_ms")), left_ms)
 
     def leave(self, device: int | None = None, channel: int | None = None) -> None:
         """End this actor in order; what it still holds is recovered."""
@@ -264,29 +266,32 @@ class Membership(Calls):
             raise Changed("the namespace does not stand still; try again")
         _check_namespace(reply, self.keys.name)
         if reply[0] == b"held":
-            record = wire.unpack(reply[1])
-            since = int(record.pop("since_ms"))
-            raise Occupied(record.pop("actor"), Identity(**record), since, int(reply[2]))
+            raise self._server_there(reply[1], int(reply[2]))
         if reply[0] == b"work":
             raise HoldsWork([int(count) for count in reply[1:]])
         if reply[0] == b"channels":
             raise OtherChannels(int(reply[1]))
         if reply[0] == b"lost":
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
-        return Run(reply[1].decode(), reply[2] == b"1")
+        return Run(reply[1].decode("utf-8", "replace"), reply[2] == b"1")
+
+    def _server_there(self, packed: bytes, left_ms: int) -> Exception:
+        try:
+            record = wire.unpack(packed)
+            since = int(record.pop("since_ms"))
+            return Occupied(record.pop("actor"), Identity(**record), since, left_ms)
+        except (wire.Undecodable, LookupError, TypeError, ValueError, AttributeError):
+            return RedisRefused(not_ours(self.where))
 
     def _open_run_once(self, plan: RunPlan, identity: Identity, gone: str) -> list[Any]:
-        seen = dict(
-            zip(("server", "channels"), self.ask("HMGET", self.keys.meta, "server", "channels"), strict=True)
-        )
-        holder = (seen["server"] or b"").decode()
-        old = int(seen["channels"] or 0)
+        holder = (self.ask("HGET", self.keys.meta, "server") or b"").decode("utf-8", "replace")
+        old = self.channels()
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.server_lease,
             self.keys.actor(holder or self.actor.id), self.keys.wish_server, self.keys.wish_devices,
             self.keys.wish_channels, self.keys.server_token, self.keys.fleet,
         ]  # fmt: skip
-        claims: list[bytes] = []
+        claims: list[str | bytes] = []
         holders: list[Argument] = []
         for number in range(max(old, plan.channels)):
             at = self.keys.channel(number)
@@ -295,7 +300,9 @@ class Membership(Calls):
                 at.holders, at.token, at.tally, at.tries,
             ]  # fmt: skip
             for actor in self.ask("HKEYS", at.holders):
-                claims.append(at.claims("").encode() + actor)
+                # Every agent may write here: an actor's name need not be text.
+                own = at.claims("").encode() + actor
+                claims.append(own.decode() if own.isascii() else own)
                 holders += [number, actor]
         record = wire.pack({**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id})
         return self._call(
@@ -322,7 +329,12 @@ def identity_of(record: dict[bytes, bytes]) -> Identity:
     """The process in an actor's record."""
     return Identity(
         record.get(b"host", b"?").decode("utf-8", "replace"),
-        int(record.get(b"pid", 0)),
+        _counted(record.get(b"pid")),
         record.get(b"boot", b"").decode("utf-8", "replace"),
-        int(record.get(b"start", 0)),
+        _counted(record.get(b"start")),
     )
+
+
+def _counted(value: bytes | None) -> int:
+    """A number that an agent wrote; 0 where it is none."""
+    return int(value) if value and value.isdigit() and len(value) <= 16 else 0

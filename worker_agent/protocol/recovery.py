@@ -12,7 +12,7 @@ def recover_and_promote(broker: Membership, device: int | None) -> int:
 
     `device` is who does it, for the record; None for a server.
     """
-    channels = int(broker.ask("HGET", broker.keys.meta, "channels") or 0)
+    channels = broker.channels()
     found = broker.sweep(channels)
     # An agent has no rights to the records of others than agents; a server sweeps away what stands there instead.
     dead = [actor for actor in found.dead if device is None or channel_of(actor) is not None]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
+from redis.connection import DefaultParser
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -82,6 +83,8 @@ def master_client(
         "socket_connect_timeout": TIMEOUT_S,
     }
     manager = Sentinels(list(sentinels), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    for sentinel in manager.sentinels:
+        sentinel.connection_pool.connection_kwargs["parser_class"] = own.get("parser_class", DefaultParser)
     client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
         service, redis_class=redis.Redis, ssl=tls, **own
     )
