@@ -5,20 +5,27 @@ textual-serve starts one `mutitask attach` for each browser tab. It has no login
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shlex
 import sys
+import threading
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from worker_agent.protocol.address import REDIS_URL_VARIABLE
+from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError
 
 PASSWORD_VARIABLE = "MUTITASK_SERVE_PASSWORD"  # noqa: S105 - the name of the variable
 LEAST_PASSWORD = 8
 MOST_VIEWERS = 20
+VIEW_BYTES = 1536 * 1024 * 1024
+"""Of addresses, which a view has more of than of memory: some 600 MB when it starts."""
+PARENT_S = 0.5
+"""How often a view looks whether its web server is still there."""
 
 
 class ServeError(MutiTaskError):
@@ -86,6 +93,22 @@ def find_password(file: Path | None) -> tuple[str, bool]:
     if len(named) < LEAST_PASSWORD:
         raise ServeError(f"the password is too short: give it at least {LEAST_PASSWORD} characters")
     return named, False
+
+
+def confine_view() -> None:
+    """For a view in a browser, at its start: bound its memory, and end it with its web server, however that ends."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (VIEW_BYTES, VIEW_BYTES))
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="web-server", daemon=True).start()
 
 
 def serve(serving: Serving, *, announce_password: bool) -> int:

@@ -19,6 +19,7 @@ from mutitask_tui.server.link import RedisLink
 from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
+from mutitask_tui.serving import confine_view
 from worker_agent import lines, streams
 from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import MutiTaskError, Superseded
@@ -279,6 +280,7 @@ def attach(url: str, name: str, *, read_only: bool = False) -> int:
     memory = Memory(load())
     if os.environ.get("TEXTUAL_DRIVER"):
         memory.path = None  # Whoever looks on in a browser changes no files here.
+        confine_view()
     link = RedisLink(url, name, read_only=read_only)
     link.snapshot()
 

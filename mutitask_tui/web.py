@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import logging
 import secrets
@@ -23,6 +24,7 @@ from aiohttp import web
 from textual_serve.server import Server
 
 from mutitask_tui.serving import MOST_VIEWERS, ServeError, Serving, is_loopback
+from mutitask_tui.viewer import MESSAGE_BYTES, Refused, Viewer, clamped, pass_on
 from worker_agent import lines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,7 +73,7 @@ class Door:
             )
         if not self._right_origin(request):
             raise web.HTTPForbidden(text="Another page may not use this one.\n")
-        if hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._session.encode()):
+        if _same(request.cookies.get(self._cookie, ""), self._session):
             if "token" in request.query:
                 raise self._letting_in(web.HTTPFound("/"))
             return await handler(request)
@@ -99,7 +101,7 @@ class Door:
         return response
 
     def _is_password(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._serving.password.encode())
+        return _same(given, self._serving.password)
 
     @staticmethod
     def _given(request: web.Request) -> str | None:
@@ -135,6 +137,11 @@ class Door:
         return bool(netloc) and netloc in (request.host, self._public.netloc)
 
 
+def _same(given: str, right: str) -> bool:
+    """Whether they are equal, in a time that does not tell how much of it is. What was given may be no Unicode."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), right.encode())
+
+
 class View(Server):
     """textual-serve, with our door, our addresses and a limit to how many look on."""
 
@@ -144,6 +151,7 @@ class View(Server):
         )
         self._serving = serving
         self._viewers = 0
+        self._open: set[Viewer] = set()
 
     async def make_app(self) -> web.Application:
         """The whole application, the door before it."""
@@ -173,9 +181,51 @@ class View(Server):
             raise web.HTTPServiceUnavailable(text=f"{MOST_VIEWERS} others are looking on already.\n")
         self._viewers += 1
         try:
-            return await super().handle_websocket(request)
+            return await self._view(request)
         finally:
             self._viewers -= 1
+
+    async def on_shutdown(self, app: web.Application) -> None:
+        """End every view."""
+        await asyncio.gather(*(viewer.stop() for viewer in list(self._open)))
+
+    async def _view(self, request: web.Request) -> web.WebSocketResponse:
+        """A view until its tab or its process ends."""
+        try:
+            width, height = clamped(request.query.get("width", "80"), request.query.get("height", "24"))
+        except Refused:
+            width, height = 80, 24
+        websocket = web.WebSocketResponse(heartbeat=15, max_msg_size=MESSAGE_BYTES)
+        await websocket.prepare(request)
+        viewer = Viewer(
+            self.command,
+            write_bytes=websocket.send_bytes,
+            write_str=websocket.send_str,
+            close=lambda: _closed(websocket),
+            download_manager=self.download_manager,
+        )
+        passing = None
+        try:
+            self._open.add(viewer)
+            await viewer.start(width, height)
+            passing = asyncio.create_task(pass_on(websocket, viewer))
+            ended = asyncio.create_task(viewer.ended())
+            await asyncio.wait({passing, ended}, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+        finally:
+            if passing is not None:
+                passing.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Refused, OSError):
+                    await passing
+            await viewer.stop()
+            self._open.discard(viewer)
+            with contextlib.suppress(OSError):
+                await websocket.close()
+        return websocket
+
+
+async def _closed(websocket: web.WebSocketResponse) -> None:
+    await websocket.close()
 
 
 def run(serving: Serving, *, announce_password: bool) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import pytest
 
 from mutitask_tui import web
 from mutitask_tui.server.reading import Reader
-from mutitask_tui.serving import ServeError, Serving, find_password, is_loopback
+from mutitask_tui.serving import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
 from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 
@@ -352,3 +355,153 @@ def test_a_viewer_writes_no_files(house: House) -> None:
     with pytest.raises(CommandError, match="read-only"):
         link.export_failed([(0, "x")])
     assert Reader(house.url, house.name).snapshot().name == house.name
+
+
+# -- what a viewer may take --------------------------------------------------------------------------
+
+
+def resident(pid: int) -> int:
+    """The memory that a process has, in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "size", ["width=20000&height=20000", "width=-5&height=99999999999", "width=x&height="]
+)
+async def test_a_size_that_no_terminal_has_is_clamped(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession, size: str
+) -> None:
+    site = serve()
+    async with browser.ws_connect(f"{site.url}ws?{size}", headers=basic(PASSWORD)) as socket:
+        await screen(socket, "Device")
+        for size_ in ({"width": 10**6, "height": 10**6}, {"width": -1, "height": 1e300}):
+            await socket.send_json(["resize", size_])
+        [view] = site.children()
+        await asyncio.sleep(1)
+        assert resident(view) < 400, f"{resident(view)} MB"
+
+
+async def test_a_view_has_a_limit_of_memory(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession
+) -> None:
+    site = serve()
+    async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as socket:
+        await screen(socket, "Device")
+        [view] = site.children()
+        limits = Path(f"/proc/{view}/limits").read_text()
+        assert re.search(rf"Max address space +{VIEW_BYTES} +{VIEW_BYTES}", limits), limits
+
+
+async def test_a_view_ends_within_a_second_of_its_socket_even_if_it_stands_still(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession, wait_until: Callable[..., object]
+) -> None:
+    site = serve()
+    for stop in (False, True):
+        socket = await browser.ws_connect(f"{site.url}ws?width=500&height=200", headers=basic(PASSWORD))
+        await screen(socket, "Device")
+        [view] = site.children()
+        if stop:
+            os.kill(view, signal.SIGSTOP)
+        socket._response.close()  # Without a farewell.
+        began = time.monotonic()
+        await asyncio.to_thread(wait_until, lambda view=view: not is_there(view))
+        assert time.monotonic() - began < 1.5
+
+
+async def test_views_end_where_the_web_server_is_killed(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession, wait_until: Callable[..., object]
+) -> None:
+    site = serve()
+    async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as socket:
+        await screen(socket, "Device")
+        [view] = site.children()
+        site.program.kill()
+        await asyncio.to_thread(wait_until, lambda: not is_there(view))
+
+
+async def test_a_view_that_dies_closes_its_tab(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession
+) -> None:
+    site = serve()
+    async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as socket:
+        await screen(socket, "Device")
+        [view] = site.children()
+        os.kill(view, signal.SIGKILL)
+
+        async def to_the_end() -> None:
+            async for _ in socket:
+                pass
+
+        await asyncio.wait_for(to_the_end(), 10)
+
+
+@pytest.mark.parametrize("kind", ["stdin", "resize", "ping", "large"])
+async def test_a_flood_slows_only_its_own_viewer(
+    serve: Callable[..., Site], browser: aiohttp.ClientSession, kind: str
+) -> None:
+    site = serve()
+    message = {
+        "stdin": ["stdin", "j" * 50], "resize": ["resize", {"width": 400, "height": 150}],
+        "ping": ["ping", "x"], "large": ["stdin", "x" * 10_000_000],
+    }[kind]  # fmt: skip
+
+    async def flood(socket: aiohttp.ClientWebSocketResponse) -> None:
+        with contextlib.suppress(OSError, aiohttp.ClientError):
+            while not socket.closed:
+                await socket.send_json(message)
+
+    async def drain(socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for _ in socket:
+            pass
+
+    bad = await browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD))
+    await screen(bad, "Device")
+    [view] = site.children()
+    flooding = [asyncio.create_task(flood(bad)), asyncio.create_task(drain(bad))]
+    async with browser.ws_connect(f"{site.url}ws", headers=basic(PASSWORD)) as good:
+        await screen(good, "Device")
+        slowest = 0.0
+        for number in range(10):
+            began = time.monotonic()
+            await good.send_json(["ping", number])
+            async for message_ in good:
+                if message_.type is aiohttp.WSMsgType.TEXT and json.loads(message_.data) == ["pong", number]:
+                    break
+            slowest = max(slowest, time.monotonic() - began)
+            await asyncio.sleep(0.1)
+        assert slowest < 2.0, f"a ping of another viewer took {slowest:.1f} s"
+        if is_there(view):
+            assert resident(view) < 500
+    for task in flooding:
+        task.cancel()
+    bad._response.close()
+
+
+@pytest.mark.parametrize("path", ["", "ws"])
+async def test_a_cookie_or_password_that_is_no_text_is_refused_like_any_other(
+    site: tuple[str, int], path: str
+) -> None:
+    for line in (
+        b"Cookie: mutitask-session=\xff", b"Authorization: Basic /////w==", b"Authorization: Basic \xff",
+        b"Cookie: mutitask-session=\xed\xa0\x80",
+    ):  # fmt: skip
+        reader, writer = await asyncio.open_connection("127.0.0.1", site[1])
+        writer.write(
+            b"GET /%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\nConnection: close\r\n\r\n" % (path.encode(), line)
+        )
+        answer = await reader.read()
+        assert answer.split(b" ")[1] == b"401", answer[:200]
+        writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", site[1])
+    writer.write(
+        b"GET /%s?token=%%ff HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode()
+    )
+    assert (await reader.read()).split(b" ")[1] == b"401"
+    writer.close()
