@@ -11,6 +11,9 @@ directory, `<state dir>/<name>/`:
     data/          its append-only file (0700)
     starting.lock  held by whoever starts it, until it answers
     data.lock      held by Valkey itself: two of them never write to one data directory
+
+It holds a second lock outside, named after the directory: so no second one begins where somebody removed the first
+one's directory while it ran.
 """
 
 from __future__ import annotations
@@ -39,11 +42,15 @@ from mutitask_tui.embedded_home import (
     Fsync,
     acl_file,
     configuration,
+    forget_beside,
+    is_locked,
     kept_password,
     last_port,
     locked,
+    locked_beside,
     log_text,
-    make_private,
+    note_beside,
+    trust,
     write_private,
 )
 from mutitask_tui.embedded_ports import (
@@ -55,6 +62,7 @@ from mutitask_tui.embedded_ports import (
     is_loopback,
     outward_address,
 )
+from mutitask_tui.server.files import make_private
 from worker_agent.protocol.address import (
     DEFAULT_PORT,
     DEFAULT_URL,
@@ -111,6 +119,14 @@ class EmbeddedServer:
             host = outward_address()
         return self.url.replace(f"@{LOOPBACK}:", f"@{bracketed(host)}:")
 
+    @property
+    def has_data(self) -> bool:
+        """Whether its data is still on the disk: somebody may have removed it while it runs.
+
+        Then whatever has been made there since is not what it works in, and not what it holds the lock of.
+        """
+        return (self.directory / "data").exists() and is_locked(self.directory / "data.lock")
+
     def announce(self, name: str) -> None:
         """Let this user's programs on this machine find a throw-away one by the namespace's name, until it ends."""
         check_name(name)
@@ -120,6 +136,23 @@ class EmbeddedServer:
         self._announced = server_file(name)
         make_private(self._announced.parent)
         write_private(self._announced, dump_server_file(record))
+
+    def keep_note(self) -> bool:
+        """Whether the note by which programs find it is there; where it is not, it is written again.
+
+        Raises `OSError` where that cannot be written.
+        """
+        there = (self.directory / "server.json").exists()
+        if not there:
+            _, _, login = self.url.partition("://")
+            username, _, password = login.partition("@")[0].partition(":")
+            record = ServerFile(
+                self.url, LOOPBACK, self.port, unquote(username), unquote(password), of(self.pid)
+            )
+            make_private(self.directory)
+            write_private(self.directory / "password", f"{unquote(password)}\n".encode())
+            write_private(self.directory / "server.json", dump_server_file(record))
+        return there
 
     def stop(self) -> None:
         """End it and wait for its end. What it holds stays on disk, unless it is a throw-away one."""
@@ -138,6 +171,7 @@ class EmbeddedServer:
                     f"{self.directory / 'valkey.log'}, and end it with `kill {self.pid}`."
                 )
             time.sleep(_POLL_SECONDS)
+        forget_beside(self.directory)
         note = self.directory / "server.json"
         with contextlib.suppress(OSError, MutiTaskError):
             record = load_server_file(note)
@@ -195,6 +229,7 @@ def ensure(
                 raise
         home = directory or server_file(name).parent
         make_private(home)
+        trust(home)
         with locked(home / "starting.lock", _TURN_SECONDS) as mine:
             if not mine:
                 raise EmbeddedError(
@@ -324,8 +359,7 @@ def _start(
 ) -> EmbeddedServer:
     binary = _binary()
     addresses = bind_addresses(listen)
-    make_private(home / "data")
-    with locked(home / "data.lock", _DATA_SECONDS) as held:
+    with locked(home / "data.lock", _DATA_SECONDS) as held, _beside(home, throwaway) as (beside, other):
         if not held:
             record = load_server_file(home / "server.json")
             process = f" (process {record.process.pid})" if record else ""
@@ -333,13 +367,22 @@ def _start(
                 f"The embedded Valkey of {name!r}{process} runs and does not answer: end it, "
                 "or take another --name."
             )
+        if other:
+            raise EmbeddedError(
+                f"The embedded Valkey of {name!r} (process {other}) still runs, and its directory {home} was removed: "
+                f"end its server with `exit`, or it with `kill {other}`, which drops what it holds."
+            )
+        make_private(home / "data")
         password = kept_password(home)
         for port in ports:
             check_bindable(addresses, port)
             write_private(home / "users.acl", acl_file(password))
             write_private(home / "valkey.conf", configuration(home, port, addresses, fsync, throwaway))
             write_private(home / "valkey.log", b"")
-            pid, watcher = _launch(binary, home, held, throwaway)
+            locks = (held,) if beside is None else (held, beside)
+            pid, watcher = _launch(binary, home, locks, throwaway)
+            if beside is not None:
+                note_beside(home, pid)
             url = build_url(LOOPBACK, port, username=USERNAME, password=password)
             server = EmbeddedServer(url, port, pid, True, home, listen, throwaway, watcher)
             try:
@@ -353,6 +396,10 @@ def _start(
                 raise
             _abandon(server)  # Somebody took the port in between.
     raise EmbeddedError("Found no free port for the embedded Valkey: try again, or pass --redis.")
+
+
+def _beside(home: Path, throwaway: bool) -> contextlib.AbstractContextManager[tuple[int | None, str]]:
+    return contextlib.nullcontext((None, "")) if throwaway else locked_beside(home, _DATA_SECONDS)
 
 
 def _binary() -> Path:
@@ -373,9 +420,9 @@ _MACHINES = {"amd64": "x86_64"}
 
 
 def _launch(
-    binary: Path, home: Path, lock: int, throwaway: bool
+    binary: Path, home: Path, locks: tuple[int, ...], throwaway: bool
 ) -> tuple[int, subprocess.Popen[bytes] | None]:
-    """Start Valkey; it inherits the lock on its data, and so holds it for as long as it lives."""
+    """Start Valkey; it inherits the locks on its data, and so holds them for as long as it lives."""
     script = _LAUNCH_AND_WATCH if throwaway else _LAUNCH
     watcher = subprocess.Popen(
         ["/bin/sh", "-c", script, binary, home / "valkey.conf", home / "valkey.log", home],
@@ -383,7 +430,7 @@ def _launch(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # A closed terminal and Ctrl+C do not reach it.
-        pass_fds=(lock,),
+        pass_fds=locks,
     )
     assert watcher.stdout  # noqa: S101
     with watcher.stdout as out:

@@ -7,12 +7,13 @@ import hashlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from mutitask_tui.embedded_ports import is_loopback
-from mutitask_tui.server.files import private_file
+from mutitask_tui.server.files import Untrusted, make_private, private_file, refuse_open, refuse_strangers
 from worker_agent.protocol.bound import time
 
 Fsync = Literal["always", "everysec", "no"]
@@ -77,13 +78,19 @@ def log_text(home: Path) -> str:
         return ""
 
 
-def make_private(directory: Path) -> None:
-    """A directory that only its owner can enter; what is missing above it is made so too, whatever the umask."""
-    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-        missing.chmod(0o700)
-    if directory.stat().st_mode & 0o077:
-        directory.chmod(0o700)
+def trust(home: Path) -> None:
+    """See that every part of the directory is this user's. Raises `Untrusted` or `OSError`."""
+    refuse_open(home.parent)
+    for path in (home, *home.rglob("*")):
+        # What ends meanwhile takes its own away.
+        with contextlib.suppress(FileNotFoundError):
+            refuse_strangers(path)
+    password = home / "password"
+    with contextlib.suppress(FileNotFoundError):
+        if password.stat().st_mode & 0o077:
+            raise Untrusted(
+                f"{password} can be read or written by other users and is not trusted: delete it, and a new one is made"
+            )
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -97,7 +104,7 @@ def locked(path: Path, seconds: float) -> Iterator[int | None]:
     """Hold a file's lock; gives its descriptor, or None if another holds it for longer than `seconds`."""
     import fcntl  # Not on Windows, where no Valkey comes along either.
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         end = time.monotonic() + seconds
         while True:
@@ -113,3 +120,47 @@ def locked(path: Path, seconds: float) -> Iterator[int | None]:
                 return
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def locked_beside(home: Path, seconds: float) -> Iterator[tuple[int | None, str]]:
+    """Hold a lock on this directory's name that outlives the directory: its descriptor, and who holds it otherwise.
+
+    (None, '') where there is no place for it: then the lock within the directory is the only one.
+    """
+    place = _beside(home)
+    with contextlib.ExitStack() as held:
+        handle, holder = None, ""
+        with contextlib.suppress(OSError, Untrusted):
+            make_private(place.parent)
+            handle = held.enter_context(locked(place, seconds))
+            if handle is None:
+                holder = place.read_text(errors="replace").strip() or "?"
+        yield handle, holder
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds a file's lock."""
+    try:
+        with locked(path, 0.0) as mine:
+            return mine is None
+    except OSError:
+        return False
+
+
+def note_beside(home: Path, pid: int) -> None:
+    """Write down who holds the lock beside the directory."""
+    with contextlib.suppress(OSError):
+        _beside(home).write_text(str(pid))
+
+
+def forget_beside(home: Path) -> None:
+    """Take the lock beside the directory away, unless somebody holds it."""
+    with contextlib.suppress(OSError), locked(_beside(home), 0.0) as mine:
+        if mine is not None:
+            _beside(home).unlink()
+
+
+def _beside(home: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(home.absolute())).hexdigest()[:24]
+    return Path(tempfile.gettempdir()) / f"mutitask-{os.geteuid()}" / f"{name}.lock"

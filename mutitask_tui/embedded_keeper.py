@@ -31,6 +31,8 @@ class Keeper(threading.Thread):
         self._on_note = on_note
         self._ended = threading.Event()
         self._starting = threading.Lock()
+        self.homeless = False
+        """Whether somebody removed its data while it ran: what it holds is in memory only."""
 
     def end(self) -> None:
         """Start it no more; returns when no start is under way."""
@@ -45,6 +47,25 @@ class Keeper(threading.Thread):
             if is_gone(process):
                 self._start_again()
                 process = of(self._own.pid)
+            elif not self.homeless:
+                self._look_at_home()
+
+    def _look_at_home(self) -> None:
+        data, had_data = self._own.directory / "data", self._own.has_data
+        try:
+            was_there = self._own.keep_note()
+        except (OSError, MutiTaskError) as error:
+            was_there = False
+            self.homeless = True
+            self._on_note(f"{self._own.directory} is gone and cannot be made again ({error})")
+        if not had_data:
+            self.homeless = True
+            self._on_note(
+                f"somebody removed {data} while the embedded Valkey (process {self._own.pid}) works in it: the run "
+                "goes on, and what it holds is in memory only; export the results before that process ends"
+            )
+        elif not was_there:
+            self._on_note(f"{self._own.directory / 'server.json'} was removed: it is written again")
 
     def _start_again(self) -> None:
         last = [line.strip() for line in log_text(self._own.directory).splitlines() if line.strip()][-1:]

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mutitask_tui.server.files import make_private, open_log
 from worker_agent.agent import ENDED_NOTE_VARIABLE
 from worker_agent.protocol.address import REDIS_URL_VARIABLE, state_dir
 from worker_agent.protocol.bound import time
+from worker_agent.protocol.errors import MutiTaskError
 
 RESTART_S = 1.0
 TRIES = 4
@@ -70,7 +72,6 @@ class LocalAgents:
         """Start them all and watch over them."""
         if not self._agents:
             return
-        self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         for agent in self._agents:
             self._start(agent)
         self._thread.start()
@@ -121,9 +122,10 @@ class LocalAgents:
             "--device", str(agent.device), "--channel", str(agent.channel),
             "--drain-timeout", str(DRAIN_S), *self._options,
         ]  # fmt: skip
+        make_private(self.logs)  # Each time: somebody may have removed it.
         agent.note.unlink(missing_ok=True)
         environment = {**self._environment, ENDED_NOTE_VARIABLE: str(agent.note)}
-        with agent.log.open("ab") as log:
+        with open_log(agent.log) as log:
             # A session of its own: Ctrl+C in the terminal is for the server, which then stops its agents in order.
             agent.process = subprocess.Popen(
                 command, env=environment, cwd=self._home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -157,7 +159,12 @@ class LocalAgents:
             agent.restarts += 1
             agent.tries = 0 if how_far else agent.tries + 1
             self._on_note(f"Device{agent.device}'s agent died (status {status}); starting it again")
-            self._start(agent)
+            try:
+                self._start(agent)
+            except (OSError, MutiTaskError) as error:
+                agent.process = None
+                agent.given_up = f"Device{agent.device}'s agent cannot be started again: {error}"
+                self._on_note(agent.given_up)
 
     def _give_up(self, agent: _Agent, how: str) -> None:
         agent.given_up = f"Device{agent.device}'s agent {how}: {self._last_line(agent)} ({agent.log})"

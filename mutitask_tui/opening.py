@@ -69,7 +69,7 @@ def wake_up(name: str) -> Awake | None:
 def put_to_rest(url: str, name: str) -> bool:
     """End the embedded Valkey at `url` once its agents have left (or did not, in ten seconds); whether it is one."""
     own = embedded.find(name)
-    if own is None or own.url != url:
+    if own is None or own.url != url or not own.has_data:
         return False
     reader = Reader(url, name)
     until = time.monotonic() + DRAIN_S

@@ -59,7 +59,7 @@ def run_server(
             # A person asked for a line to type elsewhere: it is the one place where the password is shown.
             say(f"on other machines: {join_line(place, shown_job, name, with_password=True)}")
 
-    def tell_of_agents(text: str) -> None:
+    def tell(text: str) -> None:
         core.note("warning", text)
         if not dashboard:
             say(text)
@@ -70,7 +70,7 @@ def run_server(
         name,
         local_agents,
         plan.channels,
-        tell_of_agents,
+        tell,
         options=agent_options,
         home=agents_home,
         environment=agents_environment,
@@ -92,14 +92,19 @@ def run_server(
     )
     keeper = None
     if own:
-        keeper = Keeper(own, name, place.fsync, say)
+        keeper = Keeper(own, name, place.fsync, tell)
         keeper.start()
     try:
         return session.run()
     finally:
         if keeper:
             keeper.end()
-        if own and core.quit:
+        if own and keeper and keeper.homeless:
+            say(
+                f"the embedded Valkey (process {own.pid}) goes on, because its data was removed from the disk: "
+                f"`mutitask results export{named}` brings its results, `kill {own.pid}` ends it and drops what it holds"
+            )
+        elif own and core.quit:
             own.stop()
         elif own and not isinstance(core.failure, Superseded) and (who := end_with_server(own, name)):
             say(f"the embedded Valkey goes on for {who}; `mutitask ctl exit{named}` ends it")

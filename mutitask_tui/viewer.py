@@ -118,7 +118,7 @@ def clamped(width: Any, height: Any) -> tuple[int, int]:
     try:
         columns, rows = int(width), int(height)
     except (TypeError, ValueError, OverflowError):
-        raise Refused("a size that is none") from None
+        raise Refused from None
     return max(COLUMNS[0], min(COLUMNS[1], columns)), max(ROWS[0], min(ROWS[1], rows))
 
 
@@ -152,7 +152,7 @@ def _opened(message: Any) -> tuple[str, Any]:
         kind = envelope[0]
         return str(kind), envelope[1] if len(envelope) > 1 else None
     except (ValueError, TypeError, LookupError, RecursionError):
-        raise Refused("a message that is none") from None
+        raise Refused from None
 
 
 class _Sizes:

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
@@ -358,7 +357,9 @@ def note(how_far: Literal["joined", "stopped", "ended"]) -> None:
     """Tell whoever started this agent, and asked for it, that it has its device, was stopped, or ended by itself."""
     if path := os.environ.get(ENDED_NOTE_VARIABLE):
         with contextlib.suppress(OSError):
-            Path(path).write_text(how_far)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(handle, how_far.encode())
+            os.close(handle)
 
 
 class _Undisturbed(logging.Logger):

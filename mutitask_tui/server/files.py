@@ -1,4 +1,4 @@
-"""Files of ours that nobody else can read, and that are there only once they are whole."""
+"""Files and directories of ours: nobody else can read them, and no one else's is taken for ours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,65 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from worker_agent.protocol.errors import MutiTaskError
+
+
+class Untrusted(MutiTaskError):
+    """A file or directory that somebody else made, or could have changed."""
+
+    exit_status = 3
+
+
+def make_private(directory: Path) -> None:
+    """A directory that only its owner can enter; what is missing above it is made so too, whatever the umask.
+
+    Raises `Untrusted` where it is another user's, `OSError` where it cannot be made.
+    """
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        missing.chmod(0o700)
+    refuse_strangers(directory)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+
+
+def refuse_strangers(path: Path) -> None:
+    """See that a file or directory, and what a link there leads to, is this user's. Raises `Untrusted` or `OSError`."""
+    for stat in (path.lstat(), path.stat()):
+        if stat.st_uid != os.geteuid():
+            raise Untrusted(
+                f"{path} belongs to {_user(stat.st_uid)} and not to {_user(os.geteuid())}: start this as that user, or "
+                "name a directory of your own in MUTITASK_STATE_DIR"
+            )
+
+
+def refuse_open(directory: Path) -> None:
+    """See that nobody else can put another directory in the place of one in this one. Raises `Untrusted`."""
+    stat = directory.stat()
+    if stat.st_uid not in (0, os.geteuid()):
+        refuse_strangers(directory)
+    if stat.st_mode & 0o022 and not stat.st_mode & 0o1000:
+        raise Untrusted(
+            f"{directory} can be written by other users: run `chmod go-w {directory}`, or name a directory of your own "
+            "in MUTITASK_STATE_DIR"
+        )
+
+
+def _user(number: int) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(number).pw_name
+    except (ImportError, KeyError):
+        return f"user {number}"
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A file of this user alone, to be added to."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
 
 
 @contextlib.contextmanager

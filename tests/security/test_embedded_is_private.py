@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.embedded import EmbeddedServer, ensure
+from mutitask_tui.embedded import EmbeddedError, EmbeddedServer, ensure
+from mutitask_tui.server.files import Untrusted
+from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.snapshot import Snapshot
+from tests.cli.tools import mutitask
 from tests.support.programs import Program
 from tests.support.redis_server import free_port
 from worker_agent.protocol.address import load_server_file, server_file
@@ -127,3 +131,117 @@ def test_its_password_is_long_and_another_for_each_namespace(open_place: Path) -
         assert any("user default on nopass" in user and "-@all +ping" in user for user in users), users
         assert not any(record.password in user for user in users)
     assert len(passwords) == 2
+
+
+# -- whose it is ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    "part", ["", "data", "password", "users.acl", "valkey.conf", "data/appendonlydir", ".."]
+)
+def test_what_another_user_owns_is_not_taken_for_ours(open_place: Path, part: str) -> None:
+    server = ensure("n", port=free_port())
+    server.stop()
+    os.chown(server.directory / part, NOBODY, NOBODY)
+    with pytest.raises(Untrusted, match="belongs to nobody and not to root: start this as that user"):
+        ensure("n", port=free_port())
+    said = mutitask("run", open_place / "job.py", "--headless")
+    assert said.status == 2  # Before anything else the job is looked for.
+
+
+def test_a_link_to_another_users_directory_is_not_taken_for_ours(open_place: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    theirs = open_place / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, NOBODY, NOBODY)
+    (open_place / "state" / "mutitask").mkdir(parents=True)
+    (open_place / "state" / "mutitask" / "n").symlink_to(theirs)
+    with pytest.raises(Untrusted, match="belongs to nobody"):
+        ensure("n", port=free_port())
+
+
+def test_a_state_directory_that_others_can_write_is_refused(open_place: Path) -> None:
+    server = ensure("n", port=free_port())
+    server.stop()
+    (open_place / "state" / "mutitask").chmod(0o777)
+    with pytest.raises(Untrusted, match="can be written by other users: run `chmod go-w "):
+        ensure("n", port=free_port())
+
+
+def test_a_kept_password_that_others_could_read_is_refused(open_place: Path) -> None:
+    server = ensure("n", port=free_port())
+    server.stop()
+    (server.directory / "password").chmod(0o644)
+    with pytest.raises(Untrusted, match="can be read or written by other users and is not trusted"):
+        ensure("n", port=free_port())
+
+
+JOB = """
+import time
+def tasks():
+    yield from range(40)
+def task_function(task):
+    time.sleep(0.1)
+    return task
+"""
+
+
+def test_the_agents_logs_are_private_whatever_the_umask(
+    open_place: Path, spawn: Callable[..., Program], tmp_path: Path
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB.replace("range(40)", "range(2)"))
+    line = ["mutitask", "run", str(job), "--headless", "--until-done", "--autostart", "--local-agents", "1"]
+    program = f"import os, sys; from mutitask_tui.cli import main; os.umask(0); sys.argv = {line!r}; main()"
+    assert spawn(["python", "-c", program]).wait(60) == 0
+    paths = [path for path in (open_place / "state").rglob("*") if path.exists()]
+    assert {"device0.log", "device0.ended"} <= {path.name for path in paths}
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+# -- removed while it runs -----------------------------------------------------------------------------------
+
+
+def test_a_removed_directory_does_not_lead_to_a_second_server(open_place: Path) -> None:
+    first = ensure("n", port=free_port())
+    shutil.rmtree(first.directory)
+    with pytest.raises(
+        EmbeddedError, match=rf"\(process {first.pid}\) still runs, and its directory .* was removed"
+    ):
+        ensure("n")
+    assert not first.has_data and not first.keep_note()
+    assert first.keep_note() and not first.has_data
+    assert ensure("n").pid == first.pid
+    os.kill(first.pid, 9)
+
+
+def test_a_run_whose_directory_is_removed_says_so_and_loses_nothing(
+    open_place: Path, spawn: Callable[..., Program], tmp_path: Path, wait_until: Callable[..., object]
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    home = server_file("default").parent
+    line = ["mutitask", "run", job, "--headless", "--until-done", "--autostart", "--local-agents", "1"]
+    run = spawn(line)
+    wait_until(lambda: "1 of 1 devices running" in run.stderr, 30)
+    shutil.rmtree(home)
+    wait_until(lambda: "what it holds is in memory only" in run.stderr, 10)
+    assert any("in memory only" in event.text for event in snapshot_of(home).events)
+    second = spawn(["mutitask", "run", job, "--headless", "--resume"])
+    assert second.wait(30) == 4 and "already has a server" in second.stderr
+    assert run.wait(60) == 0, run
+    assert "40 done, 0 failed" in run.stderr and "goes on, because its data was removed" in run.stderr
+    exported = mutitask("results", "export")
+    assert len(exported.lines) == 40
+    record = load_server_file(home / "server.json")
+    assert record is not None
+    os.kill(record.process.pid, 9)
+
+
+def snapshot_of(home: Path) -> Snapshot:
+    record = load_server_file(home / "server.json")
+    assert record is not None
+    return Reader(record.url, "default").snapshot()
