@@ -166,6 +166,8 @@ def cli(debug: bool) -> None:
               help="End when every task is done or failed; with status 7 where one failed.")  # fmt: skip
 @click.option("--failed-ok", is_flag=True, help="With --until-done: end with status 0 though tasks failed.")
 @click.option("--resume", "mode", flag_value="resume", help="Go on with the work that the namespace holds.")
+@click.option("--resume-anyway", "mode", flag_value="anyway",
+              help="The same, though the generator yields other items than before.")  # fmt: skip
 @click.option("--fresh", "mode", flag_value="fresh", help="Drop the work that the namespace holds.")
 @click.option(
     "--fsync", type=click.Choice(["everysec", "always", "no"]), default="everysec", show_default=True,
@@ -222,7 +224,7 @@ def run(
     if outside and listen:
         raise JobError("--listen is for the embedded Valkey; leave out --redis and MUTITASK_REDIS_URL")
     if devices is None:
-        devices = local_agents if local_agents or mode != "resume" else None
+        devices = local_agents if local_agents or mode not in ("resume", "anyway") else None
     plan = RunPlan(
         channels=len(iterators),
         devices=devices,
@@ -232,7 +234,8 @@ def run(
         lease_ms=round(lease * 1000),
         results_max=results_max,
         autostart=autostart,
-        mode=mode or "",  # type: ignore[arg-type]
+        mode="resume" if mode == "anyway" else mode or "",  # type: ignore[arg-type]
+        anyway=mode == "anyway",
     )
     place = Place(url, None) if outside else embedded_place(name, listen or "127.0.0.1", fsync)  # type: ignore[arg-type]
     return run_server(

@@ -35,6 +35,7 @@ class Server:
         name: str = "default",
         autostart: bool = False,
         resume: bool = False,
+        resume_anyway: bool = False,
         fresh: bool = False,
         headless: bool = False,
         until_done: bool = False,
@@ -56,7 +57,7 @@ class Server:
         ):
             if not is_count(value, least):
                 raise TypeError(f"{label} must be a whole number of {least} or more, not {shown(value)}")
-        if resume and fresh:
+        if (resume or resume_anyway) and fresh:
             raise ValueError(
                 "resume goes on with what the namespace holds and fresh drops it: pass one of them"
             )
@@ -67,7 +68,8 @@ class Server:
         self._redis_url = redis_url
         self._name = check_name(name)
         self._autostart = autostart
-        self._mode = "resume" if resume else "fresh" if fresh else ""
+        self._mode = "resume" if resume or resume_anyway else "fresh" if fresh else ""
+        self._anyway = resume_anyway
         self._headless = headless
         self._until_done = until_done
         self._failed_ok = failed_ok
@@ -121,6 +123,7 @@ class Server:
             results_max=results_max,
             autostart=self._autostart,
             mode=self._mode,  # type: ignore[arg-type]
+            anyway=self._anyway,
         )
         host, port, db, password = self._address
         url, named = resolve(self._redis_url, self._name, host, port, db, password)

@@ -882,7 +882,7 @@ def test_a_generator_that_became_shorter_is_no_success(
     assert program.wait() == 1, program
     says = (
         r"TaskChannel0: the generator ended after 5 items, and \d+ were allotted: not the same one; "
-        r"resume with the job that the run was begun with, or pass --fresh"
+        r"resume with the job that the run was begun with, or pass --resume-anyway to run what is left, or --fresh"
     )
     assert re.search(says, program.stderr), program
 

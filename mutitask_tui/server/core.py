@@ -12,6 +12,7 @@ from mutitask_tui.server.allotter import Allotter
 from mutitask_tui.server.commander import Commander
 from mutitask_tui.server.device_commands import DRAIN_S
 from mutitask_tui.server.feed import Feed
+from mutitask_tui.server.marks import marks_in
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
@@ -204,7 +205,16 @@ class ServerCore:
             for number in range(len(self._iterators))
         ]
         allotter.feeds = [
-            Feed(number, iterator, run.id, cursors[number], allotter.news, self._on_allotted)
+            Feed(
+                number,
+                iterator,
+                run.id,
+                cursors[number],
+                allotter.news,
+                self._on_allotted,
+                marks=self._marks(number, cursors[number]),
+                anyway=self.plan.anyway,
+            )
             for number, iterator in enumerate(self._iterators)
         ]
         supervisor = Supervisor(
@@ -224,6 +234,13 @@ class ServerCore:
         self._watch_threads()
         supervisor.start()
         allotter.start()
+
+    def _marks(self, channel: int, cursor: int) -> dict[int, str]:
+        """By which the feed tells whether its generator is the one that the run was begun with."""
+        if self.plan.anyway:
+            self._broker.forget_marks(channel)
+            return {}
+        return marks_in(self._broker.marks(channel), cursor) if cursor else {}
 
     def _watch_threads(self) -> None:
         """A thread of ours that ends by an error ends the server in order: it would stand still without a word."""

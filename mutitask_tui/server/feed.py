@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mutitask_tui.server.marks import digest
 from worker_agent import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.bound import time
@@ -29,7 +30,8 @@ class Feed(threading.Thread):
     Calls `on_ready` when it has news; with True where the items come singly, so that this thread has time to push.
     One thread lays items ready and one takes them, so neither locks for an item:
     a deque's ends are safe, and each counts the bytes of its own end. `cursor` is the count from which the next push
-    continues; a resumed run passes over that many items first.
+    continues; a resumed run passes over that many items first, and stands still where one is another than `marks` tell
+    (`anyway`: it goes on).
     """
 
     def __init__(
@@ -40,6 +42,9 @@ class Feed(threading.Thread):
         cursor: int,
         on_ready: Callable[[Feed, bool], None],
         on_allotted: Callable[[int, Any, int], None] | None = None,
+        *,
+        marks: Mapping[int, str] | None = None,
+        anyway: bool = False,
     ) -> None:
         super().__init__(name=f"feed-{channel}", daemon=True)
         self.channel = channel
@@ -52,6 +57,8 @@ class Feed(threading.Thread):
         self._run = run
         self._on_ready = on_ready
         self._on_allotted = on_allotted
+        self._marks = marks or {}
+        self._anyway = anyway
         self._items: deque[Any] = deque()
         self._ready: deque[bytes] = deque()
         self._laid_bytes = 0
@@ -71,19 +78,7 @@ class Feed(threading.Thread):
     def run(self) -> None:
         """Until the generator is exhausted or broken, or the feed is ended."""
         number, forked = self.cursor, forks.count
-        try:
-            passed = sum(1 for _ in itertools.islice(self._iterator, number)) if number else 0
-        except Exception as error:
-            self._halt(
-                f"the generator raised {_described(error)} while passing over allotted items; "
-                "mend the job, then go on with --resume"
-            )
-            return
-        if passed < number:
-            self._halt(
-                f"the generator ended after {passed} items, and {number} were allotted: "
-                "not the same one; resume with the job that the run was begun with, or pass --fresh"
-            )
+        if number and not self._pass_over(number):
             return
         run, iterator, pack = self._run.encode("ascii"), self._iterator, wire.Packing().pack
         while not self._ended:
@@ -116,6 +111,50 @@ class Feed(threading.Thread):
             else:
                 self._lay(packed, item, number)
             number += 1
+
+    def _pass_over(self, count: int) -> bool:
+        """Pass over the items that were allotted before; whether the feed goes on behind them."""
+        passed = 0
+        try:
+            for number, told in self._marks.items():
+                passed += _passed(self._iterator, number - passed)
+                item = next(self._iterator) if passed == number else _NOTHING
+                if item is _NOTHING:
+                    break
+                passed += 1
+                if not self._is_same(item, number, told):
+                    self._halt(
+                        f"item {number} is another one than when it was allotted: not the same generator; resume with "
+                        "the job that the run was begun with, or pass --resume-anyway to go on with this one from item "
+                        f"{count} on, or --fresh"
+                    )
+                    return False
+            passed += _passed(self._iterator, count - passed)
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._halt(
+                f"the generator raised {_described(error)} while passing over allotted items; "
+                "mend the job, then go on with --resume"
+            )
+            return False
+        if passed >= count:
+            return True
+        if self._anyway:
+            self._finish()
+        else:
+            self._halt(
+                f"the generator ended after {passed} items, and {count} were allotted: not the same one; resume with "
+                "the job that the run was begun with, or pass --resume-anyway to run what is left, or --fresh"
+            )
+        return False
+
+    def _is_same(self, item: Any, number: int, told: str) -> bool:
+        try:
+            packed = wire.fresh_header(self._run.encode("ascii"), number) + wire.Packing().pack(item)
+        except Unpackable:
+            return False
+        return digest(packed) == told
 
     # -- the allotter's side -------------------------------------------------------------------------
 
@@ -232,6 +271,14 @@ class Feed(threading.Thread):
             while self._halted and not self._ended:
                 self._change.wait()
             return not self._ended
+
+
+def _passed(iterator: Iterator[Any], count: int) -> int:
+    """Take so many items; how many there were."""
+    return sum(1 for _ in itertools.islice(iterator, count))
+
+
+_NOTHING = object()
 
 
 def _described(error: BaseException) -> str:

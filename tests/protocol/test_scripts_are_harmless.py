@@ -373,7 +373,7 @@ EACH_KEY = [
     pytest.param(valid, index, id=f"{valid}-KEYS[{index + 1}]")
     for valid in VALID_CALLS
     for index in range(
-        {"open_run": 9 + 11 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
+        {"open_run": 9 + 12 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
          "sweep": 6, "sample": 13, "snapshot": 24, "wish": 4}.get(valid.script, keys_declared(valid.script))
     )
 ]  # fmt: skip

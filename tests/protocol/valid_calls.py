@@ -174,7 +174,7 @@ def _open(world: Furnished, **plan: object) -> RawCall:
 
 def _claims(channels: int) -> tuple[int, ...]:
     """The claims of the two holders of `Furnished`, which no run but a fresh one touches."""
-    first = 9 + 11 * channels
+    first = 9 + 12 * channels
     return (first, first + 1)
 
 

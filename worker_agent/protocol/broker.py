@@ -13,7 +13,7 @@ from worker_agent.protocol.errors import Changed, RedisRefused
 from worker_agent.protocol.guard import Garbled
 from worker_agent.protocol.membership import EVENTS, MOST, Membership
 from worker_agent.protocol.printable import printable
-from worker_agent.protocol.replies import of_script
+from worker_agent.protocol.replies import mapping, of_script
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, in_runs
 
@@ -57,11 +57,19 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.books, at.waiting, at.results, at.token,
-            self.keys.wish_server, at.tally,
+            self.keys.wish_server, at.tally, at.marks,
         ]  # fmt: skip
         reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
         why = reply[3].decode("utf-8", "replace")
         return Allotted(int(reply[1]), int(reply[2]), why)
+
+    def marks(self, channel: int) -> dict[bytes, bytes]:
+        """What is remembered of the items that were allotted."""
+        return mapping(self.ask("HGETALL", self.keys.channel(channel).marks))
+
+    def forget_marks(self, channel: int) -> None:
+        """Remember nothing of them."""
+        self.ask("DEL", self.keys.channel(channel).marks)
 
     def skip(self, channel: int, number: int) -> None:
         """Pass over the item at which the feed stopped. Raises `Changed` if the count is another by now."""

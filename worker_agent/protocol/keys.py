@@ -20,6 +20,11 @@ class ChannelKeys:
         return f"{self.prefix}:books"
 
     @property
+    def marks(self) -> str:
+        """HASH: a number of an item -> its digest (see allot.lua), `last` -> the last one's number and digest."""
+        return f"{self.prefix}:marks"
+
+    @property
     def tally(self) -> str:
         """HASH: done, errors, foreign, starved: what agents count, apart from what only a server may write."""
         return f"{self.prefix}:tally"

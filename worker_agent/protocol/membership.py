@@ -77,6 +77,8 @@ class RunPlan:
     results_max: int = 1_000_000
     autostart: bool = False
     mode: Literal["", "resume", "fresh"] = ""
+    anyway: bool = False
+    """Whether a resumed run goes on though its generator yields other items than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +299,7 @@ class Membership(Calls):
             at = self.keys.channel(number)
             keys += [
                 at.books, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
-                at.holders, at.token, at.tally, at.tries,
+                at.holders, at.token, at.tally, at.tries, at.marks,
             ]  # fmt: skip
             for actor in self.ask("HKEYS", at.holders):
                 # Every agent may write here: an actor's name need not be text.

@@ -153,6 +153,7 @@ _COMMANDS: dict[str, Check] = {
     "HVALS": _are_texts,
     "HLEN": _is_number,
     "HDEL": _is_number,
+    "DEL": _is_number,
     "LLEN": _is_number,
     "LRANGE": _are_texts,
     "ZRANGE": _are_texts,

@@ -128,7 +128,9 @@ class _Encoder:
     def __call__(self, value: Any) -> codec.ExtType:
         kind = type(value)
         if kind in _CONTAINERS:
-            return codec.ExtType(_CONTAINERS[kind], self._nested(list(value)))
+            return codec.ExtType(
+                _CONTAINERS[kind], self._nested(list(value) if kind is tuple else _in_order(value))
+            )
         encode = _ENCODERS.get(kind)
         if encode is not None:
             code, data = encode(value)
@@ -158,6 +160,14 @@ class _Encoder:
             raise Unpackable("a numpy array of Python objects, which msgpack cannot carry")
         described = array.dtype.descr if array.dtype.names else array.dtype.str
         return self._nested([described, list(array.shape), array.tobytes()])
+
+
+def _in_order(value: Any) -> list[Any]:
+    """A set's elements in an order that does not differ between two processes: equal sets are packed equally."""
+    try:
+        return sorted(value, key=lambda element: (type(element).__name__, repr(element)))
+    except (ValueError, RecursionError):
+        return list(value)
 
 
 def _refuse_deep_lists(value: Any) -> None:

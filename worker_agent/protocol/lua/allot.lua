@@ -7,6 +7,8 @@
 -- KEYS[6] channel's token LIST
 -- KEYS[7] wish:server     HASH: allot
 -- KEYS[8] tally           HASH: starved
+-- KEYS[9] marks           HASH: the number of every 1,000th item (from a million on 100,000th) -> its digest,
+--                         `last` -> number and digest of the last one
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] the count from which it continues
 -- ARGV[4] '1' if the generator ends behind these items  ARGV[5] why the feed stands still behind them, or ''
 -- ARGV[6..] items
@@ -27,7 +29,23 @@ if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1]
 local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
 local wished, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
 redis.call('HLEN', KEYS[8])
+redis.call('HLEN', KEYS[9])
 local cursor, allotted = tonumber(books[1] or '0'), tonumber(books[4] or '0') + 0
+
+-- Of its length and both its ends: a large item must not keep Redis busy. `server/marks.py` computes the same.
+local function digest(item)
+  return string.sub(redis.sha1hex(string.sub(item, 1, 4096) .. string.sub(item, -4096) .. #item), 1, 16)
+end
+
+local function marks_of(first, count)
+  local marks = {'last', string.format('%d %s', first + count - 1, digest(ARGV[5 + count]))}
+  for number = math.ceil(first / 1000) * 1000, first + count - 1, 1000 do
+    if number < 1000000 or number % 100000 == 0 then
+      marks[#marks + 1], marks[#marks + 2] = string.format('%d', number), digest(ARGV[6 + number - first])
+    end
+  end
+  return marks
+end
 
 local taken, why = 0, ''
 if wished == 'paused' or wished == 'ended' then
@@ -44,6 +62,7 @@ end
 if taken > 0 then
   redis.call('HSET', KEYS[3], 'allotted', string.format('%d', allotted + taken), 'cursor', string.format('%d', cursor + taken))
   if tokens == 0 then redis.call('LPUSH', KEYS[6], '1') end
+  redis.call('HSET', KEYS[9], unpack(marks_of(cursor, taken)))
 end
 if taken == items then
   if ARGV[4] == '1' then redis.call('HSET', KEYS[3], 'exhausted', '1') end

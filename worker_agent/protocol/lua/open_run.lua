@@ -6,7 +6,7 @@
 -- KEYS[5] wish:server HASH  KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] server's token LIST
 -- KEYS[9] fleet HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
--- tally, tries
+-- tally, tries, marks
 -- then for each claim holder that the caller saw: its claims HASH
 -- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder seen, or ''  ARGV[4] '1' if its process is certainly gone
 -- ARGV[5] `resume`, `fresh` or ''  ARGV[6] new run's id  ARGV[7] server's record, msgpack
@@ -34,7 +34,7 @@ redis.call('LLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 11, 9
+local per, base = 12, 9
 local seen = {}
 for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
@@ -56,6 +56,7 @@ for c = 0, math.max(old, new) - 1 do
   redis.call('LLEN', KEYS[at + 9])
   redis.call('HLEN', KEYS[at + 10])
   redis.call('HLEN', KEYS[at + 11])
+  redis.call('HLEN', KEYS[at + 12])
 end
 local holds = false
 for _, count in ipairs(work) do holds = holds or count > 0 end
