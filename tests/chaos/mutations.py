@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was settled is recovered with the rest of its claim", "recover",
-        "if string.sub(open, place, place) ~= SETTLED then", "if true then",
+        "if type(item) == 'string' and string.sub(open, place, place) ~= SETTLED then", "if type(item) == 'string' then",
     ),
     Mutation(
         "what an agent holds is not counted down when it settles", "settle_and_claim",
@@ -157,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a server that has fed everything never asks whether Redis still knows", "mutitask_tui/server/allotter.py",
-        "if int(count or 0) < pushed:", "if False:", CRASHES,
+        "if count < pushed:", "if False:", CRASHES,
     ),
     Mutation(
         "the server does not look whether agents of its machine are gone", "mutitask_tui/server/supervisor.py",
