@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was settled is recovered with the rest of its claim", "recover",
-        "if type(item) == 'string' and string.sub(open, place, place) ~= SETTLED then", "if type(item) == 'string' then",
+        "type(item) == 'string' and string.sub(open, place, place) ~= SETTLED", "type(item) == 'string'",
     ),
     Mutation(
         "what an agent holds is not counted down when it settles", "settle_and_claim",
