@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from worker_agent.protocol.address import REDIS_URL_VARIABLE
+from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _SYNC_ASKED, _SYNC_KNOWN = b"\x1b[?2026$p", b"\x1b[?2026;2$y"

@@ -25,12 +25,12 @@ from typing import Any
 
 from benchmarks.dashboard import Watched
 from benchmarks.simulated import forget_groups
-from mutitask_tui import embedded
-from mutitask_tui.server.commander import Commander
-from mutitask_tui.server.commands import find
+from mutitask_tui.embedded import valkey as embedded
+from mutitask_tui.server.commands.commander import Commander
+from mutitask_tui.server.commands.registry import find
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
-from worker_agent.protocol.address import REDIS_URL_VARIABLE
+from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 
 NAME = "fleet"
 JOB = """\

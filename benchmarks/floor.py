@@ -17,7 +17,7 @@ from benchmarks.valkey import valkey
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.protocol.settlements import Settlement

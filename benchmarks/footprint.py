@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from mutitask_tui import embedded
+from mutitask_tui.embedded import valkey as embedded
 
 JOB = "tasks = iter(())\n\ndef task_function(task):\n    return task\n"
 BARE = """
@@ -75,7 +75,7 @@ def measure() -> tuple[int, int]:
 
         place = ["--redis", own.url, "--name", NAME]
         out = stack.enter_context(log.open("wb"))
-        serve = "from mutitask_tui.cli import main; main()"
+        serve = "from mutitask_tui.cli.main import main; main()"
         start("-c", serve, "run", job, "--headless", *place, stdout=out, stderr=out)
         agent = start("-m", "worker_agent", job, *place, stdout=out, stderr=out)
         wait_for(lambda: " serves " in log.read_text(), "the agent has its device")

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 
 # Takes back what was claimed, keeps results, claims the next: what no queue that loses nothing can do without.
 BARE = """

@@ -25,12 +25,12 @@ from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, RedisError
 
-from worker_agent.hands import text_of
+from worker_agent.execution.in_flight import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.address import REDIS_URL_VARIABLE, redact
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import Patience, connect, translate
+from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, redact
+from worker_agent.protocol.connection.connect import Patience, connect, translate
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.recovery import recover_and_promote

@@ -14,8 +14,8 @@ from itertools import pairwise
 import hiredis
 import msgpack
 
-from worker_agent.execution import Runner
-from worker_agent.hands import Hands
+from worker_agent.execution.in_flight import Hands
+from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import in_runs

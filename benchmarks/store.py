@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.plan import Plan
 from benchmarks.systems import versions
-from mutitask_tui import embedded
+from mutitask_tui.embedded import valkey as embedded
 
 PLACE = Path(__file__).with_name("results.json")
 

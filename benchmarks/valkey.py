@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from mutitask_tui import embedded
+from mutitask_tui.embedded import valkey as embedded
 
 PERSISTENCE = ("off", "everysec", "always")
 """The append-only file: none, synced every second, synced before each answer."""

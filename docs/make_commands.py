@@ -6,14 +6,14 @@ from pathlib import Path
 
 from textual.keys import format_key
 
-from mutitask_tui.server.commands import COMMANDS, Command
+from mutitask_tui.server.commands.registry import COMMANDS, Command
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
 # The commands
 
-<!-- Made by `python docs/make_commands.py` from mutitask_tui/server/commands.py: do not edit. -->
+<!-- Made by `python docs/make_commands.py` from mutitask_tui/server/commands/registry.py: do not edit. -->
 
 Each command has one name everywhere: its key in the dashboard, the `:` line there (`:pause_one 0`), the palette
 (Ctrl+P), `mutitask ctl pause_one 0`, and a method of the server in a program (`server.pause_one(0)`).

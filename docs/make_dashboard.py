@@ -10,14 +10,14 @@ from pathlib import Path
 
 from textual.binding import Binding
 
-from mutitask_tui.config import CHART_MINUTES, SETTINGS, SORT_COLUMNS, theme_names
 from mutitask_tui.dashboard import screens
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.keymap import FIXED, PALETTE, default_keys, shown_keys, view_name
-from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.actions.keymap import FIXED, PALETTE, default_keys, shown_keys, view_name
+from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
-from mutitask_tui.server.commands import COMMANDS, Scope
+from mutitask_tui.server.commands.registry import COMMANDS, Scope
+from mutitask_tui.settings.config_file import CHART_MINUTES, SETTINGS, SORT_COLUMNS, theme_names
 
 HERE = Path(__file__).parent
 SCOPES: tuple[tuple[Scope, str], ...] = (

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mutitask_tui.server_api import Server
+from mutitask_tui.api import Server
 
 __all__ = ["Server"]

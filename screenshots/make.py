@@ -19,14 +19,14 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from mutitask_tui import embedded
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.local_agents import LocalAgents
-from mutitask_tui.server.commander import Commander
+from mutitask_tui.embedded import valkey as embedded
+from mutitask_tui.launch.local_agents import LocalAgents
+from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.redis_backend import RedisLink
 from worker_agent.job import load_job
-from worker_agent.protocol.address import REDIS_URL_VARIABLE
+from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 from worker_agent.protocol.membership import RunPlan
 
 HERE = Path(__file__).parent

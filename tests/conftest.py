@@ -18,7 +18,7 @@ from tests.support.redis_cluster import RealCluster
 from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until as _wait_until
-from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.connection.address import load_server_file
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.identity import of
 

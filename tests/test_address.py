@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_agent.protocol.address import (
+from worker_agent.protocol.connection.address import (
     BadAddress,
     ServerFile,
     build_url,
@@ -20,7 +20,7 @@ from worker_agent.protocol.address import (
     shown_url,
     split_several,
 )
-from worker_agent.protocol.address import state_dir as find_state_dir
+from worker_agent.protocol.connection.address import state_dir as find_state_dir
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.identity import Identity, me
 

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutitask_tui.config import SETTINGS, Config, ConfigError, Layout, config_path, load, parse, theme_names
-from mutitask_tui.config_edit import remember, with_value
-from mutitask_tui.dashboard.listing import SORTS
-from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.model.device_order import SORTS
+from mutitask_tui.dashboard.preferences import Memory
+from mutitask_tui.settings.config_file import (
+    SETTINGS,
+    Config,
+    ConfigError,
+    Layout,
+    config_path,
+    load,
+    parse,
+    theme_names,
+)
+from mutitask_tui.settings.edit import remember, with_value
 from tests.cli.tools import mutitask
 
 FULL = """\

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mutitask_tui.config import parse
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.keymap import default_keys, view_name
-from mutitask_tui.server.commands import COMMANDS
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.actions.keymap import default_keys, view_name
+from mutitask_tui.server.commands.registry import COMMANDS
+from mutitask_tui.settings.config_file import parse
 from tests.support.programs import ROOT
 
 DOCS = ROOT / "docs"

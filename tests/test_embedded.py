@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui import embedded, embedded_ports
-from mutitask_tui.embedded import EmbeddedError, EmbeddedServer, ensure, find
+from mutitask_tui.embedded import valkey as embedded
+from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure, find
+from mutitask_tui.embedded.valkey import ports as embedded_ports
 from tests.support.redis_server import RealServer, free_port
 from tests.support.waiting import wait_until
-from worker_agent.protocol.address import read_server_file, resolve, server_file
+from worker_agent.protocol.connection.address import read_server_file, resolve, server_file
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.identity import is_gone, of
 
@@ -312,7 +313,7 @@ def test_it_outlives_the_killed_program_that_started_it(spawn):
         [
             "python",
             "-c",
-            "from mutitask_tui.embedded import ensure; ensure('n'); import signal; signal.pause()",
+            "from mutitask_tui.embedded.valkey import ensure; ensure('n'); import signal; signal.pause()",
         ]
     )
     server = wait_until(lambda: find("n"))
@@ -336,7 +337,7 @@ def test_a_throwaway_server_ends_with_the_program_that_started_it_not_with_the_t
     """It lives through the end of the thread that started it, and dies with a `kill -9` of the process."""
     code = (
         "import threading, sys\n"
-        "from mutitask_tui.embedded import ensure\n"
+        "from mutitask_tui.embedded.valkey import ensure\n"
         "made = []\n"
         "thread = threading.Thread(target=lambda: made.append(ensure('n', throwaway=True)))\n"
         "thread.start(); thread.join()\n"

@@ -13,11 +13,11 @@ LIGHT = [
     for module in (
         "worker_agent",
         "worker_agent.cli",
-        "worker_agent.agent",
-        "worker_agent.execution",
+        "worker_agent.agent.claim_loop",
+        "worker_agent.execution.runner",
         "worker_agent.job",
         "worker_agent.protocol.broker",
-        "worker_agent.protocol.connect",
+        "worker_agent.protocol.connection.connect",
     )
     if find_spec(module)
 ]

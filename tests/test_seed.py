@@ -10,10 +10,10 @@ from typing import Any
 import pexpect
 import pytest
 
-from mutitask_tui.embedded import default_redis_listens
+from mutitask_tui.embedded.valkey import default_redis_listens
 from tests.cli.tools import mutitask, no_agents_left
 from tests.support.waiting import wait_until
-from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.connection.address import load_server_file
 
 __all__ = ["no_agents_left"]
 

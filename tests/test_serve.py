@@ -18,9 +18,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mutitask_tui import web
 from mutitask_tui.server.reading import Reader
-from mutitask_tui.serving import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
+from mutitask_tui.web.serve import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
+from mutitask_tui.web.web_server import web_server as web
 from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 
@@ -339,7 +339,14 @@ def test_without_textual_serve_it_says_what_to_install(
 ) -> None:
     (tmp_path / "textual_serve").mkdir()
     (tmp_path / "textual_serve" / "__init__.py").write_text("raise ImportError('not here')\n")
-    line = [sys.executable, "-c", "from mutitask_tui.cli import main; main()", "serve", "--name", house.name]
+    line = [
+        sys.executable,
+        "-c",
+        "from mutitask_tui.cli.main import main; main()",
+        "serve",
+        "--name",
+        house.name,
+    ]
     env = {"MUTITASK_REDIS_URL": redis_url, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
     ended = subprocess.run(line, env={**os.environ, **env}, capture_output=True, text=True, timeout=30)
     assert ended.returncode == 2
@@ -348,8 +355,8 @@ def test_without_textual_serve_it_says_what_to_install(
 
 def test_a_viewer_writes_no_files(house: House) -> None:
     """A read-only link refuses what would leave a file on the server's disk."""
-    from mutitask_tui.server.commands import CommandError
-    from mutitask_tui.server.link import RedisLink
+    from mutitask_tui.server.commands.registry import CommandError
+    from mutitask_tui.server.redis_backend import RedisLink
 
     link = RedisLink(house.url, house.name, read_only=True)
     with pytest.raises(CommandError, match="read-only"):

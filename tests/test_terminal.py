@@ -221,7 +221,7 @@ def test_a_killed_view_takes_nothing_with_it(place: Place) -> None:
 CRASHING = """
 import sys
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.cli import main
+from mutitask_tui.cli.main import main
 
 def action_help(self):
     raise RuntimeError("the view has a bug")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_agent.client import Client
-from worker_agent.task import CurrentTask, current_task
+from worker_agent.api import Client
+from worker_agent.execution.current_task import CurrentTask, current_task
 
 __all__ = ["Client", "CurrentTask", "current_task"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from worker_agent import lines, refusals, streams
+from worker_agent.console import lines, refusals, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 
 
@@ -81,8 +81,8 @@ def worker_agent(
     It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
     goes back. A second one does not wait.
     """
-    from worker_agent.agent import note_end, run_agent
-    from worker_agent.protocol.address import check_name, read_password_file, resolve
+    from worker_agent.agent.claim_loop import note_end, run_agent
+    from worker_agent.protocol.connection.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
 
     try:
@@ -122,15 +122,15 @@ def _functions(
 
     Raises `JobError`; where a child has told why, it ends this process with the child's status.
     """
-    from worker_agent.agent import log_to_stderr
+    from worker_agent.agent.claim_loop import log_to_stderr
     from worker_agent.job import load_job
 
     if kind == "thread":
         with streams.undisturbed():
             log_to_stderr(undisturbed=True)
             return load_job(job).functions_for(channel)
-    from worker_agent.agent import note_end
-    from worker_agent.processes import check_job, told
+    from worker_agent.agent.claim_loop import note_end
+    from worker_agent.execution.processes import check_job, told
 
     status = check_job(job, channel, debug=debug)
     if status < 0:

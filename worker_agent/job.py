@@ -26,8 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from worker_agent.import_path import guard, set_aside
 from worker_agent.protocol.errors import JobError
-from worker_agent.shadows import guard, set_aside
 
 TaskFunction = Callable[[Any], Any]
 SaveFunction = Callable[[Any], Any]

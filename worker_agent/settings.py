@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from worker_agent.execution import SaveFunction, TaskFunction
+from worker_agent.execution.runner import SaveFunction, TaskFunction
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import kit
 
 from mutitask_tui.server.core import ServerCore
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.membership import RunPlan
 

@@ -13,10 +13,8 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, TextArea
 
-from mutitask_tui.dashboard.acting import ActingApp
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
-from mutitask_tui.dashboard.device_trend import DeviceTrend
-from mutitask_tui.dashboard.keymap import (
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS, app_bindings
+from mutitask_tui.dashboard.actions.keymap import (
     PALETTE,
     PALETTE_KEY,
     default_keys,
@@ -24,13 +22,17 @@ from mutitask_tui.dashboard.keymap import (
     keymap,
     shown_keys,
 )
-from mutitask_tui.dashboard.link import Link
-from mutitask_tui.dashboard.listing import next_sort, reversed_sort
-from mutitask_tui.dashboard.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
+from mutitask_tui.dashboard.actions.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
+from mutitask_tui.dashboard.actions.palette import CommandProvider, SortProvider
+from mutitask_tui.dashboard.actions.perform import ActingApp
+from mutitask_tui.dashboard.backend import Link
+from mutitask_tui.dashboard.model.device_order import next_sort, reversed_sort
+from mutitask_tui.dashboard.model.device_trend import DeviceTrend
+from mutitask_tui.dashboard.model.history import Past
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.no_color import NoColour
-from mutitask_tui.dashboard.palette import CommandProvider, SortProvider
-from mutitask_tui.dashboard.past import Past
-from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.chart import ChartScreen
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.fails import FailsScreen
@@ -38,14 +40,12 @@ from mutitask_tui.dashboard.screens.frame import FrameScreen, selection_of
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.screens.join import JoinScreen
 from mutitask_tui.dashboard.screens.main import MainScreen
-from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.themes import THEMES
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Trouble
-from mutitask_tui.server.commands import CommandError, find, parse_line
+from mutitask_tui.server.commands.registry import CommandError, find, parse_line
 from mutitask_tui.server.snapshot import Wait
-from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
+from worker_agent.protocol.pristine import time
 
 _NOT_WHILE_TYPING = frozenset({"command", *(b.action.partition("(")[0] for b in VIEW_BINDINGS)})
 _ON_MAIN = frozenset({"next_fault", "faults_only", "sort", "sort_reverse", "hide_offline"})

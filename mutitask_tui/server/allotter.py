@@ -9,7 +9,7 @@ from typing import Any
 
 from mutitask_tui.server.feed import Feed
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import BLOCK_S
+from worker_agent.protocol.connection.connect import BLOCK_S
 from worker_agent.protocol.errors import Changed, LeaseLost, Moved, MutiTaskError, Superseded
 
 

@@ -9,17 +9,17 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
-from mutitask_tui.server.commander import Commander
-from mutitask_tui.server.device_commands import DRAIN_S
+from mutitask_tui.server.commands.commander import Commander
+from mutitask_tui.server.commands.devices import DRAIN_S
 from mutitask_tui.server.feed import Feed
 from mutitask_tui.server.marks import marks_in
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.address import redact
-from worker_agent.protocol.bound import time
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import Patience, connect
+from worker_agent.protocol.connection.address import redact
+from worker_agent.protocol.connection.connect import Patience, connect
+from worker_agent.protocol.connection.dedicated import keep
 from worker_agent.protocol.errors import (
     Held,
     LeaseLost,
@@ -30,8 +30,8 @@ from worker_agent.protocol.errors import (
     Superseded,
 )
 from worker_agent.protocol.identity import is_gone, me
-from worker_agent.protocol.kept import keep
 from worker_agent.protocol.membership import HoldsWork, Occupied, OtherChannels, Run, RunPlan
+from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
 
 SILENT_S = 1.5

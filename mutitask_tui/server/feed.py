@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mutitask_tui.server.marks import digest
-from worker_agent import forks
+from worker_agent.execution import forks
 from worker_agent.protocol import wire
-from worker_agent.protocol.bound import time
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.printable import printable
+from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import name_of
 
 READY_ITEMS = 1_000

@@ -9,7 +9,7 @@ from mutitask_tui.server.reading import FailedRecord, Reader, Result
 from mutitask_tui.server.snapshot import FailedDetail, FailedRun, FailGroup, ResultView, Sample, WaitingTask
 from mutitask_tui.server.snapshots import history_line, text
 from worker_agent.protocol import wire
-from worker_agent.protocol.bound import json
+from worker_agent.protocol.pristine import json
 from worker_agent.protocol.words import in_words
 
 GROUPED = 10_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from worker_agent.protocol.bound import json
 from worker_agent.protocol.printable import printable_json
+from worker_agent.protocol.pristine import json
 from worker_agent.protocol.words import in_words
 
 

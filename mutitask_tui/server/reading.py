@@ -21,10 +21,10 @@ from mutitask_tui.server.snapshots import (
     text,
 )
 from worker_agent.protocol import wire
-from worker_agent.protocol.address import redact
-from worker_agent.protocol.connect import connect, not_ours, translate
+from worker_agent.protocol.connection.address import redact
+from worker_agent.protocol.connection.connect import connect, not_ours, translate
+from worker_agent.protocol.connection.guard import Garbled
 from worker_agent.protocol.errors import NoNamespace, RedisGarbled, RedisRefused
-from worker_agent.protocol.guard import Garbled
 from worker_agent.protocol.keys import MOST_CHANNELS, Keys
 from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
 from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script

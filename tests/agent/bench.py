@@ -9,12 +9,12 @@ from typing import Any
 
 import redis
 
-from mutitask_tui.server.commander import Commander
+from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reading import Reader, Result
 from mutitask_tui.server.snapshot import ChannelView, FailedTask
 from tests.support.waiting import wait_until
-from worker_agent.agent import Agent
+from worker_agent.agent.claim_loop import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.settings import Settings

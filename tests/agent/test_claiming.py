@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from worker_agent.agent import Agent
+from worker_agent.agent.claim_loop import Agent
 
 
 class Watched:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.agent.bench import Bench
 from tests.support.proxy import Proxy
-from worker_agent.agent import Agent
-from worker_agent.protocol import connect as connecting
+from worker_agent.agent.claim_loop import Agent
 from worker_agent.protocol.broker import Broker, Claim
+from worker_agent.protocol.connection import connect as connecting
 
 BEHIND_A_BLOCK = b"\r\n1.000\r\n*"
 """How a block of a second ends, and another command begins behind it in the same piece of data."""

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from worker_agent.hands import HAND_BACK, Hands
+from worker_agent.execution.in_flight import HAND_BACK, Hands
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
 

@@ -10,7 +10,7 @@ from tests.agent.process_jobs import PROCESS, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
-from worker_agent.processes import Child
+from worker_agent.execution.processes import Child
 from worker_agent.protocol import wire
 from worker_agent.settings import Settings
 

@@ -70,7 +70,7 @@ def test_our_packing_is_not_that_of_a_patched_msgpack(monkeypatch: pytest.Monkey
 
 
 NONSENSE = """
-import worker_agent.child
+import worker_agent.execution.child
 
 def tasks():
     yield from range(6)
@@ -78,8 +78,8 @@ def tasks():
 def task_function(task):
     if task == 2 and not Path(FOLDER, "once").exists():
         note("once", "")
-        worker_agent.child.frame = lambda message: (1).to_bytes(4, "little") + b"x"
-        sys.modules["__main__"].frame = worker_agent.child.frame
+        worker_agent.execution.child.frame = lambda message: (1).to_bytes(4, "little") + b"x"
+        sys.modules["__main__"].frame = worker_agent.execution.child.frame
     return task
 """
 

@@ -18,7 +18,7 @@ from tests.support.programs import Program
 from tests.support.redis_server import RealServer, give_own_port
 from tests.support.small_disk import SmallDisk, disks_allowed
 from tests.support.waiting import wait_until
-from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.connection.address import load_server_file
 
 BACK = "answers again"
 TAKES_NO_WRITES = "cannot write to its disk and takes no writes"

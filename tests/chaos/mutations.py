@@ -152,7 +152,7 @@ MUTATIONS = (
         "if number > last + 1 then return {'gap'} end", "",
     ),
     Mutation(
-        "an agent whose calls Redis forgot keeps what it has claimed there", "worker_agent/agent.py",
+        "an agent whose calls Redis forgot keeps what it has claimed there", "worker_agent/agent/claim_loop.py",
         "if isinstance(lost, WritesLost):", "if False:", CRASHES,
     ),
     Mutation(
@@ -164,7 +164,7 @@ MUTATIONS = (
         "if is_gone(self._known[actor]):", "if False:", CRASHES,
     ),
     Mutation(
-        "an agent claims ahead while it runs a recovered task", "worker_agent/hands.py",
+        "an agent claims ahead while it runs a recovered task", "worker_agent/execution/in_flight.py",
         "if self.slots == 0 or self._alone():", "if self.slots == 0:", CRASHES,
     ),
     Mutation(

@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from mutitask_tui.opening import Place, join_line
-from mutitask_tui.server.link import RedisLink
+from mutitask_tui.launch.open_namespace import Place, join_line
+from mutitask_tui.server.redis_backend import RedisLink
 
 HOSTILE = ["we ird;touch x $(y) 'q'.py", "a`b`.py", "$HOME.py", "a\nb.py", "-x.py", "plain.py"]
 

@@ -168,7 +168,7 @@ def test_stop_allot_lets_what_waits_run_out_and_the_run_ends(
 SERVER_PROGRAM = """
 import sys, threading
 from mutitask_tui import Server
-from mutitask_tui.server.commands import CommandError
+from mutitask_tui.server.commands.registry import CommandError
 
 server = Server(WorksNumb=2, TasksChannelMax=7, redis_url=sys.argv[1], name="methods", headless=True)
 

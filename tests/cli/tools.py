@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mutitask_tui.cli import cli
+from mutitask_tui.cli.main import cli
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
 from tests.support.waiting import wait_until
-from worker_agent.agent import Agent
+from worker_agent.agent.claim_loop import Agent
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.settings import Settings
 

@@ -14,7 +14,7 @@ from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import RedisRefused
 from worker_agent.protocol.keys import Keys
 

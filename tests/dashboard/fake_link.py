@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mutitask_tui.dashboard.fail_view import group_key
-from mutitask_tui.server.commands import Command, CommandError, Outcome
+from mutitask_tui.dashboard.model.fail_filter import group_key
+from mutitask_tui.server.commands.registry import Command, CommandError, Outcome
 from mutitask_tui.server.snapshot import (
     ChannelView,
     DeviceView,

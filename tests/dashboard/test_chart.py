@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.pilot import Pilot
 
-from mutitask_tui.config import Config, Layout, Loaded
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.dashboard.past import HOUR_MS, Past, Series
-from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.model.history import HOUR_MS, Past, Series
+from mutitask_tui.dashboard.model.trend import Trend
+from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.chart import ChartScreen
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.chart import Chart, nice_top, plot, time_axis
 from mutitask_tui.server.snapshot import Sample
+from mutitask_tui.settings.config_file import Config, Layout, Loaded
 from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text, settle
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, snapshot
 from tests.dashboard.test_pictures import SIZES, SnapCompare, size_id

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mutitask_tui.dashboard.eta import channel_eta, whole_eta
 from mutitask_tui.dashboard.formats import about
-from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.model.eta import channel_eta, whole_eta
+from mutitask_tui.dashboard.model.trend import Trend
 from tests.dashboard.conftest import Opened, poll, screen_text
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, snapshot
 

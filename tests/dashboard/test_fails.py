@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from mutitask_tui.dashboard.fail_view import FailView, haystack
+from mutitask_tui.dashboard.model.fail_filter import FailView, haystack
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.fails import PAGE, FailsScreen

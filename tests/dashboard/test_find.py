@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from mutitask_tui.dashboard.device_trend import DeviceTrend, slow_devices
-from mutitask_tui.dashboard.listing import SORTS, Look, list_devices, next_sort, reversed_sort
+from mutitask_tui.dashboard.model.device_order import SORTS, Look, list_devices, next_sort, reversed_sort
+from mutitask_tui.dashboard.model.device_trend import DeviceTrend, slow_devices
+from mutitask_tui.dashboard.model.trend import GROWTH_MS
 from mutitask_tui.dashboard.screens.main import MainScreen
-from mutitask_tui.dashboard.trend import GROWTH_MS
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from tests.dashboard.conftest import Opened, poll, press, screen_text

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mutitask_tui.dashboard.listing import DeviceRow
+from mutitask_tui.dashboard.model.device_order import DeviceRow
 from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.widgets.channel_list import ChannelList

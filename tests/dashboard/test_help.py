@@ -6,10 +6,10 @@ from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
-from mutitask_tui.server.commands import COMMANDS
+from mutitask_tui.server.commands.registry import COMMANDS
 from tests.dashboard.conftest import Opened, press, screen_text, settle
 from tests.dashboard.fake_link import FakeLink
 

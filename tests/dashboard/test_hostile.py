@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from mutitask_tui.server.commands import CommandError, Outcome
+from mutitask_tui.server.commands.registry import CommandError, Outcome
 from mutitask_tui.server.snapshot import FailedRun, FailGroup
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import (

@@ -8,8 +8,8 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from mutitask_tui.dashboard import key_order
-from mutitask_tui.dashboard.key_order import KeyOrderApp
+from mutitask_tui.dashboard.actions import key_order
+from mutitask_tui.dashboard.actions.key_order import KeyOrderApp
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.fails import FailsScreen

@@ -9,7 +9,7 @@ import pytest
 from textual.binding import Binding
 from textual.widgets import Button
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS, app_bindings
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.edit import EditScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
@@ -19,7 +19,7 @@ from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.payload_tree import PayloadTree
 from mutitask_tui.dashboard.widgets.tail_view import TailView
-from mutitask_tui.server.commands import COMMANDS, Outcome, find
+from mutitask_tui.server.commands.registry import COMMANDS, Outcome, find
 from tests.dashboard.conftest import Opened, poll, press, screen_text, settle
 from tests.dashboard.fake_link import FakeLink, device
 

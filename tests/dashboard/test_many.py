@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
-from mutitask_tui.server.commands import CommandError, Outcome
+from mutitask_tui.server.commands.registry import CommandError, Outcome
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import FakeLink, device
 

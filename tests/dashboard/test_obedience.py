@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mutitask_tui.dashboard.detections import KEPT_MS
-from mutitask_tui.dashboard.obedience import Obedience
-from mutitask_tui.server.commands import CommandError, Outcome, find
+from mutitask_tui.dashboard.model.acknowledgements import Obedience
+from mutitask_tui.dashboard.model.detections import KEPT_MS
+from mutitask_tui.server.commands.registry import CommandError, Outcome, find
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, snapshot
 

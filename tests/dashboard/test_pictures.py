@@ -10,9 +10,9 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.dashboard.device_trend import DeviceTrend
+from mutitask_tui.dashboard.model.device_trend import DeviceTrend
 from mutitask_tui.dashboard.widgets.banner import Trouble
-from mutitask_tui.server.commands import Outcome
+from mutitask_tui.server.commands.registry import Outcome
 from mutitask_tui.server.snapshot import FailedRun
 from tests.dashboard.conftest import NEVER, settle
 from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, detail, device, fail, snapshot

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from mutitask_tui.config import Config, Loaded, load
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.dashboard.remember import Memory
+from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
+from mutitask_tui.settings.config_file import Config, Loaded, load
 from tests.dashboard.conftest import NEVER, press, screen_text, settle
 from tests.dashboard.fake_link import FakeLink
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mutitask_tui.dashboard.trend import GROWTH_MS, Trend
-from mutitask_tui.dashboard.verdict import judge
+from mutitask_tui.dashboard.model.health import judge
+from mutitask_tui.dashboard.model.trend import GROWTH_MS, Trend
 from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
 
 RUNNING = (device(0), device(1, channel=1))

@@ -16,7 +16,7 @@ from tests.support.programs import Program
 from tests.support.redis_server import give_own_port
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
-from worker_agent.protocol.address import load_server_file
+from worker_agent.protocol.connection.address import load_server_file
 from worker_agent.protocol.errors import MutiTaskError
 
 COUNT = 1_500

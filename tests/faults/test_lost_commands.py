@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from mutitask_tui.server.commander import Commander
+from mutitask_tui.server.commands.commander import Commander
 from tests.protocol.world import World
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer

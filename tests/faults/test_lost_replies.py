@@ -15,12 +15,12 @@ from tests.protocol.valid_calls import VALID_CALLS, Furnished, ValidCall
 from tests.protocol.world import ById, done
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
-from worker_agent.protocol import connect as connecting
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Claim
-from worker_agent.protocol.connect import Patience, connect
-from worker_agent.protocol.kept import keep
+from worker_agent.protocol.connection import connect as connecting
+from worker_agent.protocol.connection.connect import Patience, connect
+from worker_agent.protocol.connection.dedicated import keep
 from worker_agent.protocol.membership import Run
 from worker_agent.protocol.scripts import script
 

@@ -20,8 +20,9 @@ from tests.support.liar import Liar, Lie, dripping, much
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
-from worker_agent.protocol import guard, replies
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol import replies
+from worker_agent.protocol.connection import guard
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.replies import of_script
 
 __all__ = ["no_agents_left"]
@@ -154,7 +155,7 @@ FLOODS: dict[str, Lie] = {
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_takes_no_more_memory_than_a_reply_may(flood: str) -> None:
     with Liar(FLOODS[flood]) as liar:
-        line = [sys.executable, "-c", "from mutitask_tui.cli import main; main()", "status", "--redis"]
+        line = [sys.executable, "-c", "from mutitask_tui.cli.main import main; main()", "status", "--redis"]
         process = subprocess.Popen(
             [*line, f"redis://127.0.0.1:{liar.port}/0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.redis_backend import RedisLink
 from tests.faults.states import STATES
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until

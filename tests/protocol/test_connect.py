@@ -16,7 +16,7 @@ from tests.protocol.world import ById, World, done, failed_for_good, id_of
 from tests.support.redis_server import RealServer, free_port
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import IMPATIENT, Patience, connect, translate
+from worker_agent.protocol.connection.connect import IMPATIENT, Patience, connect, translate
 from worker_agent.protocol.errors import MutiTaskError, NoNamespace, RedisRefused, RedisUnavailable
 from worker_agent.protocol.scripts import script
 

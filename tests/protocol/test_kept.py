@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from tests.protocol.examples import SINGLE
-from worker_agent.protocol.cluster import ClusterClient
-from worker_agent.protocol.connect import connect
-from worker_agent.protocol.kept import KeptConnection, keep
+from worker_agent.protocol.connection.cluster import ClusterClient
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.dedicated import KeptConnection, keep
 
 ECHO = "return {KEYS[1], ARGV[1]}"
 KEY = "{mt:t}:x"

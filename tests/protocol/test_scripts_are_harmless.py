@@ -15,7 +15,7 @@ from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished, ValidCa
 from tests.protocol.world import failed, reason
 from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import WritesLost
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.membership import RunPlan

@@ -18,7 +18,7 @@ from mutitask_tui.server.inspection import _shown, _waiting
 from mutitask_tui.server.reading import _failed, _result
 from mutitask_tui.server.snapshots import server_view
 from tests.support.programs import environment
-from worker_agent.hands import text_of
+from worker_agent.execution.in_flight import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import read_reasons

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.embedded import EmbeddedError, EmbeddedServer, ensure
+from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure
 from mutitask_tui.server.files import Untrusted
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import mutitask
 from tests.support.programs import Program
 from tests.support.redis_server import free_port
-from worker_agent.protocol.address import load_server_file, server_file
+from worker_agent.protocol.connection.address import load_server_file, server_file
 
 NOBODY = 65534
 
@@ -69,7 +69,7 @@ def test_its_files_are_private_whatever_the_umask(
 ) -> None:
     program = f"""
 import os
-from mutitask_tui.embedded import ensure
+from mutitask_tui.embedded.valkey import ensure
 os.umask({mask})
 ensure("n", port={free_port()})
 """
@@ -194,7 +194,9 @@ def test_the_agents_logs_are_private_whatever_the_umask(
     job = tmp_path / "job.py"
     job.write_text(JOB.replace("range(40)", "range(2)"))
     line = ["mutitask", "run", str(job), "--headless", "--until-done", "--autostart", "--local-agents", "1"]
-    program = f"import os, sys; from mutitask_tui.cli import main; os.umask(0); sys.argv = {line!r}; main()"
+    program = (
+        f"import os, sys; from mutitask_tui.cli.main import main; os.umask(0); sys.argv = {line!r}; main()"
+    )
     assert spawn(["python", "-c", program]).wait(60) == 0
     paths = [path for path in (open_place / "state").rglob("*") if path.exists()]
     assert {"device0.log", "device0.ended"} <= {path.name for path in paths}

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutitask_tui.server.device_commands import answer_of
+from mutitask_tui.server.commands.devices import answer_of
 from mutitask_tui.server.exports import failed_line, result_line
 from mutitask_tui.server.inspection import _shown, _waiting, editable, where
 from mutitask_tui.server.reading import _failed, _result
@@ -33,10 +33,11 @@ from tests.security.fuzzing import (
     mutations,
     noise,
 )
-from worker_agent.execution import Runner
-from worker_agent.hands import text_of
+from worker_agent.execution.in_flight import text_of
+from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
-from worker_agent.protocol.address import (
+from worker_agent.protocol.calls import named
+from worker_agent.protocol.connection.address import (
     ServerFile,
     build_url,
     dump_server_file,
@@ -46,8 +47,7 @@ from worker_agent.protocol.address import (
     resolve,
     server_file,
 )
-from worker_agent.protocol.calls import named
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.reasons import Reason, read_reasons

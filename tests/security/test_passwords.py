@@ -24,9 +24,9 @@ from tests.support.programs import Program
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.address import build_url, read_password_file, resolve
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.address import build_url, read_password_file, resolve
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import JobError, RedisRefused
 
 __all__ = ["no_agents_left"]

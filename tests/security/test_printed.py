@@ -22,12 +22,12 @@ from mutitask_tui.server.core import ServerCore
 from tests.cli.tools import House, mutitask, no_agents_left
 from tests.support.programs import ROOT, Program
 from tests.support.waiting import wait_until
-from worker_agent import lines
+from worker_agent.console import lines
 from worker_agent.protocol import printable as filters
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.identity import Identity
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.membership import RunPlan
@@ -277,7 +277,7 @@ def test_a_program_that_serves_prints_fit_lines(tmp_path: Path, spawn: Callable[
 
 
 def test_our_log_is_fit_whichever_handlers_a_program_has(caplog: pytest.LogCaptureFixture) -> None:
-    from worker_agent.agent import LOG
+    from worker_agent.agent.claim_loop import LOG
 
     with caplog.at_level(logging.INFO):
         try:
@@ -327,11 +327,11 @@ SINKS = re.compile(
     r"print|click\.(s?echo|confirm|prompt)|sys\.std(out|err)\.write|logging\.(basicConfig|StreamHandler)"
 )
 WALKED = {
-    "worker_agent/lines.py",
-    "worker_agent/agent.py",
-    "mutitask_tui/web.py",
-    "mutitask_tui/cli.py",
-    "mutitask_tui/opening.py",
+    "worker_agent/console/lines.py",
+    "worker_agent/agent/claim_loop.py",
+    "mutitask_tui/web/web_server.py",
+    "mutitask_tui/cli/main.py",
+    "mutitask_tui/launch/open_namespace.py",
 }
 """The modules that write somewhere themselves: the tests above walk them."""
 

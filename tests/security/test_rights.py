@@ -12,8 +12,8 @@ import pexpect
 import pytest
 import redis
 
-from mutitask_tui.server.commands import COMMANDS, Command, CommandError
-from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError
+from mutitask_tui.server.redis_backend import RedisLink
 from tests.cli.tools import House, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connect import NoRights, connect
+from worker_agent.protocol.connection.connect import NoRights, connect
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import Keys
 

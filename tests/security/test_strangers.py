@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.link import RedisLink
+from mutitask_tui.server.redis_backend import RedisLink
 from tests.cli.tools import House, Said, mutitask, no_agents_left
 from tests.security.fuzzing import SCRAPS
 from tests.support.programs import Program
@@ -271,7 +271,7 @@ def test_another_patch_version_of_the_same_protocol_works_together(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The protocol's version has no patch: agents only report theirs, and nobody compares it."""
-    monkeypatch.setattr("worker_agent.watcher._version", lambda: "0.1.99")
+    monkeypatch.setattr("worker_agent.agent.heartbeat._version", lambda: "0.1.99")
     with House(redis_url, NAME, iter(range(5)), devices=1, autostart=True) as house:
         house.agent(0, task_function=lambda task: task + 1)
         house.until(lambda s: s.channels[0].done == 5 and s.devices[0].version == "0.1.99")

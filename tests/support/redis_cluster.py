@@ -11,8 +11,8 @@ from redis.crc import key_slot
 from tests.support.redis_server import RealServer
 from tests.support.tls import Tls
 from tests.support.waiting import wait_until
-from worker_agent.protocol.cluster import ClusterClient
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.cluster import ClusterClient
+from worker_agent.protocol.connection.connect import connect
 
 SLOTS = 16384
 EVERYWHERE = (

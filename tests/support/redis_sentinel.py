@@ -7,7 +7,7 @@ import redis
 from tests.support.redis_server import RealServer
 from tests.support.tls import Tls
 from tests.support.waiting import wait_until
-from worker_agent.protocol.connect import connect
+from worker_agent.protocol.connection.connect import connect
 
 SERVICE = "ours"
 SENTINELS = 3

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import channel_of
-from worker_agent.protocol.connect import ask_in_turn, not_ours
+from worker_agent.protocol.connection.connect import ask_in_turn, not_ours
+from worker_agent.protocol.connection.guard import Garbled
 from worker_agent.protocol.errors import Changed, RedisRefused
-from worker_agent.protocol.guard import Garbled
 from worker_agent.protocol.membership import EVENTS, MOST, Membership
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.replies import mapping, of_script

@@ -9,9 +9,9 @@ from redis.exceptions import RedisError
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.connect import IMPATIENT, Patience, not_ours, translate
+from worker_agent.protocol.connection.connect import IMPATIENT, Patience, not_ours, translate
+from worker_agent.protocol.connection.guard import Garbled
 from worker_agent.protocol.errors import LeaseLost, Moved, NamespaceGone, RedisRefused, Superseded, WritesLost
-from worker_agent.protocol.guard import Garbled
 from worker_agent.protocol.keys import MOST_CHANNELS, Keys
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script, of_stored

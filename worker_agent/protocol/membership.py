@@ -10,7 +10,7 @@ from typing import Any, Literal
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import channel_of
 from worker_agent.protocol.calls import Calls, named
-from worker_agent.protocol.connect import not_ours
+from worker_agent.protocol.connection.connect import not_ours
 from worker_agent.protocol.errors import (
     Changed,
     LeaseLost,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from worker_agent.protocol.bound import json
+from worker_agent.protocol.pristine import json
 
 LINE = 2_000
 """The most characters of a line that is printed or logged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker_agent.protocol.guard import Garbled
+from worker_agent.protocol.connection.guard import Garbled
 
 Check = Callable[[Any], bool]
 

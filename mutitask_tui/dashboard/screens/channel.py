@@ -10,16 +10,16 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Sparkline
 
-from mutitask_tui.dashboard.bindings import screen_bindings
-from mutitask_tui.dashboard.eta import channel_eta
+from mutitask_tui.dashboard.actions.bindings import screen_bindings
 from mutitask_tui.dashboard.formats import clock, fit, fit_end, rate_text, size_text, span, zone
+from mutitask_tui.dashboard.model.eta import channel_eta
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.states import State, channel_state
+from mutitask_tui.dashboard.model.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.states import State, channel_state
 from mutitask_tui.dashboard.titles import retitle
-from mutitask_tui.dashboard.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines

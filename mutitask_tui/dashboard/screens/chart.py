@@ -9,17 +9,17 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
-from mutitask_tui.config import CHART_MINUTES
 from mutitask_tui.dashboard.formats import rate_text, short_count
-from mutitask_tui.dashboard.past import Past, Series
+from mutitask_tui.dashboard.model.history import Past, Series
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.titles import retitle
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.chart import Chart
 from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.server.snapshot import Snapshot
-from worker_agent.protocol.bound import time
+from mutitask_tui.settings.config_file import CHART_MINUTES
+from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
 

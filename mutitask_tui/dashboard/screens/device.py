@@ -9,15 +9,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.bindings import screen_bindings, view_bindings
-from mutitask_tui.dashboard.device_trend import DeviceTrend
+from mutitask_tui.dashboard.actions.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, span, when, zone
+from mutitask_tui.dashboard.model.device_trend import DeviceTrend
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.states import device_state
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.states import device_state
 from mutitask_tui.dashboard.titles import retitle
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES

@@ -11,10 +11,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static, TextArea
 
 from mutitask_tui.dashboard.formats import size_text
+from mutitask_tui.dashboard.model.selection import in_order
 from mutitask_tui.dashboard.safe_text import safe_text
 from mutitask_tui.dashboard.screens.dialog import Dialog
-from mutitask_tui.dashboard.selection import in_order
-from mutitask_tui.server.commands import Command, CommandError
+from mutitask_tui.server.commands.registry import Command, CommandError
 from mutitask_tui.server.snapshot import FailedDetail
 from worker_agent.protocol.printable import printable_json
 

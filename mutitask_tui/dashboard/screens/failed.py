@@ -11,11 +11,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import screen_bindings
+from mutitask_tui.dashboard.actions.bindings import screen_bindings
 from mutitask_tui.dashboard.formats import size_text, when
+from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from mutitask_tui.dashboard.selection import Fail, Selection
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.dashboard.widgets.payload_tree import PayloadTree

@@ -13,19 +13,19 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import screen_bindings, view_bindings
-from mutitask_tui.dashboard.fail_view import FailView, haystack
+from mutitask_tui.dashboard.actions.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.formats import when
+from mutitask_tui.dashboard.model.fail_filter import FailView, haystack
+from mutitask_tui.dashboard.model.selection import Fail, Selection
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.selection import Fail, Selection
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.facts import Facts
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
-from worker_agent.protocol.bound import time
+from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
 PAGE = 100

@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.states import Tone
-from mutitask_tui.dashboard.trend import Trend
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.states import Tone
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.widgets.banner import Banner, Trouble
 from mutitask_tui.dashboard.widgets.header import Header
 from mutitask_tui.dashboard.widgets.key_bar import KeyBar

@@ -11,10 +11,10 @@ from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.keymap import PALETTE, shown_keys, view_name
+from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.actions.keymap import PALETTE, shown_keys, view_name
 from mutitask_tui.dashboard.screens.dialog import Dialog
-from mutitask_tui.server.commands import COMMANDS, Scope
+from mutitask_tui.server.commands.registry import COMMANDS, Scope
 
 if TYPE_CHECKING:
     from mutitask_tui.dashboard.app import DashboardApp

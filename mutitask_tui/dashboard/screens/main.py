@@ -13,15 +13,15 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import zone
-from mutitask_tui.dashboard.listing import NOTHING, Look, list_devices, next_fault
+from mutitask_tui.dashboard.model.device_order import NOTHING, Look, list_devices, next_fault
+from mutitask_tui.dashboard.model.health import count_devices
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.selection import Selection
 from mutitask_tui.dashboard.titles import retitle
-from mutitask_tui.dashboard.trend import Trend
-from mutitask_tui.dashboard.verdict import count_devices
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.channel_list import ChannelList, channel_rows
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid

@@ -12,10 +12,10 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
+from mutitask_tui.dashboard.model.selection import in_order
 from mutitask_tui.dashboard.safe_text import safe_text
 from mutitask_tui.dashboard.screens.dialog import Dialog
-from mutitask_tui.dashboard.selection import in_order
-from mutitask_tui.server.commands import Command, CommandError, Param
+from mutitask_tui.server.commands.registry import Command, CommandError, Param
 
 
 class PromptScreen(Dialog[tuple[Any, ...]]):

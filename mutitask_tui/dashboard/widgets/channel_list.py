@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mutitask_tui.dashboard.eta import channel_eta
 from mutitask_tui.dashboard.formats import (
     Field,
     fill_bar,
@@ -16,9 +15,10 @@ from mutitask_tui.dashboard.formats import (
     span,
     sparkline,
 )
+from mutitask_tui.dashboard.model.eta import channel_eta
+from mutitask_tui.dashboard.model.states import State, channel_state
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.states import State, channel_state
-from mutitask_tui.dashboard.trend import Trend
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
 from mutitask_tui.server.troubles import unserved

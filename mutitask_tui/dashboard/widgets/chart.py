@@ -11,8 +11,8 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.past import Series
-from worker_agent.protocol.bound import time
+from mutitask_tui.dashboard.model.history import Series
+from worker_agent.protocol.pristine import time
 
 Kind = Literal["rate", "fill", "fails"]
 

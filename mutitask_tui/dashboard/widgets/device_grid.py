@@ -16,9 +16,9 @@ from mutitask_tui.dashboard.formats import (
     short_count,
     span,
 )
-from mutitask_tui.dashboard.listing import DeviceRow
+from mutitask_tui.dashboard.model.device_order import DeviceRow
+from mutitask_tui.dashboard.model.states import device_state, device_wish
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.states import device_state, device_wish
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 
 _ROOMY = 3

@@ -7,8 +7,8 @@ from typing import ClassVar
 from rich.cells import cell_len
 
 from mutitask_tui.dashboard.formats import clock, fit, fit_end, short_count
+from mutitask_tui.dashboard.model.selection import Fail
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.selection import Fail
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.eta import whole_eta
 from mutitask_tui.dashboard.formats import Field, keep_fields, rate_text, short_count, span, sparkline
+from mutitask_tui.dashboard.model.eta import whole_eta
+from mutitask_tui.dashboard.model.health import DeviceCounts, count_devices, judge
+from mutitask_tui.dashboard.model.states import Tone
+from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.states import Tone
-from mutitask_tui.dashboard.trend import Trend
-from mutitask_tui.dashboard.verdict import DeviceCounts, count_devices, judge
 from mutitask_tui.server.snapshot import Snapshot
 
 FAINT = "$foreground 55%"

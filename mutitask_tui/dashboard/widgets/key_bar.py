@@ -15,7 +15,7 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.bindings import key_text
+from mutitask_tui.dashboard.actions.bindings import key_text
 
 if TYPE_CHECKING:
     from textual.screen import Screen

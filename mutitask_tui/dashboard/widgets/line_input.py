@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from mutitask_tui.server.commands import COMMANDS, Command, CommandError, find
+from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError, find
 
 Ids = Callable[[str], Sequence[str]]
 """The values that a kind of parameter can take now, as text: `device` and `channel` know some."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from mutitask_tui.dashboard.model.selection import Selection
+from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.selection import Selection
-from mutitask_tui.dashboard.states import Tone
 from mutitask_tui.dashboard.widgets.header import FAINT, TONES
 from worker_agent.protocol.words import plural
 

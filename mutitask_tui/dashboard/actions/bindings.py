@@ -1,0 +1,116 @@
+"""The keys: one for each command of the registry, and the view's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual.binding import Binding
+from textual.keys import format_key
+
+from mutitask_tui.server.commands.registry import COMMANDS, Command, find
+
+FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Pause", ("pause_one", "pause_all")),
+    ("Start", ("start_one", "start_all")),
+    ("Leave", ("exit",)),
+    ("Detect", ("detect_one", "detect_all")),
+    ("Allot", ("pause_allot", "start_allot")),
+    ("Channel", ("pause_channel", "start_channel")),
+    ("Max", ("reset_max_task",)),
+    ("Reload", ("reload_one_fail_task", "reload_all_fail_tasks")),
+    ("Stop", ("stop_one", "stop_all")),
+    ("Devices", ("add_device", "del_device")),
+    ("Fail counts", ("detect_fail_channel",)),
+    ("Skip", ("skip_item",)),
+    ("Purge", ("purge_device",)),
+    ("Delete", ("delete_one_fail_task",)),
+    ("Edit", ("edit_fail_task",)),
+    ("Export", ("export_fail_tasks",)),
+    ("End allot", ("stop_allot",)),
+    ("Detach", ("detach",)),
+)
+"""The commands as the footer groups them, most used first."""
+
+# fmt: off
+VIEW_BINDINGS: tuple[Binding, ...] = (
+    Binding("F", "fails", "Fails", tooltip="the failed tasks, newest first", id="view.fails"),
+    Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
+    Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
+    Binding("slash", "filter", "Filter", tooltip="show only what matches, as one types", id="view.filter"),
+    Binding("n", "next_fault(1)", "Next fault", tooltip="to the next device that is offline, slow or failing",
+            id="view.next_fault"),
+    Binding("N", "next_fault(-1)", "Fault before", show=False, tooltip="to the one before",
+            id="view.fault_before"),
+    Binding("exclamation_mark", "faults_only", "Faults only",
+            tooltip="only the devices that are offline, slow or failing, or all", id="view.faults_only"),
+    Binding("o", "sort", "Sort", tooltip="sort the devices by the next column", id="view.sort"),
+    Binding("O", "sort_reverse", "Reverse", show=False, tooltip="sort the other way round",
+            id="view.sort_reverse"),
+    Binding("h", "hide_offline", "Hide offline", tooltip="leave the offline devices out, or show them",
+            id="view.hide_offline"),
+    Binding("H", "chart", "Charts", tooltip="rate, fill and fails of the last hour", id="view.chart"),
+    Binding("j", "join", "Join", tooltip="the line to type on another machine", id="view.join"),
+    Binding("v", "freeze", "Freeze", tooltip="hold the view still, or let it go on", id="view.freeze"),
+    Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
+)
+# fmt: on
+"""Keys that change nothing but the view."""
+
+_AFTER_START = ("view.fails", "view.command_line", "view.help")
+_AFTER_DETECT = ("view.filter", "view.next_fault", "view.sort")
+
+
+def app_bindings() -> list[Binding]:
+    """Every binding of the app, in the footer's order."""
+    families = [_family(label, names) for label, names in FAMILIES]
+    first = [b for b in VIEW_BINDINGS if b.id in _AFTER_START]
+    second = [b for b in VIEW_BINDINGS if b.id in _AFTER_DETECT]
+    rest = [b for b in VIEW_BINDINGS if b not in (*first, *second)]
+    start, detect, others = families[:2], families[2:4], families[4:]
+    ordered = [*_flat(start), *first, *_flat(detect), *second, *_flat(others), *rest]
+    named = {binding.id for binding in ordered}
+    unnamed = [_binding(c, c.name, None, show=False) for c in COMMANDS if c.key and c.name not in named]
+    return [*ordered, *unnamed]
+
+
+def screen_bindings(*labels: str) -> list[Binding]:
+    """The families of those labels, for a screen that shows them before all others."""
+    families = dict(FAMILIES)
+    return [binding for label in labels for binding in _family(label, families[label], "app.")]
+
+
+def view_bindings(*ids: str) -> list[Binding]:
+    """The view's own keys of those ids, for a screen that shows them before all others."""
+    known = {binding.id: binding for binding in VIEW_BINDINGS}
+    return [replace(known[id_], action=f"app.{known[id_].action}", show=True) for id_ in ids]
+
+
+def key_text(key: str) -> str:
+    """A key as a person knows it: `+`, `^d`, `P`."""
+    *modifiers, last = key.split("+")
+    name = format_key(last)
+    return f"^{name}" if modifiers == ["ctrl"] else "+".join([*modifiers, name])
+
+
+def _flat(families: list[list[Binding]]) -> list[Binding]:
+    return [binding for family in families for binding in family]
+
+
+def _family(label: str, names: tuple[str, ...], where: str = "") -> list[Binding]:
+    group = Binding.Group(label, compact=True) if len(names) > 1 else None
+    return [_binding(find(name), label, group, where=where) for name in names]
+
+
+def _binding(
+    command: Command, label: str, group: Binding.Group | None, *, show: bool = True, where: str = ""
+) -> Binding:
+    return Binding(
+        command.key,
+        f"{where}command('{command.name}')",
+        label,
+        show=show,
+        key_display=key_text(command.key),
+        tooltip=f"{command.name}: {command.summary}",
+        id=command.name,
+        group=group,
+    )

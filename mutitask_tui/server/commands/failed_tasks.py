@@ -1,0 +1,90 @@
+"""The commands about failed tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from mutitask_tui.server.commands.caller import Caller, channels_text
+from mutitask_tui.server.commands.registry import CommandError, Outcome
+from mutitask_tui.server.exports import export_failed, export_these
+from mutitask_tui.server.files import write_anew
+from worker_agent.protocol import wire
+from worker_agent.protocol.errors import Unpackable
+from worker_agent.protocol.pristine import time
+
+
+class FailCommands(Caller):
+    """Methods of the registry's names."""
+
+    def detect_fail_channel(self) -> Outcome:
+        """Count the failed tasks of each channel."""
+        counts = {channel.id: channel.failed for channel in self.reader.snapshot().channels}
+        text = "; ".join(f"FailChannel{number} {count:,} failed" for number, count in counts.items())
+        return Outcome(text or "no channels", data={"failed": {str(n): count for n, count in counts.items()}})
+
+    def reload_all_fail_tasks(self, channel: int | None = None) -> Outcome:
+        """Bring failed tasks back, with fresh retries."""
+        channels = self.channels(channel)
+        moved = sum(self.call(lambda b, n=number: b.reload_all(n)) for number in channels)  # type: ignore[misc]
+        text = f"{moved:,} failed tasks of {channels_text(channels)} went back"
+        return Outcome(text, data={"reloaded": moved, "channels": channels})
+
+    def reload_one_fail_task(self, channel: int, id_: str) -> Outcome:
+        """Bring one failed task back, with fresh retries."""
+        self.channels(channel)
+        full = self.reader.full_id(channel, id_)
+        if self.call(lambda b: b.reload(channel, [full])):
+            return Outcome(f"task {id_} went back to TaskChannel{channel}", data={"reloaded": 1})
+        record = self.reader.failed_record(channel, full)
+        if record is not None and record.view.stage == "foreign":
+            raise CommandError(f"task {id_} is foreign: it has no header to run it by; edit or delete it")
+        raise _no_longer_there(channel, id_)
+
+    def delete_one_fail_task(self, channel: int, id_: str) -> Outcome:
+        """Drop one failed task for good."""
+        self.channels(channel)
+        full = self.reader.full_id(channel, id_)
+        if not self.call(lambda b: b.delete(channel, [full])):
+            raise _no_longer_there(channel, id_)
+        return Outcome(f"task {id_} deleted from FailChannel{channel}", data={"deleted": 1})
+
+    def edit_fail_task(self, channel: int, id_: str, task: Any) -> Outcome:
+        """Give a failed task another payload and bring it back."""
+        self.channels(channel)
+        full = self.reader.full_id(channel, id_)
+        try:
+            body = wire.pack(task)
+        except Unpackable as error:
+            raise CommandError(f"the new payload is {error}") from None
+        if not self.call(lambda b: b.edit(channel, full, body)):
+            raise _no_longer_there(channel, id_)
+        return Outcome(f"task {id_} edited; it went back to TaskChannel{channel}", data={"edited": 1})
+
+    def export_fail_tasks(self, channel: int | None = None) -> Outcome:
+        """Write failed tasks to a file in the current directory."""
+        self.channels(channel)
+        part = "" if channel is None else f"-{channel}"
+        return self._export(part, lambda file: export_failed(self.reader, channel, file))
+
+    def export_these(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+        """Write these failed tasks (channel, id) to a file in the current directory."""
+        return self._export("-selected", lambda file: export_these(self.reader, targets, file))
+
+    def _export(self, part: str, write: Callable[[IO[str]], int]) -> Outcome:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        wanted = Path.cwd() / f"fail-tasks-{self.reader.name}{part}-{stamp}.jsonl"
+        try:
+            count, path = write_anew(wanted, write)
+        except OSError as error:
+            raise CommandError(f"cannot write {wanted}: {error.strerror}") from None
+        if path is None:
+            return Outcome("there are no failed tasks: no file was written", data={"count": 0, "path": None})
+        return Outcome(f"{count:,} failed tasks written to {path}", data={"count": count, "path": str(path)})
+
+
+def _no_longer_there(channel: int, id_: str) -> CommandError:
+    return CommandError(
+        f"task {id_} is no longer there in FailChannel{channel}: it was reloaded or deleted, or never failed"
+    )

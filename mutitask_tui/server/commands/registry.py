@@ -1,0 +1,263 @@
+"""The one registry of commands: keys, palette, `:` line, `mutitask ctl`, methods, help and docs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mutitask_tui.server.commands.commander import Commander
+
+ParamKind = Literal["device", "channel", "fail", "count", "json"]
+Scope = Literal["all", "device", "channel", "fail", "view"]
+
+MOST = 1_000_000_000
+"""The largest `count`: beyond what any Redis holds, and far from where its numbers lose precision."""
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out; its text is one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One argument: `device`, `channel`, `count` are whole numbers, `fail` a task id, `json` any value."""
+
+    name: str
+    kind: ParamKind
+    optional: bool = False
+
+    def parse(self, text: str) -> Any:
+        """The argument's value. Raises `CommandError` with what was expected."""
+        if self.kind == "fail":
+            return text
+        if self.kind == "json":
+            return _parse_json(text)
+        if not text.isascii() or not text.isdigit():
+            raise CommandError(f"{self.name} must be a whole number of 0 or more, not {text[:40]!r}")
+        number = int(text[:20])
+        if self.kind == "count" and number < 1:
+            raise CommandError(f"{self.name} must be 1 or more")
+        if self.kind == "count" and number > MOST:
+            raise CommandError(f"{self.name} must be at most {MOST:,}")
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did: one sentence for a person, and the same as plain JSON data."""
+
+    text: str
+    ok: bool = True
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command under its one name."""
+
+    name: str
+    summary: str
+    key: str
+    """The dashboard's key for it, as Textual names keys; '' where the `:` line and the palette suffice."""
+    scope: Scope
+    """What it acts on: a `device`, `channel` or `fail` command acts on the selected one or asks for it.
+
+    `view` commands (`detach`) are the dashboard's own: no `run`.
+    """
+    run: Callable[..., Outcome] | None
+    params: tuple[Param, ...] = ()
+    dangerous: bool = False
+    """Asks first, with Cancel focused."""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """The line to type, such as `pause_one N` or `reset_max_task N [C]`."""
+        words = [f"[{p.name}]" if p.optional else p.name for p in self.params]
+        return " ".join([self.name, *words])
+
+    def parse(self, words: Iterable[str]) -> tuple[Any, ...]:
+        """The arguments' values from the words that follow the name. Raises `CommandError`."""
+        given = list(words)
+        if self.params and self.params[-1].kind == "json" and len(given) > len(self.params):
+            last = len(self.params) - 1
+            given = [*given[:last], " ".join(given[last:])]
+        needed = sum(not p.optional for p in self.params)
+        if not needed <= len(given) <= len(self.params):
+            raise CommandError(f"usage: {self.usage}")
+        return tuple(p.parse(word) for p, word in zip(self.params, given, strict=False))
+
+    def __call__(self, commander: Commander, *values: Any) -> Outcome:
+        """Carry it out. Raises `CommandError`, or `BrokerError` where Redis is away."""
+        if self.run is None:
+            raise CommandError(f"{self.name} belongs to a dashboard: press its key there")
+        return self.run(commander, *values)
+
+
+def _parse_json(text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(
+            f'not valid JSON ({error}): text stands in double quotes, such as "text"'
+        ) from None
+
+
+def find(name: str) -> Command:
+    """The command of that name or alias. Raises `CommandError`, naming what comes nearest."""
+    import difflib
+
+    try:
+        return _BY_NAME[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, _BY_NAME, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; `help` lists them"
+        raise CommandError(f"no command is called {name[:40]!r}{hint}") from None
+
+
+def parse_line(line: str) -> tuple[Command, tuple[Any, ...]]:
+    """A typed line, such as `pause_one 0`, as its command and values. Raises `CommandError`."""
+    words = line.split(None, 1)
+    if not words:
+        raise CommandError("type a command, such as pause_one 0")
+    command, rest = find(words[0]), "".join(words[1:])
+    # JSON comes last and is taken as it was typed: blanks in its strings count.
+    last = len(command.params) - 1 if command.params and command.params[-1].kind == "json" else -1
+    return command, command.parse(rest.split(None, last))
+
+
+_N = Param("N", "device")
+_C = Param("C", "channel")
+_C_OPTIONAL = Param("C", "channel", optional=True)
+_ID = Param("ID", "fail")
+_COUNT = Param("N", "count")
+
+
+def _method(name: str) -> Callable[..., Outcome]:
+    def run(commander: Commander, *values: Any) -> Outcome:
+        outcome: Outcome = getattr(commander, name)(*values)
+        return outcome
+
+    return run
+
+
+def _command(
+    name: str,
+    key: str,
+    scope: Scope,
+    summary: str,
+    *params: Param,
+    dangerous: bool = False,
+    aliases: tuple[str, ...] = (),
+) -> Command:
+    run = None if scope == "view" else _method(name)
+    return Command(name, summary, key, scope, run, params, dangerous, aliases)
+
+
+COMMANDS: tuple[Command, ...] = (
+    _command("detect_all", "D", "all", "Ask every device now for its state and round trip"),
+    _command("detect_one", "d", "device", "Ask one device now for its state and round trip", _N),
+    _command("pause_all", "P", "all", "Pause all devices; running tasks finish"),
+    _command("pause_one", "p", "device", "Pause one device; running tasks finish", _N),
+    _command("start_all", "S", "all", "Resume all devices"),
+    _command("start_one", "s", "device", "Resume one device", _N),
+    _command("pause_allot", "a", "all", "Pause the feeding of tasks from the generators; devices go on"),
+    _command("start_allot", "A", "all", "Resume the feeding of tasks from the generators"),
+    _command(
+        "stop_allot", "w", "all", "End the feeding for good; tasks that wait are still run", dangerous=True
+    ),
+    _command("detect_fail_channel", "f", "all", "Count the failed tasks of each channel"),
+    _command(
+        "reload_all_fail_tasks",
+        "R",
+        "all",
+        "Put failed tasks back into their task channel, with fresh retries",
+        _C_OPTIONAL,
+        dangerous=True,
+    ),
+    _command(
+        "reload_one_fail_task",
+        "r",
+        "fail",
+        "Put one failed task back into its task channel, with fresh retries",
+        _C,
+        _ID,
+    ),
+    _command("delete_one_fail_task", "x", "fail", "Delete one failed task for good", _C, _ID, dangerous=True),
+    _command(
+        "edit_fail_task",
+        "e",
+        "fail",
+        "Change a failed task's payload and put it back; its id stays",
+        _C,
+        _ID,
+        Param("JSON", "json"),
+    ),
+    _command(
+        "export_fail_tasks",
+        "E",
+        "all",
+        "Export failed tasks as JSON lines to a new file (mutitask ctl: `-` for stdout)",
+        _C_OPTIONAL,
+    ),
+    _command(
+        "reset_max_task",
+        "m",
+        "channel",
+        "Set a channel's capacity; a smaller one drops no tasks",
+        _COUNT,
+        _C_OPTIONAL,
+        aliases=("reset_task_max",),
+    ),
+    _command(
+        "pause_channel",
+        "c",
+        "channel",
+        "Pause one channel: devices claim no tasks from it; running tasks finish",
+        _C,
+    ),
+    _command("start_channel", "C", "channel", "Resume one channel", _C),
+    _command(
+        "skip_item",
+        "k",
+        "channel",
+        "Skip the item at which a channel's feed stopped",
+        _C,
+        dangerous=True,
+    ),
+    _command("add_device", "plus", "all", "Add a device at the end of the grid"),
+    _command("del_device", "minus", "all", "Remove the last device of the grid", dangerous=True),
+    _command(
+        "stop_one",
+        "t",
+        "device",
+        "Stop one agent: it finishes what runs, hands back the rest and exits; a second time: without waiting",
+        _N,
+        dangerous=True,
+    ),
+    _command(
+        "stop_all",
+        "T",
+        "all",
+        "Stop all agents: they finish what runs, hand back the rest and exit; a second time: without waiting",
+        dangerous=True,
+    ),
+    _command("purge_device", "z", "device", "Forget a device that is offline", _N),
+    _command("detach", "ctrl+d", "view", "Leave the dashboard; the server goes on"),
+    _command(
+        "exit",
+        "q",
+        "all",
+        "Stop all agents and close the server; what waits stays in Redis",
+        dangerous=True,
+        aliases=("stop", "quit"),
+    ),
+)
+
+_BY_NAME: dict[str, Command] = {
+    name: command for command in COMMANDS for name in (command.name, *command.aliases)
+}

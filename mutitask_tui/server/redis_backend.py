@@ -1,0 +1,116 @@
+"""What a dashboard holds on to: snapshots come from here and commands go here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mutitask_tui.server.commands.batches import run_many
+from mutitask_tui.server.commands.commander import Commander
+from mutitask_tui.server.commands.registry import Command, CommandError, Outcome, find
+from mutitask_tui.server.inspection import Inspector
+from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.snapshot import (
+    FailedDetail,
+    FailedTask,
+    FailGroup,
+    ResultView,
+    Sample,
+    Snapshot,
+    Wait,
+    WaitingTask,
+)
+from worker_agent.protocol.connection.address import shown_url
+
+
+def worker_line(job: str, address: str, *options: str) -> str:
+    """The line that starts an agent, to be typed into a shell."""
+    return shlex.join(
+        ["worker-agent", job, "--redis", address, *options, "--device", "auto", "--channel", "0"]
+    )
+
+
+class RedisLink:
+    """A dashboard's link to a namespace, from this process's server or from anywhere."""
+
+    def __init__(
+        self, url: str, name: str, *, who: str = "", owns_server: bool = False, read_only: bool = False,
+        join_line: str = "", join_note: str = "", wait: Callable[[], Wait | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._reader = Reader(url, name)
+        self._inspector = Inspector(url, name)
+        self._commander = Commander(url, name, who)
+        self._owns_server = owns_server
+        self._read_only = read_only
+        self._wait = wait
+        self.join_note = join_note
+        """What another machine needs before it can join, or ''."""
+        place = shown_url(url)
+        self._join_line = join_line or worker_line("JOB", place, "--name", name)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether commands are refused."""
+        return self._read_only
+
+    @property
+    def owns_server(self) -> bool:
+        """Whether the server runs in this process."""
+        return self._owns_server
+
+    def snapshot(self) -> Snapshot:
+        """The namespace now; one call to Redis."""
+        return replace(self._reader.snapshot(), wait=self._wait())
+
+    def run(self, command: Command, values: Sequence[Any]) -> Outcome:
+        """Carry a command out. Raises `CommandError`."""
+        self._refuse_writing(command)
+        return self._commander.run(command, values)
+
+    def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+        """Carry one command out on many devices or failed tasks. Raises `CommandError`."""
+        self._refuse_writing(command)
+        return run_many(self._commander, command, targets)
+
+    def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+        """Write these failed tasks to a file as JSON lines."""
+        self._refuse_writing(find("export_fail_tasks"))
+        return self._commander.export_these(targets)
+
+    def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
+        """Failed tasks, newest first."""
+        return self._inspector.failed_tasks(channel, offset, limit)
+
+    def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
+        """One failed task in full."""
+        return self._inspector.failed_task(channel, id_)
+
+    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
+        """Failed tasks grouped by error, the largest group first."""
+        return self._inspector.fail_groups(channel)
+
+    def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
+        """The next waiting tasks of a channel."""
+        return self._inspector.waiting_tasks(channel, limit)
+
+    def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
+        """The newest results that wait in a channel."""
+        return self._inspector.last_results(channel, limit)
+
+    def device_log(self, device: int) -> tuple[str, ...]:
+        """The tail of what the device's agent logged."""
+        return self._inspector.device_log(device)
+
+    def history(self) -> tuple[tuple[Sample, ...], ...]:
+        """For each channel the samples of the last hour."""
+        return self._inspector.history()
+
+    def join_line(self) -> str:
+        """The line to type on another machine, without the password."""
+        return self._join_line
+
+    def _refuse_writing(self, command: Command) -> None:
+        if self._read_only and not command.name.startswith("detect"):
+            raise CommandError(f"this dashboard is read-only: {command.name} is refused")

@@ -1,0 +1,109 @@
+"""Client: the seed's interface to an agent, for a person's own program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+
+class Client:
+    """An agent for one device.
+
+    Where no address is named, the embedded Valkey of this machine is found by itself. Raises `TypeError`
+    or `ValueError` with what to pass instead.
+
+    `kind="process"` runs tasks in `concurrency` child processes, which import the functions by name: they must
+    stand at the top of a module that can be imported, not of the program itself. `timeout` is for one run, in seconds;
+    `drain_timeout` for how long a stopped agent waits for what it runs (None: without a limit).
+    """
+
+    def __init__(
+        self,
+        device: int,
+        host: str = "localhost",
+        port: int = 6379,
+        db: int = 0,
+        password: str | None = None,
+        *,
+        redis_url: str | None = None,
+        name: str = "default",
+        concurrency: int = 1,
+        kind: Literal["thread", "process"] = "thread",
+        timeout: float | None = None,
+        drain_timeout: float | None = None,
+    ) -> None:
+        from worker_agent.protocol.connection.address import check_name
+        from worker_agent.protocol.counts import is_count
+        from worker_agent.protocol.words import shown
+
+        if not is_count(device):
+            raise TypeError(f"device must be a whole number of 0 or more, not {shown(device)}")
+        if concurrency < 1:
+            raise ValueError("concurrency must be 1 or more")
+        self._device = device
+        self._address = (host, port, db, password)
+        self._redis_url = redis_url
+        self._name = check_name(name)
+        if kind not in ("thread", "process"):
+            raise ValueError(f"kind must be 'thread' or 'process', not {kind!r}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError("timeout must be above 0 seconds, or None")
+        if drain_timeout is not None and not drain_timeout >= 0:
+            raise ValueError("drain_timeout must be 0 seconds or more, or None")
+        self._drain_timeout = drain_timeout
+        self._concurrency = concurrency
+        self._kind: Literal["thread", "process"] = kind
+        self._timeout = timeout
+        self._task_function: Callable[[Any], Any] | None = None
+        self._save_function: Callable[[Any], Any] | None = None
+
+    def initial_task_function(self, task_func: Callable[[Any], Any]) -> None:
+        """Set the function that solves one task: it returns a result, or None for failure."""
+        from worker_agent.job import check_task_function
+
+        check_task_function(task_func)
+        self._task_function = task_func
+
+    def initial_save_function(self, save_func: Callable[[Any], Any] | None) -> None:
+        """Set the function that saves one result; None leaves results to the channel's result list in Redis."""
+        from worker_agent.job import check_save_function
+
+        if save_func is not None:
+            check_save_function(save_func)
+        self._save_function = save_func
+
+    def start(self, channel: int = 0) -> None:
+        """Serve a channel until stopped; ends the process with a status other than 0 where that fails.
+
+        Raises `TypeError` where no task function was set, or where other processes could not import one.
+        """
+        from worker_agent.agent.claim_loop import run_agent
+        from worker_agent.protocol.connection.address import resolve
+        from worker_agent.settings import Settings
+
+        if self._task_function is None:
+            raise TypeError("call initial_task_function(task_func=...) with your function before start()")
+        functions = ("", "")
+        if self._kind == "process":
+            from worker_agent.execution.child import name_of
+
+            save = self._save_function
+            functions = (name_of(self._task_function), name_of(save) if save else "")
+        host, port, db, password = self._address
+        settings = Settings(
+            address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],
+            name=self._name,
+            device=self._device,
+            channel=channel,
+            concurrency=self._concurrency,
+            task_function=self._task_function,
+            save_function=self._save_function,
+            kind=self._kind,
+            timeout=self._timeout,
+            drain_timeout=self._drain_timeout,
+            functions=functions,
+        )
+        status = run_agent(settings)
+        if status:
+            sys.exit(status)
