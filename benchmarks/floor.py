@@ -83,7 +83,7 @@ def by_mutitask(client: redis.Redis, batch: int) -> None:
     """Drain by an agent's one call, without an agent."""
     agent = Broker(client, "floor", Actor.agent(0), where="here")
     agent.join(0, 0, me())
-    agent.report(0, 0, "running", b"report")
+    agent.heartbeat(0, 0, "running", b"heartbeat")
     settlements: list[Settlement] = []
     while (claim := agent.settle_and_claim(0, settlements, batch)).items:
         results = results_of(claim.items)

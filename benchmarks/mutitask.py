@@ -70,7 +70,7 @@ class MutiTask:
     def start_agents(self) -> float:
         """Let the agents run; when that was said (monotonic)."""
         began = time.monotonic()
-        self.client.hset(self.keys.wish_devices, "default", "running")
+        self.client.hset(self.keys.desired_devices, "default", "running")
         for number in range(len(self.agents)):
             self.client.lpush(self.keys.device_token(number), "1")
         return began

@@ -198,7 +198,7 @@ class Fleet:
                 try:
                     return calls.send(client)
                 except NoScriptError:
-                    for name in ("look", "report", "settle_and_claim"):
+                    for name in ("read_desired", "heartbeat", "settle_and_claim"):
                         client.script_load(script(name).source)
                     return calls.send(client)
             except (RedisError, OSError) as error:
@@ -210,10 +210,10 @@ class Fleet:
         """Look at the wishes of some, obey, and report: each kind of call in one pipeline for all of them."""
         calls = Later([b"", b"", b""])
         for device in devices:
-            calls.by(device.reports, lambda broker, d=device: broker.look(d.number))
+            calls.by(device.reports, lambda broker, d=device: broker.read_desired(d.number))
         reporting = []
-        for device, (wished, _, detect) in zip(devices, self._send(calls, self._reporting), strict=True):
-            paused, answer = wished != b"running", detect.decode()
+        for device, (desired, _, detect) in zip(devices, self._send(calls, self._reporting), strict=True):
+            paused, answer = desired != b"running", detect.decode()
             changed = paused != device.paused
             if changed:
                 device.paused = paused
@@ -227,7 +227,7 @@ class Fleet:
         for device in reporting:
             calls.by(
                 device.reports,
-                lambda broker, d=device: broker.report(d.number, d.channel, d.state, d.report()),
+                lambda broker, d=device: broker.heartbeat(d.number, d.channel, d.state, d.report()),
             )
         answers = self._send(calls, self._reporting)
         for device, told in zip(reporting, answers, strict=True):

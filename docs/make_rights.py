@@ -92,7 +92,7 @@ KEYS: dict[str, str] = {
         ANY.meta: "the run's terms, and who its server is",
         ANY.server_lease: "how long the server's word counts",
         ANY.actor("s-*"): "the server's record, and those of commands (`c-*`)",
-        ANY.wish_devices: "what people want of devices; so do `wish:channels`, `:server`, `:stop`, `:detect`",
+        ANY.desired_devices: "what people want of devices; so do `wish:channels`, `:server`, `:stop`, `:detect`",
         IN_CHANNEL.books: "what the server allotted, its place in the generator, the capacity",
         IN_CHANNEL.marks: "by what a resumed run tells another generator from its own",
         IN_CHANNEL.history: "the last hour",

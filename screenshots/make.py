@@ -24,7 +24,7 @@ from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.launch.local_agents import LocalAgents
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from worker_agent.job import load_job
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 from worker_agent.protocol.membership import RunPlan
@@ -73,10 +73,10 @@ def _cell_by_cell(found: re.Match[str]) -> str:
 
 
 async def shoot(
-    link: RedisLink, name: str, size: tuple[int, int], act: Callable[[Pilot[str]], Awaitable[None]]
+    backend: RedisBackend, name: str, size: tuple[int, int], act: Callable[[Pilot[str]], Awaitable[None]]
 ) -> None:
     """Open the dashboard at a size, let it fill, act, and keep what it shows."""
-    app = DashboardApp(link, interval=0.25)
+    app = DashboardApp(backend, interval=0.25)
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause(3.0)
         await act(pilot)
@@ -99,20 +99,20 @@ def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
     return press
 
 
-async def shoot_all(link: RedisLink) -> None:
+async def shoot_all(backend: RedisBackend) -> None:
     """Every picture."""
-    await shoot(link, "overview", (120, 40), nothing)
-    await shoot(link, "channel", (120, 40), keys("shift+tab", "enter"))
-    await shoot(link, "overview-80x24", (80, 24), nothing)
-    await shoot(link, "overview-200x60", (200, 60), nothing)
-    await shoot(link, "fails", (120, 40), keys("F"))
-    await shoot(link, "device", (120, 40), keys("enter"))
-    await shoot(link, "help", (120, 40), keys("question_mark"))
-    await shoot(link, "command-line", (120, 40), keys("colon", *"reset_max_task", "space", *"500"))
-    await shoot(link, "confirm", (120, 40), keys("R"))
-    await shoot(link, "groups", (120, 40), keys("F", "G"))
-    await shoot(link, "join", (120, 40), keys("j"))
-    await shoot(link, "chart", (120, 40), keys("H", "up"))
+    await shoot(backend, "overview", (120, 40), nothing)
+    await shoot(backend, "channel", (120, 40), keys("shift+tab", "enter"))
+    await shoot(backend, "overview-80x24", (80, 24), nothing)
+    await shoot(backend, "overview-200x60", (200, 60), nothing)
+    await shoot(backend, "fails", (120, 40), keys("F"))
+    await shoot(backend, "device", (120, 40), keys("enter"))
+    await shoot(backend, "help", (120, 40), keys("question_mark"))
+    await shoot(backend, "command-line", (120, 40), keys("colon", *"reset_max_task", "space", *"500"))
+    await shoot(backend, "confirm", (120, 40), keys("R"))
+    await shoot(backend, "groups", (120, 40), keys("F", "G"))
+    await shoot(backend, "join", (120, 40), keys("j"))
+    await shoot(backend, "chart", (120, 40), keys("H", "up"))
 
 
 def shoot_fleet(url: str) -> None:
@@ -131,12 +131,12 @@ def shoot_fleet(url: str) -> None:
         for first in range(0, 1000, 250)
     ]  # fmt: skip
     try:
-        link = RedisLink(url, name, who="operator", owns_server=True)
-        wait_for_agents(link, 980)
+        backend = RedisBackend(url, name, who="operator", owns_server=True)
+        wait_for_agents(backend, 980)
         commander = Commander(url, name, "operator")
         for device in range(40, 60):
             commander.pause_one(device)
-        asyncio.run(shoot(link, "thousand-devices", (200, 60), nothing))
+        asyncio.run(shoot(backend, "thousand-devices", (200, 60), nothing))
     finally:
         for process in simulated:
             process.kill()
@@ -144,10 +144,10 @@ def shoot_fleet(url: str) -> None:
         core.stop()
 
 
-def wait_for_agents(link: RedisLink, count: int) -> None:
+def wait_for_agents(backend: RedisBackend, count: int) -> None:
     """Until that many devices have an agent, two minutes at most."""
     until = time.monotonic() + 120
-    while sum(device.state != "offline" for device in link.snapshot().devices) < count:
+    while sum(device.state != "offline" for device in backend.snapshot().devices) < count:
         if time.monotonic() > until:
             raise SystemExit(f"only some of {count} agents came")
         time.sleep(0.2)
@@ -166,10 +166,10 @@ def main() -> None:
         agents.start()
         try:
             commander = Commander(own.url, NAME, "operator")
-            link = RedisLink(own.url, NAME, who="operator", owns_server=True)
-            wait_for_agents(link, 7)
+            backend = RedisBackend(own.url, NAME, who="operator", owns_server=True)
+            wait_for_agents(backend, 7)
             commander.pause_one(6)
-            asyncio.run(shoot_all(link))
+            asyncio.run(shoot_all(backend))
         finally:
             agents.stop()
             core.stop()

@@ -16,7 +16,7 @@ import redis
 
 from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure, find
-from mutitask_tui.embedded.valkey import ports as embedded_ports
+from mutitask_tui.embedded import ports as embedded_ports
 from tests.support.redis_server import RealServer, free_port
 from tests.support.waiting import wait_until
 from worker_agent.protocol.connection.address import read_server_file, resolve, server_file

@@ -20,7 +20,7 @@ import pytest
 
 from mutitask_tui.server.reading import Reader
 from mutitask_tui.web.serve import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
-from mutitask_tui.web.web_server import web_server as web
+from mutitask_tui.web import web_server as web
 from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 
@@ -217,7 +217,7 @@ async def test_a_viewer_sees_the_dashboard_and_is_refused_commands(
         assert PASSWORD not in Path(f"/proc/{view}/environ").read_bytes().decode()
         await socket.send_json(["stdin", "P"])
         await screen(socket, "read-only")
-    assert {device.wished for device in house.snapshot().devices} == {"running"}
+    assert {device.desired for device in house.snapshot().devices} == {"running"}
     assert not any("pause_all" in event.text for event in house.snapshot().events)
     assert house.core.ended.is_set() is False
 
@@ -230,7 +230,7 @@ async def test_commands_are_carried_out_where_they_are_allowed(
     async with browser.ws_connect(f"{site.url}ws?width=120&height=40", headers=basic(PASSWORD)) as socket:
         await screen(socket, "Device1")
         await socket.send_json(["stdin", "P"])
-        await asyncio.to_thread(house.until, lambda s: all(d.wished == "paused" for d in s.devices))
+        await asyncio.to_thread(house.until, lambda s: all(d.desired == "paused" for d in s.devices))
 
 
 async def test_views_end_with_their_tabs_and_with_the_server(
@@ -356,9 +356,9 @@ def test_without_textual_serve_it_says_what_to_install(
 def test_a_viewer_writes_no_files(house: House) -> None:
     """A read-only link refuses what would leave a file on the server's disk."""
     from mutitask_tui.server.commands.registry import CommandError
-    from mutitask_tui.server.redis_backend import RedisLink
+    from mutitask_tui.server.redis_backend import RedisBackend
 
-    link = RedisLink(house.url, house.name, read_only=True)
+    link = RedisBackend(house.url, house.name, read_only=True)
     with pytest.raises(CommandError, match="read-only"):
         link.export_failed([(0, "x")])
     assert Reader(house.url, house.name).snapshot().name == house.name

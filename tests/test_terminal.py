@@ -317,7 +317,7 @@ def test_a_read_only_view_refuses_commands_and_may_look(place: Place) -> None:
     view.until_written("Detach")
     server.read()
     now = place.snapshot()
-    assert {device.wished for device in now.devices} == {"running"}
+    assert {device.desired for device in now.devices} == {"running"}
     assert not any("pause_all" in event.text for event in now.events)
 
 

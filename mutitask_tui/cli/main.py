@@ -279,7 +279,7 @@ def demo(agents: int, headless: bool) -> int:
     from worker_agent.protocol.membership import RunPlan
 
     name = "demo" if embedded.find("demo") is None else f"demo-{os.getpid()}"
-    job = Path(__file__).with_name("demo") / "stdlib_report.py"
+    job = Path(__file__).parents[1] / "demo" / "stdlib_report.py"
     loaded = load_job(job)
     iterators = loaded.iterators()
     plan = RunPlan(channels=len(iterators), devices=agents, capacity=200, autostart=True)

@@ -25,7 +25,7 @@ from mutitask_tui.dashboard.actions.keymap import (
 from mutitask_tui.dashboard.actions.messages import ActDone, ActFailed, LookedBack, Polled, PollFailed
 from mutitask_tui.dashboard.actions.palette import CommandProvider, SortProvider
 from mutitask_tui.dashboard.actions.perform import ActingApp
-from mutitask_tui.dashboard.backend import Link
+from mutitask_tui.dashboard.backend import Backend
 from mutitask_tui.dashboard.model.device_order import next_sort, reversed_sort
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend
 from mutitask_tui.dashboard.model.history import Past
@@ -54,7 +54,7 @@ _SUSPENDED = "The server runs in this terminal: suspended, it feeds nothing, and
 
 
 class DashboardApp(ActingApp):
-    """Shows a namespace through a `Link`.
+    """Shows a namespace through a `Backend`.
 
     `await app.run_async()` returns `detach` (the view was left, the server lives on), `exit` (the server
     was asked to close and said yes), or None if `app.exit()` was called from outside.
@@ -79,10 +79,12 @@ class DashboardApp(ActingApp):
 
     trouble: reactive[Trouble | None] = reactive(None, repaint=False)
 
-    def __init__(self, link: Link, *, interval: float | None = None, memory: Memory | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, interval: float | None = None, memory: Memory | None = None
+    ) -> None:
         """`interval` is how many seconds pass between a snapshot's arrival and the next question; `memory`
         holds what a person chose before, and takes what they choose now."""
-        super().__init__(link)
+        super().__init__(backend)
         self.memory = memory or Memory()
         self.trend = Trend()
         self.past = Past()
@@ -158,7 +160,7 @@ class DashboardApp(ActingApp):
     def _look_back(self) -> None:
         """Fetch what was kept before this view came, or while it had no connection."""
         try:
-            history = self.link.history()
+            history = self.backend.history()
         except Exception:  # the next snapshot says what is wrong; the charts begin with now
             return
         self.post_message(LookedBack(history))
@@ -179,7 +181,7 @@ class DashboardApp(ActingApp):
     @work(thread=True, exit_on_error=False, group="poll")
     def _ask(self) -> None:
         try:
-            snapshot = self.link.snapshot()
+            snapshot = self.backend.snapshot()
         except Exception as error:  # shown in the banner; the view stays
             self.post_message(PollFailed(error))
         else:
@@ -228,7 +230,7 @@ class DashboardApp(ActingApp):
         except CommandError as error:
             self.complain(str(error))
             return False
-        if command.name in ("detach", "exit") or self.link.read_only:
+        if command.name in ("detach", "exit") or self.backend.read_only:
             self.begin(command, selection)
         else:
             self.confirm(command, values)
@@ -306,7 +308,7 @@ class DashboardApp(ActingApp):
 
     def action_suspend_process(self) -> None:
         """Give the terminal back until `fg`; ask first where the server would stand still too."""
-        if not self.link.owns_server:
+        if not self.backend.owns_server:
             super().action_suspend_process()
             return
 
@@ -332,11 +334,11 @@ class DashboardApp(ActingApp):
     @work(thread=True, exit_on_error=False, group="join")
     def _fetch_join_line(self) -> None:
         try:
-            line = self.link.join_line()
+            line = self.backend.join_line()
         except Exception as error:  # said; the view stays
             self.call_later(self.complain, f"join: {error}")
         else:
-            self.call_later(self.push_screen, JoinScreen(line, self.link.join_note))
+            self.call_later(self.push_screen, JoinScreen(line, self.backend.join_note))
 
     def _main(self) -> MainScreen:
         """The main screen, brought to the front."""

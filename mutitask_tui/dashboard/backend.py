@@ -17,7 +17,7 @@ from mutitask_tui.server.snapshot import (
 )
 
 
-class Link(Protocol):
+class Backend(Protocol):
     """What `server/` offers to a dashboard. All methods block, for a few seconds at most: call them from a
     thread worker.
 

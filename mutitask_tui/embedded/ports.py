@@ -18,7 +18,7 @@ class EmbeddedError(MutiTaskError):
     exit_status = 3
 
 
-def candidates(named: int | None, wished: list[int | None]) -> Iterator[int]:
+def candidates(named: int | None, desired: list[int | None]) -> Iterator[int]:
     """The ports to try in turn."""
     if named is not None:
         if not is_free(named):
@@ -28,7 +28,7 @@ def candidates(named: int | None, wished: list[int | None]) -> Iterator[int]:
             )
         yield named
         raise EmbeddedError(f"Port {named} is in use: somebody took it just now; name another one.")
-    yield from (port for port in dict.fromkeys(wished) if port and is_free(port))
+    yield from (port for port in dict.fromkeys(desired) if port and is_free(port))
     for _ in range(10):
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))

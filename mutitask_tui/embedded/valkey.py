@@ -237,8 +237,8 @@ def ensure(
                     "end it, or take another --name."
                 )
             before = last_port(home)
-            wished = [before, DEFAULT_PORT] if usual_port else [None if before == DEFAULT_PORT else before]
-            server = _running(home) or _start(name, home, candidates(port, wished), listen, fsync)
+            desired = [before, DEFAULT_PORT] if usual_port else [None if before == DEFAULT_PORT else before]
+            server = _running(home) or _start(name, home, candidates(port, desired), listen, fsync)
         if not server.started:
             _adjust(server, name, port, listen, fsync)
     except OSError as error:
@@ -334,13 +334,13 @@ def _adjust(server: EmbeddedServer, name: str, port: int | None, listen: str, fs
             f"The embedded Valkey of {name!r} already runs on port {server.port}: "
             "leave the port out, or stop it first."
         )
-    wished = bind_addresses(listen)
+    desired = bind_addresses(listen)
     try:
         with _client(server.url) as client:
             client.config_set("appendfsync", fsync)
-            if not all(map(is_loopback, wished)) and listen != server.listen:
+            if not all(map(is_loopback, desired)) and listen != server.listen:
                 client.config_set("protected-mode", "no")
-                client.config_set("bind", " ".join(wished))
+                client.config_set("bind", " ".join(desired))
                 server.listen = listen
     except redis.BusyLoadingError:
         pass

@@ -16,7 +16,7 @@ from mutitask_tui.server import progress
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.missing import missing
 from mutitask_tui.server.reading import Reader
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from mutitask_tui.server.snapshot import Snapshot
 from mutitask_tui.settings.config_file import Loaded, load
 from mutitask_tui.web.serve import confine_view
@@ -64,7 +64,7 @@ class Session:
         self._until_done = until_done
         self._failed_ok = failed_ok
         self._attach_line = attach_line
-        self._link = RedisLink(
+        self._backend = RedisBackend(
             core.url,
             core.name,
             who=core.who,
@@ -151,7 +151,7 @@ class Session:
         from mutitask_tui.dashboard.preferences import Memory
 
         loop = asyncio.get_running_loop()
-        app = DashboardApp(self._link, memory=Memory(self._config))
+        app = DashboardApp(self._backend, memory=Memory(self._config))
         hung_up = False
 
         def leave(*, stop: bool, gone: bool) -> None:
@@ -260,7 +260,7 @@ class Session:
     def _is_done(self) -> bool:
         try:
             snapshot = self._reader.snapshot()
-            ended, skips = self._reader.allot_ended(), self._reader.wished_skips()
+            ended, skips = self._reader.allot_ended(), self._reader.desired_skips()
         except MutiTaskError:
             return False
         halted = {text.partition(":")[0] for text in self._core.halted()}
@@ -281,11 +281,11 @@ def attach(url: str, name: str, *, read_only: bool = False) -> int:
     if os.environ.get("TEXTUAL_DRIVER"):
         memory.path = None  # Whoever looks on in a browser changes no files here.
         confine_view()
-    link = RedisLink(url, name, read_only=read_only)
-    link.snapshot()
+    backend = RedisBackend(url, name, read_only=read_only)
+    backend.snapshot()
 
     async def show() -> None:
-        app = DashboardApp(link, memory=memory)
+        app = DashboardApp(backend, memory=memory)
         loop = asyncio.get_running_loop()
         for signal_name in ("SIGTERM", "SIGINT", "SIGHUP"):
             if hasattr(signal, signal_name):

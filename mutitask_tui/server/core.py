@@ -19,7 +19,7 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import redact
 from worker_agent.protocol.connection.connect import Patience, connect
-from worker_agent.protocol.connection.dedicated import keep
+from worker_agent.protocol.connection.dedicated import dedicate
 from worker_agent.protocol.errors import (
     Held,
     LeaseLost,
@@ -106,7 +106,7 @@ class ServerCore:
             on_wait=lambda error: self._on_note(f"{error}; trying again"),
             on_back=lambda: self._on_note(f"Redis at {self.where} answers again"),
         )
-        broker = Broker(keep(connect(self.url)), self.name, actor, where=self.where, patience=patience)
+        broker = Broker(dedicate(connect(self.url)), self.name, actor, where=self.where, patience=patience)
         self._brokers.append(broker)
         return broker
 
@@ -363,7 +363,7 @@ class ServerCore:
             if failure is None:
                 try:
                     if quit_:
-                        self._broker.ask("HDEL", self._broker.keys.wish_server, "quit")
+                        self._broker.ask("HDEL", self._broker.keys.desired_server, "quit")
                     self._broker.log("info", self.who, "stopped")
                     self._broker.leave()
                 except (RedisUnavailable, MutiTaskError):

@@ -162,7 +162,7 @@ class Reader:
     def _raw(self) -> list[Any]:
         keys = [
             self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
-            self.keys.wish_devices, self.keys.wish_channels, self.keys.wish_server, self.keys.fleet,
+            self.keys.desired_devices, self.keys.desired_channels, self.keys.desired_server, self.keys.fleet,
             self.keys.server_lease,
         ]  # fmt: skip
         for number in range(self._channels):
@@ -179,7 +179,7 @@ class Reader:
         return raw
 
     def _channel(
-        self, number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int,
+        self, number: int, counts: list[Any], meta: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
         allotting: bool,
     ) -> ChannelView:  # fmt: skip
         counts[0] = mapping(counts[0])
@@ -187,7 +187,7 @@ class Reader:
         settled = counted(counts[7], b"done") + counts[3]
         rate = self._rate(number, now, settled)
         oldest_s = self._oldest(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
-        return channel_view(number, counts, meta, wishes, allotting=allotting, rate=rate, oldest_s=oldest_s)
+        return channel_view(number, counts, meta, desired, allotting=allotting, rate=rate, oldest_s=oldest_s)
 
     def _oldest(self, channel: int, now: int, cursor: int, head: bytes) -> float | None:
         """How long ago the first waiting item was allotted: when the count had not come that far yet.
@@ -225,11 +225,11 @@ class Reader:
 
     def allot_ended(self) -> bool:
         """Whether somebody ended feeding for good."""
-        return bool(self._ask("HGET", self.keys.wish_server, "allot") == b"ended")
+        return bool(self._ask("HGET", self.keys.desired_server, "allot") == b"ended")
 
-    def wished_skips(self) -> set[int]:
+    def desired_skips(self) -> set[int]:
         """The channels whose feed was asked to pass an item over, and has not yet."""
-        fields = self._ask("HKEYS", self.keys.wish_channels)
+        fields = self._ask("HKEYS", self.keys.desired_channels)
         named = [field.decode("utf-8", "replace").partition(":") for field in fields]
         return {int(channel) for name, _, channel in named if name == "skip" and channel.isdigit()}
 

@@ -32,7 +32,7 @@ def worker_line(job: str, address: str, *options: str) -> str:
     )
 
 
-class RedisLink:
+class RedisBackend:
     """A dashboard's link to a namespace, from this process's server or from anywhere."""
 
     def __init__(

@@ -73,7 +73,7 @@ class DeviceView:
 
     id: int
     state: DeviceState
-    wished: Literal["running", "paused"]
+    desired: Literal["running", "paused"]
     actor: str
     host: str
     pid: int

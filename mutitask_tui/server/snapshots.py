@@ -10,7 +10,7 @@ from worker_agent.protocol.words import in_words
 
 
 def server_view(
-    meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, wishes: dict[bytes, bytes]
+    meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, desired: dict[bytes, bytes]
 ) -> ServerView | None:
     """The server that holds the namespace, if its lease runs."""
     actor = meta.get(b"server")
@@ -21,7 +21,7 @@ def server_view(
         host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
     except (wire.Undecodable, LookupError, TypeError, ValueError, OverflowError):
         host, pid, since = "?", 0, now
-    return ServerView(text(actor), host, pid, since, wishes.get(b"allot") not in (b"paused", b"ended"))
+    return ServerView(text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended"))
 
 
 _MOST_DIGITS = 6
@@ -40,7 +40,7 @@ class DeviceViews:
 
     def of(
         self, fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes],
-        reports: dict[bytes, bytes], wishes: dict[bytes, bytes], now: int,
+        reports: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
     ) -> tuple[DeviceView, ...]:  # fmt: skip
         """All devices at that instant, by number."""
         live = {
@@ -50,13 +50,13 @@ class DeviceViews:
         # Every agent may write it: what can be no number of devices must not fill the memory.
         grid = int(noted) if noted.isdigit() and len(noted) <= _MOST_DIGITS else 0
         numbers = sorted({*range(grid), *live})
-        otherwise = wishes.get(b"default", b"paused")
+        otherwise = desired.get(b"default", b"paused")
         known, self._known = self._known, {}
         for number in numbers:
             key = b"%d" % number
             report = reports.get(key, b"")
             seen_s = _seen_s(report, now)
-            state = (live.get(number), wishes.get(key, otherwise), report, seen_s)
+            state = (live.get(number), desired.get(key, otherwise), report, seen_s)
             before = known.get(number)
             if before is None or before[0] != state:
                 before = (state, _device(number, *state))
@@ -81,7 +81,7 @@ _LATE_S = 2
 
 
 def _device(
-    number: int, actor: bytes | None, wished: bytes, report: bytes, seen_s: float | None
+    number: int, actor: bytes | None, desired: bytes, report: bytes, seen_s: float | None
 ) -> DeviceView:
     fields = {} if seen_s is None else _fields(report)
     state: Literal["running", "paused", "offline"] = "offline"
@@ -92,7 +92,7 @@ def _device(
     return DeviceView(
         id=number,
         state=state,
-        wished="running" if wished == b"running" else "paused",
+        desired="running" if desired == b"running" else "paused",
         actor=text(actor),
         host=str(fields.get("host", "")),
         pid=_whole(fields.get("pid")),
@@ -138,7 +138,7 @@ def events(entries: list[bytes]) -> tuple[Event, ...]:
 
 
 def channel_view(
-    number: int, counts: list[Any], meta: dict[bytes, bytes], wishes: dict[bytes, bytes], *,
+    number: int, counts: list[Any], meta: dict[bytes, bytes], desired: dict[bytes, bytes], *,
     allotting: bool, rate: float, oldest_s: float | None,
 ) -> ChannelView:  # fmt: skip
     """One channel; `counts` are books, waiting, delayed, failed, results, claimed, the first item's header and the
@@ -166,7 +166,7 @@ def channel_view(
         results_max=results_max,
         rate=rate,
         allotting=allotting and not exhausted and not halted,
-        paused=wishes.get(b"%d" % number) == b"paused",
+        paused=desired.get(b"%d" % number) == b"paused",
         exhausted=exhausted,
         halted=halted,
         total=int(total) if total else None,

@@ -53,7 +53,7 @@ def _device(device: DeviceView) -> dict[str, Any]:
     return {
         "id": device.id,
         "state": device.state,
-        "wished": device.wished,
+        "wished": device.desired,
         "host": device.host,
         "pid": device.pid,
         "channel": device.channel,
@@ -83,8 +83,8 @@ def to_lines(snapshot: Snapshot) -> list[str]:
         )
     for d in snapshot.devices:
         seen = "never seen" if d.seen_s is None else f"seen {d.seen_s:.0f} s ago"
-        wished = "" if d.state in (d.wished, "offline") else f" (asked: {d.wished})"
+        desired = "" if d.state in (d.desired, "offline") else f" (asked: {d.desired})"
         lines.append(
-            f"Device{d.id}: {d.state}{wished}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
+            f"Device{d.id}: {d.state}{desired}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
         )
     return [*lines, *(f"! {text}" for text in troubles(snapshot))]

@@ -102,13 +102,13 @@ class Supervisor(threading.Thread):
             if actor not in self._known:
                 self._known[actor] = identity_of(self._broker.record_of(actor))
             if is_gone(self._known[actor]):
-                self._broker.bury(actor)
+                self._broker.fence(actor)
 
     def _obey(self) -> None:
         keys = self._broker.keys
-        if self._broker.ask("HGET", keys.wish_server, "quit") == self._broker.actor.id.encode():
+        if self._broker.ask("HGET", keys.desired_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()
-        for field, value in mapping(self._broker.ask("HGETALL", keys.wish_channels)).items():
+        for field, value in mapping(self._broker.ask("HGETALL", keys.desired_channels)).items():
             name, _, channel = field.decode("utf-8", "replace").partition(":")
             if (
                 name == "skip"
@@ -117,4 +117,4 @@ class Supervisor(threading.Thread):
                 and value.isdigit()
                 and self._on_skip(int(channel), int(value))
             ):
-                self._broker.ask("HDEL", keys.wish_channels, field)
+                self._broker.ask("HDEL", keys.desired_channels, field)

@@ -153,7 +153,7 @@ def task_function(task):
         assert sorted(path.name for path in fleet.folder.glob("began-?")) == ["began-0", "began-1"]
     finally:
         child.kill()
-        assert child.bury() == -signal.SIGKILL
+        assert child.reap() == -signal.SIGKILL
 
 
 def test_what_waits_behind_a_long_task_in_a_child_goes_to_another(fleet):

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from mutitask_tui.launch.open_namespace import Place, join_line
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 
 HOSTILE = ["we ird;touch x $(y) 'q'.py", "a`b`.py", "$HOME.py", "a\nb.py", "-x.py", "plain.py"]
 
@@ -24,6 +24,6 @@ def test_the_join_line_is_one_command(job: str) -> None:
 
 
 def test_an_attached_views_line_is_one_command() -> None:
-    link = RedisLink("redis+sentinel://one,two/ours/0?sentinel_username=x&sentinel_password=y", "pages")
-    words = shlex.split(link.join_line())
+    backend = RedisBackend("redis+sentinel://one,two/ours/0?sentinel_username=x&sentinel_password=y", "pages")
+    words = shlex.split(backend.join_line())
     assert words[:3] == ["worker-agent", "JOB", "--redis"] and words[4:6] == ["--name", "pages"]

@@ -209,7 +209,7 @@ def test_every_command_is_a_method_of_the_server(redis_url: str, spawn: Spawn, t
         "True",
         "ended",
     ]
-    assert Reader(redis_url, "methods").snapshot().devices[0].wished == "paused"
+    assert Reader(redis_url, "methods").snapshot().devices[0].desired == "paused"
 
 
 SMALL_LIBRARY = """

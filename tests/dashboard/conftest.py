@@ -1,4 +1,4 @@
-"""Starts the dashboard on a made-up link, without a terminal."""
+"""Starts the dashboard on a made-up backend, without a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from mutitask_tui.dashboard.app import DashboardApp
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from tests.dashboard.fake_link import FakeLink, fail
+from tests.dashboard.fake_backend import FakeBackend, fail
 
 NEVER = 3600.0
 """An interval that no test lives to see: tests poll by hand."""
@@ -50,9 +50,9 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def link() -> FakeLink:
+def backend() -> FakeBackend:
     """Two channels, five devices, three failed tasks."""
-    return FakeLink(fails=[fail(n) for n in range(3)])
+    return FakeBackend(fails=[fail(n) for n in range(3)])
 
 
 async def settle(pilot: Pilot[Any]) -> None:
@@ -84,14 +84,14 @@ def screen_text(pilot: Pilot[Any]) -> str:
 
 
 @pytest.fixture
-def opened(link: FakeLink) -> Opened:
+def opened(backend: FakeBackend) -> Opened:
     """Open the dashboard: `async with opened() as pilot`."""
 
     @asynccontextmanager
     async def open_it(
-        own: FakeLink | None = None, size: tuple[int, int] = (120, 40)
+        own: FakeBackend | None = None, size: tuple[int, int] = (120, 40)
     ) -> AsyncIterator[Pilot[str]]:
-        app = DashboardApp(own or link, interval=NEVER)
+        app = DashboardApp(own or backend, interval=NEVER)
         async with app.run_test(size=size, notifications=True) as pilot:
             await settle(pilot)
             await pilot.pause()  # the layout that the first snapshot brought about

@@ -22,7 +22,7 @@ from mutitask_tui.dashboard.widgets.chart import Chart, nice_top, plot, time_axi
 from mutitask_tui.server.snapshot import Sample
 from mutitask_tui.settings.config_file import Config, Layout, Loaded
 from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text, settle
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, snapshot
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, snapshot
 from tests.dashboard.test_pictures import SIZES, SnapCompare, size_id
 
 STEP_MS = 5000
@@ -62,8 +62,8 @@ def waves(base: int, seed: int) -> list[Sample]:
     return kept
 
 
-class PastLink(FakeLink):
-    """A link whose Redis kept an hour."""
+class PastLink(FakeBackend):
+    """A backend whose Redis kept an hour."""
 
     def __init__(self, *kept: list[Sample], **given: Any) -> None:
         channels = tuple(
@@ -87,10 +87,10 @@ def charts_of(past: Past, channel_id: int | None = 0, minutes: int = 15, steps: 
 
 def seeded(*kept: list[Sample]) -> Past:
     """What a dashboard that has just attached holds."""
-    link = PastLink(*kept)
+    backend = PastLink(*kept)
     past = Past()
-    past.add(link.now)
-    past.seed(link.history())
+    past.add(backend.now)
+    past.seed(backend.history())
     return past
 
 
@@ -135,12 +135,12 @@ def test_failed_tasks_that_went_back_are_no_negative_fails() -> None:
 
 
 def test_what_is_seen_goes_on_where_the_kept_ends() -> None:
-    link = PastLink(samples(100))
-    past = seeded(*link.kept)
-    done = link.kept[0][-1].done
+    backend = PastLink(samples(100))
+    past = seeded(*backend.kept)
+    done = backend.kept[0][-1].done
     for second in range(1, 61):
-        now = replace(link.now.channels[0], done=done + 300 * second)
-        past.add(replace(link.now, now_ms=NOW_MS + 1000 * second, channels=(now,)))
+        now = replace(backend.now.channels[0], done=done + 300 * second)
+        past.add(replace(backend.now, now_ms=NOW_MS + 1000 * second, channels=(now,)))
     values = charts_of(past, 0, 5, 5).rate.values
     assert values[-1] == pytest.approx(300) and values[0] == pytest.approx(100)
 
@@ -166,8 +166,8 @@ def test_a_new_run_begins_afresh() -> None:
 def test_the_picture_moves_by_whole_steps() -> None:
     past = seeded(waves(400, 1))
     before = charts_of(past, 0, 5, 100).rate
-    link = PastLink(waves(400, 1))
-    past.add(replace(link.now, now_ms=NOW_MS + 1000))
+    backend = PastLink(waves(400, 1))
+    past.add(replace(backend.now, now_ms=NOW_MS + 1000))
     after = charts_of(past, 0, 5, 100).rate
     moved = (after.first_ms - before.first_ms) // before.step_ms
     assert after.values[: 98 - moved] == before.values[moved:98]
@@ -220,8 +220,8 @@ def test_nothing_to_draw_is_an_empty_axis() -> None:
 
 async def test_a_draw_stays_in_its_budget(opened: Opened) -> None:
     """Three milliseconds for the whole screen are asked for; a slow machine gets ten times as much here."""
-    link = PastLink(waves(1200, 0), waves(90, 2))
-    async with opened(link, (120, 40)) as pilot:
+    backend = PastLink(waves(1200, 0), waves(90, 2))
+    async with opened(backend, (120, 40)) as pilot:
         await look(pilot, "H", "right", "left")
         chart = pilot.app.screen.query_one("#rate", Chart)
         best = min(_timed(chart) for _ in range(20))
@@ -240,9 +240,9 @@ def _timed(chart: Chart) -> float:
 
 
 async def test_charts_are_there_at_once_for_whoever_attaches_late(opened: Opened) -> None:
-    link = PastLink(samples(100), samples(20))
-    async with opened(link) as pilot:
-        assert link.looked_back == 1
+    backend = PastLink(samples(100), samples(20))
+    async with opened(backend) as pilot:
+        assert backend.looked_back == 1
         assert "▁" in screen_text(pilot) or "█" in screen_text(pilot)
         await look(pilot, "H")
         text = screen_text(pilot)
@@ -253,23 +253,23 @@ async def test_charts_are_there_at_once_for_whoever_attaches_late(opened: Opened
 
 
 async def test_history_is_read_again_after_a_lost_connection_and_for_a_new_run(opened: Opened) -> None:
-    link = PastLink(samples(100))
-    async with opened(link) as pilot:
+    backend = PastLink(samples(100))
+    async with opened(backend) as pilot:
         await poll(pilot)
-        assert link.looked_back == 1
-        link.error = OSError("gone")
+        assert backend.looked_back == 1
+        backend.error = OSError("gone")
         await poll(pilot)
-        link.error = None
+        backend.error = None
         await poll(pilot)
-        assert link.looked_back == 2
-        link.change(run="r2")
+        assert backend.looked_back == 2
+        backend.change(run="r2")
         await poll(pilot)
-        assert link.looked_back == 3
+        assert backend.looked_back == 3
 
 
 async def test_arrows_choose_the_channel_and_the_stretch(opened: Opened) -> None:
-    link = PastLink(samples(100), samples(20))
-    async with opened(link) as pilot:
+    backend = PastLink(samples(100), samples(20))
+    async with opened(backend) as pilot:
         await look(pilot, "H", "right")
         assert "TaskChannel0, 15 minutes" in screen_text(pilot)
         await look(pilot, "right")
@@ -283,25 +283,25 @@ async def test_arrows_choose_the_channel_and_the_stretch(opened: Opened) -> None
 
 
 async def test_the_charts_open_on_the_stretch_that_the_run_fills(opened: Opened) -> None:
-    link = PastLink(samples(100), started_ms=NOW_MS - 25_000)
-    async with opened(link) as pilot:
+    backend = PastLink(samples(100), started_ms=NOW_MS - 25_000)
+    async with opened(backend) as pilot:
         await look(pilot, "H")
         assert "All channels, 1 minute (" in screen_text(pilot)
-        link.change(started_ms=NOW_MS - 90_000)
+        backend.change(started_ms=NOW_MS - 90_000)
         await poll(pilot)
         assert "All channels, 2 minutes (" in screen_text(pilot)
 
 
 async def test_the_channel_keys_act_on_the_chart_s_channel(opened: Opened) -> None:
-    link = PastLink(samples(100), samples(20))
-    async with opened(link) as pilot:
+    backend = PastLink(samples(100), samples(20))
+    async with opened(backend) as pilot:
         await look(pilot, "H", "left", "c")
-        assert link.asked == [("pause_channel", (1,))]
+        assert backend.asked == [("pause_channel", (1,))]
 
 
 async def test_a_channel_s_screen_leads_to_its_chart_and_back(opened: Opened) -> None:
-    link = PastLink(samples(100), samples(20))
-    async with opened(link) as pilot:
+    backend = PastLink(samples(100), samples(20))
+    async with opened(backend) as pilot:
         await look(pilot, "shift+tab", "down", "enter", "H")
         assert isinstance(pilot.app.screen, ChartScreen)
         assert "TaskChannel1, 15 minutes" in screen_text(pilot)
@@ -310,9 +310,9 @@ async def test_a_channel_s_screen_leads_to_its_chart_and_back(opened: Opened) ->
 
 
 async def test_without_a_history_the_charts_begin_now(opened: Opened) -> None:
-    link = PastLink([samples(100)[-1]])
-    link.history = lambda: (_ for _ in ()).throw(OSError("no"))  # type: ignore[assignment,method-assign]
-    async with opened(link) as pilot:
+    backend = PastLink([samples(100)[-1]])
+    backend.history = lambda: (_ for _ in ()).throw(OSError("no"))  # type: ignore[assignment,method-assign]
+    async with opened(backend) as pilot:
         await look(pilot, "H")
         assert "nothing was kept yet" in screen_text(pilot)
 
@@ -350,9 +350,9 @@ async def test_the_palette_finds_the_charts(opened: Opened) -> None:
 
 def test_a_trend_begins_with_what_was_kept() -> None:
     trend = Trend()
-    link = PastLink(samples(100, fails=1))
-    trend.add(link.now)
-    trend.seed(link.history())
+    backend = PastLink(samples(100, fails=1))
+    trend.add(backend.now)
+    trend.seed(backend.history())
     points = trend.points(0)
     assert len(points) >= 230 and points[10] == pytest.approx(101)
     assert trend.new_fails() == pytest.approx(60, abs=6)
@@ -377,6 +377,6 @@ def picture(*keys: str, theme: str = "") -> Any:
 @pytest.mark.parametrize("theme", ["mutitask", "mutitask-light"])
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_charts(size: tuple[int, int], theme: str, snap_compare: SnapCompare) -> None:
-    link = PastLink(waves(1200, 0), waves(90, 2))
-    app = DashboardApp(link, interval=NEVER)
+    backend = PastLink(waves(1200, 0), waves(90, 2))
+    app = DashboardApp(backend, interval=NEVER)
     assert snap_compare(app, run_before=picture("right", "down", theme=theme), terminal_size=size)

@@ -10,16 +10,16 @@ from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.tail_view import PlainLines
 from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, waiting_task
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, device, waiting_task
 from worker_agent.protocol.errors import RedisUnavailable
 
 EVERY_S = PeekingScreen.EVERY_S
 """As it is outside tests."""
 
 
-async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
+async def test_a_device_in_full(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
-        link.change(
+        backend.change(
             now_ms=NOW_MS + 4000,
             devices=(device(0), device(1, done=1041, errors=4, running=2, concurrency=3)),
         )
@@ -42,22 +42,24 @@ async def test_a_device_in_full(opened: Opened, link: FakeLink) -> None:
             assert part in text, part
 
 
-async def test_the_log_follows_while_the_screen_is_open_and_only_then(opened: Opened, link: FakeLink) -> None:
+async def test_the_log_follows_while_the_screen_is_open_and_only_then(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
-        assert "device_log" not in link.reads
+        assert "device_log" not in backend.reads
         await press(pilot, "enter")
         assert isinstance(pilot.app.screen, DeviceScreen)
-        link.log = (*link.log[5:], "2026-11-24 03:01:00Z WARNING it is late")
+        backend.log = (*backend.log[5:], "2026-11-24 03:01:00Z WARNING it is late")
         await poll(pilot)
         assert "WARNING it is late" in screen_text(pilot)
         await press(pilot, "escape")
-        read = link.reads.count("device_log")
+        read = backend.reads.count("device_log")
         await poll(pilot)
-        assert link.reads.count("device_log") == read
+        assert backend.reads.count("device_log") == read
 
 
 async def test_nothing_is_peeked_at_more_than_once_a_second(
-    opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EVERY_S == 1.0
     monkeypatch.setattr(PeekingScreen, "EVERY_S", NEVER)
@@ -65,16 +67,20 @@ async def test_nothing_is_peeked_at_more_than_once_a_second(
         await press(pilot, "enter")
         for _ in range(3):
             await poll(pilot)
-        assert link.reads.count("device_log") == 1
+        assert backend.reads.count("device_log") == 1
         monkeypatch.setattr(PeekingScreen, "EVERY_S", 0.0)
         await poll(pilot)
-        assert link.reads.count("device_log") == 2
+        assert backend.reads.count("device_log") == 2
 
 
-async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, link: FakeLink) -> None:
+async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "enter", "slash", *"line 7")
-        assert pilot.app.screen.query_one(AgentLog).shown == (link.log[7], *link.log[17:18], link.log[27])
+        assert pilot.app.screen.query_one(AgentLog).shown == (
+            backend.log[7],
+            *backend.log[17:18],
+            backend.log[27],
+        )
         assert len(pilot.app.screen.query_one(EventLog).shown) == 0
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, DeviceScreen)
@@ -83,9 +89,9 @@ async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, link: F
         assert not isinstance(pilot.app.screen, DeviceScreen)
 
 
-async def test_a_channel_in_full(opened: Opened, link: FakeLink) -> None:
-    link.change(channels=(channel(0, total=1_000_000, oldest_s=3.2, results=12), channel(1)))
-    link.waiting = (waiting_task(7, attempt=2, crashes=1), *link.waiting)
+async def test_a_channel_in_full(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(channels=(channel(0, total=1_000_000, oldest_s=3.2, results=12), channel(1)))
+    backend.waiting = (waiting_task(7, attempt=2, crashes=1), *backend.waiting)
     async with opened() as pilot:
         await press(pilot, "shift+tab", "enter")
         text = screen_text(pilot)
@@ -105,31 +111,33 @@ async def test_a_channel_in_full(opened: Opened, link: FakeLink) -> None:
 
 
 async def test_the_peeks_follow_while_the_channel_is_open_and_stay_where_one_scrolled(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened(size=(80, 24)) as pilot:
         await press(pilot, "shift+tab", "enter")
         assert isinstance(pilot.app.screen, ChannelScreen)
         waiting = pilot.app.screen.query_one("#waiting", PlainLines)
         await press(pilot, "down", "down")
-        link.waiting = link.waiting[1:]
+        backend.waiting = backend.waiting[1:]
         await poll(pilot)
         assert waiting.scroll_offset.y == 2
         assert waiting.shown[0].number == 1
         await press(pilot, "escape")
-        read = link.reads.count("waiting_tasks")
+        read = backend.reads.count("waiting_tasks")
         await poll(pilot)
-        assert link.reads.count("waiting_tasks") == read
+        assert backend.reads.count("waiting_tasks") == read
 
 
-async def test_a_peek_that_fails_is_said_and_the_banner_says_it_alone(opened: Opened, link: FakeLink) -> None:
+async def test_a_peek_that_fails_is_said_and_the_banner_says_it_alone(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
-        link.error = ValueError("odd")
+        backend.error = ValueError("odd")
         await press(pilot, "enter")
         assert "could not be read: odd" in screen_text(pilot)
-        link.error = RedisUnavailable("gone")
+        backend.error = RedisUnavailable("gone")
         await poll(pilot)
         assert "Redis does not answer since" in screen_text(pilot)
-        link.error = None
+        backend.error = None
         await poll(pilot)
         assert "line 29 of the log" in screen_text(pilot)

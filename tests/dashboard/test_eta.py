@@ -8,7 +8,7 @@ from mutitask_tui.dashboard.formats import about
 from mutitask_tui.dashboard.model.eta import channel_eta, whole_eta
 from mutitask_tui.dashboard.model.trend import Trend
 from tests.dashboard.conftest import Opened, poll, screen_text
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, snapshot
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, snapshot
 
 
 def trend_of(*rates: float) -> Trend:
@@ -79,8 +79,8 @@ def test_a_span_as_one_says_it(seconds: float, text: str) -> None:
     assert about(seconds) == text
 
 
-async def test_the_screen_says_it_with_the_oldest_tasks_age(opened: Opened, link: FakeLink) -> None:
-    link.change(channels=(channel(0, total=1_000_000, oldest_s=75.0),))
+async def test_the_screen_says_it_with_the_oldest_tasks_age(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(channels=(channel(0, total=1_000_000, oldest_s=75.0),))
     async with opened(size=(80, 24)) as pilot:
         await poll(pilot)
         text = screen_text(pilot)

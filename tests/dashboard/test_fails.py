@@ -17,7 +17,7 @@ from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedRun, FailedTask
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, detail, fail
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, detail, fail
 
 
 async def test_the_detail_shows_error_payload_device_and_traceback(opened: Opened) -> None:
@@ -35,8 +35,8 @@ async def test_the_detail_shows_error_payload_device_and_traceback(opened: Opene
             assert part in text
 
 
-async def test_the_end_of_the_list_brings_the_next_page(opened: Opened, link: FakeLink) -> None:
-    link.fails = tuple(fail(n) for n in range(PAGE + 20))
+async def test_the_end_of_the_list_brings_the_next_page(opened: Opened, backend: FakeBackend) -> None:
+    backend.fails = tuple(fail(n) for n in range(PAGE + 20))
     async with opened() as pilot:
         await press(pilot, "F")
         fails = pilot.app.screen.query_one(FailList)
@@ -48,12 +48,12 @@ async def test_the_end_of_the_list_brings_the_next_page(opened: Opened, link: Fa
         assert fails.cursor == (0, f"r1-{PAGE + 19:06}")
 
 
-async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, link: FakeLink) -> None:
+async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         await press(pilot, "down")
-        link.fails = (fail(90), fail(91), *link.fails)
-        link.change(channels=(channel(0, failed=5),))
+        backend.fails = (fail(90), fail(91), *backend.fails)
+        backend.change(channels=(channel(0, failed=5),))
         await poll(pilot)
         screen = pilot.app.screen
         assert isinstance(screen, FailsScreen)
@@ -61,19 +61,19 @@ async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, lin
         assert [task.number for task in screen.query_one(FailList).items] == [90, 91, 0, 1, 2]
 
 
-async def test_an_act_is_followed_by_a_look(opened: Opened, link: FakeLink) -> None:
+async def test_an_act_is_followed_by_a_look(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
-        link.fails = link.fails[1:]
+        backend.fails = backend.fails[1:]
         await press(pilot, "r")
         assert len(pilot.app.screen.query_one(FailList).items) == 2
-        assert link.asked == [("reload_one_fail_task", (0, "r1-000000"))]
+        assert backend.asked == [("reload_one_fail_task", (0, "r1-000000"))]
 
 
 async def test_one_channels_fails_alone_and_reload_all_means_that_channel(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.fails = (*link.fails, fail(7, channel=1))
+    backend.fails = (*backend.fails, fail(7, channel=1))
     async with opened() as pilot:
         await press(pilot, "F")
         await press(pilot, "right_square_bracket", "right_square_bracket")
@@ -81,20 +81,20 @@ async def test_one_channels_fails_alone_and_reload_all_means_that_channel(
         await press(pilot, "R")
         assert "3 failed tasks of TaskChannel1" in screen_text(pilot)
         await press(pilot, "right", "enter")
-        assert link.asked == [("reload_all_fail_tasks", (1,))]
+        assert backend.asked == [("reload_all_fail_tasks", (1,))]
 
 
-async def test_no_failed_task_is_said(opened: Opened, link: FakeLink) -> None:
-    link.fails = ()
+async def test_no_failed_task_is_said(opened: Opened, backend: FakeBackend) -> None:
+    backend.fails = ()
     async with opened() as pilot:
         await press(pilot, "F")
         assert "no task has failed" in screen_text(pilot)
         await press(pilot, "down", "enter", "escape")
 
 
-async def test_a_list_that_cannot_be_read_is_said(opened: Opened, link: FakeLink) -> None:
+async def test_a_list_that_cannot_be_read_is_said(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
-        link.error = RuntimeError("boom")
+        backend.error = RuntimeError("boom")
         await press(pilot, "F")
         assert "could not be read: boom" in screen_text(pilot)
 
@@ -115,9 +115,9 @@ def listed(pilot: Pilot[Any]) -> list[int]:
 
 
 async def test_the_filter_narrows_as_one_types_over_all_and_not_only_the_page(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.fails = tuple(fail(n, error="rare" if n == PAGE + 50 else "common") for n in range(PAGE + 100))
+    backend.fails = tuple(fail(n, error="rare" if n == PAGE + 50 else "common") for n in range(PAGE + 100))
     async with opened() as pilot:
         await press(pilot, "F", "slash", *"rare")
         assert listed(pilot) == [PAGE + 50]
@@ -133,36 +133,36 @@ async def test_the_filter_narrows_as_one_types_over_all_and_not_only_the_page(
 
 
 async def test_marked_fails_are_reloaded_or_deleted_and_lose_their_marks(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "space", "space", "r")
-        assert link.asked == [("reload_one_fail_task*", ((0, "r1-000000"), (0, "r1-000001")))]
+        assert backend.asked == [("reload_one_fail_task*", ((0, "r1-000000"), (0, "r1-000001")))]
         assert "marked" not in screen_text(pilot)
-        link.asked.clear()
+        backend.asked.clear()
         await press(pilot, "home", "asterisk", "x")
         assert "3 failed tasks: r1-000000 of TaskChannel0" in screen_text(pilot)
-        assert link.asked == []
+        assert backend.asked == []
         await press(pilot, "right", "enter")
-        assert link.asked == [("delete_one_fail_task*", tuple((0, f"r1-{n:06}") for n in range(3)))]
+        assert backend.asked == [("delete_one_fail_task*", tuple((0, f"r1-{n:06}") for n in range(3)))]
 
 
-async def test_marks_stay_on_their_tasks_when_others_fail(opened: Opened, link: FakeLink) -> None:
+async def test_marks_stay_on_their_tasks_when_others_fail(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "down", "space")
-        link.fails = (fail(90), fail(91), *link.fails)
-        link.change(channels=(channel(0, failed=5),))
+        backend.fails = (fail(90), fail(91), *backend.fails)
+        backend.change(channels=(channel(0, failed=5),))
         await poll(pilot)
         assert "1 marked" in screen_text(pilot)
         await press(pilot, "r")
-        assert link.asked == [("reload_one_fail_task*", ((0, "r1-000001"),))]
+        assert backend.asked == [("reload_one_fail_task*", ((0, "r1-000001"),))]
 
 
-async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, link: FakeLink) -> None:
+async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "space", "space")
-        link.fails = link.fails[1:]
-        link.change(channels=(channel(0, failed=2),))
+        backend.fails = backend.fails[1:]
+        backend.change(channels=(channel(0, failed=2),))
         await poll(pilot)
         assert "1 marked" in screen_text(pilot)
         await press(pilot, "right_square_bracket")
@@ -170,7 +170,7 @@ async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, li
 
 
 async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "asterisk", "slash", *"bad_1", "enter")
@@ -178,26 +178,26 @@ async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
         await press(pilot, "r")
         assert isinstance(pilot.app.screen, ConfirmScreen)
         assert "2 of them hidden" in screen_text(pilot)
-        assert link.asked == []
+        assert backend.asked == []
 
 
 async def test_upper_case_keys_act_on_what_the_filter_shows_and_say_so(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.fails = mixed()
+    backend.fails = mixed()
     async with opened() as pilot:
         await press(pilot, "F", "slash", *"timeout", "enter", "E")
         shown = tuple((0, f"r1-{n:06}") for n in (1, 3, 5))
-        assert link.asked == [("export_failed", shown)]
+        assert backend.asked == [("export_failed", shown)]
         assert "written to fails.jsonl" in screen_text(pilot)
         await press(pilot, "R")
         assert "3 failed tasks (match /timeout)" in screen_text(pilot)
         await press(pilot, "right", "enter")
-        assert link.asked[1:] == [("reload_one_fail_task*", shown)]
+        assert backend.asked[1:] == [("reload_one_fail_task*", shown)]
 
 
-async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, link: FakeLink) -> None:
-    link.fails = mixed()
+async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, backend: FakeBackend) -> None:
+    backend.fails = mixed()
     async with opened() as pilot:
         await press(pilot, "F", "G")
         text = screen_text(pilot)
@@ -208,38 +208,38 @@ async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, link: FakeLink
         assert listed(pilot) == [1, 3, 5]
         assert "3 ReadTimeout at no answer" in screen_text(pilot)
         await press(pilot, "R", "right", "enter")
-        assert link.asked == [("reload_one_fail_task*", tuple((0, f"r1-{n:06}") for n in (1, 3, 5)))]
+        assert backend.asked == [("reload_one_fail_task*", tuple((0, f"r1-{n:06}") for n in (1, 3, 5)))]
         await press(pilot, "escape")
         assert pilot.app.screen.query_one(GroupList).has_focus
         await press(pilot, "G")
         assert len(listed(pilot)) == 6
 
 
-async def test_groups_follow_when_others_fail(opened: Opened, link: FakeLink) -> None:
+async def test_groups_follow_when_others_fail(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "G")
-        link.fails = (fail(7, error_type="KeyError"), *link.fails)
-        link.change(channels=(channel(0, failed=4),))
+        backend.fails = (fail(7, error_type="KeyError"), *backend.fails)
+        backend.change(channels=(channel(0, failed=4),))
         await poll(pilot)
         assert "KeyError" in screen_text(pilot)
         assert "in 2 groups" in screen_text(pilot)
 
 
-async def test_a_key_for_one_asks_which_where_groups_are_shown(opened: Opened, link: FakeLink) -> None:
+async def test_a_key_for_one_asks_which_where_groups_are_shown(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "G", "r")
         assert isinstance(pilot.app.screen, PromptScreen)
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_enter_shows_payload_runs_device_and_times(opened: Opened, link: FakeLink) -> None:
-    task = link.fails[0]
+async def test_enter_shows_payload_runs_device_and_times(opened: Opened, backend: FakeBackend) -> None:
+    task = backend.fails[0]
     payload = {"url": "https://example.org/[red]1", "depth": [1, 2, {"deep": None}]}
     runs = (
         FailedRun(NOW_MS - 9000, 2, "timeout", "TimeLimit", "30 s are over", ""),
         *detail(task).failed_runs[2:],
     )
-    link.details[task.id] = detail(task, payload=payload, failed_runs=runs, crashes=1)
+    backend.details[task.id] = detail(task, payload=payload, failed_runs=runs, crashes=1)
     async with opened(size=(120, 60)) as pilot:
         await press(pilot, "F", "enter")
         assert isinstance(pilot.app.screen, FailedScreen)
@@ -258,13 +258,13 @@ async def test_enter_shows_payload_runs_device_and_times(opened: Opened, link: F
         ):
             assert part in text
         await press(pilot, "r")
-        assert link.asked == [("reload_one_fail_task", (0, task.id))]
+        assert backend.asked == [("reload_one_fail_task", (0, task.id))]
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, FailsScreen)
 
 
-async def test_a_task_that_went_meanwhile_is_said(opened: Opened, link: FakeLink) -> None:
-    link.details[link.fails[0].id] = None
+async def test_a_task_that_went_meanwhile_is_said(opened: Opened, backend: FakeBackend) -> None:
+    backend.details[backend.fails[0].id] = None
     async with opened() as pilot:
         await press(pilot, "F", "enter")
         assert "it was reloaded or deleted" in screen_text(pilot)
@@ -272,39 +272,39 @@ async def test_a_task_that_went_meanwhile_is_said(opened: Opened, link: FakeLink
         assert "is no longer there" in screen_text(pilot)
 
 
-async def test_the_single_task_keys_mean_that_task_alone(opened: Opened, link: FakeLink) -> None:
+async def test_the_single_task_keys_mean_that_task_alone(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "down", "enter", "E")
-        assert link.asked == [("export_failed", ((0, "r1-000001"),))]
+        assert backend.asked == [("export_failed", ((0, "r1-000001"),))]
         await press(pilot, "R")
         assert "1 failed task (this one alone)" in screen_text(pilot)
 
 
 async def test_editing_begins_with_the_whole_payload_and_hidden_characters_as_escapes(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    task = link.fails[0]
+    task = backend.fails[0]
     payload = {"name": "日本\u202e", "long": "x" * 1000}
-    link.details[task.id] = detail(task, payload=payload)
+    backend.details[task.id] = detail(task, payload=payload)
     async with opened() as pilot:
         await press(pilot, "F", "e")
         text = pilot.app.screen.query_one(TextArea).text
         assert "日本\\u202e" in text
         assert json.loads(text) == payload
         await press(pilot, "f2")
-        assert link.asked == [("edit_fail_task", (0, task.id, payload))]
+        assert backend.asked == [("edit_fail_task", (0, task.id, payload))]
 
 
-async def test_a_payload_that_json_cannot_say_is_named(opened: Opened, link: FakeLink) -> None:
-    task = link.fails[0]
-    link.details[task.id] = detail(task, payload=(1, b"2"), json=None)
+async def test_a_payload_that_json_cannot_say_is_named(opened: Opened, backend: FakeBackend) -> None:
+    task = backend.fails[0]
+    backend.details[task.id] = detail(task, payload=(1, b"2"), json=None)
     async with opened() as pilot:
         await press(pilot, "F", "e")
         assert "JSON cannot say the present payload" in screen_text(pilot)
         assert pilot.app.screen.query_one(TextArea).text == ""
 
 
-async def test_ten_thousand_fails_are_filtered_between_two_keys(opened: Opened, link: FakeLink) -> None:
+async def test_ten_thousand_fails_are_filtered_between_two_keys(opened: Opened, backend: FakeBackend) -> None:
     view = FailView()
     tasks = tuple(fail(n) for n in range(10_000))
     view.take(tasks, [haystack(task) for task in tasks], whole=True)

@@ -15,7 +15,7 @@ from mutitask_tui.dashboard.screens.main import MainScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import NOW_MS, FakeLink, device, event, snapshot
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, device, event, snapshot
 from tests.dashboard.test_help import search
 
 
@@ -81,8 +81,8 @@ def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
     assert reversed_sort(reversed_sort("-failed")) == "-failed"
 
 
-async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, link: FakeLink) -> None:
-    link.change(devices=tuple(device(n, errors=n * 3 % 7) for n in range(5)))
+async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=tuple(device(n, errors=n * 3 % 7) for n in range(5)))
     async with opened() as pilot:
         await press(pilot, "right", "o", "o", "o")
         assert shown(pilot) == [2, 4, 1, 3, 0]
@@ -91,14 +91,14 @@ async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, link:
         assert pilot.app.memory.config.sort == "-errors"  # type: ignore[attr-defined]
         await press(pilot, "O")
         assert shown(pilot) == [0, 3, 1, 4, 2]
-        link.change(devices=tuple(device(n, errors=9 - n) for n in range(5)))
+        backend.change(devices=tuple(device(n, errors=9 - n) for n in range(5)))
         await poll(pilot)
         assert shown(pilot) == [4, 3, 2, 1, 0]
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
 
 
-async def test_the_palette_sorts_by_any_column(opened: Opened, link: FakeLink) -> None:
-    link.change(devices=tuple(device(n, done=(7 * n) % 5) for n in range(5)))
+async def test_the_palette_sorts_by_any_column(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=tuple(device(n, done=(7 * n) % 5) for n in range(5)))
     async with opened() as pilot:
         await press(pilot, "ctrl+p")
         await search(pilot, "Sort devices by done")
@@ -106,12 +106,12 @@ async def test_the_palette_sorts_by_any_column(opened: Opened, link: FakeLink) -
         assert pilot.app.memory.config.sort == "-done"  # type: ignore[attr-defined]
 
 
-async def test_n_goes_round_the_faults(opened: Opened, link: FakeLink) -> None:
+async def test_n_goes_round_the_faults(opened: Opened, backend: FakeBackend) -> None:
     others = tuple(device(n, current_s=1.0) for n in range(4))
-    link.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, errors=1)))
+    backend.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, errors=1)))
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
-        link.change(devices=(*link.now.devices[:-1], device(6, errors=2)), now_ms=NOW_MS + 1000)
+        backend.change(devices=(*backend.now.devices[:-1], device(6, errors=2)), now_ms=NOW_MS + 1000)
         await poll(pilot)
         visited = []
         for _ in range(4):
@@ -124,8 +124,8 @@ async def test_n_goes_round_the_faults(opened: Opened, link: FakeLink) -> None:
         assert "Device6 is failing" in screen_text(pilot)
 
 
-async def test_n_says_so_where_nothing_is_wrong(opened: Opened, link: FakeLink) -> None:
-    link.change(devices=(device(0), device(1)))
+async def test_n_says_so_where_nothing_is_wrong(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=(device(0), device(1)))
     async with opened() as pilot:
         await press(pilot, "n")
         assert "no device that is shown is offline, slow or failing" in screen_text(pilot)
@@ -145,7 +145,9 @@ async def test_faults_only_and_back(opened: Opened) -> None:
         assert len(shown(pilot)) == 5
 
 
-async def test_hidden_offline_devices_are_counted_and_can_be_purged(opened: Opened, link: FakeLink) -> None:
+async def test_hidden_offline_devices_are_counted_and_can_be_purged(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "h")
         assert shown(pilot) == [0, 1, 2]
@@ -156,24 +158,24 @@ async def test_hidden_offline_devices_are_counted_and_can_be_purged(opened: Open
             screen_text(pilot).split()
         ).replace("│ ", "").replace(" │", "")
         await press(pilot, "right", "enter")
-        assert link.asked == [("purge_device*", ((3,), (4,)))]
+        assert backend.asked == [("purge_device*", ((3,), (4,)))]
         await press(pilot, "h")
         assert len(shown(pilot)) == 5
 
 
 async def test_a_device_that_goes_offline_while_they_are_hidden_leaves(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "h", "right")
-        link.change(devices=(device(0), device(1, "offline"), device(2)))
+        backend.change(devices=(device(0), device(1, "offline"), device(2)))
         await poll(pilot)
         assert shown(pilot) == [0, 2]
         assert "(1 hidden)" in screen_text(pilot)
 
 
-async def test_the_filter_narrows_what_has_the_focus(opened: Opened, link: FakeLink) -> None:
-    link.change(events=tuple(event(n, f"item {n}" + " odd" * (n % 2)) for n in range(30)))
+async def test_the_filter_narrows_what_has_the_focus(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(events=tuple(event(n, f"item {n}" + " odd" * (n % 2)) for n in range(30)))
     async with opened() as pilot:
         log = pilot.app.screen.query_one(EventLog)
         log.focus()
@@ -183,14 +185,14 @@ async def test_the_filter_narrows_what_has_the_focus(opened: Opened, link: FakeL
         assert log.has_focus
         assert "15 match /odd" in screen_text(pilot)
         assert len(shown(pilot)) == 5
-        link.change(events=(*link.now.events, event(31, "item 31 odd"), event(42, "else")))
+        backend.change(events=(*backend.now.events, event(31, "item 31 odd"), event(42, "else")))
         await poll(pilot)
         assert log.shown[-1].text == "item 31 odd"
         await press(pilot, "escape")
         assert len(log.shown) == 32
 
 
-async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, link: FakeLink) -> None:
+async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "o", "exclamation_mark", "h", "n")
         assert not isinstance(pilot.app.screen, MainScreen)

@@ -13,28 +13,28 @@ from mutitask_tui.dashboard.widgets.channel_list import ChannelList
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import FakeLink, channel, device, event
+from tests.dashboard.fake_backend import FakeBackend, channel, device, event
 
 
-async def test_the_cursor_stays_on_its_device_when_rows_change(opened: Opened, link: FakeLink) -> None:
+async def test_the_cursor_stays_on_its_device_when_rows_change(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         await press(pilot, "right", "right")
         assert grid.cursor == 2
-        link.change(devices=tuple(device(n) for n in (9, 8, 7, 2, 1)))
+        backend.change(devices=tuple(device(n) for n in (9, 8, 7, 2, 1)))
         await poll(pilot)
         assert grid.cursor == 2
         assert grid.selected is not None
         assert grid.selected.id == 2
-        link.change(devices=tuple(device(n) for n in (9, 8, 7)))
+        backend.change(devices=tuple(device(n) for n in (9, 8, 7)))
         await poll(pilot)
         assert grid.cursor == 7
-        link.change(devices=())
+        backend.change(devices=())
         await poll(pilot)
         assert grid.cursor is None
         assert grid.selected is None
         await press(pilot, "down", "up", "enter", "pagedown", "home", "end")
-        link.change(devices=(device(3),))
+        backend.change(devices=(device(3),))
         await poll(pilot)
         assert grid.cursor == 3
 
@@ -56,8 +56,8 @@ async def test_a_wish_that_is_not_fulfilled_is_shown(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-async def test_a_thousand_devices_scroll(size: tuple[int, int], opened: Opened, link: FakeLink) -> None:
-    link.change(devices=tuple(device(n) for n in range(1000)))
+async def test_a_thousand_devices_scroll(size: tuple[int, int], opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=tuple(device(n) for n in range(1000)))
     async with opened(size=size) as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         assert grid.cell_height == 1
@@ -72,15 +72,15 @@ async def test_a_thousand_devices_scroll(size: tuple[int, int], opened: Opened, 
 
 
 async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.change(devices=tuple(device(n, done=1) for n in range(1000)))
+    backend.change(devices=tuple(device(n, done=1) for n in range(1000)))
     async with opened(size=(200, 60)) as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         drawn: list[set[int]] = []
         redraw = grid._redraw
         grid._redraw = lambda rows: (drawn.append(rows), redraw(rows))[1]  # type: ignore[method-assign]
-        link.change(devices=tuple(device(n, done=7_777) for n in range(1000)))
+        backend.change(devices=tuple(device(n, done=7_777) for n in range(1000)))
         await poll(pilot)
         rows_in_sight = grid.scrollable_content_region.height // grid.pitch
         while sum(map(len, drawn)) < rows_in_sight:
@@ -95,9 +95,9 @@ async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
 
 
 async def test_a_thousand_changed_devices_are_drawn_in_far_less_than_a_tick(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.change(devices=tuple(device(n) for n in range(1000)))
+    backend.change(devices=tuple(device(n) for n in range(1000)))
     async with opened(size=(200, 60)) as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         height = grid.scrollable_content_region.height
@@ -113,9 +113,9 @@ async def test_a_thousand_changed_devices_are_drawn_in_far_less_than_a_tick(
 
 
 async def test_channels_show_fill_above_capacity_balance_and_why_they_halt(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
-    link.change(
+    backend.change(
         channels=(
             channel(0, waiting=27),
             channel(1, allotted=5),
@@ -132,8 +132,8 @@ async def test_channels_show_fill_above_capacity_balance_and_why_they_halt(
         assert "■ exhausted" in text
 
 
-async def test_many_channels_scroll_and_open(opened: Opened, link: FakeLink) -> None:
-    link.change(channels=tuple(channel(n) for n in range(25)))
+async def test_many_channels_scroll_and_open(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(channels=tuple(channel(n) for n in range(25)))
     async with opened(size=(80, 24)) as pilot:
         await press(pilot, "shift+tab")
         channels = pilot.app.screen.query_one(ChannelList)
@@ -143,57 +143,59 @@ async def test_many_channels_scroll_and_open(opened: Opened, link: FakeLink) -> 
         assert "TaskChannel24" in screen_text(pilot)
         assert "Device0" in screen_text(pilot)
         await press(pilot, "c")
-        assert link.asked == [("pause_channel", (24,))]
+        assert backend.asked == [("pause_channel", (24,))]
         await press(pilot, "enter")
         assert isinstance(pilot.app.screen, ChannelScreen)
         assert "the books balance" in screen_text(pilot)
 
 
-async def test_fails_are_loud_only_while_they_grow(opened: Opened, link: FakeLink) -> None:
-    link.change(channels=(channel(0, failed=3),))
+async def test_fails_are_loud_only_while_they_grow(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(channels=(channel(0, failed=3),))
     async with opened() as pilot:
         assert "failed 3 +" not in screen_text(pilot)
-        link.change(channels=(channel(0, failed=5),))
+        backend.change(channels=(channel(0, failed=5),))
         await poll(pilot)
         assert "failed 5 +2" in screen_text(pilot)
 
 
-async def test_the_log_takes_only_new_events_and_follows_its_end(opened: Opened, link: FakeLink) -> None:
-    link.change(events=tuple(event(n) for n in range(50)))
+async def test_the_log_takes_only_new_events_and_follows_its_end(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(events=tuple(event(n) for n in range(50)))
     async with opened() as pilot:
         log = pilot.app.screen.query_one(EventLog)
         assert "something happened 49" in screen_text(pilot)
-        link.change(events=tuple(event(n) for n in range(20, 60)))
+        backend.change(events=tuple(event(n) for n in range(20, 60)))
         await poll(pilot)
         assert [line.id for line in log.lines] == [event(n).id for n in range(60)]
         assert "something happened 59" in screen_text(pilot)
 
 
-async def test_the_log_stays_where_a_person_scrolled_to(opened: Opened, link: FakeLink) -> None:
-    link.change(events=tuple(event(n) for n in range(50)))
+async def test_the_log_stays_where_a_person_scrolled_to(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(events=tuple(event(n) for n in range(50)))
     async with opened() as pilot:
         log = pilot.app.screen.query_one(EventLog)
         log.focus()
         await press(pilot, "home")
-        link.change(events=tuple(event(n) for n in range(20, 60)))
+        backend.change(events=tuple(event(n) for n in range(20, 60)))
         await poll(pilot)
         assert log.scroll_offset.y == 0
         assert "something happened 0" in screen_text(pilot)
 
 
 async def test_the_device_screen_follows_its_device_and_its_keys_act_on_it(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "right", "enter")
         assert "node-1:4001" in screen_text(pilot)
         assert "3 tasks failed for good" in screen_text(pilot)
-        link.change(devices=(device(0), device(1, host="moved")))
+        backend.change(devices=(device(0), device(1, host="moved")))
         await poll(pilot)
         assert "moved:4001" in screen_text(pilot)
         await press(pilot, "p")
-        assert link.asked == [("pause_one", (1,))]
-        link.change(devices=(device(0),))
+        assert backend.asked == [("pause_one", (1,))]
+        backend.change(devices=(device(0),))
         await poll(pilot)
         assert "Device1 is not in the grid any more" in screen_text(pilot)
         await press(pilot, "escape")

@@ -11,7 +11,7 @@ from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.server.commands.registry import COMMANDS
 from tests.dashboard.conftest import Opened, press, screen_text, settle
-from tests.dashboard.fake_link import FakeLink
+from tests.dashboard.fake_backend import FakeBackend
 
 
 async def search(pilot: Pilot[str], name: str) -> None:
@@ -38,19 +38,19 @@ async def test_help_lists_every_command_with_its_summary(opened: Opened) -> None
         assert not isinstance(pilot.app.screen, HelpScreen)
 
 
-async def test_the_palette_acts_on_what_was_selected(opened: Opened, link: FakeLink) -> None:
+async def test_the_palette_acts_on_what_was_selected(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "right", "ctrl+p")
         await search(pilot, "pause_one")
-        assert link.asked == [("pause_one", (1,))]
+        assert backend.asked == [("pause_one", (1,))]
 
 
-async def test_the_palette_asks_before_danger_too(opened: Opened, link: FakeLink) -> None:
+async def test_the_palette_asks_before_danger_too(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "ctrl+p")
         await search(pilot, "stop_all")
         assert isinstance(pilot.app.screen, ConfirmScreen)
-        assert link.asked == []
+        assert backend.asked == []
 
 
 async def test_join_shows_the_line_and_copies_it(opened: Opened) -> None:
@@ -79,7 +79,7 @@ async def test_the_footer_cuts_no_key_in_half(opened: Opened) -> None:
         assert "^p Palette" in last
 
 
-async def test_a_click_in_the_footer_presses_that_key(opened: Opened, link: FakeLink) -> None:
+async def test_a_click_in_the_footer_presses_that_key(opened: Opened, backend: FakeBackend) -> None:
     async with opened(size=(80, 24)) as pilot:
         await pilot.click("KeyBar", offset=(2, 0))
         await settle(pilot)
@@ -87,14 +87,14 @@ async def test_a_click_in_the_footer_presses_that_key(opened: Opened, link: Fake
         await settle(pilot)
         await pilot.click("KeyBar", offset=(16, 0))
         await settle(pilot)
-        assert [name for name, _ in link.asked] == ["pause_one", "pause_all", "start_one"]
+        assert [name for name, _ in backend.asked] == ["pause_one", "pause_all", "start_one"]
         await pilot.click("KeyBar", offset=(78, 0))
         await settle(pilot)
         assert isinstance(pilot.app.screen, CommandPalette)
 
 
-async def test_join_says_what_a_loopback_address_needs(opened: Opened, link: FakeLink) -> None:
-    link.join_note = (
+async def test_join_says_what_a_loopback_address_needs(opened: Opened, backend: FakeBackend) -> None:
+    backend.join_note = (
         "The embedded Valkey listens on this machine alone: start it again with --resume --listen ADDRESS"
     )
     async with opened() as pilot:

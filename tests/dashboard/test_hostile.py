@@ -1,4 +1,4 @@
-"""Strangers' text in every sink: shown as plain text, with no crash, no link, no escape."""
+"""Strangers' text in every sink: shown as plain text, with no crash, no backend, no escape."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from mutitask_tui.server.snapshot import FailedRun, FailGroup
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import (
+from tests.dashboard.fake_backend import (
     NOW_MS,
-    FakeLink,
+    FakeBackend,
     channel,
     detail,
     device,
@@ -26,8 +26,8 @@ from tests.dashboard.hostile import TOGETHER
 from worker_agent.protocol.errors import RedisUnavailable
 
 
-def hostile_link(payload: str) -> FakeLink:
-    """A link that says `payload` wherever a string comes from outside."""
+def hostile_link(payload: str) -> FakeBackend:
+    """A backend that says `payload` wherever a string comes from outside."""
     now = snapshot(
         name=payload,
         redis=payload,
@@ -40,15 +40,15 @@ def hostile_link(payload: str) -> FakeLink:
     stranger: dict[str, Any] = dict.fromkeys(
         ("id", "stage", "error_type", "error", "traceback", "task"), payload
     )
-    link = FakeLink(now, [fail(1, **stranger), fail(2)])
+    backend = FakeBackend(now, [fail(1, **stranger), fail(2)])
     run = FailedRun(NOW_MS, None, payload, payload, payload, payload)
     deep = {payload: [payload, {payload: payload}], "more": payload}
-    link.details[payload] = detail(link.fails[0], payload=deep, failed_runs=(run, run), json=payload)
-    link.groups = (FailGroup(0, payload, payload, payload, 7, NOW_MS, link.fails[0]),)
-    link.waiting = (waiting_task(1, id=payload, task=payload),)
-    link.results = (result(1, id=payload, result=payload),)
-    link.log = (payload, f"2026-11-24 03:00:00Z ERROR {payload}")
-    return link
+    backend.details[payload] = detail(backend.fails[0], payload=deep, failed_runs=(run, run), json=payload)
+    backend.groups = (FailGroup(0, payload, payload, payload, 7, NOW_MS, backend.fails[0]),)
+    backend.waiting = (waiting_task(1, id=payload, task=payload),)
+    backend.results = (result(1, id=payload, result=payload),)
+    backend.log = (payload, f"2026-11-24 03:00:00Z ERROR {payload}")
+    return backend
 
 
 def check(pilot: Pilot[Any]) -> None:
@@ -65,8 +65,8 @@ def check(pilot: Pilot[Any]) -> None:
 
 @pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
 async def test_every_sink(payload: str, opened: Opened) -> None:
-    link = hostile_link(payload)
-    async with opened(link) as pilot:
+    backend = hostile_link(payload)
+    async with opened(backend) as pilot:
         check(pilot)
         await press(pilot, "enter")
         check(pilot)
@@ -87,31 +87,31 @@ async def test_every_sink(payload: str, opened: Opened) -> None:
         await press(pilot, "R")
         check(pilot)
         await press(pilot, "escape", "escape", "escape", "G")
-        link.outcome = Outcome(payload + "\n" + payload)
+        backend.outcome = Outcome(payload + "\n" + payload)
         await press(pilot, "r")
         check(pilot)
-        link.refusal = CommandError(payload)
+        backend.refusal = CommandError(payload)
         await press(pilot, "r", "escape", "k")
         check(pilot)
         await press(pilot, "escape", "t")
         check(pilot)
-        link.error = RedisUnavailable(payload)
+        backend.error = RedisUnavailable(payload)
         await poll(pilot)
         check(pilot)
 
 
 @pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
 async def test_the_editor(payload: str, opened: Opened) -> None:
-    link = FakeLink(fails=[fail(1)])
-    link.details["r1-000001"] = detail(link.fails[0], payload=[payload])
-    async with opened(link) as pilot:
+    backend = FakeBackend(fails=[fail(1)])
+    backend.details["r1-000001"] = detail(backend.fails[0], payload=[payload])
+    async with opened(backend) as pilot:
         await press(pilot, "F", "e")
         check(pilot)
 
 
 async def test_markup_shows_as_it_was_typed(opened: Opened) -> None:
-    link = hostile_link("[@click=app.quit]go[/]")
-    async with opened(link) as pilot:
+    backend = hostile_link("[@click=app.quit]go[/]")
+    async with opened(backend) as pilot:
         assert "[@click=app.quit]go[/]" in screen_text(pilot)
         await press(pilot, "colon", *"[@click=app.quit]go[/]", "enter")
         check(pilot)

@@ -20,7 +20,7 @@ from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.line_input import CommandLine, FilterLine
 from tests.dashboard.conftest import Opened, press, settle
-from tests.dashboard.fake_link import FakeLink
+from tests.dashboard.fake_backend import FakeBackend
 
 KEYS = {
     ":": "colon", "/": "slash", " ": "space", "?": "question_mark", "\r": "enter", "\x1b": "escape",
@@ -45,24 +45,24 @@ async def type_ahead(pilot: Pilot[Any], text: str) -> None:
     await settle(pilot)
 
 
-async def test_what_is_typed_ahead_of_a_line_is_text(opened: Opened, link: FakeLink) -> None:
+async def test_what_is_typed_ahead_of_a_line_is_text(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, ":sTpSP 1")
         assert pilot.app.screen.query_one(CommandLine).value == "sTpSP 1"
         await press(pilot, "escape")
         await type_ahead(pilot, "/sTpS:/")
         assert pilot.app.screen.query_one(FilterLine).value == "sTpS:/"
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_what_is_typed_behind_a_line_acts(opened: Opened, link: FakeLink) -> None:
+async def test_what_is_typed_behind_a_line_acts(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, ":pause_all\rSF")
-        assert link.asked == [("pause_all", ()), ("start_all", ())]
+        assert backend.asked == [("pause_all", ()), ("start_all", ())]
         assert isinstance(pilot.app.screen, FailsScreen)
         assert pilot.app.screen_stack[0].query_one(CommandLine).value == "pause_all"
         await type_ahead(pilot, "\x7f/Device3\rs")
-        assert link.asked[2:] == [("start_one", (3,))]
+        assert backend.asked[2:] == [("start_one", (3,))]
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
@@ -78,28 +78,28 @@ async def test_what_is_typed_behind_a_line_acts(opened: Opened, link: FakeLink) 
     ],
 )
 async def test_screens_open_and_close_in_order(
-    opened: Opened, link: FakeLink, typed: str, screen: type[object]
+    opened: Opened, backend: FakeBackend, typed: str, screen: type[object]
 ) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, typed)
         assert isinstance(pilot.app.screen, screen)
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_what_is_typed_ahead_of_a_prompt_is_its_answer(opened: Opened, link: FakeLink) -> None:
+async def test_what_is_typed_ahead_of_a_prompt_is_its_answer(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, "m\x7f50\rP")
-        assert link.asked == [("reset_max_task", (50, 0)), ("pause_all", ())]
+        assert backend.asked == [("reset_max_task", (50, 0)), ("pause_all", ())]
 
 
-async def test_enter_typed_ahead_of_a_question_cancels(opened: Opened, link: FakeLink) -> None:
+async def test_enter_typed_ahead_of_a_question_cancels(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, "T\r\r")
-        assert link.asked == []
+        assert backend.asked == []
         assert isinstance(pilot.app.screen, DeviceScreen)
         await type_ahead(pilot, "\x1bT\t\r")
         assert not isinstance(pilot.app.screen, ConfirmScreen)
-        assert link.asked == [("stop_all", ())]
+        assert backend.asked == [("stop_all", ())]
 
 
 async def test_a_key_whose_way_is_lost_holds_the_next_up_for_a_moment_only(

@@ -21,7 +21,7 @@ from mutitask_tui.dashboard.widgets.payload_tree import PayloadTree
 from mutitask_tui.dashboard.widgets.tail_view import TailView
 from mutitask_tui.server.commands.registry import COMMANDS, Outcome, find
 from tests.dashboard.conftest import Opened, poll, press, screen_text, settle
-from tests.dashboard.fake_link import FakeLink, device
+from tests.dashboard.fake_backend import FakeBackend, device
 
 ON_MAIN: dict[str, tuple[Any, ...]] = {
     "detect_all": (),
@@ -94,32 +94,32 @@ def test_this_file_knows_every_command() -> None:
     assert known == {c.name for c in COMMANDS if c.key}
 
 
-async def test_each_key_sends_its_command(opened: Opened, link: FakeLink) -> None:
+async def test_each_key_sends_its_command(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "right")
         for name, values in ON_MAIN.items():
-            link.asked.clear()
+            backend.asked.clear()
             await press(pilot, find(name).key)
             if find(name).dangerous:
                 assert isinstance(pilot.app.screen, ConfirmScreen), name
                 await press(pilot, "right", "enter")
-            assert link.asked == [(name, values)]
+            assert backend.asked == [(name, values)]
             assert isinstance(pilot.app.screen, MainScreen), name
 
 
-async def test_each_fail_key_acts_on_the_selected_fail(opened: Opened, link: FakeLink) -> None:
+async def test_each_fail_key_acts_on_the_selected_fail(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         await press(pilot, "down")
         for name, values in ON_FAILS.items():
-            link.asked.clear()
+            backend.asked.clear()
             await press(pilot, find(name).key)
             if find(name).dangerous:
                 await press(pilot, "right", "enter")
-            assert link.asked == [(name, values)]
+            assert backend.asked == [(name, values)]
 
 
-async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, link: FakeLink) -> None:
+async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         for command in COMMANDS:
@@ -131,7 +131,7 @@ async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, link: F
             assert focused.id == "cancel", command.name
             await press(pilot, "enter")
             assert not isinstance(pilot.app.screen, ConfirmScreen | LeaveScreen), command.name
-        assert link.asked == []
+        assert backend.asked == []
 
 
 async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> None:
@@ -148,17 +148,17 @@ async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> No
 
 
 async def test_an_act_keeps_to_what_was_selected_when_the_key_was_pressed(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "right", "t")
-        link.change(devices=(device(7), device(8)))
+        backend.change(devices=(device(7), device(8)))
         await poll(pilot)
         await press(pilot, "right", "enter")
-        assert link.asked == [("stop_one", (1,))]
+        assert backend.asked == [("stop_one", (1,))]
 
 
-async def test_a_capacity_is_asked_for_and_validated(opened: Opened, link: FakeLink) -> None:
+async def test_a_capacity_is_asked_for_and_validated(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "m")
         assert isinstance(pilot.app.screen, PromptScreen)
@@ -166,18 +166,20 @@ async def test_a_capacity_is_asked_for_and_validated(opened: Opened, link: FakeL
         await press(pilot, "0", "enter")
         assert "N must be 1 or more" in screen_text(pilot)
         await press(pilot, "backspace", "5", "0", "enter")
-        assert link.asked == [("reset_max_task", (50, 0))]
+        assert backend.asked == [("reset_max_task", (50, 0))]
 
 
-async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, link: FakeLink) -> None:
+async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "r")
         assert isinstance(pilot.app.screen, PromptScreen)
         await press(pilot, *"1 r1-77", "enter")
-        assert link.asked == [("reload_one_fail_task", (1, "r1-77"))]
+        assert backend.asked == [("reload_one_fail_task", (1, "r1-77"))]
 
 
-async def test_editing_offers_the_payload_and_says_what_is_wrong(opened: Opened, link: FakeLink) -> None:
+async def test_editing_offers_the_payload_and_says_what_is_wrong(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         await press(pilot, "e")
@@ -186,45 +188,45 @@ async def test_editing_offers_the_payload_and_says_what_is_wrong(opened: Opened,
         await press(pilot, "x", "f2")
         assert "not valid JSON" in screen_text(pilot)
         await press(pilot, "f7", *"[1e+3, -2]", "f2")
-        assert link.asked == [("edit_fail_task", (0, "r1-000000", [1000.0, -2]))]
+        assert backend.asked == [("edit_fail_task", (0, "r1-000000", [1000.0, -2]))]
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+q"])
-async def test_leaving_asks_and_enter_alone_stays(key: str, opened: Opened, link: FakeLink) -> None:
+async def test_leaving_asks_and_enter_alone_stays(key: str, opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, key)
         assert isinstance(pilot.app.screen, LeaveScreen)
         await press(pilot, "ctrl+q", "enter")
         assert isinstance(pilot.app.screen, MainScreen)
         assert pilot.app.is_running
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_detach_leaves_the_view_alone(opened: Opened, link: FakeLink) -> None:
+async def test_detach_leaves_the_view_alone(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await pilot.press("q", "right", "enter")
         await pilot.pause()
     assert pilot.app.return_value == "detach"
-    assert link.asked == []
+    assert backend.asked == []
 
 
-async def test_the_detach_key_leaves_at_once(opened: Opened, link: FakeLink) -> None:
+async def test_the_detach_key_leaves_at_once(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await pilot.press("ctrl+d")
         await pilot.pause()
     assert pilot.app.return_value == "detach"
-    assert link.asked == []
+    assert backend.asked == []
 
 
-async def test_exit_ends_the_view_once_the_server_said_yes(opened: Opened, link: FakeLink) -> None:
+async def test_exit_ends_the_view_once_the_server_said_yes(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "q", "right", "right", "enter")
     assert pilot.app.return_value == "exit"
-    assert link.asked == [("exit", ())]
+    assert backend.asked == [("exit", ())]
 
 
-async def test_an_exit_that_is_refused_leaves_the_view_open(opened: Opened, link: FakeLink) -> None:
-    link.outcome = Outcome("an agent does not answer", ok=False)
+async def test_an_exit_that_is_refused_leaves_the_view_open(opened: Opened, backend: FakeBackend) -> None:
+    backend.outcome = Outcome("an agent does not answer", ok=False)
     async with opened() as pilot:
         await press(pilot, "q", "right", "right", "enter")
         assert pilot.app.is_running
@@ -238,38 +240,38 @@ async def test_ctrl_c_does_not_kill(opened: Opened) -> None:
         assert pilot.app.is_running
 
 
-async def test_a_read_only_view_sends_nothing(opened: Opened, link: FakeLink) -> None:
-    link.read_only = True
+async def test_a_read_only_view_sends_nothing(opened: Opened, backend: FakeBackend) -> None:
+    backend.read_only = True
     async with opened() as pilot:
         await press(pilot, "P")
         assert "read-only" in screen_text(pilot)
         await press(pilot, "q")
         assert not pilot.app.screen.query("#exit")
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_an_outcome_is_shown_and_an_error_is_loud(opened: Opened, link: FakeLink) -> None:
+async def test_an_outcome_is_shown_and_an_error_is_loud(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "p")
         assert "… pause_one 0: done as asked" in screen_text(pilot)
-        link.refusal = RuntimeError("boom")
+        backend.refusal = RuntimeError("boom")
         await press(pilot, "s")
         assert "✗ start_one 0: boom (RuntimeError)" in screen_text(pilot)
         assert [n.severity for n in pilot.app._notifications] == ["error"]
 
 
-async def test_the_fail_counts_offer_the_fails_screen(opened: Opened, link: FakeLink) -> None:
-    link.outcome = Outcome("TaskChannel0: 3 failed")
+async def test_the_fail_counts_offer_the_fails_screen(opened: Opened, backend: FakeBackend) -> None:
+    backend.outcome = Outcome("TaskChannel0: 3 failed")
     async with opened() as pilot:
         await press(pilot, "f")
         assert "TaskChannel0: 3 failed  (F shows them)" in screen_text(pilot)
 
 
 async def test_acts_that_change_something_run_in_the_order_of_their_keys(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await pilot.press("p", "s", "P", "S")
         for _ in range(4):
             await settle(pilot)
-        assert [name for name, _ in link.asked] == ["pause_one", "start_one", "pause_all", "start_all"]
+        assert [name for name, _ in backend.asked] == ["pause_one", "start_one", "pause_all", "start_all"]

@@ -16,7 +16,7 @@ from mutitask_tui.dashboard.widgets.line_input import (
     shared_start,
 )
 from tests.dashboard.conftest import Opened, press, screen_text
-from tests.dashboard.fake_link import FakeLink
+from tests.dashboard.fake_backend import FakeBackend
 
 
 def ids(kind: str) -> list[str]:
@@ -60,10 +60,10 @@ def test_filter_words(wanted: str, fits: bool) -> None:
     assert matches("device3 offline node-3", wanted) is fits
 
 
-async def test_a_typed_line_is_carried_out(opened: Opened, link: FakeLink) -> None:
+async def test_a_typed_line_is_carried_out(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pause_one 3", "enter")
-        assert link.asked == [("pause_one", (3,))]
+        assert backend.asked == [("pause_one", (3,))]
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
@@ -75,25 +75,25 @@ async def test_no_line_opens_behind_a_dialog(opened: Opened) -> None:
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
-async def test_letters_and_signs_are_text_while_one_types(opened: Opened, link: FakeLink) -> None:
+async def test_letters_and_signs_are_text_while_one_types(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"PSq+-/?j", "ctrl+d")
         assert pilot.app.screen.query_one(CommandLine).value == "PSq+-/?j"
         assert pilot.app.is_running
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_a_wrong_line_says_why_and_stays_to_be_mended(opened: Opened, link: FakeLink) -> None:
+async def test_a_wrong_line_says_why_and_stays_to_be_mended(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pause_on 0", "enter")
         assert "did you mean pause_one?" in screen_text(pilot)
         assert isinstance(pilot.app.focused, CommandLine)
-        assert link.asked == []
+        assert backend.asked == []
         await press(pilot, "escape")
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
-async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, link: FakeLink) -> None:
+async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pa", "tab")
         line = pilot.app.screen.query_one(CommandLine)
@@ -103,7 +103,7 @@ async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, link: FakeL
         await press(pilot, "o", "tab")
         assert line.value == "pause_one "
         await press(pilot, "2", "tab", "enter")
-        assert link.asked == [("pause_one", (2,))]
+        assert backend.asked == [("pause_one", (2,))]
 
 
 async def test_right_takes_the_suggestion(opened: Opened) -> None:
@@ -126,12 +126,12 @@ async def test_up_and_down_walk_the_history(opened: Opened) -> None:
         assert line.value == ""
 
 
-async def test_danger_asks_on_the_line_too(opened: Opened, link: FakeLink) -> None:
+async def test_danger_asks_on_the_line_too(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"stop_all", "enter")
         assert isinstance(pilot.app.screen, ConfirmScreen)
         await press(pilot, "enter")
-        assert link.asked == []
+        assert backend.asked == []
 
 
 @pytest.mark.parametrize("word", ["exit", "stop", "quit"])
@@ -151,10 +151,10 @@ async def test_detach_and_help_are_words_as_well(opened: Opened) -> None:
     assert pilot.app.return_value == "detach"
 
 
-async def test_the_line_is_there_on_other_screens(opened: Opened, link: FakeLink) -> None:
+async def test_the_line_is_there_on_other_screens(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "enter", "colon", *"pause_all", "enter")
-        assert link.asked == [("pause_all", ())]
+        assert backend.asked == [("pause_all", ())]
 
 
 async def test_a_filter_narrows_as_one_types_and_says_so(opened: Opened) -> None:

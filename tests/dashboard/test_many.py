@@ -6,29 +6,29 @@ from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import FakeLink, device
+from tests.dashboard.fake_backend import FakeBackend, device
 
 
-async def test_marked_devices_are_acted_on_in_one_call(opened: Opened, link: FakeLink) -> None:
+async def test_marked_devices_are_acted_on_in_one_call(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "right", "space")
         assert "2 devices marked" in screen_text(pilot)
         for key, name in (("p", "pause_one"), ("s", "start_one"), ("d", "detect_one"), ("z", "purge_device")):
-            link.asked.clear()
+            backend.asked.clear()
             await press(pilot, key)
-            assert link.asked == [(f"{name}*", ((0,), (2,)))]
+            assert backend.asked == [(f"{name}*", ((0,), (2,)))]
 
 
 async def test_marks_stay_on_their_devices_when_rows_move_and_go_with_them(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space")
-        link.change(devices=tuple(device(n) for n in (7, 1, 9, 0)))
+        backend.change(devices=tuple(device(n) for n in (7, 1, 9, 0)))
         await poll(pilot)
         await press(pilot, "p")
-        assert link.asked == [("pause_one*", ((1,), (0,)))]
-        link.change(devices=(device(0), device(9)))
+        assert backend.asked == [("pause_one*", ((1,), (0,)))]
+        backend.change(devices=(device(0), device(9)))
         await poll(pilot)
         assert "1 device marked" in screen_text(pilot)
 
@@ -53,7 +53,7 @@ async def test_a_star_marks_all_that_is_shown_and_lets_go_of_it(opened: Opened) 
 
 
 async def test_marked_devices_that_a_filter_hides_are_named_before_any_act(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "asterisk", "slash", *"node-1", "enter")
@@ -61,50 +61,52 @@ async def test_marked_devices_that_a_filter_hides_are_named_before_any_act(
         await press(pilot, "p")
         assert isinstance(pilot.app.screen, ConfirmScreen)
         assert "4 of them hidden" in screen_text(pilot)
-        assert link.asked == []
+        assert backend.asked == []
         await press(pilot, "right", "enter")
-        assert link.asked == [("pause_one*", ((1,), (0,), (2,), (3,), (4,)))]
+        assert backend.asked == [("pause_one*", ((1,), (0,), (2,), (3,), (4,)))]
 
 
-async def test_danger_on_many_asks_and_names_them(opened: Opened, link: FakeLink) -> None:
+async def test_danger_on_many_asks_and_names_them(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space", "t")
         text = screen_text(pilot)
         assert "stop_one on 2 devices?" in text
         assert "2 devices (2 running): Device0, Device1" in text
         await press(pilot, "enter")
-        assert link.asked == []
+        assert backend.asked == []
 
 
-async def test_what_was_marked_when_the_key_was_pressed_counts(opened: Opened, link: FakeLink) -> None:
+async def test_what_was_marked_when_the_key_was_pressed_counts(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space", "t")
-        link.change(devices=(device(7), device(8)))
+        backend.change(devices=(device(7), device(8)))
         await poll(pilot)
         await press(pilot, "right", "enter")
-        assert link.asked == [("stop_one*", ((0,), (1,)))]
+        assert backend.asked == [("stop_one*", ((0,), (1,)))]
 
 
-async def test_keys_for_all_and_for_channels_do_not_care_for_marks(opened: Opened, link: FakeLink) -> None:
+async def test_keys_for_all_and_for_channels_do_not_care_for_marks(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "P", "c")
-        assert link.asked == [("pause_all", ()), ("pause_channel", (0,))]
+        assert backend.asked == [("pause_all", ()), ("pause_channel", (0,))]
 
 
-async def test_an_outcome_on_many_is_said_and_a_refusal_is_loud(opened: Opened, link: FakeLink) -> None:
+async def test_an_outcome_on_many_is_said_and_a_refusal_is_loud(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space")
-        link.many = Outcome("asked 1 device to pause", data={"asked": 2, "done": 1})
+        backend.many = Outcome("asked 1 device to pause", data={"asked": 2, "done": 1})
         await press(pilot, "p")
         assert "pause_one on 2 devices: asked 1 device to pause" in screen_text(pilot)
-        link.refusal = CommandError("none of these devices is there any more")
+        backend.refusal = CommandError("none of these devices is there any more")
         await press(pilot, "p")
         assert "✗ pause_one on 2 devices: none of these" in screen_text(pilot)
 
 
-async def test_a_read_only_view_marks_but_does_not_act(opened: Opened, link: FakeLink) -> None:
-    link.read_only = True
+async def test_a_read_only_view_marks_but_does_not_act(opened: Opened, backend: FakeBackend) -> None:
+    backend.read_only = True
     async with opened() as pilot:
         await press(pilot, "space", "p", "d")
-        assert link.asked == [("detect_one*", ((0,),))]
+        assert backend.asked == [("detect_one*", ((0,),))]
         assert "pause_one: this view is read-only" in screen_text(pilot)

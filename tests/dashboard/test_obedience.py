@@ -12,7 +12,7 @@ from mutitask_tui.dashboard.model.acknowledgements import Obedience
 from mutitask_tui.dashboard.model.detections import KEPT_MS
 from mutitask_tui.server.commands.registry import CommandError, Outcome, find
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, device, snapshot
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, device, snapshot
 
 
 class Clock:
@@ -43,7 +43,7 @@ def paused(number: int, **changes: Any) -> Any:
 def test_the_device_obeys_and_the_time_is_told() -> None:
     obedience, clock = asked("pause_one", (0,))
     clock.at += 0.4
-    assert obedience.look(snapshot(devices=(device(0, wished="paused"),))) == []
+    assert obedience.look(snapshot(devices=(device(0, desired="paused"),))) == []
     assert obedience.urgent
     clock.at += 0.4
     assert obedience.look(snapshot(devices=(paused(0),))) == [("the act: obeyed after 800 ms", "good")]
@@ -57,16 +57,16 @@ def test_a_snapshot_from_before_the_act_does_not_count() -> None:
     obedience.ask("the act", find("start_one"), ((0,),), snapshot())
     assert obedience.look(snapshot()) == []
     obedience.confirm("the act")
-    assert obedience.look(snapshot(devices=(device(0, wished="paused"),))) == []
+    assert obedience.look(snapshot(devices=(device(0, desired="paused"),))) == []
     assert obedience.look(snapshot(devices=(device(0),))) != []
 
 
 @pytest.mark.parametrize(
     ("late", "why"),
     [
-        (device(0, "offline", wished="paused"), "it is offline"),
-        (device(0, wished="paused", current_s=12.0), "it is still running its task (12s)"),
-        (device(0, wished="paused", running=0, seen_s=7.0), "it was last seen 7s ago"),
+        (device(0, "offline", desired="paused"), "it is offline"),
+        (device(0, desired="paused", current_s=12.0), "it is still running its task (12s)"),
+        (device(0, desired="paused", running=0, seen_s=7.0), "it was last seen 7s ago"),
     ],
 )
 def test_one_that_has_not_obeyed_for_five_seconds_is_named_once_with_why(late: Any, why: str) -> None:
@@ -88,7 +88,7 @@ def test_many_are_counted_and_the_late_ones_named() -> None:
     now = snapshot(devices=tuple(device(n) for n in range(8)))
     obedience, clock = asked("pause_all", now=now)
     clock.at += 6
-    late = tuple(device(n, wished="paused") for n in range(4, 8))
+    late = tuple(device(n, desired="paused") for n in range(4, 8))
     [(text, tone)] = obedience.look(snapshot(devices=(*(paused(n) for n in range(4)), *late)))
     assert tone == "warn"
     assert text.startswith(
@@ -143,18 +143,18 @@ def test_a_refused_act_is_waited_for_by_nobody() -> None:
     assert obedience.look(snapshot()) == []
 
 
-async def test_the_status_line_tells_asked_then_obeyed(opened: Opened, link: FakeLink) -> None:
-    link.outcome = Outcome("asked Device0 to pause")
+async def test_the_status_line_tells_asked_then_obeyed(opened: Opened, backend: FakeBackend) -> None:
+    backend.outcome = Outcome("asked Device0 to pause")
     async with opened() as pilot:
         await press(pilot, "p")
         assert "… pause_one 0: asked Device0 to pause" in screen_text(pilot)
-        link.change(devices=(paused(0), device(1)))
+        backend.change(devices=(paused(0), device(1)))
         await poll(pilot)
         assert "✓ pause_one 0: obeyed after " in screen_text(pilot)
 
 
 async def test_a_late_device_is_told_loudly(
-    opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened() as pilot:
         await press(pilot, "end", "left", "p")
@@ -166,9 +166,9 @@ async def test_a_late_device_is_told_loudly(
 
 
 async def test_a_refusal_is_not_followed_by_a_complaint(
-    opened: Opened, link: FakeLink, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link.refusal = CommandError("no")
+    backend.refusal = CommandError("no")
     async with opened() as pilot:
         await press(pilot, "p")
         later = time.monotonic() + 60
@@ -178,15 +178,15 @@ async def test_a_refusal_is_not_followed_by_a_complaint(
 
 
 async def test_a_detect_shows_ms_and_who_did_not_answer_in_the_grid_for_a_while(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     answers = {"0": {"state": "running", "ms": 3.24}, "3": {"state": "offline", "ms": None}}
-    link.outcome = Outcome("2 running, 2 offline", data={"devices": answers})
+    backend.outcome = Outcome("2 running, 2 offline", data={"devices": answers})
     async with opened() as pilot:
         await press(pilot, "D")
         await poll(pilot)
         assert "3.2 ms" in screen_text(pilot)
         assert "no answer" in screen_text(pilot)
-        link.change(now_ms=NOW_MS + KEPT_MS + 1)
+        backend.change(now_ms=NOW_MS + KEPT_MS + 1)
         await poll(pilot)
         assert "3.2 ms" not in screen_text(pilot)

@@ -15,7 +15,7 @@ from mutitask_tui.dashboard.widgets.banner import Trouble
 from mutitask_tui.server.commands.registry import Outcome
 from mutitask_tui.server.snapshot import FailedRun
 from tests.dashboard.conftest import NEVER, settle
-from tests.dashboard.fake_link import NOW_MS, FakeLink, channel, detail, device, fail, snapshot
+from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, detail, device, fail, snapshot
 
 SIZES = ((80, 24), (120, 40), (200, 60))
 FAILS = (
@@ -32,13 +32,13 @@ def size_id(size: object) -> str:
 SnapCompare = Callable[..., bool]
 
 
-def link_with_history() -> FakeLink:
-    """A link with failed tasks, on a namespace with a bit of everything."""
+def link_with_history() -> FakeBackend:
+    """A backend with failed tasks, on a namespace with a bit of everything."""
     channels = (
         channel(0, total=1_000_000, oldest_s=0.4),
         channel(1, waiting=27, claimed=2, done=4321, failed=40, results=12, rate=87.0, oldest_s=12.0),
     )
-    return FakeLink(snapshot(channels=channels), FAILS)
+    return FakeBackend(snapshot(channels=channels), FAILS)
 
 
 def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callable[[Pilot[Any]], Any]:
@@ -48,9 +48,9 @@ def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callab
         app = pilot.app
         assert isinstance(app, DashboardApp)
         await settle(pilot)
-        link = app.link
-        assert isinstance(link, FakeLink)
-        now = link.now
+        backend = app.backend
+        assert isinstance(backend, FakeBackend)
+        now = backend.now
         app.device_trend = DeviceTrend()
         for tick in range(30, -1, -1):
             pace = 0.6 + (tick * 7 % 11) / 20
@@ -75,9 +75,9 @@ def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callab
     return run
 
 
-def app_of(link: FakeLink | None = None) -> DashboardApp:
-    """The dashboard on a link."""
-    return DashboardApp(link or link_with_history(), interval=NEVER)
+def app_of(backend: FakeBackend | None = None) -> DashboardApp:
+    """The dashboard on a backend."""
+    return DashboardApp(backend or link_with_history(), interval=NEVER)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
@@ -115,7 +115,7 @@ def test_channel(size: tuple[int, int], snap_compare: SnapCompare) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_failed(size: tuple[int, int], snap_compare: SnapCompare) -> None:
-    link = link_with_history()
+    backend = link_with_history()
     payload = {
         "url": "https://example.org/items/17",
         "headers": {"Accept": "text/html", "User-Agent": "mutitask"},
@@ -124,8 +124,8 @@ def test_failed(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     }
     late = FailedRun(NOW_MS - 9000, 2, "timeout", "TimeLimit", "30 s are over", "")
     runs = (late, *detail(FAILS[0]).failed_runs[1:])
-    link.details[FAILS[0].id] = detail(FAILS[0], payload=payload, failed_runs=runs, size=312)
-    assert snap_compare(app_of(link), run_before=steps("F", "enter"), terminal_size=size)
+    backend.details[FAILS[0].id] = detail(FAILS[0], payload=payload, failed_runs=runs, size=312)
+    assert snap_compare(app_of(backend), run_before=steps("F", "enter"), terminal_size=size)
 
 
 @pytest.mark.parametrize("theme", ["mutitask", "mutitask-light"])
@@ -142,7 +142,7 @@ def test_edit(snap_compare: SnapCompare) -> None:
     assert snap_compare(app_of(), run_before=steps("F", "e"), terminal_size=(80, 24))
 
 
-def busy_link() -> FakeLink:
+def busy_link() -> FakeBackend:
     """Twenty devices, of which one is slow, one fails, three are offline."""
     states = {7: "offline", 11: "offline", 12: "paused", 19: "offline"}
     devices = tuple(
@@ -151,16 +151,20 @@ def busy_link() -> FakeLink:
         )
         for n in range(20)
     )
-    return FakeLink(snapshot(devices=devices, channels=(channel(0, total=100_000, failed=5, oldest_s=0.4),)))
+    return FakeBackend(
+        snapshot(devices=devices, channels=(channel(0, total=100_000, failed=5, oldest_s=0.4),))
+    )
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_marked_and_sorted(size: tuple[int, int], snap_compare: SnapCompare) -> None:
     keys = steps("o", "o", "space", "down", "space", "h", "D")
-    link = busy_link()
+    backend = busy_link()
     answers = {str(n): {"ms": 1.5 + n, "state": "running"} for n in range(0, 20, 3)}
-    link.outcome = Outcome("20 asked", data={"devices": {**answers, "4": {"ms": None, "state": "offline"}}})
-    assert snap_compare(app_of(link), run_before=keys, terminal_size=size)
+    backend.outcome = Outcome(
+        "20 asked", data={"devices": {**answers, "4": {"ms": None, "state": "offline"}}}
+    )
+    assert snap_compare(app_of(backend), run_before=keys, terminal_size=size)
 
 
 @pytest.mark.parametrize("theme", ["mutitask", "mutitask-light"])
@@ -215,8 +219,8 @@ def test_redis_away(snap_compare: SnapCompare) -> None:
 def test_a_thousand_devices(snap_compare: SnapCompare) -> None:
     states = ("running", "running", "running", "paused", "offline")
     devices = tuple(device(n, states[n % 5], errors=n % 7) for n in range(1000))
-    link = FakeLink(snapshot(devices=devices, channels=tuple(channel(n) for n in range(6))))
-    assert snap_compare(app_of(link), run_before=steps("pagedown"), terminal_size=(200, 60))
+    backend = FakeBackend(snapshot(devices=devices, channels=tuple(channel(n) for n in range(6))))
+    assert snap_compare(app_of(backend), run_before=steps("pagedown"), terminal_size=(200, 60))
 
 
 def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mutitask_tui.dashboard.app import DashboardApp
 from mutitask_tui.server.snapshot import Snapshot, Wait
 from tests.dashboard.conftest import Opened, poll, press, screen_text
-from tests.dashboard.fake_link import FakeLink, snapshot
+from tests.dashboard.fake_backend import FakeBackend, snapshot
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
 
@@ -24,56 +24,56 @@ from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
     ],
 )
 async def test_trouble_is_a_banner_that_goes_away(
-    error: Exception, says: str, opened: Opened, link: FakeLink
+    error: Exception, says: str, opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
-        link.error = error
+        backend.error = error
         await poll(pilot)
         assert says in screen_text(pilot)
         assert str(error) in screen_text(pilot)
         assert "TaskChannel0" in screen_text(pilot)
         assert pilot.app.screen.has_class("-stale")
-        link.error = None
+        backend.error = None
         await poll(pilot)
         assert says not in screen_text(pilot)
         assert not pilot.app.screen.has_class("-stale")
 
 
 async def test_a_server_that_waits_is_a_banner_over_a_view_that_goes_on(
-    opened: Opened, link: FakeLink
+    opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
         since_ms = int(time.time() * 1000) - 90_000
-        link.now = replace(link.now, wait=Wait("Redis at here is out of memory (maxmemory)", since_ms))
+        backend.now = replace(backend.now, wait=Wait("Redis at here is out of memory (maxmemory)", since_ms))
         await poll(pilot)
         assert "the server waits since" in screen_text(pilot)
         assert "out of memory (maxmemory)" in screen_text(pilot)
         assert not pilot.app.screen.has_class("-stale")
-        link.now = replace(link.now, wait=None)
+        backend.now = replace(backend.now, wait=None)
         await poll(pilot)
         assert "the server waits" not in screen_text(pilot)
 
 
-async def test_the_dashboard_opens_while_redis_is_away(opened: Opened, link: FakeLink) -> None:
-    link.error = RedisUnavailable("is it running?")
+async def test_the_dashboard_opens_while_redis_is_away(opened: Opened, backend: FakeBackend) -> None:
+    backend.error = RedisUnavailable("is it running?")
     async with opened() as pilot:
         await press(pilot, "p", "down", "enter", "F", "escape", "question_mark", "escape")
         assert "Redis does not answer" in screen_text(pilot)
-        link.error = None
+        backend.error = None
         await poll(pilot)
         assert "Device3" in screen_text(pilot)
 
 
-async def test_the_banner_says_since_when_the_first_loss_was(opened: Opened, link: FakeLink) -> None:
+async def test_the_banner_says_since_when_the_first_loss_was(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
-        link.error = RedisUnavailable("is it running?")
+        backend.error = RedisUnavailable("is it running?")
         await poll(pilot)
         first = pilot.app.trouble  # type: ignore[attr-defined]
         await poll(pilot)
         assert pilot.app.trouble.since_ms == first.since_ms  # type: ignore[attr-defined]
 
 
-class SlowLink(FakeLink):
+class SlowLink(FakeBackend):
     """Answers when it is let go, and counts how many ask at once."""
 
     def __init__(self) -> None:
@@ -92,32 +92,32 @@ class SlowLink(FakeLink):
 
 
 async def test_a_slow_redis_blocks_neither_keys_nor_piles_up_questions() -> None:
-    link = SlowLink()
-    app = DashboardApp(link, interval=3600)
+    backend = SlowLink()
+    app = DashboardApp(backend, interval=3600)
     async with app.run_test(size=(80, 24)) as pilot:
         for _ in range(5):
             app.poll()
         await pilot.press("question_mark")
         assert len(app.screen_stack) == 2
-        link.gate.set()
+        backend.gate.set()
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert link.most == 1
+        assert backend.most == 1
 
 
 async def test_ticks_go_on_by_themselves() -> None:
-    link = FakeLink()
-    app = DashboardApp(link, interval=0.1)
+    backend = FakeBackend()
+    app = DashboardApp(backend, interval=0.1)
     async with app.run_test(size=(80, 24)) as pilot:
-        while link.polls < 3:
+        while backend.polls < 3:
             await pilot.pause(0.02)
-    assert link.polls >= 3
+    assert backend.polls >= 3
 
 
-async def test_a_frozen_view_stays_until_it_goes_on(opened: Opened, link: FakeLink) -> None:
+async def test_a_frozen_view_stays_until_it_goes_on(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "v")
-        link.now = snapshot(name="another")
+        backend.now = snapshot(name="another")
         await poll(pilot)
         assert "another" not in screen_text(pilot)
         await press(pilot, "v")

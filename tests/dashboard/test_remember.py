@@ -15,7 +15,7 @@ from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.settings.config_file import Config, Loaded, load
 from tests.dashboard.conftest import NEVER, press, screen_text, settle
-from tests.dashboard.fake_link import FakeLink
+from tests.dashboard.fake_backend import FakeBackend
 
 Begun = Callable[[str], AbstractAsyncContextManager[Pilot[str]]]
 
@@ -27,14 +27,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def begun(link: FakeLink, path: Path) -> Begun:
+def begun(backend: FakeBackend, path: Path) -> Begun:
     """Open the dashboard on a config file with that text."""
 
     @asynccontextmanager
     async def begin(text: str = "") -> AsyncIterator[Pilot[str]]:
         if text:
             path.write_text(text)
-        app = DashboardApp(link, interval=NEVER, memory=Memory(load(path)))
+        app = DashboardApp(backend, interval=NEVER, memory=Memory(load(path)))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await settle(pilot)
             await pilot.pause()
@@ -79,26 +79,26 @@ async def test_a_choice_that_cannot_be_written_is_said_and_holds(begun: Begun, p
     assert path.read_text() == "theme = broken\n"
 
 
-async def test_a_moved_key_acts_and_the_old_one_does_not(begun: Begun, link: FakeLink) -> None:
+async def test_a_moved_key_acts_and_the_old_one_does_not(begun: Begun, backend: FakeBackend) -> None:
     async with begun("[keys]\npause_all = 'ctrl+p'\n") as pilot:
         await press(pilot, "P")
-        assert link.asked == []
+        assert backend.asked == []
         await press(pilot, "ctrl+p")
-        assert link.asked == [("pause_all", ())]
+        assert backend.asked == [("pause_all", ())]
         await press(pilot, "ctrl+backslash")
         assert "CommandPalette" in type(pilot.app.screen).__name__
 
 
-async def test_two_keys_may_be_swapped(begun: Begun, link: FakeLink) -> None:
+async def test_two_keys_may_be_swapped(begun: Begun, backend: FakeBackend) -> None:
     async with begun("[keys]\npause_all = 'p'\npause_one = 'P'\n") as pilot:
         await press(pilot, "p", "P")
-        assert link.asked == [("pause_all", ()), ("pause_one", (0,))]
+        assert backend.asked == [("pause_all", ()), ("pause_one", (0,))]
 
 
-async def test_a_moved_key_holds_on_every_screen(begun: Begun, link: FakeLink) -> None:
+async def test_a_moved_key_holds_on_every_screen(begun: Begun, backend: FakeBackend) -> None:
     async with begun("[keys]\npause_one = 'f7'\nfails = 'f8'\n") as pilot:
         await press(pilot, "enter", "f7", "p")
-        assert link.asked == [("pause_one", (0,))]
+        assert backend.asked == [("pause_one", (0,))]
         await press(pilot, "f8")
         assert "FailsScreen" in type(pilot.app.screen).__name__
 

@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from mutitask_tui.dashboard.app import DashboardApp
-from tests.dashboard.fake_link import FakeLink, fail
+from tests.dashboard.fake_backend import FakeBackend, fail
 
-link = FakeLink(fails=[fail(n) for n in range(3)])
-link.owns_server = "owner" in sys.argv
-print("left:", DashboardApp(link, interval=0.2).run())
+backend = FakeBackend(fails=[fail(n) for n in range(3)])
+backend.owns_server = "owner" in sys.argv
+print("left:", DashboardApp(backend, interval=0.2).run())
 """
 
 

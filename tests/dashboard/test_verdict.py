@@ -9,7 +9,7 @@ import pytest
 
 from mutitask_tui.dashboard.model.health import judge
 from mutitask_tui.dashboard.model.trend import GROWTH_MS, Trend
-from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
+from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
 RUNNING = (device(0), device(1, channel=1))
 

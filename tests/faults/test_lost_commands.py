@@ -15,7 +15,7 @@ from worker_agent.protocol.scripts import script
 @pytest.fixture
 def commands(world: World, proxy: Proxy, shared_server: RealServer, client: redis.Redis) -> Commander:
     """Commands that come through the proxy; Redis knows their scripts."""
-    for name in ("configure", "reload", "delete", "wish", "enter"):
+    for name in ("configure", "reload", "delete", "set_desired", "enter"):
         client.script_load(script(name).source)
     return Commander(proxy.url(shared_server.url), "t")
 

@@ -20,7 +20,7 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection import connect as connecting
 from worker_agent.protocol.connection.connect import Patience, connect
-from worker_agent.protocol.connection.dedicated import keep
+from worker_agent.protocol.connection.dedicated import dedicate
 from worker_agent.protocol.membership import Run
 from worker_agent.protocol.scripts import script
 
@@ -37,7 +37,7 @@ class Distant(Furnished):
         self.waits: list[Exception] = []
         self.actors: list[Actor] = []
         super().__init__(client)
-        self.tap.client = keep(connect(url))
+        self.tap.client = dedicate(connect(url))
         self._url = url
 
     def broker(self, actor: Actor) -> ById:
@@ -88,10 +88,10 @@ def moving_keys(world: Furnished, valid: ValidCall) -> list[str]:
     """The keys that hold the time of a sign of life, or lines of which a second one does no harm."""
     keys = world.keys
     return {
-        "report": [keys.leases, keys.devices, world.at.agents],
+        "heartbeat": [keys.leases, keys.devices, world.at.agents],
         "renew": [keys.server_lease],
         "answer": [keys.answers("d1")],
-        "tell": [keys.device_log(0)],
+        "append_device_log": [keys.device_log(0)],
         "log": [keys.events],
     }.get(valid.script, [])
 

@@ -44,7 +44,8 @@ LIES: dict[str, bytes] = {
 }  # fmt: skip
 
 OF_AGENTS = (
-    "join", "report", "look", "settle_and_claim", "sweep", "promote", "tell", "leave", "log", "HGET", "TIME", "BLPOP",
+    "join", "heartbeat", "read_desired", "settle_and_claim", "sweep", "promote", "append_device_log",
+    "leave", "log", "HGET", "TIME", "BLPOP",
 )  # fmt: skip
 OF_SERVERS = ("allot", "renew", "sweep", "sample", "log", "HMGET", "HVALS", "HGETALL", "BLPOP")
 PLAUSIBLE = {"ok", "nil", "nil3", "nil array", "text", "verbatim", "large number"}
@@ -75,7 +76,7 @@ def test_one_lie_to_each_call_of_an_agent_loses_nothing(
         house.agent(0, task_function=lambda task: task)
         house.until(lambda s: s.channels[0].exhausted and s.channels[0].open == 0, 30)
         assert house.channel().done == 40 and house.channel().balanced
-        assert {"join", "report", "look", "settle_and_claim"} <= liar.told
+        assert {"join", "heartbeat", "read_desired", "settle_and_claim"} <= liar.told
     assert "Traceback" not in caplog.text and " failed (" not in caplog.text
 
 

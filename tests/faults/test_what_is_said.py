@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from tests.faults.states import STATES
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
@@ -29,13 +29,13 @@ def core(own_server: RealServer) -> Iterator[ServerCore]:
 def test_a_snapshot_of_the_servers_own_says_why_it_waits_and_since_when(
     core: ServerCore, own_server: RealServer, state
 ) -> None:
-    link = RedisLink(core.url, core.name, owns_server=True, wait=core.wait)
-    assert link.snapshot().wait is None
+    backend = RedisBackend(core.url, core.name, owns_server=True, wait=core.wait)
+    assert backend.snapshot().wait is None
     began = time.time()
 
     with state.enter(own_server):
-        wait = wait_until(lambda: link.snapshot().wait, what="the server says that it waits")
+        wait = wait_until(lambda: backend.snapshot().wait, what="the server says that it waits")
 
     assert state.said in wait.why
     assert began - 1 <= wait.since_ms / 1000 <= time.time()
-    wait_until(lambda: link.snapshot().wait is None, what="it goes on")
+    wait_until(lambda: backend.snapshot().wait is None, what="it goes on")

@@ -279,11 +279,11 @@ class Books(RuleBasedStateMachine):
         device = data.draw(devices)
         hands = self.on[device]
         if hands.alive:
-            hands.broker.report(device, hands.channel, state, b"report")
+            hands.broker.heartbeat(device, hands.channel, state, b"heartbeat")
             hands.expired = False
         else:
             self.changes_nothing(
-                lambda: hands.broker.report(device, hands.channel, state, b"report"), LeaseLost
+                lambda: hands.broker.heartbeat(device, hands.channel, state, b"heartbeat"), LeaseLost
             )
 
     @rule(data=st.data())
@@ -463,10 +463,10 @@ class Books(RuleBasedStateMachine):
             self.ctl.set_capacity(channel, value)
             self.model[channel].capacity = value
         elif what == "channel":
-            self.ctl.wish(self.world.keys.wish_channels, {str(channel): value})
+            self.ctl.set_desired(self.world.keys.desired_channels, {str(channel): value})
             (self.paused.add if value else self.paused.discard)(channel)
         elif what == "allot":
-            self.ctl.wish(self.world.keys.wish_server, {"allot": value})
+            self.ctl.set_desired(self.world.keys.desired_server, {"allot": value})
             self.allot_wish = value
         else:
             self.client.hset(self.world.keys.meta, "retry_delay_ms", value)
@@ -499,7 +499,7 @@ class Books(RuleBasedStateMachine):
             hands = next(h for h in self.everybody if h.broker.actor.id == call.args[0])
             self.recovered(hands)
             assert reply[0] in (b"ok", b"alive")
-        elif call.name == "report" and reply[0] == b"ok":
+        elif call.name == "heartbeat" and reply[0] == b"ok":
             next(h for h in self.everybody if h.broker.actor.id == call.args[0]).expired = False
         elif call.name == "leave":
             for hands in self.everybody:

@@ -56,7 +56,7 @@ def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: W
     agent, other = world.agent(0), world.agent(1)
     world.feed(4)
     ids = world.claim(agent, 2)
-    world.bury(agent)
+    world.fence(agent)
     taken = world.claim(other)
     before = dump(world.client)
 
@@ -65,7 +65,7 @@ def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: W
     with pytest.raises(LeaseLost):
         world.claim(agent)
     with pytest.raises(LeaseLost):
-        agent.report(0, 0, "running", b"I am alive")
+        agent.heartbeat(0, 0, "running", b"I am alive")
     with pytest.raises(LeaseLost):
         agent.join(0, 0, me())
     assert dump(world.client) == before
@@ -76,7 +76,7 @@ def test_a_result_is_recorded_once_although_two_agents_ran_the_task(world: World
     frozen, other = world.agent(0), world.agent(1)
     [id_] = world.feed(1)
     assert world.claim(frozen) == [id_]
-    world.bury(frozen)
+    world.fence(frozen)
     assert world.claim(other) == [id_]
     world.settle(other, *done(id_, "theirs"))
     with pytest.raises(LeaseLost):
@@ -103,7 +103,7 @@ def test_an_actor_that_was_declared_dead_goes_on_under_a_new_id(world: World) ->
     agent = world.agent(0)
     world.feed(1)
     world.claim(agent)
-    world.bury(agent)
+    world.fence(agent)
     reborn = world.agent(0)
     assert reborn.actor.id != agent.actor.id
     assert len(world.claim(reborn)) == 1
@@ -150,7 +150,7 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
     assert server.allot(0, 0, world.items(0, 5), exhausted=True).taken == 5
     agent = forgetful(Actor.agent(0))
     assert agent.join(0, 0, me()) == world.run.id
-    agent.report(0, 0, "running", b"")
+    agent.heartbeat(0, 0, "running", b"")
     ids = [id_of(item) for item in agent.settle_and_claim(0, [], 5).items]
     assert len(ids) == 5
     assert (
@@ -207,7 +207,7 @@ def test_a_claim_sent_ahead_that_comes_after_the_next_call_claims_nothing(world:
 def test_a_claim_sent_ahead_by_an_actor_declared_dead_is_no_claim(world: World) -> None:
     agent = world.agent(0)
     world.feed(1)
-    world.bury(agent)
+    world.fence(agent)
 
     number = agent.actor.next_number()
     assert claim_ahead(world, agent, number) is None
@@ -233,7 +233,7 @@ def test_a_superseded_server_allots_nothing_however_late_it_wakes(world: World) 
 
 
 def test_a_server_that_was_marked_dead_allots_nothing_even_without_a_successor(world: World) -> None:
-    world.bury(world.server)
+    world.fence(world.server)
     before = dump(world.client)
     with pytest.raises(LeaseLost):
         world.server.allot(0, 0, world.items(0, 5))
@@ -281,7 +281,7 @@ def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_ref
     back = [*failed(ids[0]), *handed_back(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])]
     world.settle(agent, *back)
     assert ctl.reload_all(0) == 2
-    world.bury(agent)
+    world.fence(agent)
     assert world.counts()["waiting"] == 20
 
     answer = world.server.allot(0, 20, world.items(20, 5))
@@ -347,7 +347,7 @@ def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_re
     world.claim(gone)
     successor = world.agent(1, holder=gone.actor.id, gone=True)
     with pytest.raises(LeaseLost):
-        gone.report(1, 0, "running", b"")
+        gone.heartbeat(1, 0, "running", b"")
     assert sweep_now(world, successor) == [gone.actor.id]
     assert successor.recover(gone.actor.id, reason("crashed")) == 1
     assert len(world.claim(successor)) == 1
@@ -380,7 +380,7 @@ def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None
 
 
 def test_a_server_that_recovery_marked_dead_does_not_hold_the_namespace_any_more(world: World) -> None:
-    world.bury(world.server)
+    world.fence(world.server)
     world.new_server(mode="resume")
     world.feed(1)
 
@@ -396,14 +396,14 @@ def test_a_process_that_runs_is_not_gone() -> None:
 def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
     one, two = world.agent(0), world.agent(1)
     dead = world.agent(2)
-    assert one.report(0, 0, "running", b"").sweep_due
+    assert one.heartbeat(0, 0, "running", b"").sweep_due
     one.sweep(2)
     world.expire(dead)
-    assert not two.report(1, 0, "running", b"").sweep_due
+    assert not two.heartbeat(1, 0, "running", b"").sweep_due
     assert not world.server.renew()
     assert two.sweep(2).dead == []
     world.client.hset(world.keys.fleet, "swept_ms", two.now_ms() - 1_001)
-    assert two.report(1, 0, "running", b"").sweep_due
+    assert two.heartbeat(1, 0, "running", b"").sweep_due
     assert world.server.renew()
     assert two.sweep(2).dead == [dead.actor.id]
     assert one.sweep(2).dead == []
@@ -442,7 +442,7 @@ def test_leases_start_afresh_after_a_time_in_which_nobody_could_report(world: Wo
     agent, other, dead = world.agent(0), world.agent(1), world.agent(2)
     world.feed(1)
     world.claim(agent)
-    other.bury(dead.actor.id)
+    other.fence(dead.actor.id)
     world.expire(agent)
     assert sweep_now(world, other, ago_ms=5_001) == [dead.actor.id]
     now = other.now_ms()
@@ -469,10 +469,10 @@ def test_a_lease_that_ran_out_since_the_next_sweep_was_due_is_left_to_the_follow
 
 def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
-    agent.report(0, 0, "running", b"")
+    agent.heartbeat(0, 0, "running", b"")
     world.passing().set_capacity(0, 5_000)
     world.feed(2_500)
-    other.report(1, 0, "paused", b"")
+    other.heartbeat(1, 0, "paused", b"")
     for _ in range(3):
         world.claim(agent, 1_000)
     assert world.counts()["claimed"] == 2_500
@@ -513,7 +513,7 @@ def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
     [id_] = world.claim(first)
     world.settle(first, *failed(id_))
     world.claim(first)
-    world.bury(first)
+    world.fence(first)
     [item] = world.client.lrange(world.at.waiting, 0, -1)
     assert (wire.parse(item).attempt, wire.parse(item).crashes) == (1, 1)
 
@@ -540,7 +540,7 @@ def test_a_recovered_task_is_claimed_alone(world: World) -> None:
     first = world.agent(0)
     world.feed(3)
     crashed = world.claim(first)
-    world.bury(first)
+    world.fence(first)
     world.feed(3)
     agent = world.agent(0)
 
@@ -559,7 +559,7 @@ def test_a_recovered_task_joins_no_batch_that_is_in_hand(world: World) -> None:
     first, agent = world.agent(0), world.agent(1)
     fresh = world.feed(4)
     world.claim(first, 1)
-    world.bury(first)
+    world.fence(first)
     assert world.waiting() == [*fresh[1:], fresh[0]]
     assert world.claim(agent) == fresh[1:]
     assert world.claim(agent) == []
@@ -576,7 +576,7 @@ def test_only_the_killer_reaches_three_crashes(world: World) -> None:
         batch = world.claim(agent)
         if killer in batch:
             crashed_together |= set(batch) - {killer}
-            world.bury(agent)
+            world.fence(agent)
         else:
             world.settle(agent, *(part for id_ in batch for part in done(id_)))
             agent.leave(device, 0)
@@ -593,7 +593,7 @@ def test_a_reload_clears_all_counters(world: World) -> None:
     for device in range(3):
         agent = world.agent(device)
         assert world.claim(agent) == [killer]
-        world.bury(agent)
+        world.fence(agent)
     ctl = world.passing()
     assert world.counts()["failed"] == 1
     assert ctl.reload(0, [killer]) == 1
@@ -720,7 +720,7 @@ def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
     world.settle(agent, *failed_for_good(id_, "does not unpack"))
     ctl.reload(0, [id_])
     assert agent.settle_and_claim(0, [], 1).items == [item]
-    world.bury(agent)
+    world.fence(agent)
     assert world.client.lindex(world.at.waiting, 0)[26:] == body
 
 

@@ -35,7 +35,7 @@ from worker_agent.protocol.errors import (
 )
 from worker_agent.protocol.identity import me
 from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.membership import EVENTS, HoldsWork, Occupied, OtherChannels, RunPlan, Wishes
+from worker_agent.protocol.membership import EVENTS, DesiredState, HoldsWork, Occupied, OtherChannels, RunPlan
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -101,11 +101,11 @@ def test_allot_notes_the_end_of_the_generator_and_why_a_feed_stands_still(world:
     assert (world.books()["halted"], world.books()["exhausted"]) == ("", "1")
 
 
-@pytest.mark.parametrize("wished", ["paused", "ended"])
-def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, wished: str) -> None:
-    world.passing().wish(world.keys.wish_server, {"allot": wished})
+@pytest.mark.parametrize("desired", ["paused", "ended"])
+def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, desired: str) -> None:
+    world.passing().set_desired(world.keys.desired_server, {"allot": desired})
     answer = world.server.allot(0, 0, world.items(0, 3))
-    assert (answer.taken, answer.waiting, answer.why) == (0, 0, wished)
+    assert (answer.taken, answer.waiting, answer.why) == (0, 0, desired)
     assert world.cursor() == 0
 
 
@@ -136,30 +136,30 @@ def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
 
 def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -> None:
     agent, ctl = world.agent(1), world.passing()
-    assert agent.look(1) == Wishes(paused=False, stop=False, detect="")
-    ctl.wish(world.keys.wish_devices, {"1": "paused"})
-    ctl.wish(world.keys.wish_stop, {agent.actor.id: "1"})
-    ctl.wish(world.keys.wish_detect, {"1": "d7"})
-    assert agent.look(1) == Wishes(paused=True, stop=True, detect="d7")
-    assert agent.look(0) == Wishes(paused=False, stop=True, detect="")
+    assert agent.read_desired(1) == DesiredState(paused=False, stop=False, detect="")
+    ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
+    ctl.set_desired(world.keys.desired_stop, {agent.actor.id: "1"})
+    ctl.set_desired(world.keys.desired_detect, {"1": "d7"})
+    assert agent.read_desired(1) == DesiredState(paused=True, stop=True, detect="d7")
+    assert agent.read_desired(0) == DesiredState(paused=False, stop=True, detect="")
 
 
 def test_devices_begin_paused_unless_the_run_starts_them(client: redis.Redis) -> None:
-    assert World(client, autostart=False).agent().look(0).paused
+    assert World(client, autostart=False).agent().read_desired(0).paused
 
 
-@replies("wish", "ok")
+@replies("set_desired", "ok")
 def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world: World) -> None:
-    ctl, key = world.passing(), world.keys.wish_devices
-    ctl.wish(key, {"0": "paused", "1": "paused"})
+    ctl, key = world.passing(), world.keys.desired_devices
+    ctl.set_desired(key, {"0": "paused", "1": "paused"})
     tokens = [world.keys.device_token(0), world.keys.device_token(1)]
-    ctl.wish(key, {"0": "", "1": "running"}, tokens=tokens, ttl_ms=5_000)
+    ctl.set_desired(key, {"0": "", "1": "running"}, tokens=tokens, ttl_ms=5_000)
     assert world.client.hgetall(key) == {b"default": b"running", b"1": b"running"}
     assert 0 < world.client.pttl(key) <= 5_000
     for token in tokens:
         assert world.client.lrange(token, 0, -1) == [b"1"]
         assert 0 < world.client.pttl(token) <= 60_000
-    ctl.wish(key, {"default": "paused"}, reset=True)
+    ctl.set_desired(key, {"default": "paused"}, reset=True)
     assert world.client.hgetall(key) == {b"default": b"paused"}
     assert world.client.pttl(key) == -1
 
@@ -287,7 +287,7 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
         newcomer.join(4, 0, me(), holder=agent.actor.id)
     assert (held.value.actor, held.value.identity) == (agent.actor.id, me())
     assert 0 < held.value.left_ms <= 10_000
-    world.bury(agent)
+    world.fence(agent)
     with pytest.raises(LeaseLost):
         agent.join(4, 0, me())
     world.client.hset(world.keys.meta, "protocol", "2.0")
@@ -298,23 +298,23 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
         newcomer.join(1, 0, me())
 
 
-@replies("report", "ok", "lost")
+@replies("heartbeat", "ok", "lost")
 def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis) -> None:
     world = World(client, retries=2, retry_delay_ms=7, lease_ms=9_000)
     agent = world.agent(1)
     world.expire(agent)
-    terms = agent.report(1, 0, "running", b"busy")
+    terms = agent.heartbeat(1, 0, "running", b"busy")
     assert (terms.lease_ms, terms.retries, terms.retry_delay_ms) == (9_000, 2, 7)
     now = agent.now_ms()
     assert now < client.zscore(world.keys.leases, agent.actor.id) <= now + 9_000
     stamped = client.hget(world.keys.devices, "1")
     assert now - 5_000 < int(stamped[:13]) <= now and stamped[13:] == b"busy"
     assert client.zrange(world.at.agents, 0, -1) == [agent.actor.id.encode()]
-    agent.report(1, 0, "paused", b"idle")
+    agent.heartbeat(1, 0, "paused", b"idle")
     assert client.zcard(world.at.agents) == 0
-    world.bury(agent)
+    world.fence(agent)
     with pytest.raises(LeaseLost):
-        agent.report(1, 0, "running", b"busy")
+        agent.heartbeat(1, 0, "running", b"busy")
 
 
 @replies("renew", "ok", "lost", "superseded", "gone")
@@ -322,7 +322,7 @@ def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) 
     world.expire(world.server)
     world.server.renew()
     assert world.client.zscore(world.keys.server_lease, world.server.actor.id) > world.server.now_ms()
-    world.server.bury(world.server.actor.id)
+    world.server.fence(world.server.actor.id)
     with pytest.raises(LeaseLost):
         world.server.renew()
     old, _ = world.server, world.successor()
@@ -359,33 +359,33 @@ def test_what_an_actor_that_leaves_still_held_is_recovered_at_once(world: World)
     assert world.balanced()
 
 
-@replies("bury", "ok")
+@replies("fence", "ok")
 def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(1)
     world.claim(agent)
-    other.bury(agent.actor.id)
+    other.fence(agent.actor.id)
     with pytest.raises(LeaseLost):
         world.settle(agent)
     with pytest.raises(LeaseLost):
-        agent.report(0, 0, "running", b"I am still here")
+        agent.heartbeat(0, 0, "running", b"I am still here")
     world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
     assert other.sweep(2).dead == [agent.actor.id]
-    other.bury("a0-nobody")
+    other.fence("a0-nobody")
     assert world.client.exists(world.keys.actor("a0-nobody")) == 0
 
 
 @replies("purge", "ok", "held")
 def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
     agent, ctl = world.agent(1), world.passing()
-    ctl.wish(world.keys.wish_devices, {"1": "paused"})
+    ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
     with pytest.raises(Changed, match="an agent is on Device1"):
         ctl.purge(1)
     world.expire(agent)
     assert ctl.purge(1)
     assert not ctl.purge(1)
     assert world.client.hexists(world.keys.devices, "1") is False
-    assert world.client.hexists(world.keys.wish_devices, "1") is False
+    assert world.client.hexists(world.keys.desired_devices, "1") is False
     assert ctl.holder_of(1) == ""
 
 
@@ -530,11 +530,11 @@ def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished:
     assert int(client.lindex(at.history, -1).split()[0]) >= now
 
 
-@replies("tell", "ok")
+@replies("append_device_log", "ok")
 def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
     agent = world.agent(0)
     for first in range(0, 150, 50):
-        agent.tell(0, [f"line {number}" for number in range(first, first + 50)])
+        agent.append_device_log(0, [f"line {number}" for number in range(first, first + 50)])
     kept = world.client.lrange(world.keys.device_log(0), 0, -1)
     assert (len(kept), kept[0], kept[-1]) == (100, b"line 50", b"line 149")
 
@@ -628,7 +628,7 @@ def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(wo
 
 def test_a_claim_takes_an_agents_share_of_what_waits(world: World) -> None:
     one, two, paused = world.agent(0), world.agent(1), world.agent(2)
-    paused.report(2, 0, "paused", b"")
+    paused.heartbeat(2, 0, "paused", b"")
     world.feed(11)
     assert len(world.claim(one)) == 6
     assert len(world.claim(two)) == 3
@@ -641,7 +641,7 @@ def test_a_paused_channel_gives_out_nothing_and_still_takes_settles(world: World
     agent, ctl = world.agent(), world.passing()
     world.feed(4)
     [first] = world.claim(agent, 1)
-    ctl.wish(world.keys.wish_channels, {"0": "paused"})
+    ctl.set_desired(world.keys.desired_channels, {"0": "paused"})
     world.client.delete(world.at.token)
     assert world.claim(agent, settlements=done(first)) == []
     assert world.client.llen(world.at.token) == 0
@@ -702,9 +702,9 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
         leases,
         agents,
         devices,
-        wishes,
-        channels_wished,
-        server_wished,
+        desired,
+        channels_desired,
+        server_desired,
         fleet,
         events,
         channels,
@@ -714,8 +714,8 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
     assert b"protocol" in meta and furnished.mine.actor.id.encode() in leases
     assert agents == [b"0", furnished.mine.actor.id.encode(), b"1", furnished.neighbour.actor.id.encode()]
     assert devices[0::2] == [b"0", b"1"]
-    assert (wishes, channels_wished) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
-    assert server_wished == [b"old", b"wish"]
+    assert (desired, channels_desired) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
+    assert server_desired == [b"old", b"wish"]
     assert fleet[:2] == [b"devices", b"2"]
     assert wire.unpack(events[-1][13:]) == ["info", "test", "furnished"]
     assert lease[0] == furnished.server.actor.id.encode()

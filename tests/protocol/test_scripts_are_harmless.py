@@ -26,7 +26,7 @@ def furnished(client: redis.Redis) -> Furnished:
     return Furnished(client)
 
 
-READERS = ("look", "snapshot", "sweep")
+READERS = ("read_desired", "snapshot", "sweep")
 """Scripts that answer with what they found, not with a word."""
 
 each_call = pytest.mark.parametrize("valid", VALID_CALLS, ids=str)
@@ -77,20 +77,20 @@ def test_a_numbered_call_sent_twice_gets_the_stored_answer_and_changes_nothing(
     assert dump(furnished.client) == after
 
 
-TWO_LINES = {"answer", "log", "tell"}
+TWO_LINES = {"answer", "log", "append_device_log"}
 """Scripts whose second copy is a second line, which does no harm."""
 
 AGAIN: dict[str, list | None] = {
-    "bury": [b"ok"],
+    "fence": [b"ok"],
     "enter": [b"ok"],
     "join": None,
     "leave": [b"ok"],
-    "look": None,
+    "read_desired": None,
     "open_run": None,
     "promote": [b"ok", 0],
     "recover": [b"ok", 0, 0, 0],
     "renew": None,
-    "report": None,
+    "heartbeat": None,
     "sample": [b"ok", 0],
     "snapshot": None,
     "sweep": [[], []],
@@ -105,14 +105,14 @@ def test_an_unnumbered_call_sent_twice_changes_nothing_but_the_time_of_a_sign_of
     furnished: Furnished, valid: ValidCall
 ) -> None:
     call = valid.build(furnished)
-    moving = {"report": call.keys[1:4], "renew": call.keys[1:2]}.get(valid.script, ())
+    moving = {"heartbeat": call.keys[1:4], "renew": call.keys[1:2]}.get(valid.script, ())
     first = call.send(furnished.client)
     after = dump(furnished.client, but=moving)
     second = call.send(furnished.client)
     assert dump(furnished.client, but=moving) == after
     if valid.script == "snapshot":
         assert second[1:] == first[1:]
-    elif valid.script in ("report", "renew"):
+    elif valid.script in ("heartbeat", "renew"):
         assert second[0] == b"ok"
     else:
         assert second == (AGAIN[valid.script] or first)
@@ -131,7 +131,7 @@ def test_an_answer_sent_twice_is_a_second_line_with_a_time_to_live(furnished: Fu
 
 
 def test_lines_told_twice_stand_twice_and_have_a_time_to_live(furnished: Furnished) -> None:
-    furnished.mine.tell(0, ["started"])
+    furnished.mine.append_device_log(0, ["started"])
     furnished.last().send(furnished.client)
     key = furnished.keys.device_log(0)
     assert furnished.client.lrange(key, 0, -1) == [b"started", b"started"]
@@ -148,7 +148,7 @@ def a_later_call(world: Furnished, call: RawCall) -> None:
             if broker is world.mine:
                 world.settle(broker, want=1)
             else:
-                broker.wish(world.keys.wish_stop, {"somebody": "1"})
+                broker.set_desired(world.keys.desired_stop, {"somebody": "1"})
             return
     raise AssertionError("whose call was that?")
 
@@ -160,7 +160,7 @@ def test_a_claim_that_arrives_after_its_agent_heard_of_a_gap_finds_the_actor_giv
     late = furnished.held(lambda: furnished.mine.settle_and_claim(0, [], 1))
     with pytest.raises(WritesLost):
         furnished.settle(furnished.mine, want=1)
-    furnished.mine.bury(furnished.mine.actor.id)
+    furnished.mine.fence(furnished.mine.actor.id)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"lost"]
     assert dump(furnished.client) == before
@@ -210,7 +210,7 @@ def test_a_numbered_call_of_an_actor_whose_record_has_ended_changes_nothing(
 def test_a_late_copy_of_recover_leaves_an_actor_that_lives_alone(furnished: Furnished) -> None:
     furnished.expire(furnished.mine)
     late = furnished.held(lambda: furnished.neighbour.recover(furnished.mine.actor.id, reason("crashed")))
-    furnished.mine.report(0, 0, "running", b"alive after all")
+    furnished.mine.heartbeat(0, 0, "running", b"alive after all")
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"alive"]
     assert dump(furnished.client) == before
@@ -219,7 +219,7 @@ def test_a_late_copy_of_recover_leaves_an_actor_that_lives_alone(furnished: Furn
 def test_a_late_copy_of_recover_leaves_the_tasks_to_those_who_claimed_them_since(
     furnished: Furnished,
 ) -> None:
-    furnished.bury(furnished.mine)
+    furnished.fence(furnished.mine)
     late = furnished.last()
     assert furnished.claim(furnished.neighbour, 10)
     before = dump(furnished.client)
@@ -240,7 +240,7 @@ def test_a_late_copy_of_promote_finds_nothing_due(furnished: Furnished) -> None:
 def test_a_late_copy_of_join_does_not_resurrect_an_actor_that_was_marked_dead(furnished: Furnished) -> None:
     agent = furnished.agent(3)
     late = next(call for call in furnished.tap.log[::-1] if call.name == "join")
-    furnished.bury(agent)
+    furnished.fence(agent)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"lost"]
     assert dump(furnished.client) == before
@@ -284,7 +284,7 @@ def test_a_late_copy_of_leave_does_not_touch_the_successor_on_the_device(furnish
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"ok"]
     assert dump(furnished.client) == before
-    successor.report(0, 0, "running", b"still here")
+    successor.heartbeat(0, 0, "running", b"still here")
 
 
 def test_a_late_copy_of_a_servers_leave_does_not_touch_its_successor(furnished: Furnished) -> None:
@@ -298,15 +298,15 @@ def test_a_late_copy_of_a_servers_leave_does_not_touch_its_successor(furnished: 
 
 
 def test_a_late_report_does_not_resurrect_an_actor_that_was_marked_dead(furnished: Furnished) -> None:
-    late = furnished.held(lambda: furnished.mine.report(0, 0, "running", b"late"))
-    furnished.bury(furnished.mine)
+    late = furnished.held(lambda: furnished.mine.heartbeat(0, 0, "running", b"late"))
+    furnished.fence(furnished.mine)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"lost"]
     assert dump(furnished.client) == before
 
 
 def test_a_late_report_of_an_agent_whose_device_was_purged_changes_nothing(furnished: Furnished) -> None:
-    late = furnished.held(lambda: furnished.mine.report(0, 0, "running", b"late"))
+    late = furnished.held(lambda: furnished.mine.heartbeat(0, 0, "running", b"late"))
     furnished.expire(furnished.mine)
     assert furnished.ctl.purge(0)
     before = dump(furnished.client)
@@ -327,7 +327,7 @@ def test_a_late_copy_of_renew_changes_nothing_once_a_successor_holds_the_namespa
 def test_a_late_copy_of_enter_leaves_the_numbers_of_an_actor_as_they_are(furnished: Furnished) -> None:
     ctl = furnished.passing()
     late = furnished.last()
-    ctl.wish(furnished.keys.wish_stop, {"somebody": "1"})
+    ctl.set_desired(furnished.keys.desired_stop, {"somebody": "1"})
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"ok"]
     assert dump(furnished.client) == before
@@ -374,7 +374,7 @@ EACH_KEY = [
     for valid in VALID_CALLS
     for index in range(
         {"open_run": 9 + 12 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
-         "sweep": 6, "sample": 13, "snapshot": 24, "wish": 4}.get(valid.script, keys_declared(valid.script))
+         "sweep": 6, "sample": 13, "snapshot": 24, "set_desired": 4}.get(valid.script, keys_declared(valid.script))
     )
 ]  # fmt: skip
 

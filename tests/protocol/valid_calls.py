@@ -35,9 +35,9 @@ class Furnished(World):
         self.neighbour = self.agent(1)
         self.neighbours = self.claim(self.neighbour, 2)
         self.ctl = self.passing()
-        self.ctl.wish(self.keys.wish_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
-        self.ctl.wish(self.keys.wish_channels, {"1": "paused"})
-        self.ctl.wish(self.keys.wish_server, {"old": "wish"})
+        self.ctl.set_desired(self.keys.desired_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
+        self.ctl.set_desired(self.keys.desired_channels, {"1": "paused"})
+        self.ctl.set_desired(self.keys.desired_server, {"old": "wish"})
         self.ctl.log("info", "test", "furnished")
 
 
@@ -237,14 +237,14 @@ def _renew(world: Furnished) -> RawCall:
     return world.held(world.server.renew)
 
 
-@valid("report", "running")
+@valid("heartbeat", "running")
 def _report(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.report(0, 0, "running", b"now"))
+    return world.held(lambda: world.mine.heartbeat(0, 0, "running", b"now"))
 
 
-@valid("report", "paused")
+@valid("heartbeat", "paused")
 def _report_paused(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.report(0, 0, "paused", b"now"))
+    return world.held(lambda: world.mine.heartbeat(0, 0, "paused", b"now"))
 
 
 @valid("settle_and_claim", "every-outcome")
@@ -293,7 +293,7 @@ def _skip(world: Furnished) -> RawCall:
 def _snapshot(world: Furnished) -> RawCall:
     keys = [
         world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
-        world.keys.wish_devices, world.keys.wish_channels, world.keys.wish_server, world.keys.fleet,
+        world.keys.desired_devices, world.keys.desired_channels, world.keys.desired_server, world.keys.fleet,
         world.keys.server_lease,
     ]  # fmt: skip
     for channel in range(2):
@@ -309,10 +309,10 @@ def _sample(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.sample(2))
 
 
-@valid("tell")
+@valid("append_device_log")
 def _tell(world: Furnished) -> RawCall:
-    world.mine.tell(0, ["earlier"])
-    return world.held(lambda: world.mine.tell(0, ["now"]))
+    world.mine.append_device_log(0, ["earlier"])
+    return world.held(lambda: world.mine.append_device_log(0, ["now"]))
 
 
 @valid("sweep")
@@ -331,20 +331,22 @@ def _sweep_after_a_gap(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.sweep(2))
 
 
-@valid("wish")
+@valid("set_desired")
 def _wish(world: Furnished) -> RawCall:
-    wished = {"0": "paused", "1": "running", "2": ""}
+    desired = {"0": "paused", "1": "running", "2": ""}
     tokens = [world.keys.device_token(device) for device in range(2)]
     return world.held(
-        lambda: world.ctl.wish(world.keys.wish_devices, wished, tokens=tokens, reset=True, ttl_ms=60_000)
+        lambda: world.ctl.set_desired(
+            world.keys.desired_devices, desired, tokens=tokens, reset=True, ttl_ms=60_000
+        )
     )
 
 
-@valid("bury")
+@valid("fence")
 def _bury(world: Furnished) -> RawCall:
-    return world.held(lambda: world.neighbour.bury(world.mine.actor.id))
+    return world.held(lambda: world.neighbour.fence(world.mine.actor.id))
 
 
-@valid("look")
+@valid("read_desired")
 def _look(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.look(0))
+    return world.held(lambda: world.mine.read_desired(0))

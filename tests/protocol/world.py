@@ -119,7 +119,7 @@ class World:
         """An agent that joined and reported itself running."""
         broker = self.broker(Actor.agent(channel))
         broker.join(device, channel, me(), holder=holder, gone=gone)
-        broker.report(device, channel, "running", b"report")
+        broker.heartbeat(device, channel, "running", b"heartbeat")
         return broker
 
     def passing(self) -> Broker:
@@ -161,7 +161,7 @@ class World:
         is_server = channel_of(actor.actor.id) is None
         self.client.zadd(self.keys.server_lease if is_server else self.keys.leases, {actor.actor.id: 1})
 
-    def bury(self, actor: Broker) -> int:
+    def fence(self, actor: Broker) -> int:
         """Let the actor be recovered; how many tasks came back or failed."""
         self.expire(actor)
         return self.broker(Actor.passing()).recover(actor.actor.id, reason("crashed"))

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from tests.cli.tools import House, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer
@@ -108,7 +108,7 @@ def test_agents_recover_a_dead_one_without_a_server(
     with House(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as house:
         lost = Broker(connect(roles.agent), NAME, Actor.agent(0), where="here")
         lost.join(1, 0, me())
-        lost.report(1, 0, "running", wire.pack({}))
+        lost.heartbeat(1, 0, "running", wire.pack({}))
         house.until(lambda s: s.channels[0].waiting == 10)
         assert len(lost.settle_and_claim(0, [], 4).items) == 4
         house.core.stop()
@@ -182,11 +182,11 @@ def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
 ) -> None:
     with House(roles.server, NAME, iter(range(5)), devices=1):
         pass
-    before = client.hgetall(KEYS.wish_devices)
+    before = client.hgetall(KEYS.desired_devices)
     said = mutitask("ctl", "start_all", "--redis", roles.agent, "--name", NAME)
     assert said.status == 3 and said.stdout == ""
     assert_one_sentence(said.stderr)
-    assert client.hgetall(KEYS.wish_devices) == before
+    assert client.hgetall(KEYS.desired_devices) == before
 
 
 # -- a server ----------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_a_server_and_every_command_work_with_its_rights(
         carry_out("purge_device 1")
         carry_out("stop_all")
         carry_out("stop_allot")
-        link = RedisLink(roles.server, NAME)
+        link = RedisBackend(roles.server, NAME)
         assert link.history() and link.fail_groups(None) and link.failed_tasks(None, 0, 10)
         assert len(link.last_results(0, 5)) == 5 and link.waiting_tasks(0, 5) == () == link.device_log(9)
         drained = mutitask("results", "export", "--drain", "--redis", roles.server, "--name", NAME)
@@ -282,7 +282,7 @@ def test_a_dashboard_reads_everything_with_its_rights(
     assert mutitask("status", "--json", *at).json["channels"][0]["done"] == 18
     assert "18 done, 2 failed" in mutitask("status", *at).stdout
     assert len(mutitask("results", "export", *at).lines) == 18
-    link = RedisLink(roles.dashboard, NAME, read_only=True)
+    link = RedisBackend(roles.dashboard, NAME, read_only=True)
     assert link.snapshot().channels[0].results == 18
     failed = link.failed_tasks(None, 0, 10)
     assert len(failed) == 2 and link.failed_task(0, failed[0].id)
@@ -337,7 +337,7 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
 
 
 def test_a_read_only_link_refuses_by_itself_and_detect_is_refused_by_redis(roles: Roles, held: House) -> None:
-    link = RedisLink(roles.dashboard, NAME, read_only=True)
+    link = RedisBackend(roles.dashboard, NAME, read_only=True)
     for command in WRITING:
         values = command.parse(arguments(command, "x"))
         expected = NoRights if command.name.startswith("detect") else CommandError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from tests.cli.tools import House, Said, mutitask, no_agents_left
 from tests.security.fuzzing import SCRAPS
 from tests.support.programs import Program
@@ -63,7 +63,7 @@ def _url(redis_url: str) -> None:
 
 def look_everywhere(url: str) -> list[str]:
     """Everything that dashboards ask for; the sentences of what could not be had."""
-    link = RedisLink(url, NAME)
+    link = RedisBackend(url, NAME)
     said: list[str] = []
     questions: list[Callable[[], Any]] = [
         link.snapshot, lambda: link.failed_tasks(None, 0, 50), lambda: link.fail_groups(None),
@@ -99,7 +99,7 @@ def test_foreign_items_are_kept_as_they_are_and_counted(house: House, client: re
     channel = house.channel()
     assert channel.foreign == len(items)
     assert set(client.hvals(AT.failed)) >= set(items)
-    stages = [task.stage for task in RedisLink(house.url, NAME).failed_tasks(0, 0, 100)]
+    stages = [task.stage for task in RedisBackend(house.url, NAME).failed_tasks(0, 0, 100)]
     assert stages.count("foreign") == len(items) and stages.count("decode") == len(odd)
     assert look_everywhere(house.url) == []
     still_works(house, client)
@@ -213,8 +213,8 @@ def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, cli
 
 
 WRONG_KIND = [
-    KEYS.meta, KEYS.leases, KEYS.agents, KEYS.devices, KEYS.events, KEYS.wish_devices, KEYS.wish_channels,
-    KEYS.wish_server, KEYS.fleet, KEYS.server_lease, AT.tally, AT.books, AT.waiting,
+    KEYS.meta, KEYS.leases, KEYS.agents, KEYS.devices, KEYS.events, KEYS.desired_devices, KEYS.desired_channels,
+    KEYS.desired_server, KEYS.fleet, KEYS.server_lease, AT.tally, AT.books, AT.waiting,
     AT.delayed, AT.failed, AT.results, AT.holders,
 ]  # fmt: skip
 

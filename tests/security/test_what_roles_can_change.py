@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from tests.cli.tools import House, no_agents_left
 from tests.security.rights import PAGE, Roles, made
 from tests.security.test_strangers import GARBAGE
@@ -68,7 +68,7 @@ def test_the_table_names_every_key(client: redis.Redis) -> None:
             key = (
                 plain(owner, attribute).replace(":actor:x", ":actor:a*").replace("wish:", "wish:devices")[:60]
             )
-            key = key if "wish" not in key else KEYS.wish_devices
+            key = key if "wish" not in key else KEYS.desired_devices
             assert any(RIGHTS["matches"](pattern, key) for pattern in described), key
 
 
@@ -192,7 +192,7 @@ def test_a_server_goes_on_whatever_an_agents_user_writes(client: redis.Redis, ro
                             except redis.ResponseError as error:
                                 assert "permission" not in str(error), (command, at, error)
         client.delete(AT.agents)
-        link = RedisLink(roles.server, NAME)
+        link = RedisBackend(roles.server, NAME)
         assert link.snapshot().channels[0].done >= 0
         number = 900
         client.rpush(AT.waiting, wire.header(house.core.run.id, number) + wire.pack("after"))

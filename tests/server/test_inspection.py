@@ -9,7 +9,7 @@ import redis
 
 from mutitask_tui.server.commands.registry import CommandError, find
 from mutitask_tui.server.inspection import where
-from mutitask_tui.server.redis_backend import RedisLink
+from mutitask_tui.server.redis_backend import RedisBackend
 from tests.protocol.world import World, done
 from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import reason
@@ -22,9 +22,9 @@ def world(client: redis.Redis) -> World:
 
 
 @pytest.fixture
-def link(world: World, redis_url: str) -> RedisLink:
+def backend(world: World, redis_url: str) -> RedisBackend:
     """A dashboard's link to that namespace."""
-    return RedisLink(redis_url, world.keys.name, who="operator")
+    return RedisBackend(redis_url, world.keys.name, who="operator")
 
 
 def fail(world: World, task: object, *errors: Exception) -> str:
@@ -43,10 +43,10 @@ def fail(world: World, task: object, *errors: Exception) -> str:
 
 
 def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
-    world: World, link: RedisLink
+    world: World, backend: RedisBackend
 ) -> None:
     id_ = fail(world, {"n": [1, "two"]}, ValueError("first"), KeyError("second"))
-    detail = link.failed_task(0, id_)
+    detail = backend.failed_task(0, id_)
     assert detail is not None
     assert detail.payload == {"n": [1, "two"]}
     assert detail.json == '{\n  "n": [\n    1,\n    "two"\n  ]\n}'
@@ -54,25 +54,25 @@ def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
         ("ValueError", "first"),
         ("KeyError", "'second'"),
     ]
-    assert link.failed_task(0, "testtest999999999999") is None
+    assert backend.failed_task(0, "testtest999999999999") is None
 
 
 @pytest.mark.parametrize(
     "payload", [(1, 2), {1: "a"}, dt.date(2026, 1, 1), b"bytes", float("nan"), {"a": (1,)}]
 )
 def test_what_json_would_change_is_not_offered_to_be_edited_as_json(
-    world: World, link: RedisLink, payload: object
+    world: World, backend: RedisBackend, payload: object
 ) -> None:
-    detail = link.failed_task(0, fail(world, payload, ValueError()))
+    detail = backend.failed_task(0, fail(world, payload, ValueError()))
     assert detail is not None
     assert detail.json is None
 
 
-def test_failed_tasks_are_grouped_by_error_and_place(world: World, link: RedisLink) -> None:
+def test_failed_tasks_are_grouped_by_error_and_place(world: World, backend: RedisBackend) -> None:
     for number in range(3):
         fail(world, number, ValueError("no"))
     fail(world, 9, KeyError("other"))
-    groups = link.fail_groups(None)
+    groups = backend.fail_groups(None)
     assert [(group.error_type, group.count) for group in groups] == [("ValueError", 3), ("KeyError", 1)]
     assert groups[0].where == "no"
 
@@ -87,43 +87,43 @@ def test_the_place_of_an_error_is_the_last_frame_and_not_the_text_that_would_not
 
 
 def test_many_failed_tasks_go_back_in_one_act_and_what_is_gone_is_counted(
-    world: World, link: RedisLink
+    world: World, backend: RedisBackend
 ) -> None:
     ids = [fail(world, number, ValueError()) for number in range(3)]
     targets = [(0, id_) for id_ in [*ids, "testtest999999999999"]]
-    outcome = link.run_many(find("reload_one_fail_task"), targets)
+    outcome = backend.run_many(find("reload_one_fail_task"), targets)
     assert outcome.text == "3 failed tasks went back to their task channels; 1 no longer there"
     assert (outcome.data["asked"], outcome.data["done"]) == (4, 3)
     assert world.client.llen(world.at.waiting) == 3
     assert world.balanced()
 
 
-def test_many_devices_are_paused_by_one_wish(world: World, link: RedisLink) -> None:
+def test_many_devices_are_paused_by_one_wish(world: World, backend: RedisBackend) -> None:
     world.agent(0), world.agent(1)
-    outcome = link.run_many(find("pause_one"), [[0], [1], [77]])
+    outcome = backend.run_many(find("pause_one"), [[0], [1], [77]])
     assert outcome.text == "asked 2 devices to pause"
-    assert world.client.hmget(world.keys.wish_devices, "0", "1", "77") == [b"paused", b"paused", None]
+    assert world.client.hmget(world.keys.desired_devices, "0", "1", "77") == [b"paused", b"paused", None]
     with pytest.raises(CommandError, match="none of these devices is there"):
-        link.run_many(find("pause_one"), [[77]])
+        backend.run_many(find("pause_one"), [[77]])
 
 
 def test_a_read_only_link_refuses_every_act_and_still_looks(world: World, redis_url: str) -> None:
-    link = RedisLink(redis_url, world.keys.name, read_only=True)
+    backend = RedisBackend(redis_url, world.keys.name, read_only=True)
     world.agent(0)
     with pytest.raises(CommandError, match="read-only: pause_all is refused"):
-        link.run(find("pause_all"), [])
+        backend.run(find("pause_all"), [])
     with pytest.raises(CommandError, match="read-only: pause_one is refused"):
-        link.run_many(find("pause_one"), [[0]])
-    assert link.snapshot().devices[0].state == "paused"
+        backend.run_many(find("pause_one"), [[0]])
+    assert backend.snapshot().devices[0].state == "paused"
 
 
-def test_waiting_tasks_and_the_newest_results_can_be_peeked_at(world: World, link: RedisLink) -> None:
+def test_waiting_tasks_and_the_newest_results_can_be_peeked_at(world: World, backend: RedisBackend) -> None:
     world.feed(3)
-    first, second = link.waiting_tasks(0, 2)
+    first, second = backend.waiting_tasks(0, 2)
     assert (first.number, second.number) == (0, 1)
     agent = world.agent(0)
     for id_ in world.claim(agent, 2):
         world.settle(agent, *done(id_, [0, 5, {"r": 1}]))
-    newest, *_ = link.last_results(0, 1)
+    newest, *_ = backend.last_results(0, 1)
     assert (newest.number, newest.device, newest.finished_ms, newest.result) == (1, 0, 5, "{'r': 1}")
-    assert len(link.waiting_tasks(0, 10)) == 1
+    assert len(backend.waiting_tasks(0, 10)) == 1

@@ -36,9 +36,9 @@ def test_whatever_changes_about_a_device_is_seen() -> None:
     one = {b"devices": b"1"}
     views.of(one, LEASES, AGENTS, reports, WISHES, NOW)
     (paused,) = views.of(one, LEASES, {b"0": b"actor0"}, reports, {b"0": b"paused"}, NOW)
-    assert paused.wished == "paused"
+    assert paused.desired == "paused"
     (other,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW)
-    assert (other.actor, other.wished) == ("actor1", "paused")
+    assert (other.actor, other.desired) == ("actor1", "paused")
     (late,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 7_900)
     assert late.seen_s == 7.0
     (gone,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 60_000)

@@ -10,7 +10,7 @@ from mutitask_tui.server import progress
 from mutitask_tui.server.status import to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, troubles
 from tests.cli.tools import House
-from tests.dashboard.fake_link import NOW_MS, channel, device, snapshot
+from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
 
 def test_runs_that_fail_and_are_tried_again_are_counted(redis_url: str) -> None:

@@ -207,7 +207,7 @@ class Agent:
         dropped = self.hands.drop_all() + unsettled
         if isinstance(lost, WritesLost):
             # What it has claimed there is not what it has in hand: all of that is left to recovery.
-            old.broker.bury(old.actor.id)
+            old.broker.fence(old.actor.id)
             LOG.warning("%s; %d tasks in hand are dropped here and claimed anew", lost, dropped)
         else:
             self._say_declared_dead(old.device, dropped)

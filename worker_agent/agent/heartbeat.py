@@ -135,18 +135,18 @@ class Watcher(threading.Thread):
 
     def _obey(self, session: Session) -> bool:
         """Whether something changed that should be reported at once."""
-        wishes = session.reports.look(session.device)
-        changed = wishes.paused != self._agent.paused
-        self._agent.set_paused(wishes.paused)
-        if wishes.stop and not self._agent.stopping.is_set():
+        desired = session.reports.read_desired(session.device)
+        changed = desired.paused != self._agent.paused
+        self._agent.set_paused(desired.paused)
+        if desired.stop and not self._agent.stopping.is_set():
             LOG.info("asked to stop")
             self._agent.stop()
-        elif wishes.stop > 1 and not self._agent.hurried.is_set():
+        elif desired.stop > 1 and not self._agent.hurried.is_set():
             LOG.info("asked again to stop: what runs is handed back")
             self._agent.stop()
-        if wishes.detect and wishes.detect != self._answered:
-            self._answered = wishes.detect
-            session.reports.answer(wishes.detect, wire.pack([session.device, self._state()]))
+        if desired.detect and desired.detect != self._answered:
+            self._answered = desired.detect
+            session.reports.answer(desired.detect, wire.pack([session.device, self._state()]))
         return changed
 
     def _state(self) -> Literal["running", "paused"]:
@@ -168,9 +168,11 @@ class Watcher(threading.Thread):
             "timeout_s": self._agent.settings.timeout or 0,
         }
         channel = self._agent.settings.channel
-        terms = session.reports.report(session.device, channel, self._state(), wire.pack(fields))
+        terms = session.reports.heartbeat(session.device, channel, self._state(), wire.pack(fields))
         if lines := self._tail.take():
-            session.reports.tell(session.device, [line.encode("utf-8", "replace").decode() for line in lines])
+            session.reports.append_device_log(
+                session.device, [line.encode("utf-8", "replace").decode() for line in lines]
+            )
         if sweep and terms.sweep_due:
             self._recover(session)
 

@@ -11,7 +11,7 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import DEFAULT_URL, redact
 from worker_agent.protocol.connection.connect import NoRights, Patience, connect
-from worker_agent.protocol.connection.dedicated import keep
+from worker_agent.protocol.connection.dedicated import dedicate
 from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable
 from worker_agent.protocol.identity import is_gone, me
 from worker_agent.protocol.membership import Occupied
@@ -106,7 +106,7 @@ def _join(
     )
     session = Session(
         actor, device, run, url,
-        broker=Broker(keep(connect(url)), settings.name, actor, where=where, patience=patience),
+        broker=Broker(dedicate(connect(url)), settings.name, actor, where=where, patience=patience),
         reports=probe,
         waiter_client=connect(url, blocking=True),
         watcher_client=connect(url, blocking=True),

@@ -182,19 +182,19 @@ class Child:
         os.close(self._tasks)
         self._tasks = -1
         self._wait_for_end(GRACE_S)
-        self.bury()
+        self.reap()
 
     def terminate(self) -> None:
         """Ask it to end, and do not ask again."""
         self._signal(signal.SIGTERM)
         self._wait_for_end(GRACE_S)
-        self.bury()
+        self.reap()
 
     def kill(self) -> None:
         """End it now, with all that its tasks started. From any thread."""
         self._signal(signal.SIGKILL)
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """Kill what is left of its group and let go of it; its status."""
         self._signal(signal.SIGKILL)
         with self._gone:
@@ -287,7 +287,7 @@ class ProcessCrew:
         """Our own code failed: the slot goes on with another child, and the task is not lost."""
         LOG.error("a slot failed (%s): its process is replaced", in_one_line(error))
         child.kill()
-        status = child.bury()
+        status = child.reap()
         self._hands.finish(slot, child_died(told(status), self._device))
         with contextlib.suppress(KeyError):
             self._let_go(slot)
@@ -318,7 +318,7 @@ class ProcessCrew:
                     return child
             with self._lock:
                 del self._children[slot]
-            how = told(child.bury())
+            how = told(child.reap())
             if self._killed:
                 return None
             LOG.error("a child process could not start (%s): trying again in %g s", why or how, pause)
@@ -344,7 +344,7 @@ class ProcessCrew:
         hands, timeout = self._hands, self._settings.timeout
         if child.ended():
             # While it had nothing to do: that is no task's fault.
-            child.bury()
+            child.reap()
             del hands.begun[slot]
             hands.put_back([entry])
             raise Ended
@@ -379,7 +379,7 @@ class ProcessCrew:
             if slot in hands.begun:
                 self._after_death(slot, child, batch)
             else:
-                child.bury()
+                child.reap()
             raise
 
     def _behind(self, child: Child) -> int:
@@ -401,7 +401,7 @@ class ProcessCrew:
 
     def _after_death(self, slot: int, child: Child, batch: deque[Entry]) -> None:
         """The child answered for each task that it ended: so it died in the first of those that are left."""
-        status = child.bury()
+        status = child.reap()
         *_, item = batch.popleft()
         number = int(item[10:22])
         # Whoever stops a whole group of processes stops this child too: then the agent hears of it at that moment.

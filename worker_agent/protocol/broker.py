@@ -57,7 +57,7 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.books, at.waiting, at.results, at.token,
-            self.keys.wish_server, at.tally, at.marks,
+            self.keys.desired_server, at.tally, at.marks,
         ]  # fmt: skip
         reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
         why = reply[3].decode("utf-8", "replace")
@@ -136,7 +136,7 @@ class Broker(Membership):
         return [
             self.keys.actor(self.actor.id), self.keys.leases, at.books, at.waiting, at.delayed, at.failed,
             at.failed_at, at.reasons, at.results, at.holders, at.agents, at.claims(self.actor.id),
-            self.keys.wish_channels, at.token, self.keys.server_token, self.keys.meta, at.tally, at.tries,
+            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.tally, at.tries,
         ]  # fmt: skip
 
     def drain(self, channel: int, offset: int, count: int) -> int:
@@ -181,7 +181,7 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         return [self.keys.actor(self.actor.id), at.failed, at.failed_at, at.reasons, at.waiting, at.token]
 
-    def wish(
+    def set_desired(
         self,
         key: str,
         fields: dict[str, str],
@@ -190,10 +190,10 @@ class Broker(Membership):
         reset: bool = False,
         ttl_ms: int = 0,
     ) -> None:
-        """Write wished states under one of the keys' `wish_*`, and wake those whose `tokens` are named."""
+        """Write desired states under one of the keys' `wish_*`, and wake those whose `tokens` are named."""
         pairs = [part for pair in fields.items() for part in pair]
         keys = [self.keys.actor(self.actor.id), key, *tokens]
-        self._numbered("wish", keys, [], int(reset), ttl_ms, *pairs)
+        self._numbered("set_desired", keys, [], int(reset), ttl_ms, *pairs)
 
     def set_capacity(self, channel: int, capacity: int) -> None:
         """Set a channel's capacity; a smaller one drops nothing."""
@@ -218,7 +218,7 @@ class Broker(Membership):
         """Forget an offline device; whether there was one. Raises `Changed` while an agent is on it."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
-            self.keys.wish_devices,
+            self.keys.desired_devices,
         ]  # fmt: skip
         reply = self._numbered("purge", keys, [], device)
         if reply[0] == b"held":

@@ -136,27 +136,27 @@ class Keys:
         return f"{self.prefix}:events"
 
     @property
-    def wish_devices(self) -> str:
+    def desired_devices(self) -> str:
         """HASH device, or `default`, -> `running` or `paused`."""
         return f"{self.prefix}:wish:devices"
 
     @property
-    def wish_channels(self) -> str:
+    def desired_channels(self) -> str:
         """HASH channel -> `paused`; `skip:C` -> number of the item to pass over."""
         return f"{self.prefix}:wish:channels"
 
     @property
-    def wish_server(self) -> str:
+    def desired_server(self) -> str:
         """HASH: `allot` -> `paused` or `ended`; `quit` -> the server that shall end."""
         return f"{self.prefix}:wish:server"
 
     @property
-    def wish_stop(self) -> str:
+    def desired_stop(self) -> str:
         """HASH actor -> `1`: that agent shall stop."""
         return f"{self.prefix}:wish:stop"
 
     @property
-    def wish_detect(self) -> str:
+    def desired_detect(self) -> str:
         """HASH device -> the detect that it shall answer."""
         return f"{self.prefix}:wish:detect"
 
@@ -166,7 +166,7 @@ class Keys:
         return f"{self.prefix}:token:server"
 
     def device_token(self, device: int) -> str:
-        """LIST, at most one entry: the device's agent should look at its wishes."""
+        """LIST, at most one entry: the device's agent should look at its desired."""
         return f"{self.prefix}:token:device:{device}"
 
     def device_log(self, device: int) -> str:

@@ -100,7 +100,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DesiredState:
     """What people want of an agent now; `detect` is the detect to answer, or ''.
 
     `stop` counts how often it was asked to stop: from the second time on it does not wait for what runs.
@@ -173,23 +173,25 @@ class Membership(Calls):
         ]  # fmt: skip
         self._call("leave", keys, self.actor.id, "" if device is None else device, int(has_channel))
 
-    def report(self, device: int, channel: int, state: Literal["running", "paused"], report: bytes) -> Terms:
+    def heartbeat(
+        self, device: int, channel: int, state: Literal["running", "paused"], report: bytes
+    ) -> Terms:
         """An agent's sign of life. Raises `LeaseLost`."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices,
             self.keys.channel(channel).agents, self.keys.meta, self.keys.agents, self.keys.fleet,
         ]  # fmt: skip
-        reply = self._call("report", keys, self.actor.id, device, state, report)
+        reply = self._call("heartbeat", keys, self.actor.id, device, state, report)
         if reply[0] != b"ok":
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         return Terms(reply[1] == b"1", *(int(value) for value in reply[2:5]))
 
-    def look(self, device: int) -> Wishes:
+    def read_desired(self, device: int) -> DesiredState:
         """The wishes that concern an agent; changes nothing (law 4)."""
-        keys = [self.keys.wish_devices, self.keys.wish_stop, self.keys.wish_detect]
-        wished, stop, detect = self._call("look", keys, device, self.actor.id)
-        return Wishes(
-            wished != b"running", int(stop) if stop.isdigit() else 0, detect.decode("utf-8", "replace")
+        keys = [self.keys.desired_devices, self.keys.desired_stop, self.keys.desired_detect]
+        desired, stop, detect = self._call("read_desired", keys, device, self.actor.id)
+        return DesiredState(
+            desired != b"running", int(stop) if stop.isdigit() else 0, detect.decode("utf-8", "replace")
         )
 
     def renew(self) -> bool:
@@ -234,9 +236,9 @@ class Membership(Calls):
             if int(reply[3]) == 0:
                 return moved
 
-    def bury(self, actor: str) -> None:
+    def fence(self, actor: str) -> None:
         """Mark an actor dead whose process has certainly ended, so that its tasks are recovered at once."""
-        self._call("bury", [self.keys.actor(actor), self.keys.leases], actor)
+        self._call("fence", [self.keys.actor(actor), self.keys.leases], actor)
 
     def sample(self, channels: int) -> None:
         """Add a line to each channel's history, if one is due, and drop the oldest events. A server does so."""
@@ -246,9 +248,9 @@ class Membership(Calls):
             keys += [at.books, at.waiting, at.holders, at.failed, at.history, at.tally]
         self._call("sample", keys, SAMPLE_MS, SAMPLES, EVENTS)
 
-    def tell(self, device: int, lines: Sequence[str]) -> None:
+    def append_device_log(self, device: int, lines: Sequence[str]) -> None:
         """Add lines to a device's log."""
-        self._call("tell", [self.keys.device_log(device)], LOG_LINES, LOG_TTL_MS, *lines)
+        self._call("append_device_log", [self.keys.device_log(device)], LOG_LINES, LOG_TTL_MS, *lines)
 
     def promote(self, channel: int) -> int:
         """Bring delayed tasks whose time has come back to waiting; how many."""
@@ -290,8 +292,8 @@ class Membership(Calls):
         old = self.channels()
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.server_lease,
-            self.keys.actor(holder or self.actor.id), self.keys.wish_server, self.keys.wish_devices,
-            self.keys.wish_channels, self.keys.server_token, self.keys.fleet,
+            self.keys.actor(holder or self.actor.id), self.keys.desired_server, self.keys.desired_devices,
+            self.keys.desired_channels, self.keys.server_token, self.keys.fleet,
         ]  # fmt: skip
         claims: list[str | bytes] = []
         holders: list[Argument] = []

@@ -172,14 +172,14 @@ _KINDS: dict[str, Check] = {
 }
 
 _NUMBERED = {
-    "allot", "configure", "delete", "drain", "edit", "purge", "reload", "settle_and_claim", "skip", "wish",
+    "allot", "configure", "delete", "drain", "edit", "purge", "reload", "settle_and_claim", "set_desired", "skip",
 }  # fmt: skip
 _OF_NUMBERED = {b"lost": "", b"stale": "", b"again": "t"}
 
 _STATUSES: dict[str, dict[bytes, str]] = {
     "allot": {b"ok": "nnt", b"superseded": "t", b"moved": "n", b"gone": ""},
     "answer": {b"ok": ""},
-    "bury": {b"ok": ""},
+    "fence": {b"ok": ""},
     "configure": {b"ok": "n", b"low": "n"},
     "delete": {b"ok": "n"},
     "drain": {b"ok": "n", b"moved": "n"},
@@ -199,19 +199,19 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "recover": {b"ok": "nnn", b"alive": ""},
     "reload": {b"ok": "nnn"},
     "renew": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
-    "report": {b"ok": "nnnn", b"lost": ""},
+    "heartbeat": {b"ok": "nnnn", b"lost": ""},
     "sample": {b"ok": "n"},
     "settle_and_claim": {b"ok": "nntn", b"gap": ""},
     "skip": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
-    "tell": {b"ok": ""},
-    "wish": {b"ok": ""},
+    "append_device_log": {b"ok": ""},
+    "set_desired": {b"ok": ""},
 }  # fmt: skip
 
 _FORMS = {
     name: statuses | (_OF_NUMBERED if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
-_WITHOUT_STATUS = {"look": "ttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TT"}
+_WITHOUT_STATUS = {"read_desired": "ttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TT"}
 
 
 def _kind(reply: Any) -> str:

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from mutitask_tui.dashboard.actions.key_order import KeyOrderApp
 from mutitask_tui.dashboard.actions.messages import Act, ActDone, ActFailed
 from mutitask_tui.dashboard.actions.wording import batch_target, by_name, line_of, target_of
-from mutitask_tui.dashboard.backend import Link
+from mutitask_tui.dashboard.backend import Backend
 from mutitask_tui.dashboard.model.acknowledgements import Obedience
 from mutitask_tui.dashboard.model.detections import Detections
 from mutitask_tui.dashboard.model.selection import (
@@ -55,9 +55,9 @@ class ActingApp(KeyOrderApp):
     acts_done: reactive[int] = reactive(0, repaint=False)
     """How many acts have ended: what they may have changed is to be read again."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, backend: Backend) -> None:
         super().__init__(driver_class=driver_class())
-        self.link = link
+        self.backend = backend
         self.obedience = Obedience()
         self.detections = Detections()
         self._queue: deque[Act] = deque()
@@ -74,7 +74,7 @@ class ActingApp(KeyOrderApp):
             self.exit("detach")
         elif command.name == "exit":
             self.ask_to_leave()
-        elif self.link.read_only and command.name not in _LOOKS:
+        elif self.backend.read_only and command.name not in _LOOKS:
             self.complain(f"{command.name}: this view is read-only")
         elif (batch := batch_of(command, selection)) is not None:
             self.begin_many(batch)
@@ -122,7 +122,9 @@ class ActingApp(KeyOrderApp):
         if isinstance(self.screen, LeaveScreen):
             return
         target = target_of(find("exit"), {}, self.snapshot, self.hidden_devices)
-        question = LeaveScreen(target, owns_server=self.link.owns_server, may_exit=not self.link.read_only)
+        question = LeaveScreen(
+            target, owns_server=self.backend.owns_server, may_exit=not self.backend.read_only
+        )
 
         def answered(way: str | None) -> None:
             if way == "detach":
@@ -174,7 +176,7 @@ class ActingApp(KeyOrderApp):
     def _edit(self, command: Command, known: dict[str, Any], fail: Fail, target: str) -> None:
         """Read the whole payload first: what a list shows of it may be cut."""
         try:
-            detail = self.link.failed_task(*fail)
+            detail = self.backend.failed_task(*fail)
         except Exception as error:  # said; the view stays
             self.call_later(self.complain, f"{command.name}: {error}")
             return
@@ -211,10 +213,10 @@ class ActingApp(KeyOrderApp):
 
     def _run(self, act: Act) -> Outcome:
         if act.batch is None:
-            return self.link.run(act.command, act.values)
+            return self.backend.run(act.command, act.values)
         if act.command.name == "export_fail_tasks":
-            return self.link.export_failed([(channel, id_) for channel, id_ in act.batch.targets])
-        return self.link.run_many(act.command, act.batch.targets)
+            return self.backend.export_failed([(channel, id_) for channel, id_ in act.batch.targets])
+        return self.backend.run_many(act.command, act.batch.targets)
 
     def _turn_over(self) -> None:
         self._busy = False

@@ -120,7 +120,7 @@ def _obeyed(key: Key, asked: _Asked, snapshot: Snapshot, devices: dict[int, Devi
     if asked.name in _STOPS:
         return device.state == "offline" or device.actor != asked.actors.get(number)
     wish = _STATES[asked.name]
-    return device.state == wish == device.wished
+    return device.state == wish == device.desired
 
 
 def _complaint(asked: _Asked, devices: dict[int, DeviceView], waited: float) -> str:

@@ -46,7 +46,7 @@ def device_state(device: DeviceView, rate: float | None = None) -> State:
 
 def device_wish(device: DeviceView) -> str:
     """The state that a live device was asked for and has not reached yet, or ''."""
-    return device.wished if device.state != "offline" and device.wished != device.state else ""
+    return device.desired if device.state != "offline" and device.desired != device.state else ""
 
 
 def channel_state(channel: ChannelView, *, served: bool, has_device: bool = True) -> State:

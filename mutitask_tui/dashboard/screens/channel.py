@@ -102,9 +102,9 @@ class ChannelScreen(PeekingScreen):
 
     def peek(self) -> Peeked:
         """The next tasks and the last results."""
-        link = self.host.link
-        waiting = tuple(link.waiting_tasks(self._channel, _PEEKED))
-        return waiting, tuple(link.last_results(self._channel, _PEEKED))
+        backend = self.host.backend
+        waiting = tuple(backend.waiting_tasks(self._channel, _PEEKED))
+        return waiting, tuple(backend.last_results(self._channel, _PEEKED))
 
     def show_peeked(self, found: Peeked) -> None:
         """Show them."""

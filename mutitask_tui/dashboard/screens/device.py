@@ -101,7 +101,7 @@ class DeviceScreen(PeekingScreen):
 
     def peek(self) -> tuple[str, ...]:
         """The tail of the agent's log."""
-        return tuple(self.host.link.device_log(self._device))
+        return tuple(self.host.backend.device_log(self._device))
 
     def show_peeked(self, found: tuple[str, ...]) -> None:
         """Show the log's tail."""
@@ -164,7 +164,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     return [
         *_running(device),
         ("state", f"{state.text}{fault_text}", TONES["warn" if fault_text else state.tone]),
-        ("wished", device.wished, "$text-warning" if device.wished != device.state else ""),
+        ("wished", device.desired, "$text-warning" if device.desired != device.state else ""),
         ("seen", seen_text(device.seen_s), ""),
         ("running", running, ""),
         ("longest", longest, "$text-warning" if fault == "slow" else ""),

@@ -81,7 +81,7 @@ class FailedScreen(PeekingScreen):
 
     def peek(self) -> FailedDetail | None:
         """The task in full."""
-        return self.host.link.failed_task(*self._fail)
+        return self.host.backend.failed_task(*self._fail)
 
     def show_peeked(self, found: FailedDetail | None) -> None:
         """Show it, or that it is not there any more."""

@@ -219,11 +219,11 @@ class FailsScreen(FrameScreen):
         began = time.monotonic()
         try:
             if grouped:
-                groups = self.host.link.fail_groups(channel)
+                groups = self.host.backend.fail_groups(channel)
                 took = time.monotonic() - began
                 message = self.Loaded(None, [], tuple(groups), whole=False, took_s=took)
             else:
-                tasks = tuple(self.host.link.failed_tasks(channel, 0, wanted))
+                tasks = tuple(self.host.backend.failed_tasks(channel, 0, wanted))
                 stacks = [haystack(task) for task in tasks]
                 took = time.monotonic() - began
                 message = self.Loaded(tasks, stacks, None, whole=len(tasks) < wanted, took_s=took)

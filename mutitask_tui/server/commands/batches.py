@@ -41,7 +41,7 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
             raise CommandError("none of these devices has an agent that could stop")
         outcome, done = commander.stop_agents(agents), len(agents)
     else:
-        outcome = commander.wish_devices(devices, "paused" if command.name == "pause_one" else "running")
+        outcome = commander.desired_devices(devices, "paused" if command.name == "pause_one" else "running")
         done = len(devices)
     return Outcome(outcome.text, data={**outcome.data, "asked": len(wanted), "done": done})
 

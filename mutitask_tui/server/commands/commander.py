@@ -46,7 +46,9 @@ class Commander(DeviceCommands, FeedCommands, FailCommands):
                 data={"server": False},
             )
         self.call(
-            lambda b: b.wish(b.keys.wish_server, {"quit": server.decode()}, tokens=[b.keys.server_token])
+            lambda b: b.set_desired(
+                b.keys.desired_server, {"quit": server.decode()}, tokens=[b.keys.server_token]
+            )
         )
         return Outcome(
             f"asked {agents_text(len(agents))} to stop and the server to close behind them, "

@@ -39,8 +39,8 @@ class DeviceCommands(Caller):
         detect = f"{time.time_ns():x}"
         began = time.perf_counter()
         self.call(
-            lambda b: b.wish(
-                b.keys.wish_detect,
+            lambda b: b.set_desired(
+                b.keys.desired_detect,
                 {str(device): detect for device in devices},
                 tokens=[b.keys.device_token(device) for device in devices],
                 ttl_ms=DETECT_TTL_MS,
@@ -101,8 +101,8 @@ class DeviceCommands(Caller):
     def _wish_all(self, state: Literal["running", "paused"]) -> Outcome:
         numbers = self.device_numbers()
         self.call(
-            lambda b: b.wish(
-                b.keys.wish_devices,
+            lambda b: b.set_desired(
+                b.keys.desired_devices,
                 {"default": state},
                 tokens=[b.keys.device_token(n) for n in numbers],
                 reset=True,
@@ -122,13 +122,13 @@ class DeviceCommands(Caller):
         return self._wish_one(device, "running")
 
     def _wish_one(self, device: int, state: Literal["running", "paused"]) -> Outcome:
-        return self.wish_devices([self.known_device(device)], state)
+        return self.desired_devices([self.known_device(device)], state)
 
-    def wish_devices(self, devices: Sequence[int], state: Literal["running", "paused"]) -> Outcome:
+    def desired_devices(self, devices: Sequence[int], state: Literal["running", "paused"]) -> Outcome:
         """Ask these devices, which there are, to pause or to start."""
         self.call(
-            lambda b: b.wish(
-                b.keys.wish_devices,
+            lambda b: b.set_desired(
+                b.keys.desired_devices,
                 {str(device): state for device in devices},
                 tokens=[b.keys.device_token(device) for device in devices],
             )
@@ -156,8 +156,8 @@ class DeviceCommands(Caller):
         again = self._asked_to_stop(agents)
         if agents:
             self.call(
-                lambda b: b.wish(
-                    b.keys.wish_stop,
+                lambda b: b.set_desired(
+                    b.keys.desired_stop,
                     {actor: "2" if actor in again else "1" for actor in agents.values()},
                     tokens=[b.keys.device_token(device) for device in agents],
                     ttl_ms=STOP_TTL_MS,
@@ -177,7 +177,7 @@ class DeviceCommands(Caller):
         actors = list(agents.values())
         if not actors:
             return set()
-        found = self.call(lambda b: b.ask("HMGET", b.keys.wish_stop, *actors))
+        found = self.call(lambda b: b.ask("HMGET", b.keys.desired_stop, *actors))
         return {actor for actor, asked in zip(actors, found, strict=True) if asked}
 
     def add_device(self) -> Outcome:

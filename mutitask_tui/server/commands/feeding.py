@@ -29,11 +29,13 @@ class FeedCommands(Caller):
         return Outcome("feeding ended for good; what waits runs out", data={"allotting": False})
 
     def _allot_wish(self) -> str:
-        wish: bytes | None = self.call(lambda b: b.ask("HGET", b.keys.wish_server, "allot"))
+        wish: bytes | None = self.call(lambda b: b.ask("HGET", b.keys.desired_server, "allot"))
         return (wish or b"").decode()
 
     def _wish_allot(self, value: str) -> None:
-        self.call(lambda b: b.wish(b.keys.wish_server, {"allot": value}, tokens=[b.keys.server_token]))
+        self.call(
+            lambda b: b.set_desired(b.keys.desired_server, {"allot": value}, tokens=[b.keys.server_token])
+        )
 
     def reset_max_task(self, capacity: int, channel: int | None = None) -> Outcome:
         """Set the capacity of one channel, or of all."""
@@ -48,14 +50,16 @@ class FeedCommands(Caller):
     def pause_channel(self, channel: int) -> Outcome:
         """No device claims from the channel."""
         self.channels(channel)
-        self.call(lambda b: b.wish(b.keys.wish_channels, {str(channel): "paused"}))
+        self.call(lambda b: b.set_desired(b.keys.desired_channels, {str(channel): "paused"}))
         return Outcome(f"TaskChannel{channel} paused: nothing is claimed from it", data={"channel": channel})
 
     def start_channel(self, channel: int) -> Outcome:
         """Devices claim from the channel again."""
         self.channels(channel)
         self.call(
-            lambda b: b.wish(b.keys.wish_channels, {str(channel): ""}, tokens=[b.keys.channel(channel).token])
+            lambda b: b.set_desired(
+                b.keys.desired_channels, {str(channel): ""}, tokens=[b.keys.channel(channel).token]
+            )
         )
         return Outcome(f"TaskChannel{channel} started", data={"channel": channel})
 
@@ -70,8 +74,8 @@ class FeedCommands(Caller):
             )
         number = int(cursor or 0)
         self.call(
-            lambda b: b.wish(
-                b.keys.wish_channels, {f"skip:{channel}": str(number)}, tokens=[b.keys.server_token]
+            lambda b: b.set_desired(
+                b.keys.desired_channels, {f"skip:{channel}": str(number)}, tokens=[b.keys.server_token]
             )
         )
         return Outcome(

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from worker_agent.protocol.connection.cluster import ClusterClient
 
 
-class KeptConnection:
+class DedicatedConnection:
     """Sends scripts over one connection of a client's; everything else, and what comes meanwhile, by the client itself.
 
     For each command redis-py takes a connection from its pool, gives it back, and makes ready for retries and metrics:
@@ -60,6 +60,6 @@ class KeptConnection:
             self._client.connection_pool.release(connection)
 
 
-def keep(client: redis.Redis) -> Any:
+def dedicate(client: redis.Redis) -> Any:
     """The client, with a kept connection for its scripts; on a cluster as it is, since a node may name another one."""
-    return client if isinstance(client, ClusterClient) else KeptConnection(client)
+    return client if isinstance(client, ClusterClient) else DedicatedConnection(client)

@@ -27,7 +27,7 @@ if refused then return refused end
 local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted', 'allotted')
 if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end
 local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
-local wished, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
+local desired, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
 redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 local cursor, allotted = tonumber(books[1] or '0'), tonumber(books[4] or '0') + 0
@@ -48,8 +48,8 @@ local function marks_of(first, count)
 end
 
 local taken, why = 0, ''
-if wished == 'paused' or wished == 'ended' then
-  why = wished
+if desired == 'paused' or desired == 'ended' then
+  why = desired
 elseif results >= tonumber(meta[2]) then
   why = 'results'
 else

@@ -1,4 +1,4 @@
--- Writes a wished state, which agents and server then reconcile with, and wakes them (law 4).
+-- Writes a desired state, which agents and server then reconcile with, and wakes them (law 4).
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] wish            HASH
 -- KEYS[3..] tokens        LIST, of those that should look at once

@@ -1,4 +1,4 @@
-"""A Link over made-up snapshots: a second implementation of the interface, for the tests."""
+"""A Backend over made-up snapshots: a second implementation of the interface, for the tests."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def channel(number: int, **changes: Any) -> ChannelView:
 
 
 def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
-    """A device in that state, wished to be so."""
+    """A device in that state, desired to be so."""
     gone = state == "offline"
     values: dict[str, Any] = {
         "id": number,
         "state": state,
-        "wished": "paused" if state == "paused" else "running",
+        "desired": "paused" if state == "paused" else "running",
         "actor": f"a-{number:04}",
         "host": f"node-{number}",
         "pid": 4000 + number,
@@ -187,7 +187,7 @@ def snapshot(**changes: Any) -> Snapshot:
         "devices": (
             device(0),
             device(1, errors=3),
-            device(2, "paused", wished="running", channel=1),
+            device(2, "paused", desired="running", channel=1),
             device(3, "offline"),
             device(4, "offline", seen_s=None, host="", pid=0, actor="", done=0),
         ),
@@ -202,7 +202,7 @@ def snapshot(**changes: Any) -> Snapshot:
     return Snapshot(**values)
 
 
-class FakeLink:
+class FakeBackend:
     """Answers from what it was given, and keeps what it was asked."""
 
     def __init__(self, now: Snapshot | None = None, fails: Sequence[FailedTask] = ()) -> None:
@@ -234,7 +234,7 @@ class FakeLink:
         return self.now
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
-        """Keep what was asked; a view's own command is none of a link's business."""
+        """Keep what was asked; a view's own command is none of a backend's business."""
         if command.run is None:
             raise CommandError(f"{command.name} belongs to a dashboard")
         self.asked.append((command.name, tuple(values)))

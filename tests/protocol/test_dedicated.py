@@ -11,7 +11,7 @@ import redis
 from tests.protocol.examples import SINGLE
 from worker_agent.protocol.connection.cluster import ClusterClient
 from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.connection.dedicated import KeptConnection, keep
+from worker_agent.protocol.connection.dedicated import DedicatedConnection, dedicate
 
 ECHO = "return {KEYS[1], ARGV[1]}"
 KEY = "{mt:t}:x"
@@ -20,7 +20,7 @@ KEY = "{mt:t}:x"
 @pytest.fixture
 def kept(client: redis.Redis, redis_url: str) -> Any:
     """A kept connection to the emptied shared server."""
-    return keep(connect(redis_url))
+    return dedicate(connect(redis_url))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_refused_call_leaves_the_connection_to_the_next(client: redis.Redis, k
 def test_a_call_that_was_broken_off_leaves_no_reply_to_the_next(
     kept: Any, sha: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not isinstance(kept, KeptConnection):
+    if not isinstance(kept, DedicatedConnection):
         pytest.skip("a cluster's client keeps none")
     assert ask(kept, sha, "a") == "a"
 
@@ -99,4 +99,4 @@ def test_threads_that_call_at_once_get_their_own_replies(kept: Any, sha: str) ->
 def test_a_clusters_client_is_left_as_it_is() -> None:
     cluster = connect("redis+cluster://127.0.0.1:1,127.0.0.1:2")
     assert isinstance(cluster, ClusterClient)
-    assert keep(cluster) is cluster
+    assert dedicate(cluster) is cluster

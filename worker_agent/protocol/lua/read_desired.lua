@@ -3,8 +3,8 @@
 -- ARGV[1] device  ARGV[2] actor
 -- Returns {`running` or `paused`, how often it was asked to stop or '', the detect to answer or ''}
 
-local wished = redis.call('HMGET', KEYS[1], ARGV[1], 'default')
+local desired = redis.call('HMGET', KEYS[1], ARGV[1], 'default')
 return {
-  wished[1] or wished[2] or 'paused', redis.call('HGET', KEYS[2], ARGV[2]) or '',
+  desired[1] or desired[2] or 'paused', redis.call('HGET', KEYS[2], ARGV[2]) or '',
   redis.call('HGET', KEYS[3], ARGV[1]) or '',
 }
