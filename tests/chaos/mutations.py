@@ -108,11 +108,12 @@ MUTATIONS = (
     ),
     Mutation(
         "a recovered task is claimed together with others", "settle_and_claim",
-        "if alone or bytes >= most or (state == CRASHED and #items + held > 0) then", "if alone or bytes >= most then",
+        "if alone or bytes >= most or (state == CRASHED_BEFORE and #items + held > 0) then",
+        "if alone or bytes >= most then",
     ),
     Mutation(
         "others are claimed behind a recovered task", "settle_and_claim",
-        "      alone = state == CRASHED\n", "",
+        "      alone = state == CRASHED_BEFORE\n", "",
     ),
     Mutation(
         "a handed-back task counts a crash, though it had not begun", "settle_and_claim",

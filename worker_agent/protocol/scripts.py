@@ -11,6 +11,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from worker_agent.protocol.settlements import OUTCOMES
+
 Argument = str | bytes | int | float
 
 
@@ -19,7 +21,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         folder = files("worker_agent.protocol") / "lua"
-        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
+        prelude = constants() + (folder / "prelude.lua").read_text(encoding="utf-8")
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
         self.name = name
         self.source = used(prelude, text) + text
@@ -33,17 +35,28 @@ class Script:
             return client.execute_command("EVAL", self.source, len(keys), *keys, *args)
 
 
+def constants() -> str:
+    """Return the outcomes of `settlements.py` as one line of Lua constants."""
+    letters = ", ".join(f"'{letter.decode()}'" for letter in OUTCOMES.values())
+    return f"local {', '.join(OUTCOMES)} = {letters}\n"
+
+
 def used(prelude: str, text: str) -> str:
     """The lines of the prelude that a script uses, each up to the next `local` at its margin.
 
     Each function that stands before a script is made anew at each call: that costs Valkey some 700 instructions.
     """
-    kept = ""
+    kept, code = "", without_comments(text)
     for piece in reversed(re.split(r"^(?=local )", prelude, flags=re.MULTILINE)):
         declared = re.match(r"local (?:function )?([\w, ]+)", piece)
-        if declared and re.search(rf"\b(?:{declared[1].strip().replace(', ', '|')})\b", kept + text):
-            kept = piece + kept
+        if declared and re.search(rf"\b(?:{declared[1].strip().replace(', ', '|')})\b", code):
+            kept, code = piece + kept, without_comments(piece) + code
     return kept
+
+
+def without_comments(lua: str) -> str:
+    """Return Lua source without its comments, so that a word in a comment does not count as a use."""
+    return re.sub(r"--.*", "", lua)
 
 
 @cache

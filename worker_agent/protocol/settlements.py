@@ -1,4 +1,4 @@
-"""What an agent says of the tasks that it had claimed, and how that travels."""
+"""Settlements: the outcome of each claimed task, and how outcomes travel to `settle_and_claim.lua`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,31 @@ from operator import itemgetter
 
 from worker_agent.protocol import wire
 
+DONE = b"d"
+"""The task succeeded. Carries the list item of its result."""
+SAVED = b"s"
+"""The task succeeded, and a save function stored its result elsewhere. Carries nothing."""
+FAILED = b"f"
+"""The run failed. Carries the reason, packed with msgpack. The task runs again while it has retries left."""
+UNDECODABLE = b"x"
+"""The task cannot succeed in any run. Carries the reason. It fails at once, without retries."""
+HANDED_BACK = b"b"
+"""The task has not started and returns to its channel. Carries nothing."""
+CRASHED = b"c"
+"""The task's process died and the agent did not. Carries the reason. Counts a crash and uses up no retry."""
+
+OUTCOMES = {
+    "DONE": DONE,
+    "SAVED": SAVED,
+    "FAILED": FAILED,
+    "UNDECODABLE": UNDECODABLE,
+    "HANDED_BACK": HANDED_BACK,
+    "CRASHED": CRASHED,
+}
+"""The outcomes by the names that the Lua scripts use for them (see `scripts.py`)."""
+
 Settlement = tuple[int, int, bytes, bytes]
-"""The number of the claim, the task's place in it (from 1), a letter, and what goes with it: `settle_and_claim.lua`."""
+"""The number of the claim, the task's place in the claim (from 1), the outcome, and what the outcome carries."""
 
 
 def in_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:

@@ -43,13 +43,13 @@ local function attempt_of(item) return tonumber(string.sub(item, 23, 24)) end
 local function crashes_of(item) return tonumber(string.sub(item, 25, 25)) end
 
 -- A claim keeps a letter for each of its items: it had never run, it had, it had crashed; it is settled.
-local NEW, AGAIN, CRASHED, SETTLED = 'n', 'a', 'c', '.'
+local NEW, RUN_BEFORE, CRASHED_BEFORE, SETTLED = 'n', 'a', 'c', '.'
 
 -- nil for what is not ours.
 local function state_of(item)
   if string.find(item, NEW_HEADER) then return NEW end
   if not has_header(item) then return nil end
-  return crashes_of(item) > 0 and CRASHED or AGAIN
+  return crashes_of(item) > 0 and CRASHED_BEFORE or RUN_BEFORE
 end
 
 local function with_counts(item, attempt, crashes)

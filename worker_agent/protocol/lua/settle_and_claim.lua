@@ -67,15 +67,15 @@ if #ARGV > 5 then
   local again, back, later, failed, tries, solved = {}, {}, {}, {}, {}, {}
   local retries, delay
 
-  local function settle(letter, state, item, place)
+  local function settle(outcome, state, item, place)
     local id, with = id_of(item), ARGV[place]
-    if letter == 'd' or letter == 's' then
+    if outcome == DONE or outcome == SAVED then
       done = done + 1
-      if letter == 'd' then results[#results + 1] = {place, place} end
+      if outcome == DONE then results[#results + 1] = {place, place} end
       if state ~= NEW then solved[#solved + 1] = id end
-    elseif letter == 'b' then
+    elseif outcome == HANDED_BACK then
       back[#back + 1] = item
-    elseif letter == 'c' then
+    elseif outcome == CRASHED then
       errors = errors + 1
       local crashes = crashes_of(item) + 1
       item = with_counts(item, attempt_of(item), crashes)
@@ -88,7 +88,7 @@ if #ARGV > 5 then
       errors = errors + 1
       local attempt = attempt_of(item) + 1
       item = with_counts(item, attempt, crashes_of(item))
-      if letter == 'x' or attempt > retries or attempt > MAX_ATTEMPTS then
+      if outcome == UNDECODABLE or attempt > retries or attempt > MAX_ATTEMPTS then
         failed[#failed + 1] = {id, item, with}
       else
         tries[#tries + 1] = {id, with}
@@ -98,15 +98,16 @@ if #ARGV > 5 then
   end
 
   redis.call('LLEN', KEYS[9])
+  local not_solved, runs_of_done = '[^' .. DONE .. SAVED .. ']', '()' .. DONE .. '+()'
   local claims, at = {}, 6
   while at <= #ARGV do
     local claim, first, letters = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
     local known = claims[claim] or {open = redis.call('HGET', KEYS[12], claim .. ':open') or ''}
     local open = string.sub(known.open, first, first + #letters - 1)
     claims[claim] = known
-    if #open == #letters and not string.find(letters, '[^ds]') and not string.find(open, '[^' .. NEW .. ']') then
+    if #open == #letters and not string.find(letters, not_solved) and not string.find(open, '[^' .. NEW .. ']') then
       settled, done = settled + #letters, done + #letters
-      for from, behind in string.gmatch(letters, '()d+()') do
+      for from, behind in string.gmatch(letters, runs_of_done) do
         results[#results + 1] = {at + 2 + from, at + 1 + behind}
       end
     else
@@ -171,7 +172,9 @@ local looked = 0
 local alone = false
 if wanted > 0 and held == 1 then
   for _, field in ipairs(redis.call('HKEYS', KEYS[12])) do
-    if string.find(field, ':open$') then alone = string.find(redis.call('HGET', KEYS[12], field), CRASHED) ~= nil end
+    if string.find(field, ':open$') then
+      alone = string.find(redis.call('HGET', KEYS[12], field), CRASHED_BEFORE) ~= nil
+    end
   end
 end
 while looked < wanted and bytes < most and not alone do
@@ -185,15 +188,15 @@ while looked < wanted and bytes < most and not alone do
   local first_back = #popped + 1
   for i, item in ipairs(popped) do
     local state = state_of(item)
-    if alone or bytes >= most or (state == CRASHED and #items + held > 0) then
-      alone, first_back = alone or state == CRASHED, i
+    if alone or bytes >= most or (state == CRASHED_BEFORE and #items + held > 0) then
+      alone, first_back = alone or state == CRASHED_BEFORE, i
       break
     end
     looked = looked + 1
     if state then
       items[#items + 1], states[#states + 1] = item, state
       bytes = bytes + #item
-      alone = state == CRASHED
+      alone = state == CRASHED_BEFORE
     else
       local foreign = redis.call('HINCRBY', KEYS[17], 'foreign', 1)
       local id = string.format('foreign0%012d', foreign)
