@@ -28,7 +28,7 @@ from benchmarks.simulated import forget_groups
 from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.commands.registry import find
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 

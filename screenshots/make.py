@@ -23,8 +23,8 @@ from mutitask_tui.dashboard.app import DashboardApp
 from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.launch.local_agents import LocalAgents
 from mutitask_tui.server.commands.commander import Commander
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.redis_backend import RedisBackend
 from worker_agent.job import load_job
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 from worker_agent.protocol.membership import RunPlan

@@ -18,9 +18,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mutitask_tui.server.reading import Reader
-from mutitask_tui.web.serve import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.web import web_server as web
+from mutitask_tui.web.serve import VIEW_BYTES, ServeError, Serving, find_password, is_loopback
 from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 
@@ -355,8 +355,8 @@ def test_without_textual_serve_it_says_what_to_install(
 
 def test_a_viewer_writes_no_files(house: House) -> None:
     """A read-only link refuses what would leave a file on the server's disk."""
+    from mutitask_tui.server.commands.redis_backend import RedisBackend
     from mutitask_tui.server.commands.registry import CommandError
-    from mutitask_tui.server.redis_backend import RedisBackend
 
     link = RedisBackend(house.url, house.name, read_only=True)
     with pytest.raises(CommandError, match="read-only"):

@@ -14,7 +14,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import write_job
 from tests.support.waiting import wait_until

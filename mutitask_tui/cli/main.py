@@ -18,7 +18,7 @@ from worker_agent.console import lines, refusals, streams
 from worker_agent.protocol.errors import MutiTaskError
 
 if TYPE_CHECKING:
-    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.server.reader import Reader
 
 P = ParamSpec("P")
 
@@ -322,7 +322,7 @@ def attach(redis_url: str | None, name: str, password_file: Path | None, read_on
 @for_people
 def status(redis_url: str | None, name: str, password_file: Path | None, as_json: bool) -> int:
     """Print where a namespace stands."""
-    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.server.reader import Reader
     from mutitask_tui.server.status import to_data, to_lines
 
     snapshot = Reader(_address(redis_url, name, password_file), name).snapshot()
@@ -447,7 +447,7 @@ def serve(
 
     Needs textual-serve: pip install 'mutitask[serve]'.
     """
-    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.server.reader import Reader
     from mutitask_tui.web.serve import Serving, find_password
     from mutitask_tui.web.serve import serve as show
 
@@ -490,7 +490,7 @@ def export(
 ) -> int:
     """Print results as JSON lines, oldest first in each channel."""
     from mutitask_tui.server.exports import export_results
-    from mutitask_tui.server.reading import Reader
+    from mutitask_tui.server.reader import Reader
     from worker_agent.protocol.actor import Actor
     from worker_agent.protocol.broker import Broker
 

@@ -12,9 +12,9 @@ import click
 from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.embedded.home import Fsync
 from mutitask_tui.embedded.ports import LOOPBACK
+from mutitask_tui.server.commands.redis_backend import worker_line
 from mutitask_tui.server.core import ServerCore, afresh, resumed
-from mutitask_tui.server.reading import Reader
-from mutitask_tui.server.redis_backend import worker_line
+from mutitask_tui.server.reader import Reader
 from worker_agent.console import lines, streams
 from worker_agent.protocol.connection.address import redact, shown_url
 from worker_agent.protocol.errors import JobError, MutiTaskError, NamespaceHoldsWork

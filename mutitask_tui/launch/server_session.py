@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from mutitask_tui.launch.local_agents import LocalAgents
 from mutitask_tui.server import progress
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.missing import missing
-from mutitask_tui.server.reading import Reader
-from mutitask_tui.server.redis_backend import RedisBackend
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from mutitask_tui.settings.config_file import Loaded, load
 from mutitask_tui.web.serve import confine_view

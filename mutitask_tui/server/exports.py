@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import IO, Any, TextIO
 
 from mutitask_tui.server.plain import to_json
-from mutitask_tui.server.reading import FailedRecord, Reader, Result, every_result
+from mutitask_tui.server.reader import FailedRecord, Reader, Result, every_result
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import Changed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import ChannelView
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.words import plural

@@ -11,7 +11,7 @@ import redis
 
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.reading import Reader, Result
+from mutitask_tui.server.reader import Reader, Result
 from mutitask_tui.server.snapshot import ChannelView, FailedTask
 from tests.support.waiting import wait_until
 from worker_agent.agent.claim_loop import Agent

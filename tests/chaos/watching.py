@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from types import TracebackType
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.chaos.scenarios import Context, Row
 from tests.crashes.fleet import NAME, Fleet, Recorded
 from tests.support.waiting import wait_until

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mutitask_tui.server.commands.registry import COMMANDS, parse_line
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import House, double, mutitask, write_job
 from tests.support.programs import Program

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.missing import missing
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.cli.tools import House, mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until

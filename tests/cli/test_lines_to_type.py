@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from mutitask_tui.launch.open_namespace import Place, join_line
-from mutitask_tui.server.redis_backend import RedisBackend
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 
 HOSTILE = ["we ird;touch x $(y) 'q'.py", "a`b`.py", "$HOME.py", "a\nb.py", "-x.py", "plain.py"]
 

@@ -16,7 +16,7 @@ import numpy
 import pytest
 
 from mutitask_tui.server.exports import export_results
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 from worker_agent.protocol.actor import Actor

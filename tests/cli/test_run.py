@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import mutitask, write_job
 from tests.support.programs import Program

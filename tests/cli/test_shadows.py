@@ -10,7 +10,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.cli.tools import mutitask, write_job
 from tests.support.programs import Program
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.status import to_lines
 from tests.cli.tools import House, mutitask
 from worker_agent.protocol.identity import me

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from mutitask_tui.cli.main import cli
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
 from tests.support.waiting import wait_until
 from worker_agent.agent.claim_loop import Agent

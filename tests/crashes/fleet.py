@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, FailedTask, Snapshot
 from tests.support.programs import Program
 from tests.support.proxy import Proxy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mutitask_tui.server.reading import Reader, Result
+from mutitask_tui.server.reader import Reader, Result
 from tests.crashes.fleet import wait_for_text
 from tests.support.programs import Program
 from tests.support.redis_server import give_own_port

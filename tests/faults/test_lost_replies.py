@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import VALID_CALLS, Furnished, ValidCall
 from tests.protocol.world import ById, done

@@ -13,7 +13,7 @@ import hiredis
 import pytest
 import redis
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.cli.tools import House, mutitask, no_agents_left
 from tests.protocol.tap import LUA
 from tests.support.liar import Liar, Lie, dripping, much

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.redis_backend import RedisBackend
 from tests.faults.states import STATES
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until

@@ -14,9 +14,9 @@ import msgpack
 import pytest
 
 from mutitask_tui.server.exports import failed_line, result_line
-from mutitask_tui.server.inspection import _shown, _waiting
-from mutitask_tui.server.reading import _failed, _result
-from mutitask_tui.server.snapshots import server_view
+from mutitask_tui.server.inspector import _shown, _waiting
+from mutitask_tui.server.reader import _failed, _result
+from mutitask_tui.server.snapshot_parser import server_view
 from tests.support.programs import environment
 from worker_agent.execution.in_flight import text_of
 from worker_agent.protocol import wire

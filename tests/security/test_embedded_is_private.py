@@ -15,7 +15,7 @@ import redis
 
 from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure
 from mutitask_tui.server.files import Untrusted
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import mutitask
 from tests.support.programs import Program

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from mutitask_tui.server.commands.devices import answer_of
 from mutitask_tui.server.exports import failed_line, result_line
-from mutitask_tui.server.inspection import _shown, _waiting, editable, where
-from mutitask_tui.server.reading import _failed, _result
-from mutitask_tui.server.snapshots import DeviceViews, events, history_line, server_view
+from mutitask_tui.server.inspector import _shown, _waiting, editable, where
+from mutitask_tui.server.reader import _failed, _result
+from mutitask_tui.server.snapshot_parser import DeviceViews, events, history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
     LONG,

@@ -18,7 +18,7 @@ import redis
 from rich.console import Console
 from rich.traceback import Traceback
 
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.reader import Reader
 from tests.cli.tools import mutitask, no_agents_left
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer

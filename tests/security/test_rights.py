@@ -12,8 +12,8 @@ import pexpect
 import pytest
 import redis
 
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError
-from mutitask_tui.server.redis_backend import RedisBackend
 from tests.cli.tools import House, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.redis_backend import RedisBackend
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from tests.cli.tools import House, Said, mutitask, no_agents_left
 from tests.security.fuzzing import SCRAPS
 from tests.support.programs import Program

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.redis_backend import RedisBackend
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from tests.cli.tools import House, no_agents_left
 from tests.security.rights import PAGE, Roles, made
 from tests.security.test_strangers import GARBAGE

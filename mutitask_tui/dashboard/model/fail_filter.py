@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutitask_tui.dashboard.model.selection import Fail
 from mutitask_tui.dashboard.widgets.line_input import matcher
-from mutitask_tui.server.inspection import where
+from mutitask_tui.server.inspector import where
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
 
 

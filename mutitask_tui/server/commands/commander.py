@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from mutitask_tui.server.commands.caller import agents_text
+from mutitask_tui.server.caller import agents_text
+from mutitask_tui.server.commands.channels import FeedCommands
 from mutitask_tui.server.commands.devices import DRAIN_S, DeviceCommands
 from mutitask_tui.server.commands.failed_tasks import FailCommands
-from mutitask_tui.server.commands.feeding import FeedCommands
 from mutitask_tui.server.commands.registry import Command, Outcome
 from worker_agent.protocol.errors import MutiTaskError
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from redis.exceptions import RedisError
 
-from mutitask_tui.server.commands.caller import Caller, agents_text, devices_text
+from mutitask_tui.server.caller import Caller, agents_text, devices_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from worker_agent.protocol import wire
 from worker_agent.protocol.connection.connect import connect, translate

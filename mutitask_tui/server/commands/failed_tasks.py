@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from mutitask_tui.server.commands.caller import Caller, channels_text
+from mutitask_tui.server.caller import Caller, channels_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from mutitask_tui.server.exports import export_failed, export_these
 from mutitask_tui.server.files import write_anew

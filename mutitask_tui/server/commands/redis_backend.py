@@ -10,8 +10,8 @@ from typing import Any
 from mutitask_tui.server.commands.batches import run_many
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.commands.registry import Command, CommandError, Outcome, find
-from mutitask_tui.server.inspection import Inspector
-from mutitask_tui.server.reading import Reader
+from mutitask_tui.server.inspector import Inspector
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import (
     FailedDetail,
     FailedTask,

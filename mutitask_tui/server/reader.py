@@ -11,7 +11,7 @@ import redis
 from redis.exceptions import RedisError
 
 from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
-from mutitask_tui.server.snapshots import (
+from mutitask_tui.server.snapshot_parser import (
     DeviceViews,
     channel_view,
     counted,

@@ -7,9 +7,9 @@ import datetime as dt
 import pytest
 import redis
 
+from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import CommandError, find
-from mutitask_tui.server.inspection import where
-from mutitask_tui.server.redis_backend import RedisBackend
+from mutitask_tui.server.inspector import where
 from tests.protocol.world import World, done
 from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import reason

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mutitask_tui.server.reading import FailedRecord, Reader, Result
+from mutitask_tui.server.reader import FailedRecord, Reader, Result
 from mutitask_tui.server.snapshot import FailedDetail, FailedRun, FailGroup, ResultView, Sample, WaitingTask
-from mutitask_tui.server.snapshots import history_line, text
+from mutitask_tui.server.snapshot_parser import history_line, text
 from worker_agent.protocol import wire
 from worker_agent.protocol.pristine import json
 from worker_agent.protocol.words import in_words

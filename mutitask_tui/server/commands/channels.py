@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutitask_tui.server.commands.caller import Caller, channels_text
+from mutitask_tui.server.caller import Caller, channels_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 
 

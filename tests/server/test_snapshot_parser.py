@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutitask_tui.server.snapshots import DeviceViews
+from mutitask_tui.server.snapshot_parser import DeviceViews
 from worker_agent.protocol import wire
 
 NOW = 1_700_000_000_000

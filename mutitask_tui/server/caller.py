@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mutitask_tui.server.commands.registry import CommandError
-from mutitask_tui.server.inspection import Inspector
+from mutitask_tui.server.inspector import Inspector
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import Patience, connect
