@@ -82,7 +82,7 @@ async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
         grid._redraw = lambda rows: (drawn.append(rows), redraw(rows))[1]  # type: ignore[method-assign]
         backend.change(devices=tuple(device(n, done=7_777) for n in range(1000)))
         await poll(pilot)
-        rows_in_sight = grid.scrollable_content_region.height // grid.pitch
+        rows_in_sight = grid.scrollable_content_region.height // grid.row_height
         while sum(map(len, drawn)) < rows_in_sight:
             await pilot.pause()
         assert max(map(len, drawn)) <= rows_in_sight / 3

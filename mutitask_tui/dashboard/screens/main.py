@@ -172,11 +172,11 @@ class MainScreen(FrameScreen):
     def _marked(self) -> None:
         self.selection_changed()
 
-    @on(CellGrid.Arranged, "#channels")
+    @on(CellGrid.HeightChanged, "#channels")
     def _fit_channels(self) -> None:
         """The channels take as many lines as they need, the devices the rest."""
         channels = self.query_one(ChannelList)
-        channels.styles.height = max(2, channels.lines_wanted) + channels.gutter.height
+        channels.styles.height = max(2, channels.content_height) + channels.gutter.height
 
     @on(CellGrid.Opened)
     def _opened(self, event: CellGrid.Opened) -> None:

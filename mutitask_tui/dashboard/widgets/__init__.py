@@ -1,1 +1,1 @@
-"""The widgets: each takes plain data and emits messages."""
+"""Widgets. Each one shows plain data and posts messages."""

@@ -1,4 +1,4 @@
-"""The line that says what is wrong with Redis: that what is on the screen is old, or that the server waits."""
+"""A banner that reports a problem with Redis."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from mutitask_tui.dashboard.safe_text import safe_text
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Since when, and why, no snapshot comes, or the server waits. Times are on this machine's clock.
-
-    `stale` is whether what is on the screen is old.
-    """
+    """A problem with Redis: the dashboard gets no snapshots, or the server waits for Redis."""
 
     headline: str
+    """The problem in a few words."""
     since_ms: int
+    """When the problem started, in ms on this machine's clock."""
     now_ms: int
+    """The present time, in ms on this machine's clock."""
     why: str
+    """The cause, such as the text of an error."""
     stale: bool = True
+    """Whether the screen shows old data."""
 
 
 class Banner(Static):
-    """Hidden while snapshots come and the server does not wait."""
+    """Show a `Trouble` on one to three lines. The banner is hidden while there is none."""
 
     DEFAULT_CSS = """
     Banner {
@@ -44,10 +46,10 @@ class Banner(Static):
         super().__init__("", markup=False)
 
     def show(self, trouble: Trouble | None) -> None:
-        """Say it, or be gone."""
+        """Show `trouble`, or hide the banner if it is None."""
         self.set_class(trouble is not None, "-on")
         if trouble is not None:
-            lost = span((trouble.now_ms - trouble.since_ms) / 1000)
+            duration = span((trouble.now_ms - trouble.since_ms) / 1000)
             since = f"{clock(trouble.since_ms)} {zone(trouble.since_ms)}"
-            text = f"✗ {trouble.headline} since {since} ({lost}): {trouble.why} … retrying"
+            text = f"✗ {trouble.headline} since {since} ({duration}): {trouble.why} … retrying"
             self.update(safe_text(text, 400))

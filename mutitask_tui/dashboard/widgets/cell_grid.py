@@ -1,4 +1,4 @@
-"""A grid of equal cells drawn by the line API: a thousand of them cost what the visible ones cost."""
+"""A grid of equal cells. It uses the line API, so the cost depends on the visible cells only."""
 
 from __future__ import annotations
 
@@ -21,25 +21,31 @@ from textual.strip import Strip
 T = TypeVar("T")
 
 Piece = tuple[str, str]
-"""A stretch of a line: its text, and the component class without `cell--` that colours it."""
+"""A piece of a line: its text, and the name of its component class without the prefix `cell--`."""
 
 Key = Hashable
-"""What stays the same about an item: a number, or a pair of them."""
+"""Identifies an item across updates: a number or a tuple."""
 
-_ROWS_A_FRAME = 8
-"""Eight rows of a wide terminal take about 4 ms to draw."""
+_ROWS_PER_FRAME = 8
+"""How many rows are drawn in one frame. Eight rows of a wide terminal take about 4 ms."""
 
-_LOOKS = ("text", "title", "faint", "good", "calm", "warn", "bad", "loud")
+_STYLE_NAMES = ("text", "title", "faint", "good", "calm", "warn", "bad", "loud")
 
 
 class CellGrid(ScrollView, Generic[T], can_focus=True):
-    """Shows items in cells. The cursor stays on its item's key when items come, go or move."""
+    """Show items in cells of equal size, with a cursor and marks.
+
+    The cursor follows the key of its item when items are added, removed or moved.
+    """
 
     MIN_CELL_WIDTH: ClassVar[int] = 20
+    """The smallest width of a cell, in terminal cells."""
+
     MAX_CELL_WIDTH: ClassVar[int] = 400
+    """The largest width of a cell, in terminal cells."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"cell--{look}" for look in _LOOKS),
+        *(f"cell--{name}" for name in _STYLE_NAMES),
         "cell--cursor",
         "cell--marked",
     }
@@ -80,7 +86,10 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     ]
 
     class Highlighted(Message):
-        """The cursor stands on another item."""
+        """Posted when the cursor moves to another item.
+
+        `key` is the key of the item under the cursor, or None.
+        """
 
         def __init__(self, grid: CellGrid[Any], key: Any) -> None:
             super().__init__()
@@ -89,17 +98,17 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
 
         @property
         def control(self) -> CellGrid[Any]:
-            """The grid whose cursor moved."""
+            """The grid that posted the message."""
             return self.grid
 
     class Opened(Highlighted):
-        """A person asked for an item's details."""
+        """Posted when the user opens an item (Enter or a double click)."""
 
-    class Arranged(Highlighted):
-        """All items together take another number of lines now."""
+    class HeightChanged(Highlighted):
+        """Posted when the total height of the items changes."""
 
     class Marked(Highlighted):
-        """Other items are marked now."""
+        """Posted when the set of marked items changes."""
 
     cursor: Reactive[Any] = Reactive(None, repaint=False)
     """The key of the item under the cursor."""
@@ -107,197 +116,203 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.items: tuple[T, ...] = ()
+        """The items, in display order."""
         self.marked: set[Key] = set()
-        """The keys of the items that a person marked, whether they can be seen or not."""
+        """The keys of the marked items. A filter can hide some of them."""
         self.columns = 1
+        """The number of cells in a row."""
         self.cell_width = 1
+        """The width of a cell, in terminal cells."""
         self.cell_height = 1
+        """The height of a cell, in lines."""
         self.gap = 0
-        """Blank lines between rows."""
-        self._index: dict[Key, int] = {}
-        self._rows: dict[int, list[Strip]] = {}
-        self._to_redraw: set[int] = set()
-        """Rows whose turn has not come yet."""
+        """The number of blank lines between rows."""
+        self._index_by_key: dict[Key, int] = {}
+        self._strips_by_row: dict[int, list[Strip]] = {}
+        self._rows_to_redraw: set[int] = set()
+        """Rows that a later frame draws again."""
         self._styles: dict[tuple[str, bool, bool], Style] = {}
 
     @abstractmethod
     def key_of(self, item: T) -> Key:
-        """What stays the same about an item."""
+        """Return the key that identifies an item across updates."""
 
     @abstractmethod
     def cell_line(self, item: T, line: int, width: int) -> list[Piece]:
-        """One line of an item's cell, about `width` cells wide."""
+        """Return one line of an item's cell, about `width` terminal cells wide."""
 
-    def edge_of(self, item: T) -> str:
-        """The look of the bar at the cell's left edge."""
+    def edge_style(self, item: T) -> str:
+        """Return the style name of the bar at the left edge of an item's cell."""
         return "faint"
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
-        """Columns, lines of a cell and blank lines under it, for a room of that size."""
-        return self.columns_of(self.MIN_CELL_WIDTH, width), self.cell_height, 0
+        """Return (columns, cell height, gap) for a region of `width` by `height` terminal cells."""
+        return self.columns_for(self.MIN_CELL_WIDTH, width), self.cell_height, 0
 
-    def columns_of(self, cell_width: int, width: int) -> int:
-        """How many columns of at least `cell_width` the items take."""
+    def columns_for(self, cell_width: int, width: int) -> int:
+        """Return how many columns of at least `cell_width` fit into `width`, at most one per item."""
         return max(1, min(width // cell_width, len(self.items)))
 
     @property
     def selected(self) -> T | None:
-        """The item under the cursor."""
-        index = self._index.get(self.cursor)
+        """The item under the cursor, or None."""
+        index = self._index_by_key.get(self.cursor)
         return None if index is None else self.items[index]
 
     @property
-    def pitch(self) -> int:
-        """Lines from one row to the next."""
+    def row_height(self) -> int:
+        """The height of a row with its gap, in lines."""
         return self.cell_height + self.gap
 
     def show(self, items: Sequence[T]) -> None:
-        """Show these items now; only rows that differ and can be seen are drawn again."""
+        """Replace the items. Only visible rows that changed are drawn again."""
         old, self.items = self.items, tuple(items)
-        place = self._place()
-        followed = self.cursor in self._index and self._can_be_seen(place)
-        self._index = {self.key_of(item): i for i, item in enumerate(self.items)}
+        index = self._cursor_index()
+        keep_visible = self.cursor in self._index_by_key and self._is_visible(index)
+        self._index_by_key = {self.key_of(item): i for i, item in enumerate(self.items)}
         if len(old) != len(self.items):
-            self._arrange()
+            self._update_layout()
         else:
             changed = {
                 i // self.columns
-                for i, (was, now) in enumerate(zip(old, self.items, strict=True))
-                if was is not now and was != now
+                for i, (before, now) in enumerate(zip(old, self.items, strict=True))
+                if before is not now and before != now
             }
-            self._redraw_in_turn(changed)
-        if self.cursor not in self._index:
-            key = self.key_of(self.items[min(place, len(self.items) - 1)]) if self.items else None
+            self._redraw_in_steps(changed)
+        if self.cursor not in self._index_by_key:
+            key = self.key_of(self.items[min(index, len(self.items) - 1)]) if self.items else None
             self.select(key, scroll=False)
-        elif followed and self._index[self.cursor] != place:
-            self._scroll_to_row(self._index[self.cursor] // self.columns)
+        elif keep_visible and self._index_by_key[self.cursor] != index:
+            self._scroll_to_row(self._index_by_key[self.cursor] // self.columns)
 
     def select(self, key: Key | None, *, scroll: bool = True) -> None:
-        """Put the cursor on the item with that key."""
+        """Move the cursor to the item with this key, and scroll to it if `scroll` is true."""
         if key == self.cursor:
             return
-        was, self.cursor = self.cursor, key
-        places = [self._index[k] for k in (was, key) if k in self._index]
-        self._redraw({place // self.columns for place in places})
-        if scroll and key in self._index:
-            self._scroll_to_row(self._index[key] // self.columns)
+        previous, self.cursor = self.cursor, key
+        indexes = [self._index_by_key[k] for k in (previous, key) if k in self._index_by_key]
+        self._redraw({index // self.columns for index in indexes})
+        if scroll and key in self._index_by_key:
+            self._scroll_to_row(self._index_by_key[key] // self.columns)
         self.post_message(self.Highlighted(self, key))
 
     def mark(self, keys: set[Key]) -> None:
-        """Mark exactly these items."""
+        """Mark the items with these keys and unmark all others."""
         if keys == self.marked:
             return
         changed = keys ^ self.marked
         self.marked = set(keys)
-        self._redraw({self._index[key] // self.columns for key in changed if key in self._index})
+        self._redraw(
+            {self._index_by_key[key] // self.columns for key in changed if key in self._index_by_key}
+        )
         self.post_message(self.Marked(self, self.cursor))
 
     @property
     def keys(self) -> list[Key]:
-        """The keys of the items, in their order."""
-        return list(self._index)
+        """The keys of the items, in display order."""
+        return list(self._index_by_key)
 
     def render_line(self, y: int) -> Strip:
-        """The strip at line `y` of what can be seen."""
-        row, line = divmod(self.scroll_offset.y + y, self.pitch)
+        """Return the strip of the visible line `y`."""
+        row, line = divmod(self.scroll_offset.y + y, self.row_height)
         if row * self.columns >= len(self.items) or line >= self.cell_height:
             return Strip.blank(self.scrollable_content_region.width, self._style("text", False))
-        strips = self._rows.get(row)
+        strips = self._strips_by_row.get(row)
         if strips is None:
-            strips = self._rows[row] = [self._draw(row, n) for n in range(self.cell_height)]
+            strips = self._strips_by_row[row] = [self._draw(row, n) for n in range(self.cell_height)]
         return strips[line]
 
     def notify_style_update(self) -> None:
-        """A theme changed: nothing drawn before holds."""
+        """Drop all cached strips and styles, because the theme changed."""
         super().notify_style_update()
         self._styles.clear()
-        self._rows.clear()
+        self._strips_by_row.clear()
 
     def on_resize(self) -> None:
-        """Lay the cells out anew."""
-        self._arrange()
+        """Recompute the layout for the new size."""
+        self._update_layout()
 
     def on_focus(self) -> None:
-        """The cursor looks different with the focus."""
+        """Redraw: the cursor has another style while the grid has the focus."""
         self.notify_style_update()
 
     def on_blur(self) -> None:
-        """The cursor looks different without the focus."""
+        """Redraw: the cursor has another style while the grid has no focus."""
         self.notify_style_update()
 
     def on_click(self, event: events.Click) -> None:
-        """Select by a click, open by a second one."""
-        row = (event.y + self.scroll_offset.y) // self.pitch
+        """Select the clicked item. A double click opens it."""
+        row = (event.y + self.scroll_offset.y) // self.row_height
         column = event.x // self.cell_width
-        place = row * self.columns + column
-        if column >= self.columns or not 0 <= place < len(self.items):
+        index = row * self.columns + column
+        if column >= self.columns or not 0 <= index < len(self.items):
             return
-        self.select(self.key_of(self.items[place]))
+        self.select(self.key_of(self.items[index]))
         if event.chain == 2:
             self.action_open()
 
     def action_move(self, across: int, down: int) -> None:
-        """Move the cursor by so many cells."""
+        """Move the cursor `across` columns to the right and `down` rows down."""
         if not self.items:
             return
-        place = self._place()
-        target = place + across + down * self.columns
+        index = self._cursor_index()
+        target = index + across + down * self.columns
         if 0 <= target < len(self.items):
-            self._go(target)
-        elif down > 0 and place // self.columns < (len(self.items) - 1) // self.columns:
-            self._go(len(self.items) - 1)
+            self._select_index(target)
+        elif down > 0 and index // self.columns < (len(self.items) - 1) // self.columns:
+            self._select_index(len(self.items) - 1)
 
     def action_page(self, pages: int) -> None:
-        """Move the cursor by a screenful."""
-        rows = max(1, self.scrollable_content_region.height // self.pitch)
-        place = self._place() + pages * rows * self.columns
-        self._go(min(max(place, 0), len(self.items) - 1))
+        """Move the cursor by `pages` screens."""
+        rows = max(1, self.scrollable_content_region.height // self.row_height)
+        index = self._cursor_index() + pages * rows * self.columns
+        self._select_index(min(max(index, 0), len(self.items) - 1))
 
-    def action_jump(self, place: int) -> None:
-        """Move the cursor to the first or the last item."""
-        self._go(place if place >= 0 else len(self.items) - 1)
+    def action_jump(self, index: int) -> None:
+        """Move the cursor to the item at `index`, or to the last item if `index` is negative."""
+        self._select_index(index if index >= 0 else len(self.items) - 1)
 
     def action_open(self) -> None:
-        """Ask for the selected item's details."""
-        if self.cursor in self._index:
+        """Open the item under the cursor."""
+        if self.cursor in self._index_by_key:
             self.post_message(self.Opened(self, self.cursor))
 
     def action_mark(self) -> None:
-        """Mark the item under the cursor, or take its mark away, and go on to the next."""
-        if self.cursor in self._index:
+        """Toggle the mark of the item under the cursor, then move to the next item."""
+        if self.cursor in self._index_by_key:
             self.mark(self.marked ^ {self.cursor})
-            self._go(self._place() + 1)
+            self._select_index(self._cursor_index() + 1)
 
     def action_mark_all(self) -> None:
-        """Mark all that is shown; where all of it is marked, nothing."""
-        shown = set(self._index)
+        """Mark all items of the grid, or unmark them if all of them are marked."""
+        shown = set(self._index_by_key)
         self.mark(self.marked - shown if shown <= self.marked else self.marked | shown)
 
-    def _place(self) -> int:
-        return self._index.get(self.cursor, 0)
+    def _cursor_index(self) -> int:
+        return self._index_by_key.get(self.cursor, 0)
 
-    def _can_be_seen(self, place: int) -> bool:
-        y = place // self.columns * self.pitch - self.scroll_offset.y
+    def _is_visible(self, index: int) -> bool:
+        y = index // self.columns * self.row_height - self.scroll_offset.y
         return 0 <= y < self.scrollable_content_region.height
 
-    def _go(self, place: int) -> None:
-        if 0 <= place < len(self.items):
-            self.select(self.key_of(self.items[place]))
+    def _select_index(self, index: int) -> None:
+        if 0 <= index < len(self.items):
+            self.select(self.key_of(self.items[index]))
 
-    def _arrange(self) -> None:
+    def _update_layout(self) -> None:
         width, height = self.scrollable_content_region.size
-        self._rows.clear()
+        self._strips_by_row.clear()
         self.columns, self.cell_height, self.gap = self.layout_for(width, height)
         self.cell_width = max(1, min(width // self.columns, self.MAX_CELL_WIDTH))
         rows = ceil(len(self.items) / self.columns)
-        lines = rows * self.pitch - (self.gap if rows else 0)
+        lines = rows * self.row_height - (self.gap if rows else 0)
         if lines != self.virtual_size.height:
-            self.post_message(self.Arranged(self, self.cursor))
+            self.post_message(self.HeightChanged(self, self.cursor))
         self.virtual_size = Size(width, lines)
         self.refresh()
 
     def _scroll_to_row(self, row: int) -> None:
-        top = row * self.pitch
+        top = row * self.row_height
         region = Region(0, top, self.scrollable_content_region.width, self.cell_height)
         self.scroll_to_region(region, animate=False, force=True)
 
@@ -306,32 +321,32 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         top = self.scroll_offset.y
         regions = []
         for row in rows:
-            self._rows.pop(row, None)
-            y = row * self.pitch - top
+            self._strips_by_row.pop(row, None)
+            y = row * self.row_height - top
             if y + self.cell_height > 0 and y < height:
                 regions.append(Region(0, y, width, self.cell_height))
         if regions:
             self.refresh(*regions)
 
-    def _redraw_in_turn(self, rows: set[int]) -> None:
-        """Redraw a few rows with each frame: a key that is pressed meanwhile is not kept waiting for all of them."""
-        begun = bool(self._to_redraw)
-        seen = self._rows_in_sight()
-        for row in rows - seen:
-            self._rows.pop(row, None)
-        self._to_redraw |= rows & seen
-        if not begun:
+    def _redraw_in_steps(self, rows: set[int]) -> None:
+        """Redraw a few rows in each frame, so that a key press never waits for all of them."""
+        in_progress = bool(self._rows_to_redraw)
+        visible = self._visible_rows()
+        for row in rows - visible:
+            self._strips_by_row.pop(row, None)
+        self._rows_to_redraw |= rows & visible
+        if not in_progress:
             self._redraw_next()
 
-    def _rows_in_sight(self) -> set[int]:
+    def _visible_rows(self) -> set[int]:
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
-        return set(range(top // self.pitch, (top + height) // self.pitch + 1))
+        return set(range(top // self.row_height, (top + height) // self.row_height + 1))
 
     def _redraw_next(self) -> None:
-        rows = sorted(self._to_redraw)[:_ROWS_A_FRAME]
-        self._to_redraw.difference_update(rows)
+        rows = sorted(self._rows_to_redraw)[:_ROWS_PER_FRAME]
+        self._rows_to_redraw.difference_update(rows)
         self._redraw(set(rows))
-        if self._to_redraw:
+        if self._rows_to_redraw:
             self.call_after_refresh(self._redraw_next)
 
     def _draw(self, row: int, line: int) -> Strip:
@@ -341,8 +356,8 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
             key = self.key_of(item)
             on_cursor, marked = key == self.cursor, key in self.marked
             bar = "◆" if marked and line == 0 else "▌" if on_cursor else "▎"
-            pieces = [(bar, self.edge_of(item)), *self.cell_line(item, line, self.cell_width - 2)]
-            drawn = [Segment(text, self._style(look, on_cursor, marked)) for text, look in pieces if text]
+            pieces = [(bar, self.edge_style(item)), *self.cell_line(item, line, self.cell_width - 2)]
+            drawn = [Segment(text, self._style(name, on_cursor, marked)) for text, name in pieces if text]
             blank = self._style("text", on_cursor, marked)
             used, room = sum(cell_len(text) for text, _ in pieces), self.cell_width - 1
             if used > room:
@@ -355,12 +370,12 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
         drawn_width = self.cell_width * len(self.items[first : first + self.columns])
         return Strip(segments, drawn_width).adjust_cell_length(width, self._style("text", False))
 
-    def _style(self, look: str, on_cursor: bool, marked: bool = False) -> Style:
-        style = self._styles.get((look, on_cursor, marked))
+    def _style(self, name: str, on_cursor: bool, marked: bool = False) -> Style:
+        style = self._styles.get((name, on_cursor, marked))
         if style is None:
-            style = self.get_component_rich_style(f"cell--{look}")
+            style = self.get_component_rich_style(f"cell--{name}")
             if on_cursor or marked:
-                ground = "cell--cursor" if on_cursor else "cell--marked"
-                style += Style(bgcolor=self.get_component_rich_style(ground).bgcolor)
-            self._styles[look, on_cursor, marked] = style
+                background = "cell--cursor" if on_cursor else "cell--marked"
+                style += Style(bgcolor=self.get_component_rich_style(background).bgcolor)
+            self._styles[name, on_cursor, marked] = style
         return style

@@ -1,4 +1,4 @@
-"""The channels: how full, how fast, how many are done and failed, fed or not, balanced or not."""
+"""The list of channels with their fill level, rate, state and counters."""
 
 from __future__ import annotations
 
@@ -23,36 +23,39 @@ from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
 from mutitask_tui.server.troubles import unserved
 
-_INDENT = 16
-"""The cells of a channel's name, and of what stands under it."""
+_NAME_WIDTH = 16
+"""The width of the first column, in cells: the channel name, and the ETA below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelRow:
-    """A channel and what its last minutes tell."""
+    """A channel and its figures of the last minutes."""
 
     view: ChannelView
     state: State
     rate: float
+    """Settled tasks per second, smoothed."""
     points: tuple[float, ...]
+    """The rates of the sparkline, oldest first."""
     new_fails: int
+    """How many tasks failed in the last minute."""
     eta: str = ""
-    """`done in 12 min`, where that is known."""
+    """Such as `done in 12 min`; empty if unknown."""
     eta_at: str = ""
-    """`at 14:05`, likewise."""
+    """Such as `at 14:05`; empty if unknown."""
 
 
 def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
-    """One row for each channel of the snapshot."""
+    """Return one row for each channel of the snapshot."""
     served = snapshot.server is not None
-    alone = {channel.id for channel in unserved(snapshot)}
+    without_device = {channel.id for channel in unserved(snapshot)}
     rows = []
     for channel in snapshot.channels:
         eta = channel_eta(channel, trend, snapshot.now_ms)
         rows.append(
             ChannelRow(
                 channel,
-                channel_state(channel, served=served, has_device=channel.id not in alone),
+                channel_state(channel, served=served, has_device=channel.id not in without_device),
                 trend.rate(channel.id),
                 tuple(trend.points(channel.id)),
                 trend.new_fails(channel.id),
@@ -64,7 +67,7 @@ def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
 
 
 class ChannelList(CellGrid[ChannelRow]):
-    """Channels in cells of two lines: what flows, and the books."""
+    """Show each channel in two lines: its fill level, rate and state, then its counters."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 74
 
@@ -73,36 +76,36 @@ class ChannelList(CellGrid[ChannelRow]):
         self.cell_height = 2
 
     def key_of(self, item: ChannelRow) -> int:
-        """A channel's number."""
+        """Return the channel number."""
         return item.view.id
 
-    def edge_of(self, item: ChannelRow) -> str:
-        """The tone of its state; books that do not balance overrule it."""
+    def edge_style(self, item: ChannelRow) -> str:
+        """Return the tone of the channel's state, or `bad` if its counters are not balanced."""
         return item.state.tone if item.view.balanced else "bad"
 
     @property
-    def lines_wanted(self) -> int:
-        """How many lines all channels take."""
+    def content_height(self) -> int:
+        """The number of lines that all channels need."""
         return self.virtual_size.height
 
     def cell_line(self, item: ChannelRow, line: int, width: int) -> list[Piece]:
-        """The flow, then the books."""
-        return _flow(item, width) if line == 0 else _books(item, width)
+        """Return the first line (fill level, rate, state) or the second line (counters)."""
+        return _flow_line(item, width) if line == 0 else _counters_line(item, width)
 
 
-def _flow(row: ChannelRow, width: int) -> list[Piece]:
+def _flow_line(row: ChannelRow, width: int) -> list[Piece]:
     channel = row.view
-    name = fit(f" TaskChannel{channel.id}", _INDENT)
+    name = fit(f" TaskChannel{channel.id}", _NAME_WIDTH)
     level = f" {short_count(channel.waiting)}/{short_count(channel.capacity)}"
     level = fit(level, 14)
-    over = channel.waiting > channel.capacity
+    above_capacity = channel.waiting > channel.capacity
     if channel.halted:
         bar_width = max(6, width // 8)
         reason = f"{row.state.text}: {safe_str(channel.halted, 300)}"
-        tail: list[Piece] = [(fit(reason, width - _INDENT - bar_width - 14), "bad")]
+        tail: list[Piece] = [(fit(reason, width - _NAME_WIDTH - bar_width - 14), "bad")]
     else:
         spark_width = min(40, max(8, width // 6))
-        bar_width = width - _INDENT - 14 - spark_width - 12 - 12
+        bar_width = width - _NAME_WIDTH - 14 - spark_width - 12 - 12
         tail = [
             (sparkline(row.points, spark_width), "faint"),
             (fit(rate_text(row.rate), 10, right=True) + "  ", "text"),
@@ -111,14 +114,14 @@ def _flow(row: ChannelRow, width: int) -> list[Piece]:
     full, empty = fill_bar(channel.waiting, channel.capacity, bar_width)
     return [
         (name, "title"),
-        (full, "warn" if over else "calm"),
+        (full, "warn" if above_capacity else "calm"),
         (empty, "faint"),
-        (level, "warn" if over else "text"),
+        (level, "warn" if above_capacity else "text"),
         *tail,
     ]
 
 
-def _books(row: ChannelRow, width: int) -> list[Piece]:
+def _counters_line(row: ChannelRow, width: int) -> list[Piece]:
     channel = row.view
     fields: list[Field] = []
     if width >= 130 and row.eta_at:
@@ -140,16 +143,16 @@ def _books(row: ChannelRow, width: int) -> list[Piece]:
     balance: Piece = ("✓ balanced" if width >= 96 else "✓", "good")
     if not channel.balanced:
         balance = ("✗ NOT BALANCED", "loud")
-    eta: Piece = (fit(f" {row.eta}", _INDENT), "calm")
-    # Under the feed's state, which takes 12 cells, where there is room for that.
+    eta: Piece = (fit(f" {row.eta}", _NAME_WIDTH), "calm")
+    # On a wide screen the sign stands below the channel state, whose column has 12 cells.
     tail = 12 if channel.balanced and width >= 96 else len(balance[0])
-    room = width - _INDENT - tail - 1
+    room = width - _NAME_WIDTH - tail - 1
     kept = keep_fields([f for f in fields if width >= 96 or f[0] > 0], room)
-    aside = room + 1 - sum(len(text) for text, _ in kept)
-    return [eta, *kept, (" " * aside, "text"), balance]
+    padding = room + 1 - sum(len(text) for text, _ in kept)
+    return [eta, *kept, (" " * padding, "text"), balance]
 
 
-def _count(importance: int, word: str, number: int, look: str = "text") -> Field:
-    """A count with its word; one of nothing matters least."""
+def _count(importance: int, word: str, number: int, style: str = "text") -> Field:
+    """Return a counter as a field. A counter of 0 is the first to be left out of a narrow line."""
     weight = importance if number or word in ("done", "failed") else importance - 10
-    return weight, [(f"{word} ", "faint"), (f"{short_count(number)}  ", look if number else "faint")]
+    return weight, [(f"{word} ", "faint"), (f"{short_count(number)}  ", style if number else "faint")]

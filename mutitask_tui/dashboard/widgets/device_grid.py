@@ -53,18 +53,18 @@ class DeviceGrid(CellGrid[DeviceRow]):
         """A device's number."""
         return item.view.id
 
-    def edge_of(self, item: DeviceRow) -> str:
+    def edge_style(self, item: DeviceRow) -> str:
         """The tone of its state."""
         return device_state(item.view, item.rate).tone
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
         """Wide cells with room between them if all fit; else narrow ones; else one line each."""
-        narrow = self.columns_of(self.MIN_CELL_WIDTH, width)
-        wide = self.columns_of(_WIDE, width)
+        narrow = self.columns_for(self.MIN_CELL_WIDTH, width)
+        wide = self.columns_for(_WIDE, width)
         rows = ceil(len(self.items) / narrow)
         too_many = rows * _ROOMY > max(height, _ROOMY) * _SCREENFULS
         if self.dense if self.dense is not None else too_many:
-            return self.columns_of(_DENSE, width), 1, 0
+            return self.columns_for(_DENSE, width), 1, 0
         # As wide as there is room for: payloads are long.
         fewest = min(wide, max(1, ceil(width / self.MAX_CELL_WIDTH)))
         choices = [(columns, 1) for columns in range(fewest, wide + 1)]
@@ -77,7 +77,7 @@ class DeviceGrid(CellGrid[DeviceRow]):
         """The devices are sorted by that column from now on."""
         if column != self.column:
             self.column = column
-            self._arrange()
+            self._update_layout()
 
     def cell_line(self, item: DeviceRow, line: int, width: int) -> list[Piece]:
         """State, current task, counts: a line each; all in one where cells are one line high."""
@@ -90,9 +90,9 @@ class DeviceGrid(CellGrid[DeviceRow]):
     def action_toggle_density(self) -> None:
         """Switch between roomy and dense cells."""
         self.dense = self.cell_height != 1
-        self._arrange()
-        if self.cursor in self._index:
-            self._scroll_to_row(self._index[self.cursor] // self.columns)
+        self._update_layout()
+        if self.cursor in self._index_by_key:
+            self._scroll_to_row(self._index_by_key[self.cursor] // self.columns)
 
 
 def _head(row: DeviceRow, width: int) -> list[Piece]:

@@ -29,7 +29,7 @@ class FailList(CellGrid[FailedTask]):
         """Channel and id."""
         return item.channel, item.id
 
-    def edge_of(self, item: FailedTask) -> str:
+    def edge_style(self, item: FailedTask) -> str:
         """A crash or a foreign item is worse than an error."""
         return "bad" if item.stage in ("crashed", "foreign", "decode") else "warn"
 
@@ -63,7 +63,7 @@ class GroupList(CellGrid[FailGroup]):
         """What its tasks have in common."""
         return item.channel, item.error_type, item.stage, item.where
 
-    def edge_of(self, item: FailGroup) -> str:
+    def edge_style(self, item: FailGroup) -> str:
         """A crash or a foreign item is worse than an error."""
         return "bad" if item.stage in ("crashed", "foreign", "decode") else "warn"
 
