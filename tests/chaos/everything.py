@@ -34,7 +34,7 @@ class Kept:
         self.program = self._fleet.newcomer(*OPTIONS, "--resume")
 
 
-@scenario("everything-killed", "agents, server and Redis killed in one schedule, each started again at once")
+@scenario("everything-killed", "agents, server and Redis killed in one schedule, each restarted at once")
 def everything_killed(context: Context) -> Row:
     count, kills = context.size(3_000, 45_000), context.size(8, 150)
     random = context.random
@@ -68,5 +68,5 @@ def everything_killed(context: Context) -> Row:
     )
     row.remarks.append(f"{crashed_twice(fleet.results())} tasks ran three times")
     if server.refused:
-        row.remarks.append(f"{server.refused} servers came while Redis was away, and were started again")
+        row.remarks.append(f"{server.refused} servers started while Redis was away, and were restarted")
     return row

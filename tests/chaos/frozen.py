@@ -45,7 +45,7 @@ def wake_beside_a_successor(fleet: Fleet, wrong: list[str], agent: Program) -> P
 
 @scenario(
     "agents-frozen",
-    "agents frozen until others have their tasks and, every second time, a successor its device",
+    "agents frozen until other agents have their tasks; every second time, a successor takes the device",
 )
 def agents_frozen(context: Context) -> Row:
     times = context.size(2, 20)
@@ -92,5 +92,5 @@ def servers_frozen(context: Context) -> Row:
         row = judge(context, fleet, watch, enough(fleet), times=times)
     row.wrong += wrong
     row.expect(all(program.running for program in (server, *agents)), "an agent or the last server ended")
-    row.remarks.append("each woken one exits with status 4 and names its successor")
+    row.remarks.append("each woken server exits with status 4 and names its successor")
     return row

@@ -82,7 +82,7 @@ def longest_silence(held: Holding, actor: str) -> float:
 
 
 @scenario(
-    "gil-in-processes", "a task function that takes the GIL for longer than the lease, with `--kind process`"
+    "gil-in-processes", "a task function that holds the GIL for longer than the lease, with `--kind process`"
 )
 def gil_in_processes(context: Context) -> Row:
     """The agent goes on reporting through all of it."""
@@ -99,7 +99,7 @@ def gil_in_processes(context: Context) -> Row:
     lost = [agent for agent in held.agents if "declared dead" in agent.stderr]
     row.expect(not lost, f"an agent was declared dead: {lost}")
     row.remarks.append(f"for {held.hold_s} s, with a lease of {held.lease_s} s")
-    row.remarks.append(f"its agent reported every {silence_s:.1f} s at most; no task ran twice")
+    row.remarks.append(f"at most {silence_s:.1f} s between the heartbeats of its agent; no task ran twice")
     return row
 
 
@@ -130,6 +130,6 @@ def gil_in_threads(context: Context) -> Row:
     again = sum(each.crashes > 0 for each in fleet.results())
     row.expect(again >= held.times, f"{again} tasks ran again")
     row.remarks.append(f"for {held.hold_s} s, with a lease of {held.lease_s} s")
-    row.remarks.append(f"recovered after {longest_s:.1f} s at most; {again:,} tasks ran again")
+    row.remarks.append(f"recovered after at most {longest_s:.1f} s; {again:,} tasks ran again")
     row.remarks.append("the late settle is refused, and the log names `--kind process`")
     return row

@@ -40,83 +40,83 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
-        "a task that was settled before is settled again, one by one", "settle_and_claim",
+        "a settled task is settled again, one by one", "settle_and_claim",
         "if state == '' or state == SETTLED then", "if state == '' then",
     ),
     Mutation(
-        "the same, where all of a run are done", "settle_and_claim",
+        "a settled task is settled again in a run of done tasks", "settle_and_claim",
         " and not string.find(open, '[^' .. NEW .. ']') then", " then",
     ),
     Mutation(
-        "what was settled stays open", "settle_and_claim", "string.rep(SETTLED, #open)", "open",
+        "a settled task stays open", "settle_and_claim", "string.rep(SETTLED, #open)", "open",
     ),
     Mutation(
-        "a done task that had failed before keeps its reasons", "settle_and_claim",
+        "a done task that failed before keeps its failure reasons", "settle_and_claim",
         "if state ~= NEW then solved[#solved + 1] = id end", "",
     ),
     Mutation(
-        "what was settled is recovered with the rest of its claim", "recover",
+        "recovery also returns the settled tasks of a claim", "recover",
         "type(item) == 'string' and string.sub(open, place, place) ~= SETTLED", "type(item) == 'string'",
     ),
     Mutation(
-        "what an agent holds is not counted down when it settles", "settle_and_claim",
+        "an agent's count of claimed tasks does not go down when it settles", "settle_and_claim",
         "held = held - settled", "held = held + 0",
     ),
     Mutation(
-        "a call of an actor that was declared dead goes on", "prelude",
+        "a call of a fenced actor is executed", "prelude",
         "if not record[1] or record[3] then return {'lost'} end", "if not record[1] then return {'lost'} end",
     ),
     Mutation(
-        "the same call twice is carried out twice", "prelude",
+        "the same call is executed twice", "prelude",
         "if number == last then return {'again', record[2] or ''} end", "",
     ),
     Mutation(
-        "a late copy of an earlier call is carried out", "prelude",
+        "a late copy of an earlier call is executed", "prelude",
         "if number < last then return {'stale'} end", "",
     ),
     Mutation(
-        "allot pushes without counting in the same step", "allot",
+        "allot pushes tasks without counting them in the same step", "allot",
         ", 'cursor', string.format('%d', cursor + taken))", ")",
     ),
     Mutation(
-        "allot by a server that was superseded", "allot",
+        "a superseded server allots", "allot",
         "if (meta[1] or '') ~= ARGV[1] then", "if false then",
     ),
     Mutation(
-        "allot from another count than the present one", "allot",
+        "allot accepts a count that is not the present one", "allot",
         "if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end", "",
     ),
     Mutation(
-        "allot above the capacity", "allot",
+        "allot pushes above the capacity", "allot",
         "math.max(0, math.min(items, tonumber(books[2]) - waiting))", "items",
     ),
     Mutation(
-        "allot above the results' cap", "allot",
+        "allot pushes above the limit of undrained results", "allot",
         "elseif results >= tonumber(meta[2]) then", "elseif false then",
     ),
     Mutation(
-        "recover an actor whose lease still runs", "recover",
+        "an actor is recovered while its lease is valid", "recover",
         "if not record[1] and lease and tonumber(lease) > now then return {'alive'} end", "",
     ),
     Mutation(
-        "recover without marking the actor dead", "recover",
+        "recovery does not mark the actor dead", "recover",
         "  redis.call('HSET', KEYS[1], 'dead', '1')\n", "",
     ),
     Mutation(
-        "recover without counting the crash", "recover",
+        "recovery does not count the crash", "recover",
         "crashes_of(item) + 1)", "crashes_of(item))",
     ),
     Mutation(
-        "a recovered task is claimed together with others", "settle_and_claim",
+        "a recovered task is claimed together with other tasks", "settle_and_claim",
         "if alone or bytes >= most or (state == CRASHED_BEFORE and #items + held > 0) then",
         "if alone or bytes >= most then",
     ),
     Mutation(
-        "others are claimed behind a recovered task", "settle_and_claim",
+        "other tasks are claimed behind a recovered task", "settle_and_claim",
         "      alone = state == CRASHED_BEFORE\n", "",
     ),
     Mutation(
-        "a handed-back task counts a crash, though it had not begun", "settle_and_claim",
+        "a handed-back task counts a crash, although it had not started", "settle_and_claim",
         "back[#back + 1] = item", "back[#back + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)",
     ),
     Mutation(
@@ -125,11 +125,11 @@ MUTATIONS = (
         "with_counts(item, attempt_of(item) + 1, crashes_of(item) + 1)",
     ),
     Mutation(
-        "an agent takes a device whose holder reports", "join",
+        "an agent takes a device whose agent still reports", "join",
         "if lease and not dead and ARGV[6] ~= '1' and tonumber(lease) > now then", "if false then",
     ),
     Mutation(
-        "a server takes a namespace whose holder reports", "open_run",
+        "a server takes a namespace whose server still reports", "open_run",
         "if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then", "if false then",
     ),
     Mutation(
@@ -141,27 +141,27 @@ MUTATIONS = (
         "items[#items + 1] = with_counts(item, 0, 0)", "items[#items + 1] = item",
     ),
     Mutation(
-        "leases do not start afresh after Redis was away", "sweep",
+        "leases do not start anew after Redis was away", "sweep",
         "local live = afresh and redis.call", "local live = false and redis.call",
     ),
     Mutation(
-        "a lease that ran out while Redis may have been away is judged at once", "sweep",
+        "a lease that ended while Redis may have been away is judged at once", "sweep",
         "math.min(now, swept + DUE)", "now",
     ),
     Mutation(
-        "an agent is not told that Redis forgot its calls", "settle_and_claim",
+        "an agent is not told that Redis lost its calls", "settle_and_claim",
         "if number > last + 1 then return {'gap'} end", "",
     ),
     Mutation(
-        "an agent whose calls Redis forgot keeps what it has claimed there", "worker_agent/agent/claim_loop.py",
+        "an agent keeps its claims in Redis although Redis lost its calls", "worker_agent/agent/claim_loop.py",
         "if isinstance(lost, WritesLost):", "if False:", CRASHES,
     ),
     Mutation(
-        "a server that has fed everything never asks whether Redis still knows", "mutitask_tui/server/allotter.py",
+        "a server with nothing left to feed does not check whether Redis lost writes", "mutitask_tui/server/allotter.py",
         "if count < pushed:", "if False:", CRASHES,
     ),
     Mutation(
-        "the server does not look whether agents of its machine are gone", "mutitask_tui/server/supervisor.py",
+        "the server does not check whether agents on its machine are gone", "mutitask_tui/server/supervisor.py",
         "if is_gone(self._known[actor]):", "if False:", CRASHES,
     ),
     Mutation(
@@ -200,7 +200,7 @@ def main() -> None:
     """Try each, and print what caught it."""
     words = sys.argv[1:]
     chosen = [m for m in MUTATIONS if not words or any(word in f"{m.path}: {m.what}" for word in words)]
-    print("| taken out | where | caught by |\n|---|---|---|", flush=True)
+    print("| without the guard | where | caught by |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="mutitask-mutations-") as directory:
         copy = Path(directory) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "*cache*", "screenshots"))

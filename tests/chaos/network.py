@@ -31,7 +31,7 @@ def expect_no_crash(row: Row, fleet: Fleet) -> None:
     row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
 
 
-@scenario("replies-lost", "calls lost with their connection, half of them once the script had run")
+@scenario("replies-lost", "calls lost with their connection, half of them after the script ran")
 def replies_lost(context: Context) -> Row:
     """Server and agents reach Redis through a slow proxy that loses calls; each is sent again by whoever made it."""
     losses = context.size(30, 600)
@@ -96,7 +96,7 @@ class Cutting:
         row.expect(self.longest_s < LEASE_S + 3, f"recovered after {self.longest_s:.1f} s only")
         again = sum(each.crashes > 0 for each in fleet.results())
         row.remarks.append(
-            f"recovered after {self.longest_s:.1f} s at most, with a lease of {LEASE_S} s; {again:,} tasks ran again"
+            f"recovered after at most {self.longest_s:.1f} s, with a lease of {LEASE_S} s; {again:,} tasks ran again"
         )
         refused = sum(agent.stderr.count("was declared dead for want of reports") for agent in agents)
         row.expect(refused >= times, f"{refused} agents said that they were declared dead, of {times}")

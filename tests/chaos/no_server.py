@@ -29,7 +29,7 @@ def job(count: int, seconds: float) -> str:
         """
 
 
-@scenario("no-server", "the server killed for good, then agents, with failed tasks that are delayed")
+@scenario("no-server", "the server killed for good, then agents, while failed tasks are delayed")
 def no_server(context: Context) -> Row:
     count, kills = context.size(1_500, 40_000), context.size(4, 40)
     fleet = context.fleet()
@@ -43,6 +43,6 @@ def no_server(context: Context) -> Row:
         row = judge(context, fleet, watch, count, times=kills, timeout=300, fail_first=FAILS_FIRST)
         took = time.monotonic() - began
     row.expect(fleet.snapshot().server is None, "there is a server")
-    row.remarks.append(f"{took:.0f} s without a server on {AGENTS} agents")
-    row.remarks.append(f"recovered after {mourning.longest_s:.1f} s at most")
+    row.remarks.append(f"{took:.0f} s without a server, with {AGENTS} agents")
+    row.remarks.append(f"recovered after at most {mourning.longest_s:.1f} s")
     return row

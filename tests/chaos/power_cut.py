@@ -53,7 +53,9 @@ class Disk:
             self._lengths.append((time.monotonic(), self._server.written()))
 
 
-@scenario("power-cut", "the power fails under a Redis with `appendfsync everysec`: its last second is gone")
+@scenario(
+    "power-cut", "a power cut under a Redis with `appendfsync everysec`: its last second of writes is lost"
+)
 def power_cut(context: Context) -> Row:
     """The server says that writes were lost and ends; resumed, it allots again what Redis forgot."""
     count, times = context.size(1_800, 15_000), context.size(1, 5)
@@ -76,6 +78,6 @@ def power_cut(context: Context) -> Row:
         row = judge(context, fleet, watch, count, times=times)
     row.expect(all(agent.running for agent in agents), f"an agent ended: {agents}")
     row.remarks.append(
-        f"{forgotten:,} acknowledged results forgotten and run again; the server says so and ends"
+        f"{forgotten:,} acknowledged results lost and produced again; the server reports it and ends"
     )
     return row

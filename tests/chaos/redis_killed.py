@@ -6,7 +6,7 @@ from tests.chaos.scenarios import Context, Row, scenario
 from tests.chaos.watching import Watch, judge, numbers
 
 
-@scenario("redis-killed", "Redis (`appendfsync always`) killed with `kill -9` and started again")
+@scenario("redis-killed", "Redis (`appendfsync always`) killed with `kill -9` and restarted")
 def redis_killed(context: Context) -> Row:
     return kill_redis(context, "always")
 

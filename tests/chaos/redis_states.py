@@ -54,7 +54,7 @@ def redis_refuses(context: Context) -> Row:
     return row
 
 
-@scenario("redis-slow", "Redis answering nothing for longer than a call waits (`CLIENT PAUSE`)")
+@scenario("redis-slow", "Redis sends no answer for longer than a call waits (`CLIENT PAUSE`)")
 def redis_slow(context: Context) -> Row:
     """Every caller gives up and sends again; the first copies are carried out too when the pause ends."""
     pauses = context.size(1, 6)

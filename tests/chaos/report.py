@@ -14,7 +14,7 @@ from tests.support.programs import ROOT
 PAGE = ROOT / "docs/reliability.md"
 BEGIN, END = "<!-- the table of `make chaos` begins -->", "<!-- and ends -->"
 HEADS = (
-    "fault", "how often", "tasks allotted", "done", "failed", "lost", "recorded twice", "books balanced",
+    "fault", "times", "tasks allotted", "done", "failed", "lost", "recorded twice", "counters balanced",
     "longest pause", "remarks",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
     lines = [f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
     for row in rows:
-        balanced = f"{'yes' if row.balanced else '**no**'}, {row.looks:,} looks"
+        balanced = f"{'yes' if row.balanced else '**no**'}, {row.looks:,} snapshots"
         cells = [
             row.fault, f"{row.times:,}", f"{row.allotted:,}", f"{row.done:,}", f"{row.failed:,}", f"{row.lost:,}",
             f"{row.twice:,}", balanced, f"{row.pause_s:.1f} s", "; ".join(row.remarks),

@@ -9,7 +9,7 @@ modules are found by themselves (all but `__main__` and `test_*`):
         fleet.job(numbers(count := context.size(1_000, 20_000)))
         fleet.serve("--capacity", "200")
         fleet.agent("--device", "0")
-        with Watch(fleet) as watch:                  # looks at the books all the time
+        with Watch(fleet) as watch:                  # takes snapshots of the counters all the time
             ... the faults, chosen by context.random alone ...
             return judge(context, fleet, watch, count, times=3)
 

@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 RESUMED = ("--lease", "600", "--resume")
 
 
-@scenario("servers-killed", "servers killed with `kill -9`, each started again with `--resume`")
+@scenario("servers-killed", "servers killed with `kill -9`, each restarted with `--resume`")
 def servers_killed(context: Context) -> Row:
     """Every fifth is killed while it starts, wherever it then is; the others while they feed."""
     count, kills = context.size(3_000, 30_000), context.size(4, 100)
@@ -36,5 +36,5 @@ def servers_killed(context: Context) -> Row:
             server = fleet.newcomer(*RESUMED)
         row = judge(context, fleet, watch, count, times=kills)
     row.expect(all(program.running for program in (server, *agents)), "an agent or the last server ended")
-    row.remarks.append(f"{sum(m is not None for m in moments)} of them while they started")
+    row.remarks.append(f"{sum(m is not None for m in moments)} of them during their start")
     return row

@@ -45,7 +45,7 @@ def wait_for_reports(fleet: Fleet, actors: int) -> None:
     )
 
 
-@scenario("redis-away-shortly", "Redis killed or frozen for 0.8 to 3 s under the shortest lease, 2 s")
+@scenario("redis-away-shortly", "Redis killed or frozen for 0.8 to 3 s, with the shortest lease, 2 s")
 def redis_away_shortly(context: Context) -> Row:
     """Every moment between two reports, so that an absence that no sweep notices is among them.
 
@@ -73,5 +73,5 @@ def redis_away_shortly(context: Context) -> Row:
         if "declared dead" in program.stderr or "longer than its" in program.stderr
     ]
     row.expect(not lost, f"a lease ran out: {lost}")
-    row.remarks.append("no lease ran out; no task ran twice")
+    row.remarks.append("no lease expired; no task ran twice")
     return row

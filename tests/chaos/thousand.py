@@ -47,7 +47,7 @@ def start_all(fleet: Fleet, agents: int) -> tuple[list[Program], float]:
     return processes, (max(came) - min(came)) / 1000
 
 
-@scenario("thousand", "simulated agents that start at once, lose Redis (`kill -9`) and come back at once")
+@scenario("thousand", "simulated agents that start at once, lose Redis (`kill -9`) and reconnect at once")
 def thousand(context: Context) -> Row:
     agents, kills = context.size(300, 1_000), context.size(1, 5)
     fleet = context.fleet(on=context.redis(durable=True, fsync="always"))
@@ -71,6 +71,6 @@ def thousand(context: Context) -> Row:
     crashed = sum(each.crashes > 0 for each in fleet.results())
     row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
     row.remarks.append(
-        f"{agents:,} agents joined within {joined_s:.1f} s, all were back after {back_s:.1f} s at most"
+        f"{agents:,} agents registered within {joined_s:.1f} s; all reported again after at most {back_s:.1f} s"
     )
     return row
