@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from worker_agent.console import lines, refusals, streams
+from worker_agent.console import click_commands, lines, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 
 
@@ -28,7 +28,7 @@ class DeviceNumber(click.ParamType[int | None]):
         return int(text)
 
 
-@click.command(cls=refusals.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=click_commands.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--redis", "redis_url", metavar="URL", help="Where Redis is; or set MUTITASK_REDIS_URL.")
 @click.option("--name", default="default", show_default=True, help="The namespace to work in.")
@@ -108,8 +108,8 @@ def worker_agent(
         status = run_agent(settings)
     except MutiTaskError as error:
         if debug:
-            lines.tell_traceback()
-        lines.tell(f"worker-agent: {error}")
+            lines.print_traceback()
+        lines.print_stderr(f"worker-agent: {error}")
         status = error.exit_status
     note_end()
     sys.exit(status)
@@ -122,12 +122,12 @@ def _functions(
 
     Raises `JobError`; where a child has told why, it ends this process with the child's status.
     """
-    from worker_agent.agent.claim_loop import log_to_stderr
+    from worker_agent.console.log import log_to_stderr
     from worker_agent.job import load_job
 
     if kind == "thread":
-        with streams.undisturbed():
-            log_to_stderr(undisturbed=True)
+        with streams.preserved():
+            log_to_stderr(protected=True)
             return load_job(job).functions_for(channel)
     from worker_agent.agent.claim_loop import note_end
     from worker_agent.execution.processes import check_job, told
@@ -147,5 +147,5 @@ def _only_in_children(_task: object) -> None:
 
 def main() -> None:
     """The console script."""
-    streams.keep()
+    streams.save_stderr()
     worker_agent(prog_name="worker-agent")

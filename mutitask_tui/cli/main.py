@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from worker_agent.console import lines, refusals, streams
+from worker_agent.console import click_commands, lines, streams
 from worker_agent.protocol.errors import MutiTaskError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
 def _told(sentence: str, status: int, debug: bool) -> int:
     """Say what is wrong, with the traceback before it for `--debug`; the exit status."""
     if debug:
-        lines.tell_traceback()
-    lines.tell(f"mutitask: {sentence}")
+        lines.print_traceback()
+    lines.print_stderr(f"mutitask: {sentence}")
     return status
 
 
@@ -132,7 +132,7 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-@click.group(cls=refusals.Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=click_commands.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
 def cli(debug: bool) -> None:
@@ -216,7 +216,7 @@ def run(
     if agent_options and not local_agents:
         raise JobError(f"{agent_options[0]} is for agents on this machine: add --local-agents N")
     home, environment = Path.cwd(), dict(os.environ)
-    with streams.undisturbed():
+    with streams.preserved():
         loaded = load_job(job)
         iterators = loaded.iterators()
     url, named = resolve(redis_url, name, password=_password(password_file))
@@ -327,9 +327,9 @@ def status(redis_url: str | None, name: str, password_file: Path | None, as_json
 
     snapshot = Reader(_address(redis_url, name, password_file), name).snapshot()
     if as_json:
-        lines.show_json(to_data(snapshot))
+        lines.print_json(to_data(snapshot))
     else:
-        lines.show(*to_lines(snapshot))
+        lines.print_stdout(*to_lines(snapshot))
     return 0
 
 
@@ -392,9 +392,9 @@ def ctl(
         text += "; the embedded Valkey is ended, and what it holds is kept on disk"
     data = {"command": found.name, "ok": outcome.ok, "text": text, **outcome.data}
     if as_json:
-        lines.show_json(data)
+        lines.print_json(data)
     else:
-        lines.show(text)
+        lines.print_stdout(text)
     return 0 if outcome.ok else 1
 
 
@@ -465,7 +465,7 @@ def config() -> int:
     from mutitask_tui.settings.config_file import load
     from mutitask_tui.settings.show import to_lines
 
-    lines.show(*to_lines(load()))
+    lines.print_stdout(*to_lines(load()))
     return 0
 
 
@@ -499,8 +499,8 @@ def export(
     _write_utf8()
     broker = None
     if drain:
-        broker = Broker(reader.client, name, Actor.passing(), where=reader.where)
-        broker.enter()
+        broker = Broker(reader.client, name, Actor.operator(), address=reader.where)
+        broker.register_operator()
     for number in range(count) if channel is None else [channel]:
         export_results(reader, broker, number, sys.stdout)
     return 0
@@ -508,5 +508,5 @@ def export(
 
 def main() -> None:
     """The console script."""
-    streams.keep()
+    streams.save_stderr()
     cli(prog_name="mutitask")

@@ -138,9 +138,9 @@ def open_core(
     return core
 
 
-@streams.first_ones()
+@streams.original()
 def _ask(text: str) -> Callable[[RunPlan], RunPlan] | None:
-    lines.show(f"{text}.")
+    lines.print_stdout(f"{text}.")
     answer = click.prompt(
         "resume goes on with it, fresh drops it",
         type=click.Choice(["resume", "fresh", "cancel"]),

@@ -37,7 +37,7 @@ NO_AGENTS_STATUS = 9
 
 def say(text: str) -> None:
     """A line on stderr with the time."""
-    lines.tell(f"{time.strftime('%H:%M:%S')} {text}")
+    lines.print_stderr(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 class Session:
@@ -178,7 +178,7 @@ class Session:
                 await watch
             self._take_signals_back(loop)
         if hung_up:
-            streams.let_go()
+            streams.detach_terminal()
         elif answer == "exit":
             await asyncio.to_thread(self._core.ended.wait)
         elif not self._stop_asked.is_set() and not self._core.ended.is_set():
@@ -236,7 +236,7 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: self._ask_to_stop())
         if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda _number, _frame: streams.let_go())
+            signal.signal(signal.SIGHUP, lambda _number, _frame: streams.detach_terminal())
 
     def _ask_to_stop(self) -> None:
         if self._stop_asked.is_set():

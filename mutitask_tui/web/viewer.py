@@ -91,7 +91,7 @@ async def _tell(said: asyncio.StreamReader | None) -> None:
     while said is not None and (data := await said.read(_SAID_BYTES)):
         for line in data[:left].decode("utf-8", "replace").splitlines():
             if line.strip():
-                lines.tell(f"a viewer's process: {line}")
+                lines.print_stderr(f"a viewer's process: {line}")
         left = max(0, left - len(data))
 
 

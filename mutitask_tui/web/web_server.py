@@ -272,4 +272,4 @@ def _announce(serving: Serving, port: int, *, announce_password: bool) -> None:
             "a proxy with TLS or an ssh tunnel ends that"
         )
     for line in said:
-        lines.tell(line)
+        lines.print_stderr(line)

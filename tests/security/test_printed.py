@@ -220,7 +220,7 @@ def test_another_agents_host_name_is_fit(
     redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program]
 ) -> None:
     with House(redis_url, NAME, iter(range(3)), devices=1):
-        other = Broker(connect(redis_url), NAME, Actor.agent(0), where="here")
+        other = Broker(connect(redis_url), NAME, Actor.agent(0), address="here")
         other.join(0, 0, Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7))
         program = spawn(
             ["worker-agent", job_of(tmp_path, JOB), "--device", "0", "--redis", redis_url, "--name", NAME]
@@ -277,7 +277,7 @@ def test_a_program_that_serves_prints_fit_lines(tmp_path: Path, spawn: Callable[
 
 
 def test_our_log_is_fit_whichever_handlers_a_program_has(caplog: pytest.LogCaptureFixture) -> None:
-    from worker_agent.agent.claim_loop import LOG
+    from worker_agent.console.log import LOG
 
     with caplog.at_level(logging.INFO):
         try:
@@ -293,8 +293,8 @@ def test_lines_that_nobody_can_read_any_more_are_dropped(monkeypatch: pytest.Mon
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", closefd=True) as gone:
-        monkeypatch.setattr(lines.streams, "errors", lambda: gone)
-        lines.tell("x")
+        monkeypatch.setattr(lines.streams, "stderr", lambda: gone)
+        lines.print_stderr("x")
         with contextlib.suppress(OSError):
             gone.close()
 
@@ -328,7 +328,7 @@ SINKS = re.compile(
 )
 WALKED = {
     "worker_agent/console/lines.py",
-    "worker_agent/agent/claim_loop.py",
+    "worker_agent/console/log.py",
     "mutitask_tui/web/web_server.py",
     "mutitask_tui/cli/main.py",
     "mutitask_tui/launch/open_namespace.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 import threading
@@ -16,7 +15,7 @@ from worker_agent.agent.long_poll import Waiter
 from worker_agent.agent.registration import Session, take_device
 from worker_agent.agent.stalls import asleep_s
 from worker_agent.console import streams
-from worker_agent.console.lines import make_printable
+from worker_agent.console.log import LOG, log_to_stderr
 from worker_agent.execution.in_flight import Hands
 from worker_agent.execution.threads import ThreadCrew
 from worker_agent.protocol.broker import Claim
@@ -28,9 +27,6 @@ from worker_agent.settings import Settings
 
 if TYPE_CHECKING:
     from worker_agent.execution.processes import ProcessCrew
-
-LOG = logging.getLogger("worker_agent")
-LOG.addFilter(make_printable)
 
 ENDED_NOTE_VARIABLE = "MUTITASK_ENDED_NOTE"
 """Names the file in which an agent notes how far it came: nothing, `joined`, `stopped` where
@@ -284,7 +280,7 @@ class Agent:
             self._settle(session, begun)
             self._watcher.last_report(session)
             session.broker.leave(session.device, self.settings.channel)
-            session.broker.log("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
+            session.broker.append_event("info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back")
         except (LeaseLost, RedisUnavailable) as error:
             LOG.warning("could not leave in order: %s; what was in hand is recovered by the others", error)
         else:
@@ -329,7 +325,7 @@ def run_agent(settings: Settings) -> int:
         return error.exit_status
     if agent.hurried.is_set():
         # Task functions may still run in other threads; nothing of theirs is ours any more.
-        for stream in (sys.stdout, sys.stderr, streams.errors()):
+        for stream in (sys.stdout, sys.stderr, streams.stderr()):
             with contextlib.suppress(Exception):
                 stream.flush()
         if not agent.failed:
@@ -360,28 +356,3 @@ def note(how_far: Literal["joined", "stopped", "ended"]) -> None:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.write(handle, how_far.encode())
             os.close(handle)
-
-
-class _Undisturbed(logging.Logger):
-    """A log that a job's `logging.disable` or `dictConfig` does not silence."""
-
-    disabled = property(lambda _self: False, lambda _self, _value: None)
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        """Whatever is at least of that level."""
-        return level >= logging.INFO
-
-
-def log_to_stderr(*, undisturbed: bool = False) -> None:
-    """Give the agent's log a handler on stderr unless the program has set one.
-
-    `undisturbed`: on our own stderr, whatever the job that is imported next does to Python's streams and logs.
-    """
-    if undisturbed:
-        LOG.__class__ = _Undisturbed
-    if not LOG.handlers and not logging.getLogger().handlers:
-        handler = logging.StreamHandler(streams.errors() if undisturbed else None)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-        LOG.addHandler(handler)
-        LOG.setLevel(logging.INFO)
-        LOG.propagate = False

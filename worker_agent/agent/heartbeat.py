@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from worker_agent.agent.long_poll import block
 from worker_agent.agent.stalls import Pulse, asleep_s
+from worker_agent.console.log import LOG
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import LOG_LINES
@@ -23,8 +24,6 @@ from worker_agent.protocol.recovery import recover_and_promote
 if TYPE_CHECKING:
     from worker_agent.agent.claim_loop import Agent
     from worker_agent.agent.registration import Session
-
-LOG = logging.getLogger("worker_agent")
 
 REPORT_S = 1.0
 LINE_CHARACTERS = 500
@@ -146,7 +145,7 @@ class Watcher(threading.Thread):
             self._agent.stop()
         if desired.detect and desired.detect != self._answered:
             self._answered = desired.detect
-            session.reports.answer(desired.detect, wire.pack([session.device, self._state()]))
+            session.reports.answer_detect(desired.detect, wire.pack([session.device, self._state()]))
         return changed
 
     def _state(self) -> Literal["running", "paused"]:
@@ -181,7 +180,7 @@ class Watcher(threading.Thread):
         if recovered:
             LOG.info("recovered %d tasks of an agent that died", recovered)
             text = f"{recovered} tasks of a dead agent recovered"
-            session.reports.log("warning", f"Device{session.device}", text)
+            session.reports.append_event("warning", f"Device{session.device}", text)
 
     def _lost(self, session: Session) -> None:
         """The claimer finds out by its own call; wake it and wait until it came back as a new actor."""

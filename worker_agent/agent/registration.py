@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worker_agent.console.log import LOG
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import DEFAULT_URL, redact
@@ -20,8 +20,6 @@ from worker_agent.protocol.reasons import crashed
 
 if TYPE_CHECKING:
     from worker_agent.settings import Settings
-
-LOG = logging.getLogger("worker_agent")
 
 SILENT_S = 1.5
 """A holder that did not renew its lease for so long while a newcomer looked on is said not to report."""
@@ -92,7 +90,7 @@ def _join(
 ) -> Session:
     where = redact(url)
     actor = Actor.agent(settings.channel)
-    probe = Broker(connect(url), settings.name, actor, where=where)
+    probe = Broker(connect(url), settings.name, actor, address=where)
     identity = me()
     if wanted is None:
         device, run, replaced = _join_first_free(probe, settings, identity, looks)
@@ -106,7 +104,7 @@ def _join(
     )
     session = Session(
         actor, device, run, url,
-        broker=Broker(dedicate(connect(url)), settings.name, actor, where=where, patience=patience),
+        broker=Broker(dedicate(connect(url)), settings.name, actor, address=where, patience=patience),
         reports=probe,
         waiter_client=connect(url, blocking=True),
         watcher_client=connect(url, blocking=True),
@@ -118,7 +116,7 @@ def _join(
         back = session.broker.recover(replaced, crashed(device))
         LOG.info("took Device%d over from an agent that is gone; %d of its tasks go on", device, back)
     LOG.info("Device%d serves TaskChannel%d of %r at %s", device, settings.channel, settings.name, where)
-    session.broker.log("info", f"Device{device}", f"{identity.host} pid {identity.pid} joined")
+    session.broker.append_event("info", f"Device{device}", f"{identity.host} pid {identity.pid} joined")
     return session
 
 
@@ -139,7 +137,7 @@ def _join_device(
     except Occupied as held:
         if is_gone(held.identity):
             return broker.join(device, channel, identity, holder=held.actor, gone=True), held.actor
-        lease_ends = float(broker.ask("ZSCORE", broker.keys.leases, held.actor) or 0)
+        lease_ends = float(broker.query("ZSCORE", broker.keys.leases, held.actor) or 0)
         first, looked = looks.setdefault(held.actor, (lease_ends, time.monotonic()))
         who = f"{held.identity.host} pid {held.identity.pid}"
         if lease_ends <= first:

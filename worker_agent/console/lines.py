@@ -1,4 +1,4 @@
-"""The one way out for every line that we print or log: printable, and of bounded length."""
+"""Writes every line that MutiTask prints or logs: as printable text of bounded length."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from worker_agent.protocol.printable import printable, printable_json
 from worker_agent.protocol.pristine import json
 from worker_agent.protocol.reasons import in_one_line
 
-_MOST_CHARACTERS = 100_000
-"""Of a traceback."""
+_MAX_TRACEBACK_CHARACTERS = 100_000
 
 
-def tell(text: str) -> None:
-    """One line on our own stderr, if it is still there."""
+def print_stderr(text: str) -> None:
+    """Print one line on the saved stderr. Does nothing if that stream is gone."""
     with contextlib.suppress(OSError, ValueError):
-        print(printable(text), file=streams.errors(), flush=True)
+        print(printable(text), file=streams.stderr(), flush=True)
 
 
-def tell_traceback() -> None:
-    """The traceback of the error that is being handled, on our own stderr: for `--debug`."""
+def print_traceback() -> None:
+    """Print the traceback of the current exception on the saved stderr, for `--debug`."""
     with contextlib.suppress(OSError, ValueError):
-        for line in traceback.format_exc()[-_MOST_CHARACTERS:].splitlines():
-            # A message of several lines must not look like lines of ours.
-            print(f"| {printable(line)}", file=streams.errors(), flush=True)
+        for line in traceback.format_exc()[-_MAX_TRACEBACK_CHARACTERS:].splitlines():
+            # The prefix keeps a message of several lines from looking like lines of MutiTask.
+            print(f"| {printable(line)}", file=streams.stderr(), flush=True)
 
 
-def show(*texts: str) -> None:
-    """Lines on stdout: what a command was asked for."""
+def print_stdout(*texts: str) -> None:
+    """Print the output of a command on stdout, one line for each text."""
     for text in texts:
         print(printable(text), flush=True)  # noqa: T201
 
 
-def show_json(data: Any) -> None:
-    """Data on stdout, as one line of JSON."""
+def print_json(data: Any) -> None:
+    """Print data on stdout as one line of JSON."""
     print(printable_json(json.dumps(data)), flush=True)  # noqa: T201
 
 
 def make_printable(record: logging.LogRecord) -> bool:
-    """A filter for our loggers: the record's text becomes printable, whichever handlers a program has."""
+    """Make a log record's text printable. A logger's filter, so it holds for any handler of a program."""
     text = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:
         text += f" ({in_one_line(record.exc_info[1])})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import signal
@@ -14,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from worker_agent.console.log import LOG
 from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.execution.in_flight import HAND_BACK, Entry, Hands
 from worker_agent.execution.runner import child_died, timed_out
@@ -21,8 +21,6 @@ from worker_agent.protocol import codec
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.settings import Settings
-
-LOG = logging.getLogger("worker_agent")
 
 BATCH_S = 0.005
 """A child is given about this much work at a time: a round trip costs as much as several small tasks."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
+from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import Begun, Hands
 from worker_agent.execution.runner import Runner, timed_out
 from worker_agent.protocol.pristine import time
@@ -13,8 +13,6 @@ from worker_agent.settings import Settings
 
 AGAIN_S = 0.5
 """How long a slot that failed stays empty: what makes it fail may do so at once."""
-
-LOG = logging.getLogger("worker_agent")
 
 
 class ThreadCrew:

@@ -1,4 +1,4 @@
-"""Commands whose refusals are printable: click repeats what was typed."""
+"""Click commands whose usage errors are printable, although click repeats what was typed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import click
 from worker_agent.protocol.printable import printable
 
 
-class _Refusals:
-    """Makes click's own refusals printable: they repeat what was typed."""
+class _PrintableUsageErrors:
+    """Makes the messages of click's own errors printable."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _printable_refusals():
+        with _printable_errors():
             return super().make_context(*args, **kwargs)  # type: ignore[misc,no-any-return]
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _printable_refusals():
+        with _printable_errors():
             return super().invoke(ctx)  # type: ignore[misc]
 
 
-class Command(_Refusals, click.Command):
-    """A command of its own."""
+class Command(_PrintableUsageErrors, click.Command):
+    """A single command."""
 
 
-class Group(_Refusals, click.Group):
-    """A command with commands beneath."""
+class Group(_PrintableUsageErrors, click.Group):
+    """A command with subcommands."""
 
 
 @contextlib.contextmanager
-def _printable_refusals() -> Iterator[None]:
+def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:

@@ -1,0 +1,37 @@
+"""The log of an agent: the logger `worker_agent`, and its handler on stderr."""
+
+from __future__ import annotations
+
+import logging
+
+from worker_agent.console import streams
+from worker_agent.console.lines import make_printable
+
+LOG = logging.getLogger("worker_agent")
+LOG.addFilter(make_printable)
+
+
+class _ProtectedLogger(logging.Logger):
+    """A logger that a job's `logging.disable` or `dictConfig` cannot silence."""
+
+    disabled = property(lambda _self: False, lambda _self, _value: None)
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Return whether `level` is INFO or above."""
+        return level >= logging.INFO
+
+
+def log_to_stderr(*, protected: bool = False) -> None:
+    """Give the agent's log a handler on stderr, unless the program has set one.
+
+    With `protected`, the log goes to the saved stderr, and the job that is imported next can neither redirect nor
+    silence it.
+    """
+    if protected:
+        LOG.__class__ = _ProtectedLogger
+    if not LOG.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler(streams.stderr() if protected else None)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        LOG.addHandler(handler)
+        LOG.setLevel(logging.INFO)
+        LOG.propagate = False
