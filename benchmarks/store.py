@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.plan import Plan
 from benchmarks.systems import versions
-from mutitask_tui.embedded import valkey as embedded
+from mutitask_tui.embedded.binary import find_binary
 
 PLACE = Path(__file__).with_name("results.json")
 
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    told = subprocess.run([str(embedded._binary()), "--version"], capture_output=True, text=True, check=True)
+    told = subprocess.run([str(find_binary()), "--version"], capture_output=True, text=True, check=True)
     return {
         "cpu": model, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(), "valkey": told.stdout.split("v=")[1].split()[0],

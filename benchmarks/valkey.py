@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from mutitask_tui.embedded import valkey as embedded
+from mutitask_tui.embedded.binary import find_binary
 
 PERSISTENCE = ("off", "everysec", "always")
 """The append-only file: none, synced every second, synced before each answer."""
@@ -63,7 +63,7 @@ def valkey(persistence: str = "off") -> Iterator[Valkey]:
         )
         process = subprocess.Popen(
             [
-                str(embedded._binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
                 "--dir", directory, "--loglevel", "warning", "--auto-aof-rewrite-percentage", "0", *kept,
             ],
             stdout=subprocess.DEVNULL,

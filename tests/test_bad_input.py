@@ -286,13 +286,13 @@ REDIS_ROWS = [
         "--listen on what is no address",
         "mutitask run {job} --headless --listen no.such.host.invalid",
         3,
-        r"Cannot listen on 'no\.such\.host\.invalid': it is neither an address nor a known host; name an address of this machine\.",
+        r"Cannot listen on 'no\.such\.host\.invalid': it is neither an address nor a known host; use an address of this machine\.",
     ),
     Row(
         "--listen on another machine's address",
         "mutitask run {job} --headless --listen 192.0.2.7",
         3,
-        r"Cannot listen on 192\.0\.2\.7: this machine has no such address; name one of its own\.",
+        r"Cannot listen on 192\.0\.2\.7: this machine has no such address; use one that it has\.",
     ),
     Row(
         "nothing known of that name",
@@ -680,7 +680,7 @@ def books(client: redis.Redis) -> list[Any]:
         at = Keys(name).channel(number)
         found += [
             client.lrange(at.waiting, 0, -1), client.hgetall(at.failed), client.lrange(at.results, 0, -1),
-            client.hgetall(at.holders), client.hgetall(at.books),
+            client.hgetall(at.claim_counts), client.hgetall(at.counters),
         ]  # fmt: skip
     return found
 

@@ -1,4 +1,4 @@
-"""Where an embedded Valkey may listen: ports to try, addresses to bind."""
+"""Choose where an embedded Valkey listens: ports to try, addresses to bind."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 
-from worker_agent.protocol.errors import MutiTaskError
+from mutitask_tui.embedded.errors import EmbeddedError
 
 LOOPBACK = "127.0.0.1"
 
 
-class EmbeddedError(MutiTaskError):
-    """The embedded Valkey cannot be had; the text says why and what to do instead."""
+def candidates(requested: int | None, preferred: list[int | None]) -> Iterator[int]:
+    """Yield the ports to try, in order: only `requested` if it is given, else the free `preferred` ones, then others.
 
-    exit_status = 3
-
-
-def candidates(named: int | None, desired: list[int | None]) -> Iterator[int]:
-    """The ports to try in turn."""
-    if named is not None:
-        if not is_free(named):
+    Raises `EmbeddedError` if `requested` is in use, also if another program takes it after it was yielded.
+    """
+    if requested is not None:
+        if not is_free(requested):
             raise EmbeddedError(
-                f"Port {named} is in use: leave the port out, name another, "
-                "or pass --redis to use what listens there."
+                f"Port {requested} is in use: omit the port, choose another one, "
+                "or pass --redis to use the server that listens there."
             )
-        yield named
-        raise EmbeddedError(f"Port {named} is in use: somebody took it just now; name another one.")
-    yield from (port for port in dict.fromkeys(desired) if port and is_free(port))
+        yield requested
+        raise EmbeddedError(
+            f"Port {requested} is in use: another program took it just now; choose another one."
+        )
+    yield from (port for port in dict.fromkeys(preferred) if port and is_free(port))
     for _ in range(10):
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
@@ -37,7 +36,7 @@ def candidates(named: int | None, desired: list[int | None]) -> Iterator[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on that port of this machine."""
+    """Return whether no program listens on that port of this machine."""
     try:
         socket.create_connection((LOOPBACK, port), 1.0).close()
     except OSError:
@@ -46,7 +45,10 @@ def is_free(port: int) -> bool:
 
 
 def check_bindable(addresses: list[str], port: int) -> None:
-    """Say now what Valkey would only say in its log."""
+    """Check that the addresses can be bound, because Valkey reports a failure only in its log.
+
+    Raises `EmbeddedError`.
+    """
     for address in addresses:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             try:
@@ -55,14 +57,14 @@ def check_bindable(addresses: list[str], port: int) -> None:
             except OSError as error:
                 if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise EmbeddedError(
-                        f"Cannot listen on {address}: this machine has no such address; name one of its own."
+                        f"Cannot listen on {address}: this machine has no such address; use one that it has."
                     ) from None
                 if error.errno in (errno.EACCES, errno.EPERM):
-                    raise EmbeddedError(f"Port {port} needs root's rights: name one from 1024 up.") from None
+                    raise EmbeddedError(f"Port {port} needs root rights: use a port from 1024 up.") from None
 
 
 def bind_addresses(listen: str) -> list[str]:
-    """What Valkey binds: loopback, and the address that was asked for."""
+    """Return the addresses that Valkey binds: loopback, and `listen`. Raises `EmbeddedError` for an unknown host."""
     if listen in ("*", "0.0.0.0"):  # noqa: S104
         return ["0.0.0.0"]  # noqa: S104
     if listen == "::":
@@ -72,13 +74,13 @@ def bind_addresses(listen: str) -> list[str]:
     except (OSError, UnicodeError):
         raise EmbeddedError(
             f"Cannot listen on {listen!r}: it is neither an address nor a known host; "
-            "name an address of this machine."
+            "use an address of this machine."
         ) from None
     return list(dict.fromkeys((LOOPBACK, str(found[0][4][0]))))
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address reaches this machine only."""
+    """Return whether an address reaches only this machine."""
     try:
         return ipaddress.ip_address(address.lstrip("-")).is_loopback
     except ValueError:
@@ -86,7 +88,7 @@ def is_loopback(address: str) -> bool:
 
 
 def outward_address() -> str:
-    """The address by which this machine is known to its network; nothing is sent to find it."""
+    """Return the address that this machine has in its network. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

@@ -79,7 +79,7 @@ class Filling:
 
     def fill_state(self) -> None:
         """Until everybody has said so, or Valkey has ended and does not start again."""
-        sentence = "Cannot keep the embedded Valkey's data in " if self.ends else TAKES_NO_WRITES
+        sentence = "Cannot store the embedded Valkey's data in " if self.ends else TAKES_NO_WRITES
         programs = [self.server] if self.ends else [self.server, *self.agents]
         told = [program.stderr.count(sentence) for program in programs]
         self.state.fill()
@@ -91,7 +91,7 @@ class Filling:
         """And wait until work goes on; whoever keeps the job reloads what had failed."""
         for disk in disks:
             disk.make_room()
-        wait_until(self.answers, 60, what="Valkey answers")
+        wait_until(self.takes_writes, 60, what="Valkey takes writes")
         if self.state in disks and not self.ends:
             # Whoever still waits for a try of its own would not notice another time, nor say so.
             for program, times in zip([self.server, *self.agents], self._back, strict=True):
@@ -102,7 +102,7 @@ class Filling:
             self.failed += before.failed + before.delayed
             self.fleet.ctl("reload_all_fail_tasks")
 
-    def answers(self) -> bool:
+    def takes_writes(self) -> bool:
         """Whether Valkey takes a write."""
         try:
             with self.fleet.redis.client() as client:
@@ -162,9 +162,9 @@ def fill_disks(context: Context, fsync: str) -> Row:
         expect_running(row, [disks.server, *disks.agents])
         crashed = sum(each.crashes > 0 for each in disks.saved())
         row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
-    row.remarks.append(f"each for up to {longest_s} s once everybody had noticed")
+    row.remarks.append(f"each for up to {longest_s} s after every process noticed it")
     row.remarks.append(
-        f"{disks.failed:,} tasks found no room and were run again or reloaded; no process ended"
+        f"{disks.failed:,} tasks could not be written and ran again or were reloaded; no process ended"
     )
     return row
 
@@ -180,9 +180,9 @@ def disks_full_always(context: Context) -> Row:
 
 
 if disks_allowed():
+    scenario("disks-full", "a full disk under the embedded Valkey, under a save function, or under both")(
+        disks_full
+    )
     scenario(
-        "disks-full", "the disks under the embedded Valkey and under a save function full, in turn and both"
-    )(disks_full)
-    scenario(
-        "disks-full-always", "the same with `--fsync always`: a full disk ends Valkey, until there is room"
+        "disks-full-always", "the same with `--fsync always`: a full disk ends Valkey until there is room"
     )(disks_full_always)

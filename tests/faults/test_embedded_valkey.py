@@ -124,7 +124,7 @@ def test_an_embedded_valkey_that_a_full_disk_ends_is_started_again_once_there_is
 
     disk.fill()
     wait_for_text(server, f"the embedded Valkey (process {first.process.pid}) ended")
-    wait_for_text(server, "Cannot keep the embedded Valkey's data in ")
+    wait_for_text(server, "Cannot store the embedded Valkey's data in ")
     disk.make_room()
 
     wait_for_text(server, "the embedded Valkey runs again")

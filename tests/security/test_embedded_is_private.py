@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure
+from mutitask_tui.embedded.errors import EmbeddedError
+from mutitask_tui.embedded.process import EmbeddedServer
+from mutitask_tui.embedded.valkey import ensure
 from mutitask_tui.server.files import Untrusted
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
@@ -211,11 +213,11 @@ def test_a_removed_directory_does_not_lead_to_a_second_server(open_place: Path) 
     first = ensure("n", port=free_port())
     shutil.rmtree(first.directory)
     with pytest.raises(
-        EmbeddedError, match=rf"\(process {first.pid}\) still runs, and its directory .* was removed"
+        EmbeddedError, match=rf"\(process {first.pid}\) is still running, but its directory .* was removed"
     ):
         ensure("n")
-    assert not first.has_data and not first.keep_note()
-    assert first.keep_note() and not first.has_data
+    assert not first.has_data and first.restore_server_file()
+    assert not first.restore_server_file() and not first.has_data
     assert ensure("n").pid == first.pid
     os.kill(first.pid, 9)
 
@@ -230,7 +232,7 @@ def test_a_run_whose_directory_is_removed_says_so_and_loses_nothing(
     run = spawn(line)
     wait_until(lambda: "1 of 1 devices running" in run.stderr, 30)
     shutil.rmtree(home)
-    wait_until(lambda: "what it holds is in memory only" in run.stderr, 10)
+    wait_until(lambda: "its data is in memory only" in run.stderr, 10)
     assert any("in memory only" in event.text for event in snapshot_of(home).events)
     second = spawn(["mutitask", "run", job, "--headless", "--resume"])
     assert second.wait(30) == 4 and "already has a server" in second.stderr

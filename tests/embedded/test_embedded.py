@@ -1,3 +1,5 @@
+"""The embedded Valkey: started once for each namespace, found again, kept private, and stopped without losing data."""
+
 from __future__ import annotations
 
 import os
@@ -14,24 +16,26 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.embedded import valkey as embedded
-from mutitask_tui.embedded.valkey import EmbeddedError, EmbeddedServer, ensure, find
-from mutitask_tui.embedded import ports as embedded_ports
+from mutitask_tui.embedded import binary, ports, start, valkey
+from mutitask_tui.embedded.errors import EmbeddedError
+from mutitask_tui.embedded.ports import outward_address
+from mutitask_tui.embedded.process import EmbeddedServer, ServerState
+from mutitask_tui.embedded.valkey import default_redis_listens, ensure, find
 from tests.support.redis_server import RealServer, free_port
 from tests.support.waiting import wait_until
 from worker_agent.protocol.connection.address import read_server_file, resolve, server_file
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.identity import is_gone, of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no Valkey comes along on Windows")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded Valkey on Windows")
 
 
 @pytest.fixture(autouse=True)
 def usual_port(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A port that is free here and now, in the place of 6379."""
+    """A free port that replaces 6379 in this test."""
     port = free_port()
-    monkeypatch.setattr(embedded, "DEFAULT_PORT", port)
-    monkeypatch.setattr(embedded, "_DATA_SECONDS", 0.5)
+    monkeypatch.setattr(valkey, "DEFAULT_PORT", port)
+    monkeypatch.setattr(start, "_DATA_SECONDS", 0.5)
     return port
 
 
@@ -47,12 +51,12 @@ def kill(server: EmbeddedServer) -> None:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Somebody else's program on a port."""
+    """Another program that listens on a port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         yield taken
 
 
-def test_it_starts_on_the_usual_port_and_every_program_of_the_namespace_finds_it(usual_port):
+def test_it_starts_on_the_default_port_and_every_program_of_the_namespace_finds_it(usual_port):
     server = ensure("n", usual_port=True)
     assert (server.started, server.port) == (True, usual_port)
     assert resolve(None, "n") == (server.url, True)
@@ -63,17 +67,17 @@ def test_it_starts_on_the_usual_port_and_every_program_of_the_namespace_finds_it
         assert client.acl_whoami() == b"mutitask"
 
 
-def test_the_second_to_ask_finds_the_first_ones_server():
+def test_a_second_call_finds_the_server_of_the_first():
     first, second = ensure("n"), ensure("n")
     assert (second.started, second.pid, second.url) == (False, first.pid, first.url)
     assert find("n").pid == first.pid
 
 
-def test_many_that_start_at_once_share_one_server():
-    start = threading.Barrier(6)
+def test_concurrent_starts_share_one_server():
+    barrier = threading.Barrier(6)
 
     def one() -> EmbeddedServer:
-        start.wait()
+        barrier.wait()
         return ensure("n")
 
     with ThreadPoolExecutor(6) as pool:
@@ -82,14 +86,14 @@ def test_many_that_start_at_once_share_one_server():
     assert sum(server.started for server in servers) == 1
 
 
-def test_namespaces_have_servers_of_their_own(usual_port):
+def test_each_namespace_has_its_own_server(usual_port):
     first, second = ensure("a", usual_port=True), ensure("b", usual_port=True)
     assert first.port == usual_port
     assert second.port != first.port
     assert second.url != first.url
 
 
-def test_without_the_password_nobody_can_do_more_than_ping():
+def test_without_the_password_only_ping_is_allowed():
     server = ensure("n")
     with connected(f"redis://127.0.0.1:{server.port}") as stranger:
         assert stranger.ping()
@@ -98,7 +102,7 @@ def test_without_the_password_nobody_can_do_more_than_ping():
                 stranger.execute_command(*command)
 
 
-def test_the_password_stands_in_no_argument_and_in_no_file_that_others_can_read():
+def test_the_password_is_in_no_argument_and_in_no_file_that_others_can_read():
     server = ensure("n")
     password = redis.connection.parse_url(server.url)["password"]
     assert password not in Path(f"/proc/{server.pid}/cmdline").read_text()
@@ -109,7 +113,7 @@ def test_the_password_stands_in_no_argument_and_in_no_file_that_others_can_read(
     assert stat.S_IMODE(server.directory.stat().st_mode) == 0o700
 
 
-def test_what_a_killed_server_held_is_there_again_with_the_same_password_and_port():
+def test_the_data_of_a_killed_server_is_restored_with_the_same_password_and_port():
     first = ensure("n", fsync="always")
     with connected(first.url) as client:
         client.set("key", "value")
@@ -121,29 +125,29 @@ def test_what_a_killed_server_held_is_there_again_with_the_same_password_and_por
         assert client.get("key") == b"value"
 
 
-def test_it_waits_until_what_a_killed_server_held_is_loaded(monkeypatch):
+def test_it_waits_until_the_data_of_a_killed_server_is_loaded(monkeypatch):
     first = ensure("n", fsync="always")
     with connected(first.url) as client:
         client.eval("for i = 1, 5000 do redis.call('RPUSH', 'list', i) end", 0)
     kill(first)
-    plain = embedded.configuration
+    plain = start.configuration
     slow = b"key-load-delay 200\n"  # Microseconds a command: a second in all.
-    monkeypatch.setattr(embedded, "configuration", lambda *given: plain(*given) + slow)
+    monkeypatch.setattr(start, "configuration", lambda *given: plain(*given) + slow)
     states = []
-    ask = embedded._state
+    read_state = start.server_state
 
-    def noting_state(url: str, pid: int) -> embedded._State:
-        states.append(ask(url, pid))
+    def recording_state(url: str, pid: int) -> ServerState:
+        states.append(read_state(url, pid))
         return states[-1]
 
-    monkeypatch.setattr(embedded, "_state", noting_state)
+    monkeypatch.setattr(start, "server_state", recording_state)
     second = ensure("n")
-    assert embedded._State.LOADING in states
+    assert ServerState.LOADING in states
     with connected(second.url) as client:
         assert client.llen("list") == 5000
 
 
-def test_stop_ends_it_keeps_the_data_and_forgets_the_address():
+def test_stop_ends_the_process_keeps_the_data_and_removes_the_server_file():
     server = ensure("n")
     who = of(server.pid)
     with connected(server.url) as client:
@@ -155,83 +159,83 @@ def test_stop_ends_it_keeps_the_data_and_forgets_the_address():
         assert client.get("key") == b"value"
 
 
-def test_stop_from_one_who_only_found_it_works_too():
+def test_a_program_that_found_the_server_can_stop_it():
     who = of(ensure("n").pid)
     found = find("n")
     assert found
     found.stop()
     assert is_gone(who)
-    found.stop()  # Once more does no harm.
+    found.stop()  # A second call has no effect.
 
 
-def test_a_taken_usual_port_means_another_port(listener, monkeypatch):
-    monkeypatch.setattr(embedded, "DEFAULT_PORT", listener.getsockname()[1])
+def test_another_port_is_used_if_the_default_port_is_taken(listener, monkeypatch):
+    monkeypatch.setattr(valkey, "DEFAULT_PORT", listener.getsockname()[1])
     server = ensure("n", usual_port=True)
     assert server.port != listener.getsockname()[1]
 
 
-def test_the_usual_port_is_left_to_others_unless_it_is_asked_for(usual_port):
+def test_the_default_port_is_used_only_on_request(usual_port):
     first = ensure("n", usual_port=True)
     first.stop()
     assert ensure("n").port != usual_port
 
 
-def test_a_taken_port_that_was_named_is_an_error(listener):
+def test_a_requested_port_that_is_taken_is_an_error(listener):
     taken = listener.getsockname()[1]
-    with pytest.raises(EmbeddedError, match=f"Port {taken} is in use: leave the port out, name another"):
+    with pytest.raises(EmbeddedError, match=f"Port {taken} is in use: omit the port, choose another one"):
         ensure("n", port=taken)
 
 
-def test_a_port_that_is_taken_at_the_last_moment_means_another_try(listener, monkeypatch):
-    monkeypatch.setattr(embedded_ports, "is_free", lambda port: True)
-    monkeypatch.setattr(embedded, "DEFAULT_PORT", listener.getsockname()[1])
+def test_the_next_port_is_tried_if_one_is_taken_at_the_last_moment(listener, monkeypatch):
+    monkeypatch.setattr(ports, "is_free", lambda port: True)
+    monkeypatch.setattr(valkey, "DEFAULT_PORT", listener.getsockname()[1])
     assert ensure("n", usual_port=True).port != listener.getsockname()[1]
     with ensure("t", throwaway=True, port=free_port()) as server, connected(server.url) as client:
         assert client.ping()
-    with pytest.raises(EmbeddedError, match="is in use: somebody took it just now"):
+    with pytest.raises(EmbeddedError, match="is in use: another program took it just now"):
         ensure("m", port=listener.getsockname()[1])
 
 
-def test_a_running_one_on_another_port_than_the_named_is_an_error():
+def test_a_running_server_on_another_port_than_the_requested_one_is_an_error():
     server = ensure("n")
     with pytest.raises(EmbeddedError, match=f"already runs on port {server.port}"):
         ensure("n", port=free_port())
 
 
-def test_a_note_whose_process_is_gone_or_whose_port_another_has_is_not_believed(listener):
+def test_a_server_file_whose_process_is_gone_or_whose_port_is_reused_is_ignored(listener):
     first = ensure("n")
-    note = server_file("n").read_bytes()
+    content = server_file("n").read_bytes()
     first.stop()
     server_file("n").touch(mode=0o600)
     server_file("n").write_bytes(
-        note.replace(str(first.port).encode(), str(listener.getsockname()[1]).encode())
+        content.replace(str(first.port).encode(), str(listener.getsockname()[1]).encode())
     )
     assert find("n") is None
     assert ensure("n").started
 
 
-def test_a_frozen_server_is_not_joined_by_a_second_one_on_its_data():
+def test_no_second_server_starts_on_the_data_of_a_frozen_one():
     server = ensure("n")
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        with pytest.raises(EmbeddedError, match=f"process {server.pid}.* does not answer: end it"):
+        with pytest.raises(EmbeddedError, match=f"process {server.pid}.* does not answer: stop it"):
             ensure("n")
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert ensure("n").pid == server.pid
 
 
-def test_a_deleted_note_does_not_lead_to_a_second_server_on_the_same_data():
+def test_a_deleted_server_file_does_not_lead_to_a_second_server_on_the_same_data():
     server = ensure("n")
     server_file("n").unlink()
-    with pytest.raises(EmbeddedError, match="does not answer: end it"):
+    with pytest.raises(EmbeddedError, match="does not answer: stop it"):
         ensure("n")
     os.kill(server.pid, signal.SIGTERM)
     assert ensure("n").started
 
 
-def test_beyond_loopback_it_lets_others_in_with_the_password_only():
-    host = embedded.outward_address()
+def test_other_machines_can_connect_only_with_the_password():
+    host = outward_address()
     server = ensure("n", listen="0.0.0.0")
     assert server.join_url == server.url.replace("127.0.0.1", host)
     with connected(server.join_url) as client:
@@ -240,8 +244,8 @@ def test_beyond_loopback_it_lets_others_in_with_the_password_only():
         stranger.get("key")
 
 
-def test_one_that_runs_on_loopback_can_be_opened_later():
-    host = embedded.outward_address()
+def test_a_server_on_loopback_can_be_opened_to_other_machines_later():
+    host = outward_address()
     if host.startswith("127."):
         pytest.skip("this machine has no address but loopback")
     first = ensure("n")
@@ -260,45 +264,45 @@ def test_one_that_runs_on_loopback_can_be_opened_later():
     [
         ({"listen": "192.0.2.7"}, "Cannot listen on 192.0.2.7: this machine has no such address"),
         ({"listen": "no such host"}, "Cannot listen on 'no such host'"),
-        ({"port": 0}, "0 is no port"),
-        ({"port": 70000}, "70000 is no port"),
+        ({"port": 0}, "0 is not a port"),
+        ({"port": 70000}, "70000 is not a port"),
     ],
 )
-def test_an_address_that_cannot_be_is_said_before_anything_starts(options, sentence):
+def test_an_impossible_address_is_reported_before_the_start(options, sentence):
     with pytest.raises(EmbeddedError, match=sentence):
         ensure("n", **options)
     assert find("n") is None
 
 
-def test_a_name_that_cannot_be_is_refused():
+def test_an_invalid_name_is_refused():
     with pytest.raises(JobError):
         ensure("../up")
 
 
-def test_a_directory_that_cannot_be_written_is_named(state_dir):
+def test_the_error_names_a_directory_that_cannot_be_written(state_dir):
     state_dir.parent.mkdir(exist_ok=True)
     state_dir.write_text("a file where the directory should be")
     with pytest.raises(
-        EmbeddedError, match=r"Cannot keep the embedded Valkey's data in .*MUTITASK_STATE_DIR"
+        EmbeddedError, match=r"Cannot store the embedded Valkey's data in .*MUTITASK_STATE_DIR"
     ):
         ensure("n")
 
 
-def test_a_valkey_that_ends_at_its_start_is_quoted():
+def test_the_error_quotes_the_log_of_a_valkey_that_ends_during_its_start():
     server = ensure("n")
     server.stop()
     next((server.directory / "data").rglob("*.manifest")).write_text("nonsense\n")
-    with pytest.raises(EmbeddedError, match=r"ended at its start \(.+\): see .*valkey.log"):
+    with pytest.raises(EmbeddedError, match=r"ended during its start \(.+\): see .*valkey.log"):
         ensure("n")
 
 
-def test_where_no_valkey_comes_along_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+def test_without_a_valkey_binary_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(binary, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match="pass --redis with the address"):
         ensure("n")
 
 
-def test_a_directory_with_spaces_and_quotes_in_its_name_will_do(tmp_path):
+def test_a_directory_name_may_contain_spaces_and_quotes(tmp_path):
     server = ensure("n", directory=tmp_path / 'a "b" \\ ü')
     try:
         with connected(server.url) as client:
@@ -322,7 +326,7 @@ def test_it_outlives_the_killed_program_that_started_it(spawn):
         assert client.ping()
 
 
-def test_a_throwaway_server_is_noted_nowhere_and_leaves_nothing(state_dir):
+def test_a_throwaway_server_writes_no_server_file_and_leaves_nothing(state_dir):
     with ensure("n", throwaway=True) as server:
         who = of(server.pid)
         with connected(server.url) as client:
@@ -333,8 +337,8 @@ def test_a_throwaway_server_is_noted_nowhere_and_leaves_nothing(state_dir):
     assert not state_dir.exists()
 
 
-def test_a_throwaway_server_ends_with_the_program_that_started_it_not_with_the_thread(tmp_path):
-    """It lives through the end of the thread that started it, and dies with a `kill -9` of the process."""
+def test_a_throwaway_server_ends_with_the_process_that_started_it_and_not_with_the_thread(tmp_path):
+    """It survives the end of the thread that started it, and ends after a `kill -9` of the process."""
     code = (
         "import threading, sys\n"
         "from mutitask_tui.embedded.valkey import ensure\n"
@@ -356,21 +360,21 @@ def test_a_throwaway_server_ends_with_the_program_that_started_it_not_with_the_t
     wait_until(lambda: not Path(directory).exists())
 
 
-def test_the_default_address_counts_as_taken_unless_it_is_another_namespaces_embedded_server(
+def test_the_default_address_is_taken_unless_an_embedded_server_of_another_namespace_uses_it(
     monkeypatch, listener
 ):
     def default_at(port: int) -> None:
-        monkeypatch.setattr(embedded, "DEFAULT_URL", f"redis://localhost:{port}/0")
+        monkeypatch.setattr(valkey, "DEFAULT_URL", f"redis://localhost:{port}/0")
 
     default_at(free_port())
-    assert not embedded.default_redis_listens()
+    assert not default_redis_listens()
     default_at(ensure("n").port)
-    assert not embedded.default_redis_listens()
+    assert not default_redis_listens()
     default_at(listener.getsockname()[1])
-    assert embedded.default_redis_listens()
+    assert default_redis_listens()
     server = RealServer()
     try:
         default_at(server.start().port)
-        assert embedded.default_redis_listens()
+        assert default_redis_listens()
     finally:
         server.remove()
