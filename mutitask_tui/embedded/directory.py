@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from mutitask_tui.embedded.ports import is_loopback
-from mutitask_tui.server.files import Untrusted, private_file, refuse_open, refuse_strangers
+from mutitask_tui.server.files import Untrusted, private_file, refuse_writable_by_others, refuse_other_owner
 
 Fsync = Literal["always", "everysec", "no"]
 """When a write is safe on the disk: before it is answered, once a second, or when the operating system decides."""
@@ -93,11 +93,11 @@ def read_log(directory: Path) -> str:
 
 def check_ownership(directory: Path) -> None:
     """Check that every part of the directory belongs to this user. Raises `Untrusted` or `OSError`."""
-    refuse_open(directory.parent)
+    refuse_writable_by_others(directory.parent)
     for path in (directory, *directory.rglob("*")):
         # A Valkey that stops at this moment deletes its files.
         with contextlib.suppress(FileNotFoundError):
-            refuse_strangers(path)
+            refuse_other_owner(path)
     password = directory / "password"
     with contextlib.suppress(FileNotFoundError):
         if password.stat().st_mode & 0o077:
