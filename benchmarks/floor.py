@@ -81,7 +81,7 @@ def by_script(text: str) -> Drain:
 
 def by_mutitask(client: redis.Redis, batch: int) -> None:
     """Drain by an agent's one call, without an agent."""
-    agent = Broker(client, "floor", Actor.agent(0), where="here")
+    agent = Broker(client, "floor", Actor.agent(0), address="here")
     agent.join(0, 0, me())
     agent.heartbeat(0, 0, "running", b"heartbeat")
     settlements: list[Settlement] = []
@@ -97,7 +97,7 @@ def fill(url: str, tasks: int) -> None:
 
 def feed(url: str, tasks: int) -> None:
     """Allot as many items to MutiTask."""
-    feeder = Broker(connect(url), "floor", Actor.server(), where="here")
+    feeder = Broker(connect(url), "floor", Actor.server(), address="here")
     plan = RunPlan(channels=1, devices=1, capacity=tasks, autostart=True)
     run = feeder.open_run(plan, me())
     for first in range(0, tasks, 1000):

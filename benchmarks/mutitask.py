@@ -77,7 +77,7 @@ class MutiTask:
 
     def done(self) -> int:
         """How many tasks are done, their results kept."""
-        told: Any = self.client.hget(self.channel.tally, "done")
+        told: Any = self.client.hget(self.channel.agent_counters, "done")
         return int(told or 0)
 
     def until_done(self, count: int, patience_s: float = PATIENCE_S) -> float:

@@ -144,9 +144,9 @@ class Fleet:
         for number in numbers:
             channel = number % channels
             actor = Actor.agent(channel)
-            work = Broker(working, namespace, actor, where=self._where, patience=self._patience)
+            work = Broker(working, namespace, actor, address=self._where, patience=self._patience)
             work.join(number, channel, identity)
-            reports = Broker(reporting, namespace, actor, where=self._where, patience=self._patience)
+            reports = Broker(reporting, namespace, actor, address=self._where, patience=self._patience)
             due = now + random.random() * REPORT_S
             self._devices[number] = Device(number, channel, work, reports, due)
         self._tokens = {work.keys.device_token(n).encode(): d for n, d in self._devices.items()}
@@ -220,7 +220,7 @@ class Fleet:
                 self._push(time.monotonic(), device)
             if answer and answer != device.answered:
                 device.answered = answer
-                device.reports.answer(answer, wire.pack([device.number, device.state]))
+                device.reports.answer_detect(answer, wire.pack([device.number, device.state]))
             if changed or report:
                 reporting.append(device)
         calls = Later([b"ok", b"0", b"0", b"0", b"0"])

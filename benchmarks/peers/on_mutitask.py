@@ -41,7 +41,7 @@ def serve(iterator: Iterator[Any], look_s: float) -> None:
     core.open()
     print("opened", flush=True)
     sys.stdin.readline()
-    client, books = connect(OPTIONS.url), Keys(NAME).channel(0).books
+    client, books = connect(OPTIONS.url), Keys(NAME).channel(0).counters
     began = time.monotonic()
     core.start()
     while client.hget(books, "exhausted") != b"1":

@@ -111,11 +111,11 @@ class Allotter(threading.Thread):
             if feed is None or not feed.skip(number):
                 return False
             try:
-                self._broker.skip(channel, number)
+                self._broker.skip_item(channel, number)
             except Changed:
                 return False
             feed.skipped()
-        self._broker.log("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
+        self._broker.append_event("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
         return True
 
     def _push(self, feed: Feed) -> bool:
@@ -151,8 +151,8 @@ class Allotter(threading.Thread):
         """
         for feed in self.feeds:
             pushed, told = feed.cursor, feed.told  # Before Redis is asked: its count only grows.
-            books = broker.keys.channel(feed.channel).books
-            count, ended = broker.number(books, "cursor"), broker.ask("HMGET", books, "exhausted", "halted")
+            books = broker.keys.channel(feed.channel).counters
+            count, ended = broker.number(books, "cursor"), broker.query("HMGET", books, "exhausted", "halted")
             if count < pushed:
                 raise _lost_writes(feed.channel, pushed, count)
             if told and not any(ended):
@@ -165,11 +165,11 @@ class Allotter(threading.Thread):
         feed.told = True
         name = f"TaskChannel{feed.channel}"
         if exhausted:
-            self._broker.log(
+            self._broker.append_event(
                 "info", self._who, f"{name}: the generator is exhausted after {feed.cursor} items"
             )
         else:
-            self._broker.log("error", self._who, f"{name}: the feed stopped: {halted}")
+            self._broker.append_event("error", self._who, f"{name}: the feed stopped: {halted}")
 
     def _listen(self) -> None:
         """Wait for the server's token: a channel has room, or somebody wishes something."""

@@ -167,7 +167,7 @@ class Reader:
         ]  # fmt: skip
         for number in range(self._channels):
             at = self.keys.channel(number)
-            keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders, at.tally]
+            keys += [at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters]
         try:
             raw = of_script("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
         except (RedisError, OSError) as error:
@@ -310,7 +310,7 @@ class Reader:
         Fewer than `count` where they are large: as many as one reply may bring.
         """
         at = self.keys.channel(channel)
-        drained = self._number(self._ask("HGET", at.books, "drained"))
+        drained = self._number(self._ask("HGET", at.counters, "drained"))
         raw = self._page("LRANGE", at.results, start, count)
         return drained, [_result(channel, item) for item in raw]
 

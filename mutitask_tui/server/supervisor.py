@@ -74,12 +74,12 @@ class Supervisor(threading.Thread):
     def _look_after(self) -> None:
         actor = self._broker.actor.id
         try:
-            sweep_due = self._broker.renew()
+            sweep_due = self._broker.renew_server_lease()
             # Not only when a sweep is due: the agents' reports may be first to each of them.
             self._bury_the_gone()
             if sweep_due:
                 self._recover()
-            self._broker.sample(self._channels)
+            self._broker.sample_counters(self._channels)
             self._on_look(self._broker)
             self._obey()
         except (LeaseLost, Superseded) as error:
@@ -88,12 +88,12 @@ class Supervisor(threading.Thread):
     def _recover(self) -> None:
         recovered = recover_and_promote(self._broker, None)
         if recovered:
-            self._broker.log("warning", self._who, f"{recovered} tasks of a dead agent recovered")
+            self._broker.append_event("warning", self._who, f"{recovered} tasks of a dead agent recovered")
 
     def _bury_the_gone(self) -> None:
         """An agent of this machine whose process has ended need not wait for its lease."""
         actors = {
-            actor.decode("utf-8", "replace") for actor in self._broker.ask("HVALS", self._broker.keys.agents)
+            actor.decode("utf-8", "replace") for actor in self._broker.query("HVALS", self._broker.keys.agents)
         }
         self._known = {actor: identity for actor, identity in self._known.items() if actor in actors}
         for actor in actors:
@@ -106,9 +106,9 @@ class Supervisor(threading.Thread):
 
     def _obey(self) -> None:
         keys = self._broker.keys
-        if self._broker.ask("HGET", keys.desired_server, "quit") == self._broker.actor.id.encode():
+        if self._broker.query("HGET", keys.desired_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()
-        for field, value in mapping(self._broker.ask("HGETALL", keys.desired_channels)).items():
+        for field, value in mapping(self._broker.query("HGETALL", keys.desired_channels)).items():
             name, _, channel = field.decode("utf-8", "replace").partition(":")
             if (
                 name == "skip"
@@ -117,4 +117,4 @@ class Supervisor(threading.Thread):
                 and value.isdigit()
                 and self._on_skip(int(channel), int(value))
             ):
-                self._broker.ask("HDEL", keys.desired_channels, field)
+                self._broker.query("HDEL", keys.desired_channels, field)

@@ -114,7 +114,7 @@ class Bench:
 
     def claimed_by(self, agent: Agent) -> int:
         assert agent.session
-        return int(self.client.hget(self.at.holders, agent.session.actor.id) or 0)
+        return int(self.client.hget(self.at.claim_counts, agent.session.actor.id) or 0)
 
     def stop(self) -> None:
         """End agents and servers in order; another run can follow."""

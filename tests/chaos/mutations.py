@@ -157,7 +157,8 @@ MUTATIONS = (
         "if isinstance(lost, WritesLost):", "if False:", CRASHES,
     ),
     Mutation(
-        "a server with nothing left to feed does not check whether Redis lost writes", "mutitask_tui/server/allotter.py",
+        "a server with nothing left to feed does not check whether Redis lost writes",
+        "mutitask_tui/server/allotter.py",
         "if count < pushed:", "if False:", CRASHES,
     ),
     Mutation(

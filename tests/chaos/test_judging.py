@@ -63,9 +63,9 @@ def test_a_lost_task_a_doubled_one_and_another_tasks_value_are_seen(context: Con
 def test_books_that_do_not_balance_and_counts_that_go_down_are_seen(context: Context, fleet: Fleet) -> None:
     with Watch(fleet) as watch:
         wait_until(lambda: watch.looks)
-        fleet.client.hincrby(fleet.at().tally, "done", -1)
+        fleet.client.hincrby(fleet.at().agent_counters, "done", -1)
         wait_until(lambda: watch.unbalanced and watch.back)
-        fleet.client.hincrby(fleet.at().tally, "done", 1)
+        fleet.client.hincrby(fleet.at().agent_counters, "done", 1)
         row = judge(context, fleet, watch, COUNT, times=0)
     assert not row.balanced
     assert [wrong.split(":")[0] for wrong in row.wrong] == [

@@ -144,8 +144,8 @@ def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
             export(redis_url, "two", "--drain")
 
     reader = Reader(redis_url, "two")
-    broker = Broker(reader.client, "two", Actor.passing(), where=reader.where)
-    broker.enter()
+    broker = Broker(reader.client, "two", Actor.operator(), address=reader.where)
+    broker.register_operator()
     with pytest.raises(
         Changed, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
     ):

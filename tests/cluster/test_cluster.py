@@ -76,9 +76,9 @@ def test_a_cluster_named_as_one_redis_is_said_with_what_to_write(cluster: RealCl
 
 
 def test_keys_of_several_slots_are_no_namespace_of_ours(cluster: RealCluster) -> None:
-    broker = Broker(connect(cluster.url), NAME, Actor.passing(), where="here")
+    broker = Broker(connect(cluster.url), NAME, Actor.operator(), address="here")
     with pytest.raises(RedisRefused, match="takes the keys of one namespace for keys of several slots"):
-        broker.ask("MGET", "a", "b")
+        broker.query("MGET", "a", "b")
 
 
 def move_slot_by_keys(cluster: RealCluster, source: RealServer, target: RealServer) -> int:

@@ -20,7 +20,7 @@ def test_what_a_frozen_master_took_after_it_woke_beside_its_successor_is_run_aga
     frozen.thaw()
 
     # Whoever had been patient enough is still connected to it, and is answered.
-    at = fleet.at().tally
+    at = fleet.at().agent_counters
     with frozen.client() as old:
         taken = int(old.hget(at, "done"))
         wait_until(lambda: int(old.hget(at, "done")) > taken + 50 or is_over(fleet), 20)

@@ -133,7 +133,7 @@ class Fleet:
 
     def held_by(self, program: Program) -> int:
         """How many tasks that agent has claimed."""
-        return sum(int(self._client.hget(self.at(c).holders, a) or 0) for a in self._actors(program)
+        return sum(int(self._client.hget(self.at(c).claim_counts, a) or 0) for a in self._actors(program)
                    for c in range(len(self.snapshot().channels)))  # fmt: skip
 
     def actor_of(self, program: Program) -> str:

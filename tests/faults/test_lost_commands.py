@@ -15,7 +15,7 @@ from worker_agent.protocol.scripts import script
 @pytest.fixture
 def commands(world: World, proxy: Proxy, shared_server: RealServer, client: redis.Redis) -> Commander:
     """Commands that come through the proxy; Redis knows their scripts."""
-    for name in ("configure", "reload", "delete", "set_desired", "enter"):
+    for name in ("configure", "reload", "delete", "set_desired", "register_operator"):
         client.script_load(script(name).source)
     return Commander(proxy.url(shared_server.url), "t")
 
@@ -64,4 +64,4 @@ def test_a_command_of_a_connection_that_was_closed_meanwhile_is_carried_out(
 
     commands.reset_max_task(9, 0)
 
-    assert world.books()["capacity"] == "9"
+    assert world.counters()["capacity"] == "9"

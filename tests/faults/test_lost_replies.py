@@ -43,7 +43,7 @@ class Distant(Furnished):
     def broker(self, actor: Actor) -> ById:
         patience = Patience(on_wait=self.waits.append)
         self.actors.append(actor)
-        return ById(self.tap, self.keys.name, actor, where="here", patience=patience)
+        return ById(self.tap, self.keys.name, actor, address="here", patience=patience)
 
     def held(self, send: Callable[[], Any]) -> RawCall:
         """Keeps `send` for `method`; what was held back takes no number away."""
@@ -89,10 +89,10 @@ def moving_keys(world: Furnished, valid: ValidCall) -> list[str]:
     keys = world.keys
     return {
         "heartbeat": [keys.leases, keys.devices, world.at.agents],
-        "renew": [keys.server_lease],
-        "answer": [keys.answers("d1")],
+        "renew_server_lease": [keys.server_lease],
+        "answer_detect": [keys.detect_answers("d1")],
         "append_device_log": [keys.device_log(0)],
-        "log": [keys.events],
+        "append_event": [keys.events],
     }.get(valid.script, [])
 
 

@@ -140,7 +140,7 @@ def test_connections_killed_all_the_time_in_mid_script_lose_and_double_nothing(f
     def killed_until_done() -> bool:
         nonlocal kills
         kills += fleet.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        return fleet.client.hget(fleet.at().tally, "done") == str(COUNT).encode()
+        return fleet.client.hget(fleet.at().agent_counters, "done") == str(COUNT).encode()
 
     wait_until(killed_until_done, 40, every=0.1, what="all is done")
 

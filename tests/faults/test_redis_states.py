@@ -63,7 +63,7 @@ def test_scripts_that_redis_forgets_again_and_again_are_told_to_it_again(fleet: 
 
     def forgotten_until_done() -> bool:
         fleet.client.script_flush()
-        return fleet.client.hget(fleet.at().tally, "done") == str(COUNT).encode()
+        return fleet.client.hget(fleet.at().agent_counters, "done") == str(COUNT).encode()
 
     wait_until(forgotten_until_done, 40, every=0.005, what="all is done")
 

@@ -115,7 +115,7 @@ class Books(RuleBasedStateMachine):
         self.client.flushall()
         self.world = World(self.client, retries=RETRIES, lease_ms=LEASE_MS, autostart=True)
         self.model = [Channel() for _ in range(CHANNELS)]
-        self.ctl = self.world.passing()
+        self.ctl = self.world.operator()
         self.delay = 0
         self.allot_wish = ""
         self.paused: set[int] = set()
@@ -162,7 +162,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.former_servers)
     @rule(channel=channels)
     def skip(self, channel: int) -> None:
-        self.world.server.skip(channel, self.model[channel].cursor)
+        self.world.server.skip_item(channel, self.model[channel].cursor)
         self.model[channel].cursor += 1
 
     @rule()
@@ -268,7 +268,7 @@ class Books(RuleBasedStateMachine):
 
     def take_away_foreign(self, channel: int) -> None:
         model = self.model[channel]
-        seen = int(self.client.hget(self.world.keys.channel(channel).tally, "foreign") or 0)
+        seen = int(self.client.hget(self.world.keys.channel(channel).agent_counters, "foreign") or 0)
         for number in range(model.foreign + 1, seen + 1):
             model.tasks[f"foreign0{number:012d}"] = Task("failed")
             model.foreign_waiting -= 1
@@ -520,9 +520,9 @@ class Books(RuleBasedStateMachine):
             at = self.world.keys.channel(channel)
             actors = [h.broker.actor.id for h in self.everybody if h.channel == channel]
             pipe = self.client.pipeline(transaction=True)
-            pipe.hgetall(at.books).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
-            pipe.lrange(at.results, 0, -1).hgetall(at.holders).llen(at.token)
-            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.tries).hgetall(at.tally)
+            pipe.hgetall(at.counters).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
+            pipe.lrange(at.results, 0, -1).hgetall(at.claim_counts).llen(at.token)
+            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons).hgetall(at.agent_counters)
             for actor in actors:
                 pipe.hgetall(at.claims(actor))
             (

@@ -32,8 +32,8 @@ def sentence(error: MutiTaskError, *secrets: str) -> str:
     return text
 
 
-def passing(url: str, **how: object) -> Broker:
-    return Broker(connect(url), "t", Actor.passing(), where="127.0.0.1:1/0", **how)  # type: ignore[arg-type]
+def operator(url: str, **how: object) -> Broker:
+    return Broker(connect(url), "t", Actor.operator(), address="127.0.0.1:1/0", **how)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -45,30 +45,30 @@ def lone(own_server: RealServer) -> World:
 def test_a_wrong_password_is_refused(redis_url: str) -> None:
     wrong = re.sub(":[^:@]*@", f":{SECRET}@", redis_url)
     with pytest.raises(RedisRefused) as refused:
-        passing(wrong).enter()
+        operator(wrong).register_operator()
     assert "refuses the password; pass the right one in --redis" in sentence(refused.value, SECRET)
 
 
 def test_no_password_where_one_is_needed_is_refused(redis_url: str) -> None:
     with pytest.raises(RedisRefused) as refused:
-        passing(re.sub("//.*@", "//", redis_url)).enter()
+        operator(re.sub("//.*@", "//", redis_url)).register_operator()
     assert "refuses the password" in sentence(refused.value)
 
 
 def test_a_port_on_which_nobody_listens_is_worth_trying_again() -> None:
     with pytest.raises(RedisUnavailable) as away:
-        passing(f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").enter()
+        operator(f"redis://:{SECRET}@127.0.0.1:{free_port()}/0").register_operator()
     assert "cannot be reached: Connection refused" in sentence(away.value, SECRET)
 
 
 def test_a_server_that_does_not_answer_is_worth_trying_again(own_server: RealServer) -> None:
-    broker = Broker(own_server.client(socket_timeout=0.2), "t", Actor.passing(), where="here")
+    broker = Broker(own_server.client(socket_timeout=0.2), "t", Actor.operator(), address="here")
     with pytest.raises(NoNamespace):
-        broker.enter()
+        broker.register_operator()
     own_server.freeze()
     try:
         with pytest.raises(RedisUnavailable) as away:
-            broker.enter()
+            broker.register_operator()
     finally:
         own_server.thaw()
     assert "did not answer in time" in sentence(away.value, own_server.password)
@@ -78,7 +78,7 @@ def test_a_user_without_the_rights_is_refused(client: redis.Redis, redis_url: st
     client.execute_command("ACL", "SETUSER", "weak", "on", f">{SECRET}", "~*", "+@read", "+@connection")
     try:
         with pytest.raises(RedisRefused) as refused:
-            passing(re.sub("//.*@", f"//weak:{SECRET}@", redis_url)).enter()
+            operator(re.sub("//.*@", f"//weak:{SECRET}@", redis_url)).register_operator()
     finally:
         client.execute_command("ACL", "DELUSER", "weak")
     assert "does not allow this user what is needed" in sentence(refused.value, SECRET)
@@ -107,7 +107,7 @@ def test_a_key_that_is_not_ours_is_refused(world: World) -> None:
 )
 def test_an_address_that_cannot_be_used_is_refused_without_showing_the_password(url: str) -> None:
     with pytest.raises((RedisRefused, RedisUnavailable)) as refused:
-        passing(url).enter()
+        operator(url).register_operator()
     sentence(refused.value, SECRET)
     assert refused.value.__cause__ is None or not isinstance(refused.value, RedisRefused)
 
@@ -155,7 +155,7 @@ def full(lone: World) -> World:
     lone.mine = lone.agent()  # type: ignore[attr-defined]
     lone.feed(25, body=b"x" * 100_000)
     lone.ids = lone.claim(lone.mine, 5)  # type: ignore[attr-defined]
-    lone.ctl = lone.passing()  # type: ignore[attr-defined]
+    lone.ctl = lone.operator()  # type: ignore[attr-defined]
     lone.settle(lone.mine, *done(lone.ids[3], b"y" * 100_000), *failed_for_good(lone.ids[4]))  # type: ignore[attr-defined]
     lone.client.config_set("maxmemory", 1_000_000)
     return lone
@@ -176,14 +176,14 @@ def test_without_memory_a_settle_passes_and_frees(full: World) -> None:
     mine, ids = full.mine, full.ids  # type: ignore[attr-defined]
     claim = mine.settle_and_claim(0, [*done(ids[0], "a"), *done(ids[1], "b"), *failed_for_good(ids[2])], 3)
     assert claim.refused == 0 and len(claim.items) == 3
-    assert full.books()["done"] == "3"
+    assert full.counters()["done"] == "3"
     mine.settle_and_claim(0, [part for item in claim.items for part in done(id_of(item))], 0)
     assert full.client.info("memory")["used_memory"] < used
     assert full.balanced()
 
 
 def test_without_memory_what_frees_memory_passes_for_whoever_comes_to_do_it(full: World) -> None:
-    ctl = full.passing()
+    ctl = full.operator()
     assert ctl.drain(0, 0, 10) == 1
     assert ctl.delete(0, [full.ids[4]]) == 1  # type: ignore[attr-defined]
     assert full.balanced()
@@ -212,14 +212,14 @@ def test_forgotten_scripts_are_sent_again(world: World) -> None:
 
 
 def test_a_connection_killed_between_calls_costs_one_error_and_no_task(world: World, redis_url: str) -> None:
-    agent = ById(connect(redis_url), "t", world.agent().actor, where="here", patience=Patience(tries=3))
+    agent = ById(connect(redis_url), "t", world.agent().actor, address="here", patience=Patience(tries=3))
     world.feed(4)
     for _ in range(4):
-        own = agent.ask("CLIENT", "ID")
+        own = agent.query("CLIENT", "ID")
         world.client.execute_command("CLIENT", "KILL", "ID", own)
         [item] = agent.settle_and_claim(0, [], 1).items
         agent.settle_and_claim(0, done(id_of(item)), 0)
-    assert world.books()["done"] == "4"
+    assert world.counters()["done"] == "4"
     assert world.balanced()
 
 
@@ -257,7 +257,7 @@ def test_an_answer_lost_with_its_connection_is_asked_for_again_and_comes(
     world: World, redis_url: str
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
-    agent = ById(wire_, "t", world.agent().actor, where="here", patience=Patience(tries=5))
+    agent = ById(wire_, "t", world.agent().actor, address="here", patience=Patience(tries=5))
     ids = world.feed(4)
     agent.holder_of(0)  # On a cluster it finds the node.
     for _ in range(4):
@@ -274,13 +274,13 @@ def test_an_impatient_caller_learns_of_a_killed_connection_and_may_go_on(
     world: World, redis_url: str
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
-    ctl = Broker(wire_, "t", world.passing().actor, where="here", patience=IMPATIENT)
+    ctl = Broker(wire_, "t", world.operator().actor, address="here", patience=IMPATIENT)
     ctl.holder_of(0)  # On a cluster it finds the node.
     wire_.losing = True
     with pytest.raises(RedisUnavailable) as away:
-        ctl.step_devices(1)
+        ctl.add_devices(1)
     sentence(away.value)
-    assert ctl.step_devices(1) == 4
+    assert ctl.add_devices(1) == 4
 
 
 # --- Patience ---------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ def test_patience_waits_out_a_server_that_restarts(lone: World, own_server: Real
         connect(own_server.url),
         "t",
         agent.actor,
-        where="here",
+        address="here",
         patience=Patience(on_wait=lambda _: waiting.set()),
     )
     own_server.kill()

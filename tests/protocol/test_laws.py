@@ -84,7 +84,7 @@ def test_a_result_is_recorded_once_although_two_agents_ran_the_task(world: World
     reborn = world.agent(0)
     assert world.settle(reborn, *done(id_, "mine again")).refused == 1
     assert world.results() == [result_of(id_, "theirs")]
-    assert world.books()["done"] == "1"
+    assert world.counters()["done"] == "1"
     assert world.balanced()
 
 
@@ -144,7 +144,7 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
             return world.client.execute_command(*command)
 
     def forgetful(actor: Actor) -> ById:
-        return ById(Forgetful(), "t", actor, where="here")
+        return ById(Forgetful(), "t", actor, address="here")
 
     server = forgetful(world.server.actor)
     assert server.allot(0, 0, world.items(0, 5), exhausted=True).taken == 5
@@ -157,15 +157,15 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
         agent.settle_and_claim(0, [*failed_for_good(ids[0]), *done("nobody00000000000000")], 0).refused == 1
     )
     agent.settle_and_claim(0, [*done(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])], 0)
-    ctl = forgetful(Actor.passing())
-    ctl.enter()
+    ctl = forgetful(Actor.operator())
+    ctl.register_operator()
     assert ctl.drain(0, 0, 9) == 1
     assert ctl.delete(0, [ids[0]]) == 1
     assert ctl.edit(0, ids[2], wire.pack("x")) is True
     assert ctl.reload_all(0) == 1
-    assert ctl.step_devices(1) == 3
+    assert ctl.add_devices(1) == 3
     world.expire(agent)
-    assert ctl.purge(0) is True
+    assert ctl.purge_device(0) is True
     assert world.balanced()
 
 
@@ -250,7 +250,7 @@ def test_allot_from_another_count_changes_nothing(world: World, cursor: int) -> 
 
 
 def test_a_resumed_run_continues_at_exactly_the_next_item(world: World) -> None:
-    world.passing().set_capacity(0, 7)
+    world.operator().set_capacity(0, 7)
     answer = world.server.allot(0, 0, world.items(0, 20))
     world.successor(capacity=None)
     assert world.run.resumed
@@ -262,10 +262,10 @@ def test_a_resumed_run_continues_at_exactly_the_next_item(world: World) -> None:
 
 def test_skip_passes_over_one_item_and_counts_no_task(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 cannot be packed")
-    world.server.skip(0, 2)
+    world.server.skip_item(0, 2)
     world.feed(1)
     assert [int(id_[8:]) for id_ in world.waiting()] == [0, 1, 3]
-    assert world.books()["allotted"] == "3"
+    assert world.counters()["allotted"] == "3"
     assert world.balanced()
 
 
@@ -273,7 +273,7 @@ def test_skip_passes_over_one_item_and_counts_no_task(world: World) -> None:
 
 
 def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_refused(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     ctl.set_capacity(0, 10)
     assert world.server.allot(0, 0, world.items(0, 100)).taken == 10
     ids = world.claim(agent)
@@ -291,7 +291,7 @@ def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_ref
 
 def test_a_lowered_capacity_drops_nothing_and_feeds_nothing_until_there_is_room(world: World) -> None:
     world.feed(20)
-    world.passing().set_capacity(0, 5)
+    world.operator().set_capacity(0, 5)
     assert world.counts()["waiting"] == 20
     assert world.server.allot(0, 20, world.items(20, 5)).why == "full"
     agent = world.agent()
@@ -310,7 +310,7 @@ def test_too_many_undrained_results_stop_the_feed_until_they_are_drained(client:
     assert (answer.taken, answer.why) == (0, "results")
     world.settle(agent, *done(ids[3]))
     assert len(world.results()) == 4
-    world.passing().drain(0, 0, 2)
+    world.operator().drain(0, 0, 2)
     assert world.server.allot(0, 4, world.items(4, 2)).taken == 2
 
 
@@ -374,7 +374,7 @@ def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None
     world.expire(silent)
     world.new_server(mode="resume")
     with pytest.raises(Superseded):
-        silent.renew()
+        silent.renew_server_lease()
     assert silent.record_of(silent.actor.id)[b"dead"] == b"1"
     assert world.client.zscore(world.keys.leases, silent.actor.id) is None
 
@@ -400,11 +400,11 @@ def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
     one.sweep(2)
     world.expire(dead)
     assert not two.heartbeat(1, 0, "running", b"").sweep_due
-    assert not world.server.renew()
+    assert not world.server.renew_server_lease()
     assert two.sweep(2).dead == []
     world.client.hset(world.keys.fleet, "swept_ms", two.now_ms() - 1_001)
     assert two.heartbeat(1, 0, "running", b"").sweep_due
-    assert world.server.renew()
+    assert world.server.renew_server_lease()
     assert two.sweep(2).dead == [dead.actor.id]
     assert one.sweep(2).dead == []
 
@@ -470,7 +470,7 @@ def test_a_lease_that_ran_out_since_the_next_sweep_was_due_is_left_to_the_follow
 def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     agent.heartbeat(0, 0, "running", b"")
-    world.passing().set_capacity(0, 5_000)
+    world.operator().set_capacity(0, 5_000)
     world.feed(2_500)
     other.heartbeat(1, 0, "paused", b"")
     for _ in range(3):
@@ -495,7 +495,7 @@ def test_a_recovery_that_stops_half_way_is_taken_up_by_the_next_sweep(world: Wor
     left = world.counts()["claimed"]
     assert 0 < left < 3
     assert reply == [b"ok", 3 - left, 0, left]
-    assert world.client.hget(world.at.holders, agent.actor.id) == str(left).encode()
+    assert world.client.hget(world.at.claim_counts, agent.actor.id) == str(left).encode()
     with pytest.raises(LeaseLost):
         world.settle(agent)
     assert sweep_now(world, other) == [agent.actor.id]
@@ -527,7 +527,7 @@ def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_liv
     for crashes in (1, 2):
         world.feed(1)
         assert world.claim(agent) == [killer], "alone"
-        assert world.client.exists(world.at.reasons, world.at.tries) == 0
+        assert world.client.exists(world.at.reasons, world.at.retry_reasons) == 0
         assert [item[22:25] for item in world.in_hand(agent)] == [b"00%d" % crashes]
         world.settle(agent, *crashed(killer, "died"))
         world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
@@ -584,7 +584,7 @@ def test_only_the_killer_reaches_three_crashes(world: World) -> None:
     assert world.client.hkeys(world.at.failed) == [killer.encode()]
     assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
     assert world.client.hget(world.at.reasons, killer) == reason("crashed")
-    assert world.books()["done"] == "5"
+    assert world.counters()["done"] == "5"
     assert world.balanced()
 
 
@@ -594,7 +594,7 @@ def test_a_reload_clears_all_counters(world: World) -> None:
         agent = world.agent(device)
         assert world.claim(agent) == [killer]
         world.fence(agent)
-    ctl = world.passing()
+    ctl = world.operator()
     assert world.counts()["failed"] == 1
     assert ctl.reload(0, [killer]) == 1
     [item] = world.client.lrange(world.at.waiting, 0, -1)
@@ -602,7 +602,7 @@ def test_a_reload_clears_all_counters(world: World) -> None:
 
 
 def test_reload_all_takes_only_what_had_failed_when_it_was_asked(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     old, new = world.fail(agent, 2)
     asked = agent.now_ms()
     world.client.zadd(world.at.failed_at, {old: asked - 5, new: asked + 1})
@@ -614,8 +614,8 @@ def test_reload_all_takes_only_what_had_failed_when_it_was_asked(world: World) -
 
 
 def test_reload_all_keeps_to_the_time_at_which_it_began(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
-    world.passing().set_capacity(0, 5_000)
+    agent, ctl = world.agent(), world.operator()
+    world.operator().set_capacity(0, 5_000)
     ids = world.fail(agent, 1_000) + world.fail(agent, 1_000) + world.fail(agent, 500)
     world.client.zadd(world.at.failed_at, {ids[-1]: agent.now_ms() + 60_000})
     calls = len(world.tap.log)
@@ -642,7 +642,7 @@ def test_a_task_that_may_be_retried_a_hundred_times_fails_in_the_end(client: red
 def test_another_minor_version_of_the_protocol_is_refused_and_both_are_named(world: World) -> None:
     world.client.hset(world.keys.meta, "protocol", "1.99")
     before = dump(world.client)
-    for come in (world.agent, world.passing, world.successor):
+    for come in (world.agent, world.operator, world.successor):
         with pytest.raises(VersionMismatch) as refused:
             come()
         assert "1.99" in str(refused.value) and PROTOCOL in str(refused.value)
@@ -665,14 +665,14 @@ def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
     world.client.lpush(world.at.waiting, foreign)
     assert world.claim(agent) == [ours]
     assert list(world.client.hgetall(world.at.failed).items()) == [(b"foreign0000000000001", foreign)]
-    assert world.counts()["allotted"] == 2 and world.books()["foreign"] == "1"
+    assert world.counts()["allotted"] == 2 and world.counters()["foreign"] == "1"
     assert world.balanced()
     with pytest.raises(wire.Undecodable):
         wire.parse(foreign)
 
 
 def test_foreign_items_are_passed_over_by_reload_and_can_be_edited_or_deleted(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     world.client.rpush(world.at.waiting, "one", "two", "three")
     assert world.claim(agent) == []
     [failed_task] = world.fail(agent, 1)
@@ -693,7 +693,7 @@ def test_tasks_that_failed_behind_a_thousand_foreign_items_are_reloaded(world: W
     world.claim(agent)
     assert world.counts()["failed"] == 1_200
     ids = world.fail(agent, 3)
-    assert world.passing().reload_all(0) == 3
+    assert world.operator().reload_all(0) == 3
     assert world.waiting() == ids
 
 
@@ -709,7 +709,7 @@ def test_a_thousand_foreign_items_do_not_keep_redis_from_others(world: World) ->
 
 
 def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     body = bytes(range(256)) * 3
     item = wire.header(world.run.id, 0) + body
     world.server.allot(0, 0, [item])
@@ -727,7 +727,7 @@ def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
 def test_a_namespace_that_holds_only_foreign_items_is_not_dropped_unasked(client: redis.Redis) -> None:
     world = World(client)
     world.server.leave()
-    client.delete(world.keys.meta, world.at.books)
+    client.delete(world.keys.meta, world.at.counters)
     client.rpush(world.at.waiting, "somebody's")
     with pytest.raises(HoldsWork):
         world.new_server()
@@ -737,7 +737,7 @@ def test_a_namespace_that_holds_only_foreign_items_is_not_dropped_unasked(client
 
 
 def test_five_thousand_items_are_allotted_in_one_call(world: World) -> None:
-    world.passing().set_capacity(0, 10_000)
+    world.operator().set_capacity(0, 10_000)
     world.feed(5_000)
     assert world.last().name == "allot"
     assert world.counts()["waiting"] == 5_000
@@ -747,7 +747,7 @@ def test_five_thousand_items_are_allotted_in_one_call(world: World) -> None:
 
 def test_a_thousand_tasks_are_claimed_and_settled_in_one_call(world: World) -> None:
     agent = world.agent()
-    world.passing().set_capacity(0, 10_000)
+    world.operator().set_capacity(0, 10_000)
     world.feed(5_000)
     ids = world.claim(agent, 5_000)
     assert len(ids) == 1_000
@@ -756,7 +756,7 @@ def test_a_thousand_tasks_are_claimed_and_settled_in_one_call(world: World) -> N
         assert claim.refused == 0 and len(claim.items) == 1_000
         ids = [id_of(item) for item in claim.items]
         assert world.balanced()
-    assert world.books()["done"] == "1000"
+    assert world.counters()["done"] == "1000"
 
 
 def test_a_claim_ends_with_the_item_that_reaches_a_mebibyte(world: World) -> None:

@@ -82,12 +82,12 @@ def furnished(client: redis.Redis) -> Furnished:
 
 @replies("allot", "ok")
 def test_allot_takes_what_the_capacity_leaves_and_says_why_no_more(world: World) -> None:
-    world.passing().set_capacity(0, 5)
+    world.operator().set_capacity(0, 5)
     first = world.server.allot(0, 0, world.items(0, 3))
     assert (first.taken, first.waiting, first.why) == (3, 3, "")
     rest = world.server.allot(0, 3, world.items(3, 4), exhausted=True, halted="no")
     assert (rest.taken, rest.waiting, rest.why) == (2, 5, "full")
-    books = world.books()
+    books = world.counters()
     assert (books["allotted"], books["cursor"], books["starved"]) == ("5", "5", "1")
     assert "exhausted" not in books and "halted" not in books
     assert world.waiting() == [id_of(item) for item in world.items(0, 5)]
@@ -96,14 +96,14 @@ def test_allot_takes_what_the_capacity_leaves_and_says_why_no_more(world: World)
 
 def test_allot_notes_the_end_of_the_generator_and_why_a_feed_stands_still(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
-    assert world.books()["halted"] == "item 2 is a lambda"
+    assert world.counters()["halted"] == "item 2 is a lambda"
     world.server.allot(0, 2, [], exhausted=True)
-    assert (world.books()["halted"], world.books()["exhausted"]) == ("", "1")
+    assert (world.counters()["halted"], world.counters()["exhausted"]) == ("", "1")
 
 
 @pytest.mark.parametrize("desired", ["paused", "ended"])
 def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, desired: str) -> None:
-    world.passing().set_desired(world.keys.desired_server, {"allot": desired})
+    world.operator().set_desired(world.keys.desired_server, {"allot": desired})
     answer = world.server.allot(0, 0, world.items(0, 3))
     assert (answer.taken, answer.waiting, answer.why) == (0, 0, desired)
     assert world.cursor() == 0
@@ -128,14 +128,14 @@ def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None
 # --- answer, look, wish, configure ------------------------------------------------------------------------
 
 
-@replies("answer", "ok")
+@replies("answer_detect", "ok")
 def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
-    world.agent().answer("d7", b"me")
-    assert world.client.blpop([world.keys.answers("d7")], 1) == [world.keys.answers("d7").encode(), b"me"]
+    world.agent().answer_detect("d7", b"me")
+    assert world.client.blpop([world.keys.detect_answers("d7")], 1) == [world.keys.detect_answers("d7").encode(), b"me"]
 
 
 def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -> None:
-    agent, ctl = world.agent(1), world.passing()
+    agent, ctl = world.agent(1), world.operator()
     assert agent.read_desired(1) == DesiredState(paused=False, stop=False, detect="")
     ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
     ctl.set_desired(world.keys.desired_stop, {agent.actor.id: "1"})
@@ -150,7 +150,7 @@ def test_devices_begin_paused_unless_the_run_starts_them(client: redis.Redis) ->
 
 @replies("set_desired", "ok")
 def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world: World) -> None:
-    ctl, key = world.passing(), world.keys.desired_devices
+    ctl, key = world.operator(), world.keys.desired_devices
     ctl.set_desired(key, {"0": "paused", "1": "paused"})
     tokens = [world.keys.device_token(0), world.keys.device_token(1)]
     ctl.set_desired(key, {"0": "", "1": "running"}, tokens=tokens, ttl_ms=5_000)
@@ -166,14 +166,14 @@ def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world
 
 @replies("configure", "ok", "low")
 def test_configure_sets_and_steps_and_goes_no_lower_than_allowed(world: World) -> None:
-    ctl = world.passing()
+    ctl = world.operator()
     ctl.set_capacity(0, 7)
-    assert world.books()["capacity"] == "7"
-    assert ctl.step_devices(+2) == 4
-    assert ctl.step_devices(-4) == 0
+    assert world.counters()["capacity"] == "7"
+    assert ctl.add_devices(+2) == 4
+    assert ctl.add_devices(-4) == 0
     before = dump(world.client)
     with pytest.raises(ValueError, match="devices would be -1"):
-        ctl.step_devices(-1)
+        ctl.add_devices(-1)
     with pytest.raises(ValueError, match="capacity would be 0"):
         ctl.set_capacity(0, 0)
     assert dump(world.client) == before
@@ -186,9 +186,9 @@ def test_configure_sets_and_steps_and_goes_no_lower_than_allowed(world: World) -
 @replies("delete", "ok")
 def test_delete_drops_what_is_still_there_and_counts_it(world: World) -> None:
     ids = world.fail(world.agent(), 3)
-    ctl = world.passing()
+    ctl = world.operator()
     assert ctl.delete(0, [ids[0], ids[2], "nobody00000000000001", ids[0]]) == 2
-    assert world.books()["deleted"] == "2"
+    assert world.counters()["deleted"] == "2"
     assert [*world.client.hkeys(world.at.failed)] == [ids[1].encode()]
     assert world.client.zrange(world.at.failed_at, 0, -1) == [ids[1].encode()]
     assert world.client.hkeys(world.at.reasons) == [ids[1].encode()]
@@ -197,7 +197,7 @@ def test_delete_drops_what_is_still_there_and_counts_it(world: World) -> None:
 
 @replies("reload", "ok")
 def test_reload_brings_back_what_is_still_there_with_fresh_counters(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     ids = world.fail(agent, 3)
     assert world.client.hget(world.at.failed, ids[0])[22:25] == b"010"
     assert ctl.reload(0, [ids[1], "nobody00000000000001"]) == 1
@@ -211,7 +211,7 @@ def test_reload_brings_back_what_is_still_there_with_fresh_counters(world: World
 
 @replies("edit", "ok")
 def test_edit_gives_a_failed_task_another_body_under_its_own_id(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     ids = world.fail(agent, 2)
     assert ctl.edit(0, ids[0], wire.pack("mended"))
     assert not ctl.edit(0, ids[0], wire.pack("too late"))
@@ -226,7 +226,7 @@ def test_edit_gives_a_failed_task_another_body_under_its_own_id(world: World) ->
 
 @replies("drain", "ok", "moved")
 def test_drain_takes_away_only_what_was_read(world: World) -> None:
-    agent, ctl, other = world.agent(), world.passing(), world.passing()
+    agent, ctl, other = world.agent(), world.operator(), world.operator()
     world.feed(5)
     ids = world.claim(agent)
     world.settle(agent, *(part for id_ in ids for part in done(id_, id_)))
@@ -249,7 +249,7 @@ def test_drain_wakes_a_server_that_stands_still_for_want_of_room(client: redis.R
     world.settle(agent, *done(world.claim(agent, 1)[0]))
     assert world.server.allot(0, 2, world.items(2, 1)).why == "results"
     client.delete(world.keys.server_token)
-    world.passing().drain(0, 0, 1)
+    world.operator().drain(0, 0, 1)
     assert client.llen(world.keys.server_token) == 1
     assert world.server.allot(0, 2, world.items(2, 1)).taken == 1
 
@@ -257,16 +257,16 @@ def test_drain_wakes_a_server_that_stands_still_for_want_of_room(client: redis.R
 # --- who is here ------------------------------------------------------------------------------------------
 
 
-@replies("enter", "ok", "none", "version")
+@replies("register_operator", "ok", "none", "version")
 def test_enter_registers_for_a_while_where_there_is_a_namespace_of_this_protocol(world: World) -> None:
-    ctl = world.passing()
+    ctl = world.operator()
     assert 0 < world.client.pttl(world.keys.actor(ctl.actor.id)) <= 3_600_000
     world.client.hset(world.keys.meta, "protocol", "0.9")
     with pytest.raises(VersionMismatch, match=rf"speaks protocol 0\.9 and this program {PROTOCOL}"):
-        world.passing()
+        world.operator()
     world.client.delete(world.keys.meta)
     with pytest.raises(NoNamespace, match="no server has opened namespace 't' yet"):
-        world.passing()
+        world.operator()
 
 
 @replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
@@ -317,20 +317,20 @@ def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis
         agent.heartbeat(1, 0, "running", b"busy")
 
 
-@replies("renew", "ok", "lost", "superseded", "gone")
+@replies("renew_server_lease", "ok", "lost", "superseded", "gone")
 def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) -> None:
     world.expire(world.server)
-    world.server.renew()
+    world.server.renew_server_lease()
     assert world.client.zscore(world.keys.server_lease, world.server.actor.id) > world.server.now_ms()
     world.server.fence(world.server.actor.id)
     with pytest.raises(LeaseLost):
-        world.server.renew()
+        world.server.renew_server_lease()
     old, _ = world.server, world.successor()
     with pytest.raises(Superseded, match="a server on"):
-        old.renew()
+        old.renew_server_lease()
     world.client.flushall()
     with pytest.raises(NamespaceGone):
-        old.renew()
+        old.renew_server_lease()
 
 
 @replies("leave", "ok")
@@ -375,15 +375,15 @@ def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world
     assert world.client.exists(world.keys.actor("a0-nobody")) == 0
 
 
-@replies("purge", "ok", "held")
+@replies("purge_device", "ok", "held")
 def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
-    agent, ctl = world.agent(1), world.passing()
+    agent, ctl = world.agent(1), world.operator()
     ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
     with pytest.raises(Changed, match="an agent is on Device1"):
-        ctl.purge(1)
+        ctl.purge_device(1)
     world.expire(agent)
-    assert ctl.purge(1)
-    assert not ctl.purge(1)
+    assert ctl.purge_device(1)
+    assert not ctl.purge_device(1)
     assert world.client.hexists(world.keys.devices, "1") is False
     assert world.client.hexists(world.keys.desired_devices, "1") is False
     assert ctl.holder_of(1) == ""
@@ -399,7 +399,7 @@ def test_open_run_begins_a_run_with_what_was_asked_for(client: redis.Redis) -> N
     }  # fmt: skip
     assert client.hmget(world.keys.meta, meta) == [value.encode() for value in meta.values()]
     assert client.hget(world.keys.fleet, "devices") == b"4"
-    assert [world.books(channel)["capacity"] for channel in range(3)] == ["9"] * 3
+    assert [world.counters(channel)["capacity"] for channel in range(3)] == ["9"] * 3
     late = world.last()
     moved = list(late.args)
     moved[0], moved[7] = "s-another", 2
@@ -441,7 +441,7 @@ def test_open_run_resumes_with_everything_in_its_place(furnished: Furnished) -> 
     furnished.successor(capacity=None, devices=None)
     assert (furnished.run.id, furnished.run.resumed) == (run, True)
     assert furnished.counts() == before
-    assert furnished.books()["cursor"] == "12"
+    assert furnished.counters()["cursor"] == "12"
     furnished.feed(1)
 
 
@@ -449,7 +449,7 @@ def test_open_run_afresh_drops_every_task_and_keeps_the_agents(furnished: Furnis
     run = furnished.run.id
     furnished.successor(mode="fresh", channels=1)
     assert furnished.run.id != run and not furnished.run.resumed
-    assert set(furnished.counts(0).values()) == {0} and furnished.books(1) == {}
+    assert set(furnished.counts(0).values()) == {0} and furnished.counters(1) == {}
     assert furnished.client.keys(furnished.at.claims("*")) == []
     assert furnished.settle(furnished.mine, *done(furnished.claims[0])).refused == 1
     ids = furnished.feed(1)
@@ -463,7 +463,7 @@ def test_open_run_begins_anew_by_itself_once_all_work_is_done(world: World) -> N
         world.server.allot(channel, 0, [], exhausted=True)
     world.successor(mode="")
     assert world.run.id != first
-    assert "exhausted" not in world.books()
+    assert "exhausted" not in world.counters()
 
 
 # --- recovery ---------------------------------------------------------------------------------------------
@@ -481,7 +481,7 @@ def test_recover_leaves_the_living_and_brings_back_the_tasks_of_the_dead(world: 
     assert agent.record_of(agent.actor.id)[b"dead"] == b"1"
     assert other.holder_of(0) == ""
     assert world.client.exists(world.at.claims(agent.actor.id)) == 0
-    assert world.client.hgetall(world.at.holders) == {}
+    assert world.client.hgetall(world.at.claim_counts) == {}
     assert world.balanced()
 
 
@@ -511,21 +511,21 @@ def test_sweep_finds_the_dead_and_the_channels_with_tasks_that_are_due(furnished
     assert (found.dead, found.due) == ([furnished.mine.actor.id], [1])
 
 
-@replies("sample", "ok")
+@replies("sample_counters", "ok")
 def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished: Furnished) -> None:
     client, at = furnished.client, furnished.at
-    furnished.ctl.sample(2)
-    furnished.ctl.sample(2)
+    furnished.ctl.sample_counters(2)
+    furnished.ctl.sample_counters(2)
     [line] = client.lrange(at.history, 0, -1)
     now, *counts = (int(word) for word in line.split())
     assert counts == [
-        client.llen(at.waiting), 50, sum(int(n) for n in client.hvals(at.holders)),
-        int(client.hget(at.tally, "done") or 0), client.hlen(at.failed),
-        int(client.hget(at.books, "allotted")), int(client.hget(at.books, "cursor")),
+        client.llen(at.waiting), 50, sum(int(n) for n in client.hvals(at.claim_counts)),
+        int(client.hget(at.agent_counters, "done") or 0), client.hlen(at.failed),
+        int(client.hget(at.counters, "allotted")), int(client.hget(at.counters, "cursor")),
     ]  # fmt: skip
     client.delete(at.history)
     client.rpush(at.history, *[f"{now - 5_000} 0 50 0 0 0 0 0"] * 720)
-    furnished.ctl.sample(2)
+    furnished.ctl.sample_counters(2)
     assert client.llen(at.history) == 720
     assert int(client.lindex(at.history, -1).split()[0]) >= now
 
@@ -539,19 +539,19 @@ def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
     assert (len(kept), kept[0], kept[-1]) == (100, b"line 50", b"line 149")
 
 
-@replies("log", "ok")
+@replies("append_event", "ok")
 def test_agents_add_events_and_a_server_alone_drops_the_oldest(world: World) -> None:
     agent, key = world.agent(0), world.keys.events
     world.client.rpush(key, *["old"] * EVENTS)
-    agent.log("warning", "Device0", "joined")
+    agent.append_event("warning", "Device0", "joined")
     assert world.client.llen(key) == EVENTS + 1
     ms, fields = world.client.lindex(key, -1)[:13], world.client.lindex(key, -1)[13:]
     assert abs(int(ms) - agent.now_ms()) < 60_000
     assert wire.unpack(fields) == ["warning", "Device0", "joined"]
-    world.server.log("info", "server", "began")
+    world.server.append_event("info", "server", "began")
     assert world.client.llen(key) == EVENTS
-    agent.log("info", "Device0", "left")
-    world.server.sample(2)
+    agent.append_event("info", "Device0", "left")
+    world.server.sample_counters(2)
     assert world.client.llen(key) == EVENTS
 
 
@@ -585,13 +585,13 @@ def test_every_outcome_goes_where_it_belongs(client: redis.Redis) -> None:
     )  # fmt: skip
     assert claim.refused == 3
     assert world.results() == [result_of(a, "result")]
-    assert world.books()["done"] == "2"
+    assert world.counters()["done"] == "2"
     assert world.waiting() == [e, last, c]
     assert client.lindex(world.at.waiting, 2)[22:25] == b"010"
     assert client.hget(world.at.failed, d)[22:25] == b"010"
-    assert client.hget(world.at.tries, c) == reason("first")
+    assert client.hget(world.at.retry_reasons, c) == reason("first")
     assert client.hget(world.at.reasons, d) == reason("timeout")
-    assert client.hgetall(world.at.holders) == {stranger.actor.id.encode(): b"1"}
+    assert client.hgetall(world.at.claim_counts) == {stranger.actor.id.encode(): b"1"}
     assert world.balanced()
 
 
@@ -609,9 +609,9 @@ def test_a_task_that_succeeds_after_failed_runs_leaves_no_reason_behind(world: W
     [id_] = world.claim(agent)
     assert world.claim(agent, settlements=failed(id_, "one")) == [id_]
     assert world.claim(agent, settlements=failed(id_, "two")) == [id_]
-    assert world.client.hget(world.at.tries, id_) == reason("one") + reason("two")
+    assert world.client.hget(world.at.retry_reasons, id_) == reason("one") + reason("two")
     world.settle(agent, *done(id_))
-    assert world.client.exists(world.at.reasons, world.at.tries) == 0
+    assert world.client.exists(world.at.reasons, world.at.retry_reasons) == 0
 
 
 def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(world: World) -> None:
@@ -638,14 +638,14 @@ def test_a_claim_takes_an_agents_share_of_what_waits(world: World) -> None:
 
 
 def test_a_paused_channel_gives_out_nothing_and_still_takes_settles(world: World) -> None:
-    agent, ctl = world.agent(), world.passing()
+    agent, ctl = world.agent(), world.operator()
     world.feed(4)
     [first] = world.claim(agent, 1)
     ctl.set_desired(world.keys.desired_channels, {"0": "paused"})
     world.client.delete(world.at.token)
     assert world.claim(agent, settlements=done(first)) == []
     assert world.client.llen(world.at.token) == 0
-    assert world.books()["done"] == "1"
+    assert world.counters()["done"] == "1"
 
 
 def test_a_claim_that_leaves_tasks_waiting_passes_the_token_on(world: World) -> None:
@@ -661,37 +661,37 @@ def test_a_claim_that_leaves_tasks_waiting_passes_the_token_on(world: World) -> 
 
 def test_a_claim_wakes_a_server_whose_channel_was_full_once_half_of_it_is_free(world: World) -> None:
     agent = world.agent()
-    world.passing().set_capacity(0, 4)
+    world.operator().set_capacity(0, 4)
     world.server.allot(0, 0, world.items(0, 5))
     world.client.delete(world.keys.server_token)
     world.claim(agent, 1)
     assert world.client.llen(world.keys.server_token) == 0
     world.claim(agent, 1)
     assert world.client.llen(world.keys.server_token) == 1
-    assert "starved" not in world.books()
+    assert "starved" not in world.counters()
 
 
 # --- skip, snapshot ---------------------------------------------------------------------------------------
 
 
-@replies("skip", "ok", "moved", "superseded", "gone")
+@replies("skip_item", "ok", "moved", "superseded", "gone")
 def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
     with pytest.raises(Changed, match="the count is 2 now"):
-        world.server.skip(0, 1)
-    world.server.skip(0, 2)
-    books = world.books()
+        world.server.skip_item(0, 1)
+    world.server.skip_item(0, 2)
+    books = world.counters()
     assert (books["cursor"], books["allotted"], "halted" in books) == ("3", "2", False)
     with pytest.raises(Changed):
-        world.server.skip(0, 2)
+        world.server.skip_item(0, 2)
     assert world.server.allot(0, 3, world.items(3, 1)).taken == 1
     assert world.balanced()
     old, _ = world.server, world.successor()
     with pytest.raises(Superseded):
-        old.skip(0, 4)
+        old.skip_item(0, 4)
     world.client.delete(world.keys.meta)
     with pytest.raises(NamespaceGone):
-        old.skip(0, 4)
+        old.skip_item(0, 4)
 
 
 def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> None:

@@ -77,21 +77,21 @@ def test_a_numbered_call_sent_twice_gets_the_stored_answer_and_changes_nothing(
     assert dump(furnished.client) == after
 
 
-TWO_LINES = {"answer", "log", "append_device_log"}
+TWO_LINES = {"answer_detect", "append_event", "append_device_log"}
 """Scripts whose second copy is a second line, which does no harm."""
 
 AGAIN: dict[str, list | None] = {
     "fence": [b"ok"],
-    "enter": [b"ok"],
+    "register_operator": [b"ok"],
     "join": None,
     "leave": [b"ok"],
     "read_desired": None,
     "open_run": None,
     "promote": [b"ok", 0],
     "recover": [b"ok", 0, 0, 0],
-    "renew": None,
+    "renew_server_lease": None,
     "heartbeat": None,
-    "sample": [b"ok", 0],
+    "sample_counters": [b"ok", 0],
     "snapshot": None,
     "sweep": [[], []],
 }
@@ -105,14 +105,14 @@ def test_an_unnumbered_call_sent_twice_changes_nothing_but_the_time_of_a_sign_of
     furnished: Furnished, valid: ValidCall
 ) -> None:
     call = valid.build(furnished)
-    moving = {"heartbeat": call.keys[1:4], "renew": call.keys[1:2]}.get(valid.script, ())
+    moving = {"heartbeat": call.keys[1:4], "renew_server_lease": call.keys[1:2]}.get(valid.script, ())
     first = call.send(furnished.client)
     after = dump(furnished.client, but=moving)
     second = call.send(furnished.client)
     assert dump(furnished.client, but=moving) == after
     if valid.script == "snapshot":
         assert second[1:] == first[1:]
-    elif valid.script in ("heartbeat", "renew"):
+    elif valid.script in ("heartbeat", "renew_server_lease"):
         assert second[0] == b"ok"
     else:
         assert second == (AGAIN[valid.script] or first)
@@ -123,9 +123,9 @@ def test_every_unnumbered_script_says_how_a_second_copy_is_answered() -> None:
 
 
 def test_an_answer_sent_twice_is_a_second_line_with_a_time_to_live(furnished: Furnished) -> None:
-    furnished.mine.answer("d1", b"here")
+    furnished.mine.answer_detect("d1", b"here")
     furnished.last().send(furnished.client)
-    key = furnished.keys.answers("d1")
+    key = furnished.keys.detect_answers("d1")
     assert furnished.client.lrange(key, 0, -1) == [b"here", b"here"]
     assert 0 < furnished.client.pttl(key) <= 60_000
 
@@ -279,7 +279,7 @@ def test_the_only_copy_of_a_join_that_arrives_late_does_not_displace_who_came_si
 def test_a_late_copy_of_leave_does_not_touch_the_successor_on_the_device(furnished: Furnished) -> None:
     furnished.mine.leave(0, 0)
     late = furnished.last()
-    furnished.broker(Actor.passing()).recover(furnished.mine.actor.id, reason("left"))
+    furnished.broker(Actor.operator()).recover(furnished.mine.actor.id, reason("left"))
     successor = furnished.agent(0)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"ok"]
@@ -294,7 +294,7 @@ def test_a_late_copy_of_a_servers_leave_does_not_touch_its_successor(furnished: 
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"ok"]
     assert dump(furnished.client) == before
-    successor.renew()
+    successor.renew_server_lease()
 
 
 def test_a_late_report_does_not_resurrect_an_actor_that_was_marked_dead(furnished: Furnished) -> None:
@@ -308,7 +308,7 @@ def test_a_late_report_does_not_resurrect_an_actor_that_was_marked_dead(furnishe
 def test_a_late_report_of_an_agent_whose_device_was_purged_changes_nothing(furnished: Furnished) -> None:
     late = furnished.held(lambda: furnished.mine.heartbeat(0, 0, "running", b"late"))
     furnished.expire(furnished.mine)
-    assert furnished.ctl.purge(0)
+    assert furnished.ctl.purge_device(0)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"lost"]
     assert dump(furnished.client) == before
@@ -317,7 +317,7 @@ def test_a_late_report_of_an_agent_whose_device_was_purged_changes_nothing(furni
 def test_a_late_copy_of_renew_changes_nothing_once_a_successor_holds_the_namespace(
     furnished: Furnished,
 ) -> None:
-    late = furnished.held(furnished.server.renew)
+    late = furnished.held(furnished.server.renew_server_lease)
     furnished.successor()
     before = dump(furnished.client)
     assert late.send(furnished.client)[0] == b"superseded"
@@ -325,7 +325,7 @@ def test_a_late_copy_of_renew_changes_nothing_once_a_successor_holds_the_namespa
 
 
 def test_a_late_copy_of_enter_leaves_the_numbers_of_an_actor_as_they_are(furnished: Furnished) -> None:
-    ctl = furnished.passing()
+    ctl = furnished.operator()
     late = furnished.last()
     ctl.set_desired(furnished.keys.desired_stop, {"somebody": "1"})
     before = dump(furnished.client)
@@ -374,7 +374,7 @@ EACH_KEY = [
     for valid in VALID_CALLS
     for index in range(
         {"open_run": 9 + 12 * (3 if valid.variant == "fresh" else 2) + (0 if valid.variant == "first" else 2),
-         "sweep": 6, "sample": 13, "snapshot": 24, "set_desired": 4}.get(valid.script, keys_declared(valid.script))
+         "sweep": 6, "sample_counters": 13, "snapshot": 24, "set_desired": 4}.get(valid.script, keys_declared(valid.script))
     )
 ]  # fmt: skip
 

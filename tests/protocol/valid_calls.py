@@ -34,11 +34,11 @@ class Furnished(World):
         self.failures = first[2:4]
         self.neighbour = self.agent(1)
         self.neighbours = self.claim(self.neighbour, 2)
-        self.ctl = self.passing()
+        self.ctl = self.operator()
         self.ctl.set_desired(self.keys.desired_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
         self.ctl.set_desired(self.keys.desired_channels, {"1": "paused"})
         self.ctl.set_desired(self.keys.desired_server, {"old": "wish"})
-        self.ctl.log("info", "test", "furnished")
+        self.ctl.append_event("info", "test", "furnished")
 
 
 Build = Callable[[Furnished], RawCall]
@@ -89,10 +89,10 @@ def _allot_full(world: Furnished) -> RawCall:
     return world.held(lambda: world.server.allot(0, world.cursor(), items))
 
 
-@valid("answer")
+@valid("answer_detect")
 def _answer(world: Furnished) -> RawCall:
-    world.mine.answer("d1", b"earlier")
-    return world.held(lambda: world.mine.answer("d1", b"answer"))
+    world.mine.answer_detect("d1", b"earlier")
+    return world.held(lambda: world.mine.answer_detect("d1", b"answer"))
 
 
 @valid("configure")
@@ -102,7 +102,7 @@ def _configure(world: Furnished) -> RawCall:
 
 @valid("configure", "a-step")
 def _configure_step(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.step_devices(1))
+    return world.held(lambda: world.ctl.add_devices(1))
 
 
 @valid("delete")
@@ -112,7 +112,7 @@ def _delete(world: Furnished) -> RawCall:
 
 @valid("drain")
 def _drain(world: Furnished) -> RawCall:
-    world.client.hset(world.at.tally, "starved", "1")
+    world.client.hset(world.at.agent_counters, "starved", "1")
     return world.held(lambda: world.ctl.drain(0, 0, 1))
 
 
@@ -121,9 +121,9 @@ def _edit(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.edit(0, world.failures[0], b"another"))
 
 
-@valid("enter")
+@valid("register_operator")
 def _enter(world: Furnished) -> RawCall:
-    return world.held(world.broker(Actor.passing()).enter)
+    return world.held(world.broker(Actor.operator()).register_operator)
 
 
 @valid("join", "a-free-device")
@@ -139,14 +139,14 @@ def _join_instead(world: Furnished) -> RawCall:
     return world.held(lambda: newcomer.join(0, 0, me(), holder=world.mine.actor.id))
 
 
-@valid("log", "a-server")
+@valid("append_event", "a-server")
 def _log(world: Furnished) -> RawCall:
-    return world.held(lambda: world.server.log("info", "test", "began"))
+    return world.held(lambda: world.server.append_event("info", "test", "began"))
 
 
-@valid("log", "an-agent")
+@valid("append_event", "an-agent")
 def _log_agent(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.log("info", "test", "joined"))
+    return world.held(lambda: world.mine.append_event("info", "test", "joined"))
 
 
 @valid("leave", "an-agent-with-claims")
@@ -204,10 +204,10 @@ def _promote(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.promote(0))
 
 
-@valid("purge")
+@valid("purge_device")
 def _purge(world: Furnished) -> RawCall:
     world.expire(world.mine)
-    return world.held(lambda: world.ctl.purge(0))
+    return world.held(lambda: world.ctl.purge_device(0))
 
 
 @valid("recover", "an-agent")
@@ -232,9 +232,9 @@ def _reload(world: Furnished) -> RawCall:
     return world.held(lambda: world.ctl.reload(0, world.failures))
 
 
-@valid("renew")
+@valid("renew_server_lease")
 def _renew(world: Furnished) -> RawCall:
-    return world.held(world.server.renew)
+    return world.held(world.server.renew_server_lease)
 
 
 @valid("heartbeat", "running")
@@ -249,7 +249,7 @@ def _report_paused(world: Furnished) -> RawCall:
 
 @valid("settle_and_claim", "every-outcome")
 def _settle(world: Furnished) -> RawCall:
-    world.client.hset(world.at.tally, "starved", "1")
+    world.client.hset(world.at.agent_counters, "starved", "1")
     world.client.delete(world.at.token)
     one, two, three = world.claims
     settlements = [*done(one), *failed(two), *failed_for_good(three), *handed_back(world.neighbours[0])]
@@ -283,10 +283,10 @@ def _claim(world: Furnished) -> RawCall:
     return world.held(lambda: world.mine.settle_and_claim(0, [], 10))
 
 
-@valid("skip")
+@valid("skip_item")
 def _skip(world: Furnished) -> RawCall:
-    world.client.hset(world.at.books, "halted", "why")
-    return world.held(lambda: world.server.skip(0, world.cursor()))
+    world.client.hset(world.at.counters, "halted", "why")
+    return world.held(lambda: world.server.skip_item(0, world.cursor()))
 
 
 @valid("snapshot")
@@ -298,15 +298,15 @@ def _snapshot(world: Furnished) -> RawCall:
     ]  # fmt: skip
     for channel in range(2):
         at = world.keys.channel(channel)
-        keys += [at.books, at.waiting, at.delayed, at.failed, at.results, at.holders, at.tally]
+        keys += [at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters]
     return RawCall("snapshot", tuple(keys), (100,))
 
 
-@valid("sample")
+@valid("sample_counters")
 def _sample(world: Furnished) -> RawCall:
     for channel in range(2):
         world.client.rpush(world.keys.channel(channel).history, "1 0 50 0 0 0 0 0")
-    return world.held(lambda: world.ctl.sample(2))
+    return world.held(lambda: world.ctl.sample_counters(2))
 
 
 @valid("append_device_log")

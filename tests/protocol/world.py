@@ -101,7 +101,7 @@ class World:
 
     def broker(self, actor: Actor) -> ById:
         """A broker for an actor that is not yet registered."""
-        return ById(self.tap, self.keys.name, actor, where="here")
+        return ById(self.tap, self.keys.name, actor, address="here")
 
     def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
         """Open the run for a server, which is `self.server` from then on. `gone` as in `open_run`."""
@@ -122,10 +122,10 @@ class World:
         broker.heartbeat(device, channel, "running", b"heartbeat")
         return broker
 
-    def passing(self) -> Broker:
+    def operator(self) -> Broker:
         """A `ctl`."""
-        broker = self.broker(Actor.passing())
-        broker.enter()
+        broker = self.broker(Actor.operator())
+        broker.register_operator()
         return broker
 
     def items(self, first: int, count: int, body: object = "body") -> list[bytes]:
@@ -133,7 +133,7 @@ class World:
         return [wire.header(self.run.id, number) + packed for number in range(first, first + count)]
 
     def cursor(self, channel: int = 0) -> int:
-        return int(self.books(channel).get("cursor", 0))
+        return int(self.counters(channel).get("cursor", 0))
 
     def feed(self, count: int, channel: int = 0, body: object = "body") -> list[str]:
         """Allot `count` tasks; their ids."""
@@ -164,7 +164,7 @@ class World:
     def fence(self, actor: Broker) -> int:
         """Let the actor be recovered; how many tasks came back or failed."""
         self.expire(actor)
-        return self.broker(Actor.passing()).recover(actor.actor.id, reason("crashed"))
+        return self.broker(Actor.operator()).recover(actor.actor.id, reason("crashed"))
 
     def in_hand(self, agent: Broker) -> list[bytes]:
         """The list items that an agent of channel 0 has claimed."""
@@ -181,14 +181,14 @@ class World:
                 ]
                 self.client.hset(key, field, msgpack.packb(items, use_bin_type=False))
 
-    def books(self, channel: int = 0) -> dict[str, str]:
+    def counters(self, channel: int = 0) -> dict[str, str]:
         at = self.keys.channel(channel)
-        found = self.client.hgetall(at.books) | self.client.hgetall(at.tally)
+        found = self.client.hgetall(at.counters) | self.client.hgetall(at.agent_counters)
         return {field.decode(): value.decode() for field, value in found.items()}
 
     def counts(self, channel: int = 0) -> dict[str, int]:
         """How many tasks are in each state, from the raw keys."""
-        at, books = self.keys.channel(channel), self.books(channel)
+        at, books = self.keys.channel(channel), self.counters(channel)
         claims = self.client.keys(at.claims("*"))
         return {
             "allotted": int(books.get("allotted", 0)) + int(books.get("foreign", 0)),

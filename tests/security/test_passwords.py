@@ -171,9 +171,9 @@ def test_a_crash_report_that_shows_locals_does_not_show_the_password(place: Real
     """Textual shows the locals of each frame; redis-py's frames hold what it logs in with."""
     url = build_url("127.0.0.1", place.port, username="s3cr3t", password=f"{SECRET}2")
     reader = Reader(url, NAME)
-    broker = Broker(connect(url), NAME, Actor.passing(), where=reader.where)
+    broker = Broker(connect(url), NAME, Actor.operator(), address=reader.where)
     del url
-    for call in (reader.snapshot, reader.channels, broker.enter, lambda: broker.ask("PING")):
+    for call in (reader.snapshot, reader.channels, broker.register_operator, lambda: broker.query("PING")):
         with pytest.raises(RedisRefused) as refused:
             call()
         report = Traceback.from_exception(

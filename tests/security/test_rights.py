@@ -106,7 +106,7 @@ def test_agents_recover_a_dead_one_without_a_server(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
     with House(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as house:
-        lost = Broker(connect(roles.agent), NAME, Actor.agent(0), where="here")
+        lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
         lost.join(1, 0, me())
         lost.heartbeat(1, 0, "running", wire.pack({}))
         house.until(lambda s: s.channels[0].waiting == 10)
@@ -246,7 +246,7 @@ def test_a_server_and_every_command_work_with_its_rights(
 def test_a_server_takes_over_from_a_dead_one_and_begins_afresh_with_its_rights(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
-    lost = Broker(connect(roles.agent), NAME, Actor.agent(0), where="here")
+    lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
     with House(roles.server, NAME, iter(range(10)), autostart=True) as house:
         house.until(lambda s: s.channels[0].waiting == 10)
         lost.join(0, 0, me())
@@ -316,7 +316,7 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
     client: redis.Redis, roles: Roles, held: House
 ) -> None:
     (failed_id, *_) = held.failed_ids()
-    client.hset(KEYS.channel(0).books, "halted", "item 20 is nothing")
+    client.hset(KEYS.channel(0).counters, "halted", "item 20 is nothing")
     # An agent must be there for those that stop one.
     client.hset(KEYS.agents, "0", "a0-0123456789abcdef")
     client.zadd(KEYS.leases, {"a0-0123456789abcdef": 9_999_999_999_999})

@@ -80,7 +80,7 @@ def look_everywhere(url: str) -> list[str]:
 
 def still_works(house: House, client: redis.Redis) -> None:
     """A task that is pushed now is run, and commands are obeyed."""
-    done = int(client.hget(AT.tally, "done") or 0)
+    done = int(client.hget(AT.agent_counters, "done") or 0)
     client.rpush(AT.waiting, wire.header(house.core.run.id, 777) + wire.pack(5))
     house.until(lambda s: s.channels[0].done > done)
     assert house.done("detect_one", 0)["devices"]["0"]["state"] == "running"
@@ -183,7 +183,7 @@ def test_garbage_in_the_fleets_numbers_hurts_nobody(house: House, client: redis.
         assert [device.id for device in house.snapshot().devices] == [0]
         client.hset(KEYS.fleet, "swept_ms", garbage)
         # Whoever reports finds that a sweep is due, and writes the time; the first of them may be faster than this one.
-        if house.core._broker.renew():
+        if house.core._broker.renew_server_lease():
             recover_and_promote(house.core._broker, None)
         assert SOME_TIME.fullmatch(client.hget(KEYS.fleet, "swept_ms")), garbage
     client.hset(KEYS.fleet, "swept_ms", GARBAGE[0])
@@ -214,8 +214,8 @@ def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, cli
 
 WRONG_KIND = [
     KEYS.meta, KEYS.leases, KEYS.agents, KEYS.devices, KEYS.events, KEYS.desired_devices, KEYS.desired_channels,
-    KEYS.desired_server, KEYS.fleet, KEYS.server_lease, AT.tally, AT.books, AT.waiting,
-    AT.delayed, AT.failed, AT.results, AT.holders,
+    KEYS.desired_server, KEYS.fleet, KEYS.server_lease, AT.agent_counters, AT.counters, AT.waiting,
+    AT.delayed, AT.failed, AT.results, AT.claim_counts,
 ]  # fmt: skip
 
 

@@ -143,13 +143,13 @@ def test_a_role_changes_a_key_by_the_commands_of_the_table_and_no_others(
 
 
 DESTROYS = [
-    ("LTRIM", AT.results, "1", "0"), ("PEXPIRE", AT.failed, "1"), ("PEXPIRE", AT.books, "1"),
-    ("HSET", AT.books, "done", "-5"), ("HSET", AT.tally, "done", "-5"),
+    ("LTRIM", AT.results, "1", "0"), ("PEXPIRE", AT.failed, "1"), ("PEXPIRE", AT.counters, "1"),
+    ("HSET", AT.counters, "done", "-5"), ("HSET", AT.agent_counters, "done", "-5"),
     ("XADD", KEYS.events, "MAXLEN", "0", "*", "a", "b"),
     ("LTRIM", KEYS.events, "1", "0"), ("LTRIM", AT.history, "1", "0"), ("LTRIM", AT.waiting, "1", "0"),
     ("DEL", AT.waiting), ("HDEL", AT.failed, "x"), ("HSET", AT.failed, "x", "y"), ("ZREM", AT.failed_at, "x"),
     ("HDEL", AT.reasons, "x"), ("ZADD", KEYS.server_lease, "1", "x"), ("ZREM", KEYS.server_lease, "x"),
-    ("PEXPIRE", KEYS.meta, "1"), ("PEXPIRE", KEYS.leases, "1"), ("PEXPIRE", AT.tally, "1"),
+    ("PEXPIRE", KEYS.meta, "1"), ("PEXPIRE", KEYS.leases, "1"), ("PEXPIRE", AT.agent_counters, "1"),
     ("HSET", KEYS.actor("s-x"), "dead", "1"), ("PEXPIRE", KEYS.actor("s-x"), "1"), ("RENAME", AT.results, AT.waiting),
     ("LMOVE", AT.results, AT.waiting, "LEFT", "LEFT"), ("SORT", AT.waiting, "STORE", AT.results),
     ("COPY", AT.waiting, AT.results, "REPLACE"), ("RESTORE", AT.results, "0", "x", "REPLACE"),

@@ -46,12 +46,12 @@ def test_a_push_whose_answer_was_lost_is_not_pushed_again(
         # Items 10 and 11 arrive as a push does whose answer never came back.
         assert core.run is not None
         client.rpush(at.waiting, *[wire.header(core.run.id, n) + wire.pack(n) for n in (10, 11)])
-        client.hincrby(at.books, "allotted", 2)
-        client.hincrby(at.books, "cursor", 2)
-        client.hset(at.books, "capacity", 30)
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        client.hincrby(at.counters, "allotted", 2)
+        client.hincrby(at.counters, "cursor", 2)
+        client.hset(at.counters, "capacity", 30)
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(30))
-        assert client.hget(at.books, "allotted") == b"30"
+        assert client.hget(at.counters, "allotted") == b"30"
 
 
 def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_the_remedy(
@@ -61,13 +61,13 @@ def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_th
     with feeding(redis_url, iter(range(30))) as core:
         wait_until(lambda: client.llen(at.waiting) == 10)
         client.rpop(at.waiting, 3)
-        client.hincrby(at.books, "allotted", -3)
-        client.hincrby(at.books, "cursor", -3)
+        client.hincrby(at.counters, "allotted", -3)
+        client.hincrby(at.counters, "cursor", -3)
         assert core.ended.wait(20)
         assert "up to item 10, and Redis knows of 7" in str(core.failure)
         assert "start the server again with --resume" in str(core.failure)
     with feeding(redis_url, iter(range(30)), resume=True):
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(30))
 
 
@@ -76,14 +76,14 @@ def test_a_redis_that_forgot_is_noticed_though_nothing_is_left_to_push_and_no_co
 ) -> None:
     at = Keys("feeding").channel(0)
     with feeding(redis_url, iter(range(8))) as core:
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         client.rpop(at.waiting, 3)
-        client.hset(at.books, mapping={"allotted": 5, "cursor": 5})
-        client.hdel(at.books, "exhausted")
+        client.hset(at.counters, mapping={"allotted": 5, "cursor": 5})
+        client.hdel(at.counters, "exhausted")
         assert core.ended.wait(10)
         assert "was fed up to item 8, and Redis knows of 5" in str(core.failure)
     with feeding(redis_url, iter(range(8)), resume=True):
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(8))
 
 
@@ -92,9 +92,9 @@ def test_the_end_of_a_generator_that_redis_forgot_is_told_again(
 ) -> None:
     at = Keys("feeding").channel(0)
     with feeding(redis_url, iter(range(8))) as core:
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
-        client.hdel(at.books, "exhausted")
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
+        client.hdel(at.counters, "exhausted")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(8)) and not core.ended.is_set()
 
 
@@ -131,13 +131,13 @@ def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
     core.open()
     core.start()
     try:
-        wait_until(lambda: client.hget(at.books, "halted"))
+        wait_until(lambda: client.hget(at.counters, "halted"))
         assert b"on_allotted raised OSError: the queue is gone; mend the job" in client.hget(
-            at.books, "halted"
+            at.counters, "halted"
         )
-        allotted = int(client.hget(at.books, "allotted"))
+        allotted = int(client.hget(at.counters, "allotted"))
         assert numbers(client, at) == list(range(allotted))
-        assert client.hget(at.books, "exhausted") is None
+        assert client.hget(at.counters, "exhausted") is None
     finally:
         core.stop()
 
@@ -169,8 +169,8 @@ def test_items_that_come_singly_are_pushed_by_the_thread_that_reads_them(
         return plain(broker, *asked, **options)
 
     monkeypatch.setattr(Broker, "allot", noted)
-    with feeding(redis_url, iter(Singly(8, lambda: int(client.hget(at.books, "cursor") or 0)))):
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+    with feeding(redis_url, iter(Singly(8, lambda: int(client.hget(at.counters, "cursor") or 0)))):
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
 
     assert numbers(client, at) == list(range(8))
     assert by[-1] == "allotter", "the end of the generator is no item"
@@ -184,10 +184,10 @@ def test_a_redis_that_forgot_is_noticed_where_items_come_singly_too(
     forgot = threading.Event()
 
     def allotted() -> int:
-        count = int(client.hget(at.books, "cursor") or 0)
+        count = int(client.hget(at.counters, "cursor") or 0)
         if count == 4 and not forgot.is_set():
             client.rpop(at.waiting, 2)
-            client.hset(at.books, mapping={"allotted": 2, "cursor": 2})
+            client.hset(at.counters, mapping={"allotted": 2, "cursor": 2})
             forgot.set()
         return 100 if forgot.is_set() else count
 
@@ -195,5 +195,5 @@ def test_a_redis_that_forgot_is_noticed_where_items_come_singly_too(
         assert core.ended.wait(20)
         assert "Redis knows of 2" in str(core.failure)
     with feeding(redis_url, iter(range(8)), resume=True):
-        wait_until(lambda: client.hget(at.books, "exhausted") == b"1")
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(8))

@@ -31,8 +31,8 @@ def fail(world: World, task: object, *errors: Exception) -> str:
     """A task of channel 0 that failed once for each error, the last time for good; its id."""
     agent = world.agent(0)
     world.client.rpush(world.at.waiting, wire.header("testtest", world.cursor()) + wire.pack(task))
-    world.client.hincrby(world.at.books, "allotted", 1)
-    world.client.hincrby(world.at.books, "cursor", 1)
+    world.client.hincrby(world.at.counters, "allotted", 1)
+    world.client.hincrby(world.at.counters, "cursor", 1)
     id_ = ""
     for number, error in enumerate(errors):
         [id_] = world.claim(agent, 1)

@@ -28,7 +28,7 @@ class Actor:
         return cls(f"s-{secrets.token_hex(8)}")
 
     @classmethod
-    def passing(cls) -> Actor:
+    def operator(cls) -> Actor:
         """The actor of a command line or an attached dashboard, which holds no lease."""
         return cls(f"c-{secrets.token_hex(8)}")
 

@@ -56,8 +56,8 @@ class Broker(Membership):
         """Feed a channel from the count `cursor` on. Raises `Superseded`, `Changed` or `LeaseLost`."""
         at = self.keys.channel(channel)
         keys = [
-            self.keys.actor(self.actor.id), self.keys.meta, at.books, at.waiting, at.results, at.token,
-            self.keys.desired_server, at.tally, at.marks,
+            self.keys.actor(self.actor.id), self.keys.meta, at.counters, at.waiting, at.results, at.token,
+            self.keys.desired_server, at.agent_counters, at.marks,
         ]  # fmt: skip
         reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
         why = reply[3].decode("utf-8", "replace")
@@ -65,16 +65,16 @@ class Broker(Membership):
 
     def marks(self, channel: int) -> dict[bytes, bytes]:
         """What is remembered of the items that were allotted."""
-        return mapping(self.ask("HGETALL", self.keys.channel(channel).marks))
+        return mapping(self.query("HGETALL", self.keys.channel(channel).marks))
 
     def forget_marks(self, channel: int) -> None:
         """Remember nothing of them."""
-        self.ask("DEL", self.keys.channel(channel).marks)
+        self.query("DEL", self.keys.channel(channel).marks)
 
-    def skip(self, channel: int, number: int) -> None:
+    def skip_item(self, channel: int, number: int) -> None:
         """Pass over the item at which the feed stopped. Raises `Changed` if the count is another by now."""
-        keys = [self.keys.actor(self.actor.id), self.keys.meta, self.keys.channel(channel).books]
-        self._numbered("skip", keys, [self.actor.id], number)
+        keys = [self.keys.actor(self.actor.id), self.keys.meta, self.keys.channel(channel).counters]
+        self._numbered("skip_item", keys, [self.actor.id], number)
 
     def settle_and_claim(
         self,
@@ -128,21 +128,21 @@ class Broker(Membership):
         try:
             items = wire.unpack_items(reply[3])
         except wire.Undecodable:
-            raise RedisRefused(not_ours(self.where)) from None
+            raise RedisRefused(not_ours(self.address)) from None
         return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]))
 
     def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
         return [
-            self.keys.actor(self.actor.id), self.keys.leases, at.books, at.waiting, at.delayed, at.failed,
-            at.failed_at, at.reasons, at.results, at.holders, at.agents, at.claims(self.actor.id),
-            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.tally, at.tries,
+            self.keys.actor(self.actor.id), self.keys.leases, at.counters, at.waiting, at.delayed, at.failed,
+            at.failed_at, at.reasons, at.results, at.claim_counts, at.agents, at.claims(self.actor.id),
+            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.agent_counters, at.retry_reasons,
         ]  # fmt: skip
 
     def drain(self, channel: int, offset: int, count: int) -> int:
         """Take away `count` results that were read from `offset` on. Raises `Changed` if others drained."""
         at = self.keys.channel(channel)
-        keys = [self.keys.actor(self.actor.id), at.books, at.results, self.keys.server_token, at.tally]
+        keys = [self.keys.actor(self.actor.id), at.counters, at.results, self.keys.server_token, at.agent_counters]
         return int(self._numbered("drain", keys, [], offset, count)[1])
 
     def reload(self, channel: int, ids: Sequence[str]) -> int:
@@ -171,7 +171,7 @@ class Broker(Membership):
     def delete(self, channel: int, ids: Sequence[str]) -> int:
         """Drop failed tasks for good; how many were still there."""
         at = self.keys.channel(channel)
-        keys = [self.keys.actor(self.actor.id), at.books, at.failed, at.failed_at, at.reasons]
+        keys = [self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons]
         dropped = 0
         for first in range(0, len(ids), MOST):
             dropped += int(self._numbered("delete", keys, [], *ids[first : first + MOST])[1])
@@ -197,13 +197,13 @@ class Broker(Membership):
 
     def set_capacity(self, channel: int, capacity: int) -> None:
         """Set a channel's capacity; a smaller one drops nothing."""
-        self._configure(self.keys.channel(channel).books, "capacity", f"={capacity}", 1)
+        self._configure(self.keys.channel(channel).counters, "capacity", f"={capacity}", 1)
 
     def set_total(self, channel: int, total: int) -> None:
         """Tell how many tasks a channel's generator will yield."""
-        self._configure(self.keys.channel(channel).books, "total", f"={total}", 0)
+        self._configure(self.keys.channel(channel).counters, "total", f"={total}", 0)
 
-    def step_devices(self, step: int) -> int:
+    def add_devices(self, step: int) -> int:
         """Add to the number of devices in the grid; the new number. Raises `ValueError` below 0."""
         return self._configure(self.keys.fleet, "devices", f"{step:+d}", 0)
 
@@ -214,23 +214,23 @@ class Broker(Membership):
             raise ValueError(f"{field} would be {int(reply[1])}")
         return int(reply[1])
 
-    def purge(self, device: int) -> bool:
+    def purge_device(self, device: int) -> bool:
         """Forget an offline device; whether there was one. Raises `Changed` while an agent is on it."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
             self.keys.desired_devices,
         ]  # fmt: skip
-        reply = self._numbered("purge", keys, [], device)
+        reply = self._numbered("purge_device", keys, [], device)
         if reply[0] == b"held":
             raise Changed(f"an agent is on Device{device}")
         return int(reply[1]) == 1
 
-    def answer(self, detect: str, answer: bytes) -> None:
+    def answer_detect(self, detect: str, answer: bytes) -> None:
         """Answer a detect."""
-        self._call("answer", [self.keys.answers(detect)], answer, 60_000)
+        self._call("answer_detect", [self.keys.detect_answers(detect)], answer, 60_000)
 
-    def log(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
+    def append_event(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
         """Add a line to the namespace's event log."""
         # An agent has no right to take events away: the server does, for all.
         most = EVENTS if channel_of(self.actor.id) is None else 0
-        self._call("log", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))
+        self._call("append_event", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))

@@ -22,15 +22,15 @@ class Calls:
     """One actor's calls to one namespace."""
 
     def __init__(
-        self, client: Any, name: str, actor: Actor, *, where: str, patience: Patience = IMPATIENT
+        self, client: Any, name: str, actor: Actor, *, address: str, patience: Patience = IMPATIENT
     ) -> None:
         self.client = client
         self.keys = Keys(name)
         self.actor = actor
-        self.where = where
+        self.address = address
         self.patience = patience
 
-    def ask(self, *command: Argument) -> Any:
+    def query(self, *command: Argument) -> Any:
         """A plain command's reply."""
         return self.patience(
             lambda: self._try(lambda: of_command(command, self.client.execute_command(*command)))
@@ -38,9 +38,9 @@ class Calls:
 
     def number(self, key: str, field: str) -> int:
         """A number in a hash, 0 where there is none. Raises `RedisRefused` where it is no number."""
-        value = self.ask("HGET", key, field) or b"0"
+        value = self.query("HGET", key, field) or b"0"
         if not is_whole(value):
-            raise RedisRefused(not_ours(self.where))
+            raise RedisRefused(not_ours(self.address))
         return int(value)
 
     def _call(self, name: str, keys: Sequence[str | bytes], *args: Argument) -> list[Any]:
@@ -54,10 +54,10 @@ class Calls:
         try:
             return call()
         except (RedisError, OSError) as error:
-            raise translate(error, self.where) from error
+            raise translate(error, self.address) from error
         except (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
             # redis-py's own, on what no Redis answers.
-            raise translate(Garbled(in_one_line(error)), self.where) from None
+            raise translate(Garbled(in_one_line(error)), self.address) from None
 
     def _numbered(
         self,
@@ -79,7 +79,7 @@ class Calls:
         if status in (b"lost", b"stale"):
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         if status == b"gap":
-            raise WritesLost(f"Redis at {self.where} lost its last writes")
+            raise WritesLost(f"Redis at {self.address} lost its last writes")
         if status == b"gone":
             raise NamespaceGone(self.keys.name)
         if status == b"superseded":
@@ -94,21 +94,21 @@ class Calls:
         """How many channels the namespace has; 0 where no server has opened it."""
         count = self.number(self.keys.meta, "channels")
         if count > MOST_CHANNELS:
-            raise RedisRefused(not_ours(self.where))
+            raise RedisRefused(not_ours(self.address))
         return count
 
     def now_ms(self) -> int:
         """Redis's clock, in ms since the epoch."""
-        seconds, micros = self.ask("TIME")
+        seconds, micros = self.query("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     def holder_of(self, device: int) -> str:
         """The actor on a device, or ''."""
-        return (self.ask("HGET", self.keys.agents, device) or b"").decode("utf-8", "replace")
+        return (self.query("HGET", self.keys.agents, device) or b"").decode("utf-8", "replace")
 
     def record_of(self, actor: str) -> dict[bytes, bytes]:
         """An actor's record; empty where there is none any more."""
-        return mapping(self.ask("HGETALL", self.keys.actor(actor)))
+        return mapping(self.query("HGETALL", self.keys.actor(actor)))
 
 
 def named(record: bytes) -> str:

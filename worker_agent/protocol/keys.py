@@ -15,7 +15,7 @@ class ChannelKeys:
     prefix: str
 
     @property
-    def books(self) -> str:
+    def counters(self) -> str:
         """HASH: allotted, cursor, capacity, total, deleted, drained, exhausted, halted. An agent only reads it."""
         return f"{self.prefix}:books"
 
@@ -25,7 +25,7 @@ class ChannelKeys:
         return f"{self.prefix}:marks"
 
     @property
-    def tally(self) -> str:
+    def agent_counters(self) -> str:
         """HASH: done, errors, foreign, starved: what agents count, apart from what only a server may write."""
         return f"{self.prefix}:tally"
 
@@ -55,7 +55,7 @@ class ChannelKeys:
         return f"{self.prefix}:reasons"
 
     @property
-    def tries(self) -> str:
+    def retry_reasons(self) -> str:
         """HASH id -> the same for a task that is still to be run again."""
         return f"{self.prefix}:tries"
 
@@ -65,7 +65,7 @@ class ChannelKeys:
         return f"{self.prefix}:results"
 
     @property
-    def holders(self) -> str:
+    def claim_counts(self) -> str:
         """HASH actor -> number of its claimed tasks."""
         return f"{self.prefix}:holders"
 
@@ -177,7 +177,7 @@ class Keys:
         """HASH with a time to live: number, answer, dead, and who it is."""
         return f"{self.prefix}:actor:{actor}"
 
-    def answers(self, detect: str) -> str:
+    def detect_answers(self, detect: str) -> str:
         """LIST with a time to live: answers to one detect."""
         return f"{self.prefix}:detect:{detect}"
 

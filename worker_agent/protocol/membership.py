@@ -122,10 +122,10 @@ class Sweep:
 class Membership(Calls):
     """The transitions of actors."""
 
-    def enter(self) -> None:
+    def register_operator(self) -> None:
         """Register a passing actor. Raises `NoNamespace` or `VersionMismatch`."""
         keys = [self.keys.actor(self.actor.id), self.keys.meta]
-        reply = self._call("enter", keys, PASSING_TTL_MS, PROTOCOL)
+        reply = self._call("register_operator", keys, PASSING_TTL_MS, PROTOCOL)
         _check_namespace(reply, self.keys.name)
 
     def join(
@@ -194,10 +194,10 @@ class Membership(Calls):
             desired != b"running", int(stop) if stop.isdigit() else 0, detect.decode("utf-8", "replace")
         )
 
-    def renew(self) -> bool:
+    def renew_server_lease(self) -> bool:
         """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
         keys = [self.keys.actor(self.actor.id), self.keys.server_lease, self.keys.meta, self.keys.fleet]
-        reply = self._call("renew", keys, self.actor.id)
+        reply = self._call("renew_server_lease", keys, self.actor.id)
         if reply[0] == b"gone":
             raise NamespaceGone(self.keys.name)
         if reply[0] == b"superseded":
@@ -211,7 +211,7 @@ class Membership(Calls):
         keys = [self.keys.meta, self.keys.leases, self.keys.fleet]
         for number in range(channels):
             channel = self.keys.channel(number)
-            keys += [channel.delayed, channel.holders]
+            keys += [channel.delayed, channel.claim_counts]
         dead, due = self._call("sweep", keys)
         return Sweep([actor.decode("utf-8", "replace") for actor in dead], [int(channel) for channel in due])
 
@@ -225,7 +225,7 @@ class Membership(Calls):
         at = self.keys.channel(channel or 0)
         keys = [
             self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
-            at.failed_at, at.reasons, at.holders, at.claims(dead), at.token, at.tries,
+            at.failed_at, at.reasons, at.claim_counts, at.claims(dead), at.token, at.retry_reasons,
         ]  # fmt: skip
         moved = 0
         while True:
@@ -240,13 +240,13 @@ class Membership(Calls):
         """Mark an actor dead whose process has certainly ended, so that its tasks are recovered at once."""
         self._call("fence", [self.keys.actor(actor), self.keys.leases], actor)
 
-    def sample(self, channels: int) -> None:
+    def sample_counters(self, channels: int) -> None:
         """Add a line to each channel's history, if one is due, and drop the oldest events. A server does so."""
         keys = [self.keys.events]
         for number in range(channels):
             at = self.keys.channel(number)
-            keys += [at.books, at.waiting, at.holders, at.failed, at.history, at.tally]
-        self._call("sample", keys, SAMPLE_MS, SAMPLES, EVENTS)
+            keys += [at.counters, at.waiting, at.claim_counts, at.failed, at.history, at.agent_counters]
+        self._call("sample_counters", keys, SAMPLE_MS, SAMPLES, EVENTS)
 
     def append_device_log(self, device: int, lines: Sequence[str]) -> None:
         """Add lines to a device's log."""
@@ -285,10 +285,10 @@ class Membership(Calls):
             since = int(record.pop("since_ms"))
             return Occupied(record.pop("actor"), Identity(**record), since, left_ms)
         except (wire.Undecodable, LookupError, TypeError, ValueError, AttributeError):
-            return RedisRefused(not_ours(self.where))
+            return RedisRefused(not_ours(self.address))
 
     def _open_run_once(self, plan: RunPlan, identity: Identity, gone: str) -> list[Any]:
-        holder = (self.ask("HGET", self.keys.meta, "server") or b"").decode("utf-8", "replace")
+        holder = (self.query("HGET", self.keys.meta, "server") or b"").decode("utf-8", "replace")
         old = self.channels()
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.server_lease,
@@ -300,10 +300,10 @@ class Membership(Calls):
         for number in range(max(old, plan.channels)):
             at = self.keys.channel(number)
             keys += [
-                at.books, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
-                at.holders, at.token, at.tally, at.tries, at.marks,
+                at.counters, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
+                at.claim_counts, at.token, at.agent_counters, at.retry_reasons, at.marks,
             ]  # fmt: skip
-            for actor in self.ask("HKEYS", at.holders):
+            for actor in self.query("HKEYS", at.claim_counts):
                 # Every agent may write here: an actor's name need not be text.
                 own = at.claims("").encode() + actor
                 claims.append(own.decode() if own.isascii() else own)

@@ -172,37 +172,37 @@ _KINDS: dict[str, Check] = {
 }
 
 _NUMBERED = {
-    "allot", "configure", "delete", "drain", "edit", "purge", "reload", "settle_and_claim", "set_desired", "skip",
+    "allot", "configure", "delete", "drain", "edit", "purge_device", "reload", "settle_and_claim", "set_desired", "skip_item",
 }  # fmt: skip
 _OF_NUMBERED = {b"lost": "", b"stale": "", b"again": "t"}
 
 _STATUSES: dict[str, dict[bytes, str]] = {
     "allot": {b"ok": "nnt", b"superseded": "t", b"moved": "n", b"gone": ""},
-    "answer": {b"ok": ""},
+    "answer_detect": {b"ok": ""},
     "fence": {b"ok": ""},
     "configure": {b"ok": "n", b"low": "n"},
     "delete": {b"ok": "n"},
     "drain": {b"ok": "n", b"moved": "n"},
     "edit": {b"ok": "n"},
-    "enter": {b"ok": "", b"none": "", b"version": "t"},
+    "register_operator": {b"ok": "", b"none": "", b"version": "t"},
     "join": {
         b"ok": "t", b"none": "", b"version": "t", b"channel": "n", b"changed": "", b"held": "n", b"lost": "",
     },
     "leave": {b"ok": ""},
-    "log": {b"ok": ""},
+    "append_event": {b"ok": ""},
     "open_run": {
         b"ok": "tn", b"version": "t", b"held": "tn", b"changed": "", b"lost": "", b"work": "nnnnnn",
         b"channels": "n",
     },
     "promote": {b"ok": "n"},
-    "purge": {b"ok": "n", b"held": ""},
+    "purge_device": {b"ok": "n", b"held": ""},
     "recover": {b"ok": "nnn", b"alive": ""},
     "reload": {b"ok": "nnn"},
-    "renew": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
+    "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
     "heartbeat": {b"ok": "nnnn", b"lost": ""},
-    "sample": {b"ok": "n"},
+    "sample_counters": {b"ok": "n"},
     "settle_and_claim": {b"ok": "nntn", b"gap": ""},
-    "skip": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
+    "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
     "append_device_log": {b"ok": ""},
     "set_desired": {b"ok": ""},
 }  # fmt: skip

@@ -267,9 +267,9 @@ def _place(text: str, default: int) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def cluster_of(where: str) -> str:
+def cluster_of(address: str) -> str:
     """The address, as `redact` shows it, of the cluster that this one host belongs to."""
-    scheme, separator, rest = where.rpartition("://")
+    scheme, separator, rest = address.rpartition("://")
     return f"{scheme if separator else 'redis'}+cluster://{rest.partition('/')[0]}"
 
 

@@ -176,14 +176,14 @@ def ask_in_turn(
     return reply
 
 
-def translate(error: Exception, where: str) -> MutiTaskError:
-    """redis-py's error as one of ours, with a sentence. `where` is an address without a password.
+def translate(error: Exception, address: str) -> MutiTaskError:
+    """redis-py's error as one of ours, with a sentence. `address` is an address without a password.
 
     The error's own traceback is dropped: redis-py's frames hold the password, and Textual's crash report shows locals.
     """
     text = str(error)
-    tls = _tls_trouble(error, where)
-    several = _several_trouble(error, where)
+    tls = _tls_trouble(error, address)
+    several = _several_trouble(error, address)
     for each in (error, error.__cause__, error.__context__):
         if each is not None:
             each.__traceback__ = None
@@ -191,92 +191,92 @@ def translate(error: Exception, where: str) -> MutiTaskError:
         return several
     if isinstance(error, InvalidResponse):
         return RedisGarbled(
-            f"what answers at {where} does not answer as Redis does ({_cause(error)}); see what listens there"
+            f"what answers at {address} does not answer as Redis does ({_cause(error)}); see what listens there"
         )
     if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
         ("WRONGPASS", "NOAUTH")
     ):
-        return RedisRefused(f"Redis at {where} refuses the password; pass the right one in --redis")
+        return RedisRefused(f"Redis at {address} refuses the password; pass the right one in --redis")
     if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _SCRIPT_REFUSED.match(text):
         refused = _SCRIPT_REFUSED.sub("", text).partition(" script: ")[0]
         return NoRights(
-            f"Redis at {where} does not allow this user what is needed ({refused}); "
+            f"Redis at {address} does not allow this user what is needed ({refused}); "
             "grant it what docs/security.md lists for its role, or name another user in --redis"
         )
     if text.startswith("MISCONF"):
         why = text.removeprefix("MISCONF").partition(" script: ")[0].strip().rstrip(".")
         return RedisUnavailable(
-            f"Redis at {where} cannot write to its disk and takes no writes ({why}); make room there"
+            f"Redis at {address} cannot write to its disk and takes no writes ({why}); make room there"
         )
     if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
         return RedisUnavailable(
-            f"Redis at {where} is a replica and takes no writes; it goes on once that one is made the primary"
+            f"Redis at {address} is a replica and takes no writes; it goes on once that one is made the primary"
         )
     if text.startswith("BUSY "):
         return RedisUnavailable(
-            f"Redis at {where} is busy with somebody's script; `SCRIPT KILL` there ends it"
+            f"Redis at {address} is busy with somebody's script; `SCRIPT KILL` there ends it"
         )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)
     if isinstance(error, transient) or text.startswith(_NOT_READY):
-        return RedisUnavailable(f"Redis at {where} is not ready: {text.partition(' script: ')[0]}")
+        return RedisUnavailable(f"Redis at {address} is not ready: {text.partition(' script: ')[0]}")
     if tls:
         return RedisUnavailable(tls)
     if isinstance(error, RedisTimeoutError):
-        return RedisUnavailable(f"Redis at {where} did not answer in time")
+        return RedisUnavailable(f"Redis at {address} did not answer in time")
     if isinstance(error, RedisConnectionError):
-        return RedisUnavailable(f"Redis at {where} cannot be reached: {_cause(error)}")
+        return RedisUnavailable(f"Redis at {address} cannot be reached: {_cause(error)}")
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
-        return RedisUnavailable(f"Redis at {where} is out of memory (maxmemory); raise it or drain results")
+        return RedisUnavailable(f"Redis at {address} is out of memory (maxmemory); raise it or drain results")
     if "WRONGTYPE" in text or _SCRIPT_STUMBLED.search(text):
-        return RedisRefused(not_ours(where))
+        return RedisRefused(not_ours(address))
     if isinstance(error, ResponseError):
         return RedisRefused(
-            f"Redis at {where} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
+            f"Redis at {address} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
         )
-    return RedisUnavailable(f"Redis at {where}: {text or type(error).__name__}")
+    return RedisUnavailable(f"Redis at {address}: {text or type(error).__name__}")
 
 
-def not_ours(where: str) -> str:
+def not_ours(address: str) -> str:
     """What to say of a key of this namespace that no program of ours wrote."""
-    return f"Redis at {where} holds a key of this namespace that is not ours; choose another --name"
+    return f"Redis at {address} holds a key of this namespace that is not ours; choose another --name"
 
 
-def _several_trouble(error: Exception, where: str) -> MutiTaskError | None:
+def _several_trouble(error: Exception, address: str) -> MutiTaskError | None:
     """What only Sentinels and clusters say."""
     if isinstance(error, SentinelRefuses):
-        return RedisRefused(f"the Sentinels at {where} {error}")
+        return RedisRefused(f"the Sentinels at {address} {error}")
     if isinstance(error, MasterNotFoundError):
-        return RedisUnavailable(f"no Sentinel at {where} that answers knows the master: {_cause(error)}")
+        return RedisUnavailable(f"no Sentinel at {address} that answers knows the master: {_cause(error)}")
     if isinstance(error, MovedError | AskError):
         return RedisRefused(
-            f"Redis at {where} is a node of a cluster, and another one has this namespace; "
-            f"write {cluster_of(where)} in the place of the address"
+            f"Redis at {address} is a node of a cluster, and another one has this namespace; "
+            f"write {cluster_of(address)} in the place of the address"
         )
     if isinstance(error, ClusterCrossSlotError):
         return RedisRefused(
-            f"Redis at {where} takes the keys of one namespace for keys of several slots (CROSSSLOT); "
+            f"Redis at {address} takes the keys of one namespace for keys of several slots (CROSSSLOT); "
             "see that no proxy before it changes key names"
         )
     return None
 
 
-def _tls_trouble(error: Exception, where: str) -> str:
+def _tls_trouble(error: Exception, address: str) -> str:
     """What is wrong with `rediss://`, or ''. Worth trying again: whoever is on the way could cause it too."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
-            f"the certificate of Redis at {where} is not trusted ({cause.verify_message}); "
+            f"the certificate of Redis at {address} is not trusted ({cause.verify_message}); "
             "name its CA in the address, ?ssl_ca_certs=FILE, or renew it"
         )
-    if not where.startswith(("rediss://", "rediss+")):
+    if not address.startswith(("rediss://", "rediss+")):
         return ""
     if isinstance(error, RedisTimeoutError):
         return (
-            f"Redis at {where} did not answer in time, or does not speak TLS at that port; try redis:// there"
+            f"Redis at {address} did not answer in time, or does not speak TLS at that port; try redis:// there"
         )
     local = isinstance(cause, FileNotFoundError | PermissionError) or "KEY_VALUES_MISMATCH" in str(cause)
     if local:
-        return f"the TLS files of Redis at {where} cannot be read or do not fit ({cause}); mend ssl_... in the address"
+        return f"the TLS files of Redis at {address} cannot be read or do not fit ({cause}); mend ssl_... in the address"
     return ""
 
 
