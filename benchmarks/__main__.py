@@ -85,10 +85,10 @@ def measure(chosen: argparse.Namespace) -> None:
         say(f"== {part}: {PARTS[part]}")
         began = time.monotonic()
         rows = importlib.import_module(f"benchmarks.parts.{part}").run(plan)
-        took = time.monotonic() - began
-        say(f"   {part} took {took:.0f} s")
+        took_s = time.monotonic() - began
+        say(f"   {part} took {took_s:.0f} s")
         if not chosen.no_docs:
-            store.keep(part, rows, plan, missing, took)
+            say(f"   raw figures: {store.save(part, rows, plan, missing, took_s)}")
 
 
 if __name__ == "__main__":

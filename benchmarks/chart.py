@@ -15,8 +15,25 @@ PAINTER = Path(__file__).with_name("painter.py")
 HELD = {"persistence": "off", "delay_ms": 0.0, "results": True}
 
 
+Bar = tuple[str, float, float, float]
+"""A label, and the median, the lowest and the highest value."""
+
+
 def draw(parts: dict[str, Any]) -> list[str]:
-    """Draw what there is of the first two parts; the file that was written."""
+    """Draw the chart. Return the names of the written files: none if no part of the chart was measured."""
+    panels = panels_of(parts)
+    if not panels:
+        return []
+    if why := install(CHART):
+        raise SystemExit(f"no chart: matplotlib {why}")
+    subprocess.run(
+        [str(CHART.python), str(PAINTER), str(PLACE)], input=json.dumps(panels), text=True, check=True
+    )
+    return [str(PLACE)]
+
+
+def panels_of(parts: dict[str, Any]) -> list[tuple[str, list[Bar]]]:
+    """Return the title and the bars of each panel."""
     panels = []
     if "noop" in parts:
         rows = [row for row in parts["noop"]["rows"] if row.get("tasks", 0) <= 20_000]
@@ -33,20 +50,13 @@ def draw(parts: dict[str, Any]) -> list[str]:
         rows = parts["feeding"]["rows"]
         names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in systems(rows))]
         panels.append(("Fed from a generator, tasks/s (log)", bars(rows, "rate", names, {})))
-    if not panels:
-        return []
-    if why := install(CHART):
-        raise SystemExit(f"no chart: matplotlib {why}")
-    subprocess.run(
-        [str(CHART.python), str(PAINTER), str(PLACE)], input=json.dumps(panels), text=True, check=True
-    )
-    return [str(PLACE)]
+    return panels
 
 
 def bars(
     rows: list[dict[str, Any]], field: str, names: list[tuple[str, str | None]], held: dict[str, Any]
-) -> list[tuple[str, float, float, float]]:
-    """A bar for each: its label, median, lowest and highest; the longest first."""
+) -> list[Bar]:
+    """Return a bar for each name (a system and its batch) that was measured, the longest first."""
     found = []
     for name, batch in names:
         key = {**held, "system": name, **({} if batch is None else {"batch": batch})}

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.fleet import percentile
 from benchmarks.systems import FASTER, PEERS
 
 Row = dict[str, Any]
@@ -54,14 +53,9 @@ def best(rows: list[Row], field: str, names: Iterable[str], **where: object) -> 
     return name, rate
 
 
-def pooled(rows: list[Row], system: str, field: str) -> list[float]:
-    """All waits of a system's rounds."""
-    return [value for row in rows if row["system"] == system for value in row[field]]
-
-
-def shares(values: list[float]) -> tuple[float, float, float]:
-    """p50, p99 and p99.9."""
-    return percentile(values, 0.5), percentile(values, 0.99), percentile(values, 0.999)
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which this share (0 to 1) of the values lies."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def times(one: float, other: float) -> float:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dashboard import Watched
+from benchmarks.figures import percentile
 from benchmarks.simulated import forget_groups
 from mutitask_tui.embedded import valkey as embedded
 from mutitask_tui.server.commands.commander import Commander
@@ -59,11 +60,6 @@ def cpu_s(pid: int) -> float:
     """The CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value below which that share of them lies."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 class Fleet:

@@ -14,27 +14,31 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def write() -> list[str]:
-    """Write both; the files that were written."""
-    kept = store.load()
-    if not kept.get("parts"):
+    """Write the page and the chart. Return the names of the written files."""
+    summary = store.load()
+    if not summary.get("parts"):
         return []
-    page = PAGE.read_text()
-    head, _, rest = page.partition(BEGIN)
+    PAGE.write_text(page(summary))
+    return [str(PAGE), *chart.draw(summary["parts"])]
+
+
+def page(summary: dict[str, Any]) -> str:
+    """Return the page with the generated part of this summary."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
     _, mark, tail = rest.partition(END)
     if not mark:
         raise SystemExit(f"{PAGE} has lost its marks {BEGIN} and {END}: put them back")
-    PAGE.write_text(f"{head}{BEGIN}\n\n{measured(kept)}\n{END}{tail}")
-    return [str(PAGE), *chart.draw(kept["parts"])]
+    return f"{head}{BEGIN}\n\n{measured(summary)}\n{END}{tail}"
 
 
-def measured(kept: dict[str, Any]) -> str:
-    """The generated part."""
-    parts = kept["parts"]
+def measured(summary: dict[str, Any]) -> str:
+    """Return the generated part of the page."""
+    parts = summary["parts"]
     pieces = [where(parts), goals_table(parts)]
     pieces += [
         piece for name, of in tables.TABLES.items() if name in parts for piece in of(parts[name]["rows"])
     ]
-    pieces.append(versions(kept))
+    pieces.append(versions(summary))
     return "\n\n".join(piece for piece in pieces if piece) + "\n"
 
 
@@ -60,21 +64,14 @@ def goals_table(parts: dict[str, Any]) -> str:
     return "### Goals\n\n" + tables.table(["goal", "figure", "reached"], rows, text=1)
 
 
-def versions(kept: dict[str, Any]) -> str:
+def versions(summary: dict[str, Any]) -> str:
     """What was measured, in which setting."""
     rows = []
-    for label, peer in sorted(kept.get("peers", {}).items(), key=lambda pair: str(pair[0]).lower()):
+    for label, peer in sorted(summary.get("peers", {}).items(), key=lambda pair: str(pair[0]).lower()):
         have = peer["versions"]
-        names = [name for name in have if name.lower() in NAMED]
-        told = ", ".join(f"{name} {have[name]}" for name in names)
+        told = ", ".join(f"{name} {have[name]}" for name in sorted(have, key=str.lower) if name != "python")
         rows.append([label, peer["setting"], f"{told}, Python {have['python']}"])
     text = "### Peers\n\n" + tables.table(["peer", "setting", "versions"], rows, text=3)
-    for label, why in kept.get("missing", {}).items():
+    for label, why in summary.get("missing", {}).items():
         text += f"\n\n{label} is missing: {why}."
     return text
-
-
-NAMED = {
-    "ardiq", "huey", "taskiq", "taskiq-redis", "dramatiq", "saq", "arq", "streaq", "celery", "kombu", "rq",
-    "distributed", "redis", "hiredis", "coredis", "uvloop",
-}  # fmt: skip

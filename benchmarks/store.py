@@ -1,4 +1,8 @@
-"""What was measured, kept as JSON beside the benchmark: each part with its own time, machine and versions."""
+"""Stores what a run measured.
+
+The raw rows of each part go to `benchmarks/.results/`, which git ignores. `benchmarks/summary.json` keeps what the
+page and its chart need: for each part the summarized rows, the time and the machine.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +14,50 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import summary
 from benchmarks.plan import Plan
 from benchmarks.systems import versions
 from mutitask_tui.embedded.binary import find_binary
 
-PLACE = Path(__file__).with_name("results.json")
+SUMMARY = Path(__file__).with_name("summary.json")
+RESULTS = Path(__file__).with_name(".results")
 
 
 def load() -> dict[str, Any]:
-    """All that is kept."""
-    kept: dict[str, Any] = json.loads(PLACE.read_text()) if PLACE.exists() else {}
-    return kept
+    """Return the summary of all parts."""
+    stored: dict[str, Any] = json.loads(SUMMARY.read_text()) if SUMMARY.exists() else {}
+    return stored
 
 
-def keep(part: str, rows: list[dict[str, Any]], plan: Plan, missing: dict[str, str], took: float) -> None:
-    """Keep a part in place of what was kept of it."""
-    kept = load()
-    kept.setdefault("parts", {})[part] = {
-        "when": time.strftime("%Y-%m-%d %H:%M"), "seconds": round(took), "rounds": plan.rounds,
-        "quick": plan.quick, "machine": machine(), "rows": rows,
+def save(part: str, rows: list[dict[str, Any]], plan: Plan, missing: dict[str, str], took_s: float) -> Path:
+    """Write the raw rows of a part to a new file, and replace the part in the summary.
+
+    `missing` maps the label of each peer that was left out to the reason. Returns the file of the raw rows.
+    """
+    head = {
+        "when": time.strftime("%Y-%m-%d %H:%M"), "seconds": round(took_s), "rounds": plan.rounds,
+        "quick": plan.quick, "machine": machine(),
     }  # fmt: skip
-    if plan.peers:
-        kept.setdefault("peers", {}).update(
-            {p.label: {"setting": p.setting, "versions": versions(p)} for p in plan.peers}
-        )
-    kept["missing"] = missing
-    PLACE.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    peers = {p.label: {"setting": p.setting, "versions": versions(p)} for p in plan.peers}
+    RESULTS.mkdir(exist_ok=True)
+    raw = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{part}.json"
+    raw.write_text(json.dumps({**head, "peers": peers, "missing": missing, "rows": rows}, indent=1) + "\n")
+
+    stored = load()
+    stored.setdefault("parts", {})[part] = {**head, "rows": summary.summarize(part, rows)}
+    stored.setdefault("peers", {}).update(
+        {
+            label: {**peer, "versions": summary.named_versions(peer["versions"])}
+            for label, peer in peers.items()
+        }
+    )
+    stored["missing"] = missing
+    SUMMARY.write_text(summary.to_json(stored))
+    return raw
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on."""
+    """Return what the benchmark runs on: processor, system, versions and load."""
     model = ""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.figures import PURE, Row, best, figure, middle, pooled, shares, systems, times
-from benchmarks.fleet import percentile
+from benchmarks.figures import PURE, Row, best, figure, middle, systems, times
 
 OURS = tuple(("MutiTask", batch) for batch in ("adaptive", "100", "16", "1"))
 LIMIT = tuple(("bare loop", batch) for batch in ("1000", "100", "16", "1"))
@@ -105,10 +104,11 @@ def whole(rows: list[Row]) -> list[str]:
 
 def latency(rows: list[Row]) -> list[str]:
     """Part 4."""
-    peers = sorted(systems(rows), key=lambda name: shares(pooled(rows, name, "started"))[0])
+    found = {row["system"]: row for row in rows}
+    peers = sorted(systems(rows), key=lambda name: found[name]["started"][0])
     body = []
     for name in ("MutiTask", *peers):
-        waits = [*shares(pooled(rows, name, "started")), *shares(pooled(rows, name, "read"))]
+        waits = [*found[name]["started"], *found[name]["read"]]
         body.append([name, *(f"{wait:.2f}" for wait in waits)])
     head = ["100 tasks/s, ms", "started, p50", "p99", "p99.9", "result readable, p50", "p99", "p99.9"]
     return ["### Light load\n\n" + table(head, body)]
@@ -188,12 +188,7 @@ def payloads(rows: list[Row]) -> list[str]:
 def pausing(rows: list[Row]) -> list[str]:
     """Part 7."""
     body = [
-        [
-            f"{row['rate']:,}/s",
-            *(f"{percentile(row['waits'], share):.0f}" for share in (0.5, 0.99)),
-            str(len(row["waits"])),
-        ]
-        for row in rows
+        [f"{row['rate']:,}/s", f"{row['p50']:.0f}", f"{row['p99']:.0f}", str(row["count"])] for row in rows
     ]
     return [
         "### `pause_all`\n\n"
@@ -236,7 +231,7 @@ def growth(rows: list[Row]) -> list[str]:
 def footprint(rows: list[Row]) -> list[str]:
     """Part 9."""
     starts, held = rows
-    agent, bare = (statistics.median(starts[name]) * 1000 for name in ("starts", "bare_starts"))
+    agent, bare = starts["agent_s"] * 1000, starts["bare_s"] * 1000
     body = [
         ["start to first task (bare: first answer), ms", f"{agent:.0f}", f"{bare:.0f}"],
         ["resident, idle, MB", f"{held['idle_kb'] / 1024:.1f}", f"{held['bare_kb'] / 1024:.1f}"],

@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.fleet import percentile
+from benchmarks.figures import percentile
 from benchmarks.measure import place, tried
 from benchmarks.mutitask import MutiTask
 from benchmarks.peers.kit import Options, Stamps

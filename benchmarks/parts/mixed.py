@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.fleet import percentile
+from benchmarks.figures import percentile
 from benchmarks.measure import place
 from benchmarks.mutitask import MutiTask
 from benchmarks.peers.kit import Options
@@ -45,7 +45,7 @@ def watch(system: MutiTask, tasks: int) -> Held:
     client = system.client
     while system.done() < tasks:
         system.desk.check()
-        holders: Any = client.hkeys(system.channel.holders)
+        holders: Any = client.hkeys(system.channel.claim_counts)
         now, at_present = time.monotonic(), {}
         for holder in holders:
             claims: Any = client.hgetall(system.channel.claims(holder.decode()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.fleet import fleet_of, obeying, percentile
+from benchmarks.figures import percentile
+from benchmarks.fleet import fleet_of, obeying
 from benchmarks.plan import Plan, say
 
 DEVICES = 200
