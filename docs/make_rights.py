@@ -1,4 +1,7 @@
-"""Writes the roles' ACL lines and what they can change into docs/security.md: `python docs/make_rights.py`."""
+"""Write the ACL line of each role, and the keys that an agent can change, into docs/security.md.
+
+Usage: `python docs/make_rights.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ IN_CHANNEL = ANY.channel(0)
 
 @dataclass(frozen=True)
 class Rule:
-    """Commands for keys of some patterns. `access` is `%W` for keys that the role may not read, `%R` for those that it
-    may only read, and else empty."""
+    """The commands that a role may use on the keys of some patterns.
+
+    `access` is `%W` for keys that the role may not read, `%R` for keys that it may only read, and empty otherwise.
+    """
 
     keys: tuple[str, ...]
     commands: str
@@ -25,12 +30,12 @@ class Rule:
 
 
 def every(key: str) -> str:
-    """A key's pattern, for every channel, device and actor."""
+    """Return the pattern of a key for every channel and device."""
     return key.replace("channel:0:", "channel:*:").replace(":device:0", ":device:*")
 
 
 EVERYWHERE = "ping time"
-"""What every role needs, without a key."""
+"""The commands without a key that every role needs."""
 
 AGENT = (
     Rule((ANY.meta, IN_CHANNEL.counters, ANY.prefix + ":wish:*"), "hget hmget hlen", "%R"),
@@ -72,7 +77,7 @@ DASHBOARD = (
 )
 
 SCRIPTS = Rule((ANY.prefix + ":*",), "eval evalsha")
-"""A script is checked as a whole, then each command within it: this grants nothing that a script could do."""
+"""Redis checks the call of a script, then each command in it. This rule grants none of those commands."""
 
 ROLES: dict[str, tuple[Rule, ...]] = {
     "server": SERVER,
@@ -84,37 +89,37 @@ READS = {
     "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "llen", "lindex", "lrange",
     "zcard", "zscore", "zrange", "zrevrange", "zrangebyscore",
 }  # fmt: skip
-"""Those of the commands above that change nothing. Of scripts (`eval`, `evalsha`) counts what they call."""
+"""The commands above that change nothing. For scripts (`eval`, `evalsha`), the commands in them count."""
 
 KEYS: dict[str, str] = {
     key.removeprefix(ANY.prefix + ":"): what
     for key, what in {
-        ANY.meta: "the run's terms, and who its server is",
-        ANY.server_lease: "how long the server's word counts",
-        ANY.actor("s-*"): "the server's record, and those of commands (`c-*`)",
-        ANY.desired_devices: "what people want of devices; so do `wish:channels`, `:server`, `:stop`, `:detect`",
-        IN_CHANNEL.counters: "what the server allotted, its place in the generator, the capacity",
-        IN_CHANNEL.marks: "by what a resumed run tells another generator from its own",
+        ANY.meta: "the settings of the run, and its server",
+        ANY.server_lease: "the end of the server's lease",
+        ANY.actor("s-*"): "the record of the server, and the records of commands (`c-*`)",
+        ANY.desired_devices: "the desired state of devices; likewise `wish:channels`, `:server`, `:stop`, `:detect`",
+        IN_CHANNEL.counters: "the counters of the server: allotted items, position in the generator, capacity",
+        IN_CHANNEL.marks: "digests by which a resumed run recognises its generator",
         IN_CHANNEL.history: "the last hour",
         IN_CHANNEL.results: "results until they are drained",
         IN_CHANNEL.failed: "failed tasks",
-        IN_CHANNEL.reasons: "why they failed",
-        IN_CHANNEL.failed_at: "when they failed",
+        IN_CHANNEL.reasons: "the errors of failed tasks",
+        IN_CHANNEL.failed_at: "the times at which tasks failed",
         ANY.events: "the event log",
-        IN_CHANNEL.waiting: "tasks that wait",
-        IN_CHANNEL.delayed: "tasks that wait for their next run",
-        IN_CHANNEL.claims("*"): "what each agent has claimed",
-        IN_CHANNEL.claim_counts: "how many that is",
-        IN_CHANNEL.retry_reasons: "the failed runs of tasks that are to be run again",
-        IN_CHANNEL.agent_counters: "how many are done, how many runs failed",
-        IN_CHANNEL.agents: "the agents at work in a channel",
-        ANY.leases: "how long each agent's word counts",
-        ANY.agents: "which agent is on which device",
-        ANY.actor("a*"): "the agents' records",
-        ANY.devices: "their reports",
-        ANY.device_log(0): "the tail of a device's log",
+        IN_CHANNEL.waiting: "waiting tasks",
+        IN_CHANNEL.delayed: "delayed tasks",
+        IN_CHANNEL.claims("*"): "the tasks that each agent has claimed",
+        IN_CHANNEL.claim_counts: "the number of tasks that each agent has claimed",
+        IN_CHANNEL.retry_reasons: "the errors of tasks that will run again",
+        IN_CHANNEL.agent_counters: "the counters of agents: done tasks, failed runs",
+        IN_CHANNEL.agents: "the agents of a channel",
+        ANY.leases: "the end of each agent's lease",
+        ANY.agents: "the agent of each device",
+        ANY.actor("a*"): "the records of agents",
+        ANY.devices: "the last report of each device",
+        ANY.device_log(0): "the last lines of a device's log",
         ANY.detect_answers("*"): "answers to a detect",
-        ANY.fleet: "how many devices the grid has, when somebody swept last",
+        ANY.fleet: "the number of devices in the grid, and the time of the last sweep",
         IN_CHANNEL.token: "wakes an agent that waits for tasks",
         ANY.device_token(0): "wakes a device's agent",
         ANY.server_token: "wakes the server",
@@ -123,7 +128,7 @@ KEYS: dict[str, str] = {
 
 
 def changes(role: str, key: str) -> list[str]:
-    """The commands with which the role can change a key of that kind (as in `KEYS`)."""
+    """Return the commands with which the role can change a key of this kind (a key of `KEYS`)."""
     wanted = every(f"{ANY.prefix}:{key}")
     found = {
         command
@@ -136,12 +141,12 @@ def changes(role: str, key: str) -> list[str]:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Whether an ACL's pattern covers all keys of a kind."""
+    """Return whether an ACL pattern covers all keys of a kind."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), key) is not None
 
 
 def line(role: str) -> str:
-    """The command that makes the role's user, as a person types it."""
+    """Return the command that creates the user of the role, as a person types it."""
     words = [f"+{command}" for command in EVERYWHERE.split()]
     first, *others = ROLES[role] if role != "agent" else (None, *ROLES[role])
     if first:
@@ -157,12 +162,12 @@ def line(role: str) -> str:
 
 
 def access_to(rule: Rule) -> str:
-    """The key patterns of a rule."""
+    """Return the key patterns of a rule."""
     return " ".join(f"{rule.access}~{every(key)}" for key in rule.keys)
 
 
 def blocks() -> dict[str, str]:
-    """What stands between the page's marks."""
+    """Return the generated blocks of the page, by name."""
     rows = [
         f"| `{every(key)}` | {what} | {', '.join(changes('agent', key)) or 'nothing'} |"
         for key, what in KEYS.items()
@@ -172,7 +177,7 @@ def blocks() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """The page with its blocks renewed."""
+    """Return the page with new blocks."""
     for name, block in blocks().items():
         mark, end = f"<!-- rights: {name}, made by docs/make_rights.py -->", "<!-- end -->"
         before, _, rest = page.partition(mark)
