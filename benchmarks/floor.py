@@ -18,7 +18,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.protocol.settlements import Settlement
 
@@ -82,7 +82,7 @@ def by_script(text: str) -> Drain:
 def by_mutitask(client: redis.Redis, batch: int) -> None:
     """Drain by an agent's one call, without an agent."""
     agent = Broker(client, "floor", Actor.agent(0), address="here")
-    agent.join(0, 0, me())
+    agent.join(0, 0, this_process())
     agent.heartbeat(0, 0, "running", b"heartbeat")
     settlements: list[Settlement] = []
     while (claim := agent.settle_and_claim(0, settlements, batch)).items:
@@ -99,7 +99,7 @@ def feed(url: str, tasks: int) -> None:
     """Allot as many items to MutiTask."""
     feeder = Broker(connect(url), "floor", Actor.server(), address="here")
     plan = RunPlan(channels=1, devices=1, capacity=tasks, autostart=True)
-    run = feeder.open_run(plan, me())
+    run = feeder.open_run(plan, this_process())
     for first in range(0, tasks, 1000):
         numbers = range(first, min(tasks, first + 1000))
         feeder.allot(0, first, [wire.header(run.id, number) + wire.pack(number) for number in numbers])

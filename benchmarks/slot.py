@@ -18,7 +18,7 @@ from worker_agent.execution.in_flight import Hands
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
-from worker_agent.protocol.settlements import in_runs
+from worker_agent.protocol.settlements import encode_runs
 
 TASKS = 1_000
 ITEMS = [wire.header("benchmrk", number) + wire.pack(number) for number in range(TASKS)]
@@ -41,7 +41,7 @@ def agents_way() -> list[float]:
         assert entry is not None
         hands.finish(0, runner.run(entry[3]))
     marks.append(time.perf_counter())
-    hiredis.pack_command(("EVALSHA", *in_runs(hands.take_settlements())))
+    hiredis.pack_command(("EVALSHA", *encode_runs(hands.take_settlements())))
     marks.append(time.perf_counter())
     return [later - earlier for earlier, later in pairwise(marks)]
 

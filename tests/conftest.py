@@ -20,7 +20,7 @@ from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until as _wait_until
 from worker_agent.protocol.connection.address import load_server_file
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.identity import of
+from worker_agent.protocol.identity import process_of
 
 HERE = Path(__file__).parent
 
@@ -129,7 +129,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     for note in directory.glob("*/server.json"):
         with contextlib.suppress(MutiTaskError):
             record = load_server_file(note)
-            if record and record.process.pid != os.getpid() and record.process == of(record.process.pid):
+            if record and record.process.pid != os.getpid() and record.process == process_of(record.process.pid):
                 os.kill(record.process.pid, signal.SIGKILL)
 
 

@@ -9,7 +9,7 @@ from mutitask_tui.embedded.directory import Fsync, read_log
 from mutitask_tui.embedded.process import EmbeddedServer
 from mutitask_tui.embedded.valkey import ensure
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.identity import is_gone, of
+from worker_agent.protocol.identity import is_gone, process_of
 
 CHECK_INTERVAL_S = 0.5
 MAX_RETRY_INTERVAL_S = 10.0
@@ -43,11 +43,11 @@ class Keeper(threading.Thread):
 
     def run(self) -> None:
         """Check the process and its directory every half second, until `end()`."""
-        process = of(self._server.pid)
+        process = process_of(self._server.pid)
         while not self._ended.wait(CHECK_INTERVAL_S):
             if is_gone(process):
                 self._restart()
-                process = of(self._server.pid)
+                process = process_of(self._server.pid)
             elif not self.data_removed:
                 self._check_directory()
 

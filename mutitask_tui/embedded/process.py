@@ -33,7 +33,7 @@ from worker_agent.protocol.connection.address import (
     server_file,
 )
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.identity import is_gone, of
+from worker_agent.protocol.identity import is_gone, process_of
 from worker_agent.protocol.pristine import time
 
 _STOP_SECONDS = 30.0
@@ -140,7 +140,7 @@ class EmbeddedServer:
     def _record(self) -> ServerFile:
         _, _, login = self.url.partition("://")
         username, _, password = login.partition("@")[0].partition(":")
-        return ServerFile(self.url, LOOPBACK, self.port, unquote(username), unquote(password), of(self.pid))
+        return ServerFile(self.url, LOOPBACK, self.port, unquote(username), unquote(password), process_of(self.pid))
 
     def __enter__(self) -> EmbeddedServer:
         return self
@@ -198,4 +198,4 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return not is_gone(of(pid))
+    return not is_gone(process_of(pid))

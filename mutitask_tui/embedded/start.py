@@ -25,7 +25,7 @@ from mutitask_tui.embedded.ports import LOOPBACK, bind_addresses, check_bindable
 from mutitask_tui.embedded.process import EmbeddedServer, ServerState, is_alive, server_state
 from mutitask_tui.server.files import make_private
 from worker_agent.protocol.connection.address import ServerFile, build_url, dump_server_file, load_server_file
-from worker_agent.protocol.identity import of
+from worker_agent.protocol.identity import process_of
 from worker_agent.protocol.pristine import time
 
 _START_SECONDS = 30.0
@@ -73,7 +73,7 @@ def start(
             try:
                 if _wait_for_answer(server):
                     if not throwaway:
-                        record = ServerFile(url, LOOPBACK, port, USERNAME, password, of(pid))
+                        record = ServerFile(url, LOOPBACK, port, USERNAME, password, process_of(pid))
                         write_private(directory / "server.json", dump_server_file(record))
                     return server
             except BaseException:

@@ -80,7 +80,7 @@ class Feed(threading.Thread):
         number, forked = self.cursor, forks.count
         if number and not self._pass_over(number):
             return
-        run, iterator, pack = self._run.encode("ascii"), self._iterator, wire.Packing().pack
+        run, iterator, pack = self._run.encode("ascii"), self._iterator, wire.ValuePacker().pack
         while not self._ended:
             try:
                 item = next(iterator)
@@ -99,7 +99,7 @@ class Feed(threading.Thread):
                 )
                 return
             try:
-                packed = wire.fresh_header(run, number) + pack(item)
+                packed = wire.new_task_header(run, number) + pack(item)
             except Unpackable as error:
                 self._halt(
                     f"item {number} is {error}; mend the job and go on with --resume, "
@@ -151,7 +151,7 @@ class Feed(threading.Thread):
 
     def _is_same(self, item: Any, number: int, told: str) -> bool:
         try:
-            packed = wire.fresh_header(self._run.encode("ascii"), number) + wire.Packing().pack(item)
+            packed = wire.new_task_header(self._run.encode("ascii"), number) + wire.ValuePacker().pack(item)
         except Unpackable:
             return False
         return digest(packed) == told

@@ -11,7 +11,7 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavaila
 from worker_agent.protocol.identity import Identity, is_gone
 from worker_agent.protocol.membership import identity_of
 from worker_agent.protocol.recovery import recover_and_promote
-from worker_agent.protocol.replies import mapping
+from worker_agent.protocol.replies import to_dict
 
 PERIOD_S = 1.0
 LEAST_PERIOD_S = 0.05
@@ -100,7 +100,7 @@ class Supervisor(threading.Thread):
             if channel_of(actor) is None:
                 continue
             if actor not in self._known:
-                self._known[actor] = identity_of(self._broker.record_of(actor))
+                self._known[actor] = identity_of(self._broker.actor_record(actor))
             if is_gone(self._known[actor]):
                 self._broker.fence(actor)
 
@@ -108,7 +108,7 @@ class Supervisor(threading.Thread):
         keys = self._broker.keys
         if self._broker.query("HGET", keys.desired_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()
-        for field, value in mapping(self._broker.query("HGETALL", keys.desired_channels)).items():
+        for field, value in to_dict(self._broker.query("HGETALL", keys.desired_channels)).items():
             name, _, channel = field.decode("utf-8", "replace").partition(":")
             if (
                 name == "skip"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.crashes.fleet import wait_for_text
-from worker_agent.protocol.identity import is_gone, of
+from worker_agent.protocol.identity import is_gone, process_of
 
 GIVEN_UP = "it ran longer than the limit of 0.3 s (--timeout)"
 
@@ -135,7 +135,7 @@ def test_a_process_that_hangs_is_killed_and_replaced(fleet):
 
 def is_running(pid: int) -> bool:
     """Whether a process has that number, and is no mere remainder."""
-    identity = of(pid)
+    identity = process_of(pid)
     return bool(identity.start) and not is_gone(identity)
 
 

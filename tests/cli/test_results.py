@@ -21,7 +21,7 @@ from tests.cli.tools import House, mutitask
 from tests.support.programs import Program
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import Changed
+from worker_agent.protocol.errors import ConcurrentChange
 
 EACH_TYPE: list[tuple[Any, Any]] = [
     ("text \x1b[31m ü \U0001f600", "text \x1b[31m ü \U0001f600"),
@@ -147,7 +147,7 @@ def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
     broker = Broker(reader.client, "two", Actor.operator(), address=reader.where)
     broker.register_operator()
     with pytest.raises(
-        Changed, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
+        ConcurrentChange, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
     ):
         export_results(reader, broker, 0, Meddled())
 

@@ -18,7 +18,7 @@ from mutitask_tui.server.snapshot import Snapshot
 from tests.cli.tools import mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
-from worker_agent.protocol.identity import is_gone, of
+from worker_agent.protocol.identity import is_gone, process_of
 from worker_agent.protocol.keys import Keys
 
 Spawn = Callable[..., Program]
@@ -117,7 +117,7 @@ def test_a_signal_stops_the_server_in_order_and_a_resume_ends_the_work(
             "--capacity", "10", "--local-agents", "1"]  # fmt: skip
     first = spawn(line)
     before = until(redis_url, "default", lambda s: s.devices[0].pid and s.channels[0].waiting == 10, first)
-    agent = of(before.devices[0].pid)
+    agent = process_of(before.devices[0].pid)
 
     first.signal(number)
 

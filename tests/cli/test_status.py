@@ -12,7 +12,7 @@ import redis
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.status import to_lines
 from tests.cli.tools import House, mutitask
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 
 CHANNEL: dict[str, type | tuple[type, ...]] = {
     "id": int, "capacity": int, "waiting": int, "claimed": int, "delayed": int, "done": int, "failed": int,
@@ -64,7 +64,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert set(status) == {"name", "server", "channels", "devices", "troubles"}
         assert status["name"] == "books"
         check(status["server"], SERVER)
-        assert status["server"]["host"] == me().host and status["server"]["pid"] == me().pid
+        assert status["server"]["host"] == this_process().host and status["server"]["pid"] == this_process().pid
         now, _ = client.time()
         assert abs(status["server"]["since"] - now) < 30
         assert status["server"]["allotting"] is True
@@ -82,7 +82,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert (offline["state"], offline["wished"], offline["seen_s"]) == ("offline", "paused", None)
         assert (running["state"], running["wished"], running["channel"]) == ("running", "running", 0)
         assert (running["running"], running["done"], running["errors"], running["failed"]) == (1, 3, 1, 1)
-        assert running["pid"] == me().pid and running["host"] == me().host
+        assert running["pid"] == this_process().pid and running["host"] == this_process().host
         assert 0 <= running["seen_s"] < 5
         gate.set()
         house.until(lambda s: s.channels[0].done == 7)
@@ -111,7 +111,7 @@ def test_for_a_person(redis_url: str) -> None:
     assert said.status == 0 and said.stderr == ""
     lines = said.stdout.splitlines()
     assert lines[0].startswith("namespace person on 127.0.0.1:")
-    assert lines[1] == f"server {me().host} pid {me().pid}"
+    assert lines[1] == f"server {this_process().host} pid {this_process().pid}"
     assert lines[2] == (
         "TaskChannel0: 3/50 waiting, 0 claimed, 0 delayed, 0 done, 0 failed, 0 deleted of 3 allotted, 0 errors; "
         "exhausted; books balance"

@@ -25,7 +25,7 @@ from tests.support.redis_server import RealServer, free_port
 from tests.support.waiting import wait_until
 from worker_agent.protocol.connection.address import read_server_file, resolve, server_file
 from worker_agent.protocol.errors import JobError
-from worker_agent.protocol.identity import is_gone, of
+from worker_agent.protocol.identity import is_gone, process_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded Valkey on Windows")
 
@@ -44,7 +44,7 @@ def connected(url: str) -> redis.Redis:
 
 
 def kill(server: EmbeddedServer) -> None:
-    who = of(server.pid)
+    who = process_of(server.pid)
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: is_gone(who))
 
@@ -149,7 +149,7 @@ def test_it_waits_until_the_data_of_a_killed_server_is_loaded(monkeypatch):
 
 def test_stop_ends_the_process_keeps_the_data_and_removes_the_server_file():
     server = ensure("n")
-    who = of(server.pid)
+    who = process_of(server.pid)
     with connected(server.url) as client:
         client.set("key", "value")
     server.stop()
@@ -160,7 +160,7 @@ def test_stop_ends_the_process_keeps_the_data_and_removes_the_server_file():
 
 
 def test_a_program_that_found_the_server_can_stop_it():
-    who = of(ensure("n").pid)
+    who = process_of(ensure("n").pid)
     found = find("n")
     assert found
     found.stop()
@@ -328,7 +328,7 @@ def test_it_outlives_the_killed_program_that_started_it(spawn):
 
 def test_a_throwaway_server_writes_no_server_file_and_leaves_nothing(state_dir):
     with ensure("n", throwaway=True) as server:
-        who = of(server.pid)
+        who = process_of(server.pid)
         with connected(server.url) as client:
             assert client.set("key", "value")
         assert find("n") is None
@@ -352,7 +352,7 @@ def test_a_throwaway_server_ends_with_the_process_that_started_it_and_not_with_t
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         pid, directory, url = program.stdout.readline().split()
-        who = of(int(pid))
+        who = process_of(int(pid))
         with connected(url) as client:
             assert client.ping()
         program.kill()

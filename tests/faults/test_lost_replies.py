@@ -19,8 +19,9 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection import connect as connecting
-from worker_agent.protocol.connection.connect import Patience, connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.dedicated import dedicate
+from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.membership import Run
 from worker_agent.protocol.scripts import script
 
@@ -41,9 +42,9 @@ class Distant(Furnished):
         self._url = url
 
     def broker(self, actor: Actor) -> ById:
-        patience = Patience(on_wait=self.waits.append)
+        retry = RetryPolicy(on_wait=self.waits.append)
         self.actors.append(actor)
-        return ById(self.tap, self.keys.name, actor, address="here", patience=patience)
+        return ById(self.tap, self.keys.name, actor, address="here", retry=retry)
 
     def held(self, send: Callable[[], Any]) -> RawCall:
         """Keeps `send` for `method`; what was held back takes no number away."""
@@ -59,8 +60,8 @@ class Distant(Furnished):
         valid.build(self)
         if valid.script == "snapshot":
             reader = Reader(self._url, self.keys.name)
-            patient = Patience(on_wait=self.waits.append)
-            return lambda: patient(reader.snapshot)
+            retry = RetryPolicy(on_wait=self.waits.append)
+            return lambda: retry(reader.snapshot)
         return self.sends[-1]
 
 

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 from worker_agent.protocol import replies
 from worker_agent.protocol.connection import guard
 from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.replies import of_script
+from worker_agent.protocol.replies import check_script_reply
 
 __all__ = ["no_agents_left"]
 
@@ -47,7 +47,17 @@ OF_AGENTS = (
     "join", "heartbeat", "read_desired", "settle_and_claim", "sweep", "promote", "append_device_log",
     "leave", "append_event", "HGET", "TIME", "BLPOP",
 )  # fmt: skip
-OF_SERVERS = ("allot", "renew_server_lease", "sweep", "sample_counters", "append_event", "HMGET", "HVALS", "HGETALL", "BLPOP")
+OF_SERVERS = (
+    "allot",
+    "renew_server_lease",
+    "sweep",
+    "sample_counters",
+    "append_event",
+    "HMGET",
+    "HVALS",
+    "HGETALL",
+    "BLPOP",
+)
 PLAUSIBLE = {"ok", "nil", "nil3", "nil array", "text", "verbatim", "large number"}
 """What a field of a hash may hold: a server that is told so of its count ends with a sentence."""
 
@@ -91,7 +101,12 @@ def test_one_lie_to_each_call_of_a_server_loses_nothing(
         house.url, house._reader = redis_url, Reader(redis_url, NAME)
         liar.lie_to(*OF_SERVERS, *(() if lie in PLAUSIBLE else ("HGET",)))
         house.agent(0, task_function=lambda task: task)
-        wait_until(lambda: {"allot", "renew_server_lease", "sample_counters"} <= liar.told or house.core.ended.is_set(), 15)
+        wait_until(
+            lambda: (
+                {"allot", "renew_server_lease", "sample_counters"} <= liar.told or house.core.ended.is_set()
+            ),
+            15,
+        )
         house.until(
             lambda s: house.core.ended.is_set() or (s.channels[0].exhausted and s.channels[0].open == 0), 30
         )
@@ -207,5 +222,5 @@ def test_the_forms_of_replies_are_those_of_the_scripts() -> None:
             {"lost", "stale", "again"} if name in replies._NUMBERED else set()
         )
         assert documented <= known, name
-    with pytest.raises(guard.Garbled):
-        of_script("renew_server_lease", [b"superseded"])
+    with pytest.raises(guard.MalformedReply):
+        check_script_reply("renew_server_lease", [b"superseded"])

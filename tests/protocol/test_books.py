@@ -44,8 +44,8 @@ from tests.protocol.world import (
 )
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import Changed, LeaseLost, Superseded
-from worker_agent.protocol.settlements import held_in
+from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded
+from worker_agent.protocol.settlements import unsettled_items
 
 CHANNELS, DEVICES, RETRIES = 2, 4, 2
 OUTCOMES = {"d": done, "s": saved, "f": failed, "x": failed_for_good, "b": handed_back, "c": crashed}
@@ -156,7 +156,8 @@ class Books(RuleBasedStateMachine):
     def allot_from_another_count(self, channel: int, off: int) -> None:
         cursor = self.model[channel].cursor + off
         self.changes_nothing(
-            lambda: self.world.server.allot(channel, cursor, self.world.items(max(0, cursor), 3)), Changed
+            lambda: self.world.server.allot(channel, cursor, self.world.items(max(0, cursor), 3)),
+            ConcurrentChange,
         )
 
     @precondition(lambda self: self.former_servers)
@@ -359,7 +360,7 @@ class Books(RuleBasedStateMachine):
             self.come(device)
 
     def come(self, device: int) -> None:
-        holder = self.ctl.holder_of(device)
+        holder = self.ctl.actor_on(device)
         for hands in self.everybody:
             if hands.broker.actor.id == holder:
                 hands.alive = False
@@ -446,7 +447,7 @@ class Books(RuleBasedStateMachine):
     def drain_what_others_drained(self) -> None:
         channel = next(c for c in range(CHANNELS) if self.model[c].drained)
         offset = self.model[channel].drained - 1
-        self.changes_nothing(lambda: self.ctl.drain(channel, offset, 5), Changed)
+        self.changes_nothing(lambda: self.ctl.drain(channel, offset, 5), ConcurrentChange)
 
     @rule(
         channel=channels,
@@ -522,7 +523,9 @@ class Books(RuleBasedStateMachine):
             pipe = self.client.pipeline(transaction=True)
             pipe.hgetall(at.counters).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
             pipe.lrange(at.results, 0, -1).hgetall(at.claim_counts).llen(at.token)
-            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons).hgetall(at.agent_counters)
+            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons).hgetall(
+                at.agent_counters
+            )
             for actor in actors:
                 pipe.hgetall(at.claims(actor))
             (
@@ -548,7 +551,7 @@ class Books(RuleBasedStateMachine):
             ]
             found += [(id_of(item), "delayed", item) for item in delayed]
             found += [(id_.decode(), "failed", item) for id_, item in in_fail.items()]
-            in_hand = [held_in(fields) for fields in claims]
+            in_hand = [unsettled_items(fields) for fields in claims]
             for actor, held in zip(actors, in_hand, strict=True):
                 found += [(id_of(item), f"claimed by {actor}", item) for item in held]
                 assert int(holders.get(actor.encode(), 0)) == len(held)

@@ -16,7 +16,9 @@ from tests.protocol.world import ById, World, done, failed_for_good, id_of
 from tests.support.redis_server import RealServer, free_port
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connection.connect import IMPATIENT, Patience, connect, translate
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.redis_errors import translate
+from worker_agent.protocol.connection.retry import NO_RETRIES, RetryPolicy
 from worker_agent.protocol.errors import MutiTaskError, NoNamespace, RedisRefused, RedisUnavailable
 from worker_agent.protocol.scripts import script
 
@@ -212,7 +214,7 @@ def test_forgotten_scripts_are_sent_again(world: World) -> None:
 
 
 def test_a_connection_killed_between_calls_costs_one_error_and_no_task(world: World, redis_url: str) -> None:
-    agent = ById(connect(redis_url), "t", world.agent().actor, address="here", patience=Patience(tries=3))
+    agent = ById(connect(redis_url), "t", world.agent().actor, address="here", retry=RetryPolicy(max_tries=3))
     world.feed(4)
     for _ in range(4):
         own = agent.query("CLIENT", "ID")
@@ -257,9 +259,9 @@ def test_an_answer_lost_with_its_connection_is_asked_for_again_and_comes(
     world: World, redis_url: str
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
-    agent = ById(wire_, "t", world.agent().actor, address="here", patience=Patience(tries=5))
+    agent = ById(wire_, "t", world.agent().actor, address="here", retry=RetryPolicy(max_tries=5))
     ids = world.feed(4)
-    agent.holder_of(0)  # On a cluster it finds the node.
+    agent.actor_on(0)  # On a cluster it finds the node.
     for _ in range(4):
         wire_.losing = True
         [item] = agent.settle_and_claim(0, [], 1).items
@@ -274,8 +276,8 @@ def test_an_impatient_caller_learns_of_a_killed_connection_and_may_go_on(
     world: World, redis_url: str
 ) -> None:
     wire_ = LosesAnswers(connect(redis_url), world.client)
-    ctl = Broker(wire_, "t", world.operator().actor, address="here", patience=IMPATIENT)
-    ctl.holder_of(0)  # On a cluster it finds the node.
+    ctl = Broker(wire_, "t", world.operator().actor, address="here", retry=NO_RETRIES)
+    ctl.actor_on(0)  # On a cluster it finds the node.
     wire_.losing = True
     with pytest.raises(RedisUnavailable) as away:
         ctl.add_devices(1)
@@ -283,7 +285,7 @@ def test_an_impatient_caller_learns_of_a_killed_connection_and_may_go_on(
     assert ctl.add_devices(1) == 4
 
 
-# --- Patience ---------------------------------------------------------------------------------------------
+# --- RetryPolicy ---------------------------------------------------------------------------------------------
 
 
 def failing(times: int, error: Callable[[], Exception] = lambda: RedisUnavailable("away")):
@@ -299,41 +301,43 @@ def failing(times: int, error: Callable[[], Exception] = lambda: RedisUnavailabl
     return call, tried
 
 
-def test_patience_backs_off_and_tells_once_when_it_waits_and_once_when_redis_is_back() -> None:
+def test_a_retry_policy_backs_off_and_tells_once_when_it_waits_and_once_when_redis_is_back() -> None:
     told: list[str] = []
-    patience = Patience(on_wait=lambda error: told.append(str(error)), on_back=lambda: told.append("back"))
+    retry = RetryPolicy(
+        on_wait=lambda error: told.append(str(error)), on_recovered=lambda: told.append("back")
+    )
     call, tried = failing(4)
-    assert patience(call) == "back"
+    assert retry(call) == "back"
     assert told == ["away", "back"]
     gaps = [later - earlier for earlier, later in pairwise(tried)]
     assert all(gap >= 0.05 * 2**step * 0.99 for step, gap in enumerate(gaps))
-    assert patience(failing(0)[0]) == "back"
+    assert retry(failing(0)[0]) == "back"
     assert told == ["away", "back"]
 
 
-def test_patience_gives_up_after_its_tries() -> None:
+def test_a_retry_policy_gives_up_after_its_tries() -> None:
     call, tried = failing(9)
     with pytest.raises(RedisUnavailable):
-        Patience(tries=2)(call)
+        RetryPolicy(max_tries=2)(call)
     assert len(tried) == 2
 
 
-def test_patience_does_not_repeat_what_was_refused() -> None:
+def test_a_retry_policy_does_not_repeat_what_was_refused() -> None:
     call, tried = failing(9, lambda: RedisRefused("no"))
     with pytest.raises(RedisRefused):
-        Patience()(call)
+        RetryPolicy()(call)
     assert len(tried) == 1
 
 
-def test_patience_wakes_at_once_and_gives_up_soon_after_its_event() -> None:
+def test_a_retry_policy_wakes_at_once_and_gives_up_soon_after_its_event() -> None:
     give_up = threading.Event()
     call, tried = failing(1_000)
-    patience = Patience(give_up=give_up)
+    retry = RetryPolicy(give_up=give_up)
     ended: list[Exception] = []
 
     def wait() -> None:
         try:
-            patience(call)
+            retry(call)
         except RedisUnavailable as error:
             ended.append(error)
 
@@ -349,7 +353,7 @@ def test_patience_wakes_at_once_and_gives_up_soon_after_its_event() -> None:
     assert len(tried) - before <= 5
 
 
-def test_patience_waits_out_a_server_that_restarts(lone: World, own_server: RealServer) -> None:
+def test_a_retry_policy_waits_out_a_server_that_restarts(lone: World, own_server: RealServer) -> None:
     agent = lone.agent()
     lone.feed(2)
     waiting = threading.Event()
@@ -358,7 +362,7 @@ def test_patience_waits_out_a_server_that_restarts(lone: World, own_server: Real
         "t",
         agent.actor,
         address="here",
-        patience=Patience(on_wait=lambda _: waiting.set()),
+        retry=RetryPolicy(on_wait=lambda _: waiting.set()),
     )
     own_server.kill()
     claimed: list[int] = []

@@ -24,9 +24,9 @@ from tests.protocol.world import (
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker, Claim
-from worker_agent.protocol.errors import Changed, LeaseLost, Superseded, Unpackable, VersionMismatch
-from worker_agent.protocol.identity import is_gone, me
-from worker_agent.protocol.membership import HoldsWork, Occupied, RunPlan
+from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded, Unpackable, VersionMismatch
+from worker_agent.protocol.identity import is_gone, this_process
+from worker_agent.protocol.membership import HoldsWork, LeaseHeld, RunPlan
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
 
@@ -67,7 +67,7 @@ def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: W
     with pytest.raises(LeaseLost):
         agent.heartbeat(0, 0, "running", b"I am alive")
     with pytest.raises(LeaseLost):
-        agent.join(0, 0, me())
+        agent.join(0, 0, this_process())
     assert dump(world.client) == before
     assert taken
 
@@ -149,7 +149,7 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
     server = forgetful(world.server.actor)
     assert server.allot(0, 0, world.items(0, 5), exhausted=True).taken == 5
     agent = forgetful(Actor.agent(0))
-    assert agent.join(0, 0, me()) == world.run.id
+    assert agent.join(0, 0, this_process()) == world.run.id
     agent.heartbeat(0, 0, "running", b"")
     ids = [id_of(item) for item in agent.settle_and_claim(0, [], 5).items]
     assert len(ids) == 5
@@ -244,7 +244,7 @@ def test_a_server_that_was_marked_dead_allots_nothing_even_without_a_successor(w
 def test_allot_from_another_count_changes_nothing(world: World, cursor: int) -> None:
     world.feed(3)
     before = dump(world.client)
-    with pytest.raises(Changed, match="the count is 3 now"):
+    with pytest.raises(ConcurrentChange, match="the count is 3 now"):
         world.server.allot(0, cursor, world.items(cursor, 5))
     assert dump(world.client) == before
 
@@ -320,9 +320,9 @@ def test_too_many_undrained_results_stop_the_feed_until_they_are_drained(client:
 def test_a_live_agent_keeps_its_device_and_is_named(world: World) -> None:
     agent = world.agent(1)
     before = dump(world.client)
-    with pytest.raises(Occupied) as held:
+    with pytest.raises(LeaseHeld) as held:
         world.agent(1, holder=agent.actor.id)
-    assert held.value.identity == me()
+    assert held.value.identity == this_process()
     assert abs(held.value.since_ms - agent.now_ms()) < 60_000
     assert dump(world.client) == before
 
@@ -333,12 +333,12 @@ def test_an_agent_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None
     world.claim(silent)
     world.expire(silent)
     successor = world.agent(1, holder=silent.actor.id)
-    assert successor.holder_of(1) == successor.actor.id
+    assert successor.actor_on(1) == successor.actor.id
     with pytest.raises(LeaseLost):
         world.settle(silent)
     assert sweep_now(world, successor) == [silent.actor.id]
     assert successor.recover(silent.actor.id, reason("crashed")) == 1
-    assert successor.holder_of(1) == successor.actor.id
+    assert successor.actor_on(1) == successor.actor.id
 
 
 def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_recovered(world: World) -> None:
@@ -356,16 +356,16 @@ def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_re
 def test_of_two_that_found_the_same_dead_holder_one_gets_the_device(world: World) -> None:
     gone = world.agent(1)
     winner = world.agent(1, holder=gone.actor.id, gone=True)
-    with pytest.raises(Changed):
+    with pytest.raises(ConcurrentChange):
         world.agent(1, holder=gone.actor.id, gone=True)
-    assert winner.holder_of(1) == winner.actor.id
+    assert winner.actor_on(1) == winner.actor.id
 
 
 def test_a_live_server_keeps_its_namespace_and_is_named(world: World) -> None:
     before = dump(world.client)
-    with pytest.raises(Occupied) as held:
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan, mode="fresh"), me())
-    assert held.value.identity == me()
+    with pytest.raises(LeaseHeld) as held:
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan, mode="fresh"), this_process())
+    assert held.value.identity == this_process()
     assert dump(world.client) == before
 
 
@@ -375,7 +375,7 @@ def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None
     world.new_server(mode="resume")
     with pytest.raises(Superseded):
         silent.renew_server_lease()
-    assert silent.record_of(silent.actor.id)[b"dead"] == b"1"
+    assert silent.actor_record(silent.actor.id)[b"dead"] == b"1"
     assert world.client.zscore(world.keys.leases, silent.actor.id) is None
 
 
@@ -386,8 +386,8 @@ def test_a_server_that_recovery_marked_dead_does_not_hold_the_namespace_any_more
 
 
 def test_a_process_that_runs_is_not_gone() -> None:
-    assert not is_gone(me())
-    assert is_gone(replace(me(), start=me().start + 1))
+    assert not is_gone(this_process())
+    assert is_gone(replace(this_process(), start=this_process().start + 1))
 
 
 # --- Law 8: recovery needs no server ----------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tests.protocol.world import (
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.errors import (
-    Changed,
+    ConcurrentChange,
     LeaseLost,
     NamespaceGone,
     NoNamespace,
@@ -33,9 +33,16 @@ from worker_agent.protocol.errors import (
     VersionMismatch,
     WritesLost,
 )
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.membership import EVENTS, DesiredState, HoldsWork, Occupied, OtherChannels, RunPlan
+from worker_agent.protocol.membership import (
+    MAX_EVENTS,
+    ChannelCountDiffers,
+    DesiredState,
+    HoldsWork,
+    LeaseHeld,
+    RunPlan,
+)
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -111,10 +118,13 @@ def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, d
 
 @replies("allot", "superseded", "moved", "gone")
 def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None:
-    with pytest.raises(Changed, match="the count is 0 now"):
+    with pytest.raises(ConcurrentChange, match="the count is 0 now"):
         world.server.allot(0, 1, world.items(1, 3))
     old, _ = world.server, world.successor()
-    with pytest.raises(Superseded, match=rf"a server on {me().host} \(pid {me().pid}\) holds this namespace"):
+    with pytest.raises(
+        Superseded,
+        match=rf"a server on {this_process().host} \(pid {this_process().pid}\) holds this namespace",
+    ):
         old.allot(0, 0, world.items(0, 3))
     world.server.leave()
     with pytest.raises(Superseded, match="no server holds this namespace any more"):
@@ -131,7 +141,10 @@ def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None
 @replies("answer_detect", "ok")
 def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
     world.agent().answer_detect("d7", b"me")
-    assert world.client.blpop([world.keys.detect_answers("d7")], 1) == [world.keys.detect_answers("d7").encode(), b"me"]
+    assert world.client.blpop([world.keys.detect_answers("d7")], 1) == [
+        world.keys.detect_answers("d7").encode(),
+        b"me",
+    ]
 
 
 def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -> None:
@@ -235,7 +248,7 @@ def test_drain_takes_away_only_what_was_read(world: World) -> None:
 
     assert ctl.drain(0, 0, 2) == 2
     assert world.results() == lines[2:]
-    with pytest.raises(Changed, match="the count is 2 now"):
+    with pytest.raises(ConcurrentChange, match="the count is 2 now"):
         other.drain(0, 0, 2)
     assert other.drain(0, 2, 100) == 3
     assert ctl.drain(0, 5, 100) == 0
@@ -272,30 +285,34 @@ def test_enter_registers_for_a_while_where_there_is_a_namespace_of_this_protocol
 @replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
 def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -> None:
     agent = world.broker(Actor.agent(0))
-    assert agent.join(4, 0, me()) == world.run.id
-    record = agent.record_of(agent.actor.id)
-    assert (record[b"device"], record[b"channel"], record[b"pid"]) == (b"4", b"0", str(me().pid).encode())
-    assert agent.holder_of(4) == agent.actor.id
+    assert agent.join(4, 0, this_process()) == world.run.id
+    record = agent.actor_record(agent.actor.id)
+    assert (record[b"device"], record[b"channel"], record[b"pid"]) == (
+        b"4",
+        b"0",
+        str(this_process().pid).encode(),
+    )
+    assert agent.actor_on(4) == agent.actor.id
     assert world.client.hget(world.keys.fleet, "devices") == b"5"
 
     newcomer = world.broker(Actor.agent(0))
     with pytest.raises(LookupError, match="2"):
-        newcomer.join(1, 2, me())
-    with pytest.raises(Changed, match="another agent came to Device4"):
-        newcomer.join(4, 0, me())
-    with pytest.raises(Occupied) as held:
-        newcomer.join(4, 0, me(), holder=agent.actor.id)
-    assert (held.value.actor, held.value.identity) == (agent.actor.id, me())
+        newcomer.join(1, 2, this_process())
+    with pytest.raises(ConcurrentChange, match="another agent came to Device4"):
+        newcomer.join(4, 0, this_process())
+    with pytest.raises(LeaseHeld) as held:
+        newcomer.join(4, 0, this_process(), holder=agent.actor.id)
+    assert (held.value.actor, held.value.identity) == (agent.actor.id, this_process())
     assert 0 < held.value.left_ms <= 10_000
     world.fence(agent)
     with pytest.raises(LeaseLost):
-        agent.join(4, 0, me())
+        agent.join(4, 0, this_process())
     world.client.hset(world.keys.meta, "protocol", "2.0")
     with pytest.raises(VersionMismatch):
-        newcomer.join(1, 0, me())
+        newcomer.join(1, 0, this_process())
     world.client.delete(world.keys.meta)
     with pytest.raises(NoNamespace):
-        newcomer.join(1, 0, me())
+        newcomer.join(1, 0, this_process())
 
 
 @replies("heartbeat", "ok", "lost")
@@ -337,10 +354,10 @@ def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) 
 def test_an_actor_that_leaves_is_dead_and_frees_its_device(world: World) -> None:
     agent = world.agent(1)
     agent.leave(1, 0)
-    assert agent.holder_of(1) == ""
+    assert agent.actor_on(1) == ""
     assert world.client.zscore(world.keys.leases, agent.actor.id) is None
     assert world.client.zcard(world.at.agents) == 0
-    assert agent.record_of(agent.actor.id)[b"dead"] == b"1"
+    assert agent.actor_record(agent.actor.id)[b"dead"] == b"1"
     with pytest.raises(LeaseLost):
         world.claim(agent)
     world.agent(1)
@@ -379,14 +396,14 @@ def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world
 def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
     agent, ctl = world.agent(1), world.operator()
     ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
-    with pytest.raises(Changed, match="an agent is on Device1"):
+    with pytest.raises(ConcurrentChange, match="an agent is on Device1"):
         ctl.purge_device(1)
     world.expire(agent)
     assert ctl.purge_device(1)
     assert not ctl.purge_device(1)
     assert world.client.hexists(world.keys.devices, "1") is False
     assert world.client.hexists(world.keys.desired_devices, "1") is False
-    assert ctl.holder_of(1) == ""
+    assert ctl.actor_on(1) == ""
 
 
 @replies("open_run", "ok", "changed")
@@ -410,17 +427,17 @@ def test_open_run_begins_a_run_with_what_was_asked_for(client: redis.Redis) -> N
 @replies("open_run", "held", "lost", "version")
 def test_open_run_names_a_live_holder_and_another_protocol(world: World) -> None:
     before = dump(world.client)
-    with pytest.raises(Occupied) as held:
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan), me())
-    assert (held.value.actor, held.value.identity) == (world.server.actor.id, me())
+    with pytest.raises(LeaseHeld) as held:
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan), this_process())
+    assert (held.value.actor, held.value.identity) == (world.server.actor.id, this_process())
     assert 0 < held.value.left_ms <= 10_000
     assert dump(world.client) == before
     old, _ = world.server, world.successor()
     with pytest.raises(LeaseLost):
-        old.open_run(RunPlan(**world.plan), me(), gone=world.server.actor.id)
+        old.open_run(RunPlan(**world.plan), this_process(), gone=world.server.actor.id)
     world.client.hset(world.keys.meta, "protocol", "0.9")
     with pytest.raises(VersionMismatch):
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan), me())
+        world.broker(Actor.server()).open_run(RunPlan(**world.plan), this_process())
 
 
 @replies("open_run", "work", "channels")
@@ -431,7 +448,7 @@ def test_open_run_counts_the_work_it_finds_until_it_is_told_what_to_do(furnished
     assert work.value.counts == {
         "waiting": 2, "claimed": 5, "delayed": 1, "failed": 2, "results": 2, "unexhausted": 2
     }  # fmt: skip
-    with pytest.raises(OtherChannels, match="2"):
+    with pytest.raises(ChannelCountDiffers, match="2"):
         furnished.successor(channels=3)
     assert dump(furnished.client) == before
 
@@ -478,8 +495,8 @@ def test_recover_leaves_the_living_and_brings_back_the_tasks_of_the_dead(world: 
     world.expire(agent)
     assert other.recover(agent.actor.id, reason("crashed")) == 2
     assert [item[24:25] for item in world.client.lrange(world.at.waiting, 0, -1)] == [b"0", b"1", b"1"]
-    assert agent.record_of(agent.actor.id)[b"dead"] == b"1"
-    assert other.holder_of(0) == ""
+    assert agent.actor_record(agent.actor.id)[b"dead"] == b"1"
+    assert other.actor_on(0) == ""
     assert world.client.exists(world.at.claims(agent.actor.id)) == 0
     assert world.client.hgetall(world.at.claim_counts) == {}
     assert world.balanced()
@@ -542,17 +559,17 @@ def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
 @replies("append_event", "ok")
 def test_agents_add_events_and_a_server_alone_drops_the_oldest(world: World) -> None:
     agent, key = world.agent(0), world.keys.events
-    world.client.rpush(key, *["old"] * EVENTS)
+    world.client.rpush(key, *["old"] * MAX_EVENTS)
     agent.append_event("warning", "Device0", "joined")
-    assert world.client.llen(key) == EVENTS + 1
+    assert world.client.llen(key) == MAX_EVENTS + 1
     ms, fields = world.client.lindex(key, -1)[:13], world.client.lindex(key, -1)[13:]
     assert abs(int(ms) - agent.now_ms()) < 60_000
     assert wire.unpack(fields) == ["warning", "Device0", "joined"]
     world.server.append_event("info", "server", "began")
-    assert world.client.llen(key) == EVENTS
+    assert world.client.llen(key) == MAX_EVENTS
     agent.append_event("info", "Device0", "left")
     world.server.sample_counters(2)
-    assert world.client.llen(key) == EVENTS
+    assert world.client.llen(key) == MAX_EVENTS
 
 
 # --- settle and claim -------------------------------------------------------------------------------------
@@ -677,12 +694,12 @@ def test_a_claim_wakes_a_server_whose_channel_was_full_once_half_of_it_is_free(w
 @replies("skip_item", "ok", "moved", "superseded", "gone")
 def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
-    with pytest.raises(Changed, match="the count is 2 now"):
+    with pytest.raises(ConcurrentChange, match="the count is 2 now"):
         world.server.skip_item(0, 1)
     world.server.skip_item(0, 2)
     books = world.counters()
     assert (books["cursor"], books["allotted"], "halted" in books) == ("3", "2", False)
-    with pytest.raises(Changed):
+    with pytest.raises(ConcurrentChange):
         world.server.skip_item(0, 2)
     assert world.server.allot(0, 3, world.items(3, 1)).taken == 1
     assert world.balanced()

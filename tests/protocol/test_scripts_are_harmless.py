@@ -17,7 +17,7 @@ from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import WritesLost
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.membership import RunPlan
 
 
@@ -269,7 +269,7 @@ def test_the_only_copy_of_a_join_that_arrives_late_does_not_displace_who_came_si
 ) -> None:
 
     slow = furnished.broker(Actor.agent(0))
-    late = furnished.held(lambda: slow.join(3, 0, me()))
+    late = furnished.held(lambda: slow.join(3, 0, this_process()))
     furnished.agent(3)
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"changed"]
@@ -359,7 +359,7 @@ def test_the_only_copy_of_an_open_run_that_arrives_after_another_servers_is_refu
 
     slow = furnished.broker(Actor.server())
     plan = RunPlan(**(furnished.plan | {"mode": "fresh"}))
-    late = furnished.held(lambda: slow.open_run(plan, me(), gone=furnished.server.actor.id))
+    late = furnished.held(lambda: slow.open_run(plan, this_process(), gone=furnished.server.actor.id))
     furnished.successor()
     before = dump(furnished.client)
     assert late.send(furnished.client) == [b"changed"]

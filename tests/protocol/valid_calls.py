@@ -13,7 +13,7 @@ import redis
 from tests.protocol.tap import LUA, RawCall
 from tests.protocol.world import World, crashed, done, failed, failed_for_good, handed_back, reason, saved
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.membership import RunPlan
 
 
@@ -129,14 +129,14 @@ def _enter(world: Furnished) -> RawCall:
 @valid("join", "a-free-device")
 def _join(world: Furnished) -> RawCall:
     newcomer = world.broker(Actor.agent(0))
-    return world.held(lambda: newcomer.join(5, 0, me()))
+    return world.held(lambda: newcomer.join(5, 0, this_process()))
 
 
 @valid("join", "instead-of-a-dead-agent")
 def _join_instead(world: Furnished) -> RawCall:
     world.expire(world.mine)
     newcomer = world.broker(Actor.agent(0))
-    return world.held(lambda: newcomer.join(0, 0, me(), holder=world.mine.actor.id))
+    return world.held(lambda: newcomer.join(0, 0, this_process(), holder=world.mine.actor.id))
 
 
 @valid("append_event", "a-server")
@@ -169,7 +169,7 @@ def _open(world: Furnished, **plan: object) -> RawCall:
     successor = world.broker(Actor.server())
     world.expire(world.server)
     changed = RunPlan(**(world.plan | plan))  # type: ignore[arg-type]
-    return world.held(lambda: successor.open_run(changed, me()))
+    return world.held(lambda: successor.open_run(changed, this_process()))
 
 
 def _claims(channels: int) -> tuple[int, ...]:
@@ -194,7 +194,7 @@ def _open_first(world: Furnished) -> RawCall:
     world.client.flushdb()
     world.client.rpush(world.keys.server_token, "1")
     first = world.broker(Actor.server())
-    return world.held(lambda: first.open_run(RunPlan(**world.plan), me()))
+    return world.held(lambda: first.open_run(RunPlan(**world.plan), this_process()))
 
 
 @valid("promote")
@@ -298,7 +298,15 @@ def _snapshot(world: Furnished) -> RawCall:
     ]  # fmt: skip
     for channel in range(2):
         at = world.keys.channel(channel)
-        keys += [at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters]
+        keys += [
+            at.counters,
+            at.waiting,
+            at.delayed,
+            at.failed,
+            at.results,
+            at.claim_counts,
+            at.agent_counters,
+        ]
     return RawCall("snapshot", tuple(keys), (100,))
 
 

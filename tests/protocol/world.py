@@ -12,10 +12,10 @@ from tests.protocol.tap import RawCall, Tap
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor, channel_of
 from worker_agent.protocol.broker import Broker, Claim
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import Run, RunPlan
-from worker_agent.protocol.settlements import held_in
+from worker_agent.protocol.settlements import unsettled_items
 
 ANY = 1_000
 """As many as a claim may bring."""
@@ -106,7 +106,7 @@ class World:
     def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
         """Open the run for a server, which is `self.server` from then on. `gone` as in `open_run`."""
         broker = self.broker(Actor.server())
-        self.run = broker.open_run(RunPlan(**(self.plan | plan)), me(), gone=gone)
+        self.run = broker.open_run(RunPlan(**(self.plan | plan)), this_process(), gone=gone)
         self.server = broker
         return broker
 
@@ -118,7 +118,7 @@ class World:
     def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> ById:
         """An agent that joined and reported itself running."""
         broker = self.broker(Actor.agent(channel))
-        broker.join(device, channel, me(), holder=holder, gone=gone)
+        broker.join(device, channel, this_process(), holder=holder, gone=gone)
         broker.heartbeat(device, channel, "running", b"heartbeat")
         return broker
 
@@ -168,7 +168,7 @@ class World:
 
     def in_hand(self, agent: Broker) -> list[bytes]:
         """The list items that an agent of channel 0 has claimed."""
-        return held_in(self.client.hgetall(self.at.claims(agent.actor.id)))
+        return unsettled_items(self.client.hgetall(self.at.claims(agent.actor.id)))
 
     def give_a_past(self, agent: Broker, *ids: str, crashes: int) -> None:
         """Let tasks that an agent of channel 0 has claimed have crashed so many times before."""
@@ -193,7 +193,7 @@ class World:
         return {
             "allotted": int(books.get("allotted", 0)) + int(books.get("foreign", 0)),
             "waiting": self.client.llen(at.waiting),
-            "claimed": sum(len(held_in(self.client.hgetall(key))) for key in claims),
+            "claimed": sum(len(unsettled_items(self.client.hgetall(key))) for key in claims),
             "delayed": self.client.zcard(at.delayed),
             "done": int(books.get("done", 0)),
             "failed": self.client.hlen(at.failed),

@@ -36,7 +36,7 @@ from tests.security.fuzzing import (
 from worker_agent.execution.in_flight import text_of
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
-from worker_agent.protocol.calls import named
+from worker_agent.protocol.calls import successor_text
 from worker_agent.protocol.connection.address import (
     ServerFile,
     build_url,
@@ -49,7 +49,7 @@ from worker_agent.protocol.connection.address import (
 )
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.reasons import Reason, read_reasons
 
 if LONG:
@@ -118,7 +118,7 @@ def shows_an_event(text: bytes) -> None:
 def shows_the_server(record: bytes) -> None:
     view = server_view({b"server": b"s", b"server_record": record}, {b"s": 9e15}, 5, {})  # type: ignore[dict-item]
     assert view is not None and isinstance(view.host, str)
-    assert isinstance(named(record), str)
+    assert isinstance(successor_text(record), str)
 
 
 def answers_a_detect(data: bytes) -> None:
@@ -230,7 +230,7 @@ def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state") / "n" / "server.json"
 
 
-NOTE = dump_server_file(ServerFile("redis://u:p@127.0.0.1:6379/0", "127.0.0.1", 6379, "u", "p", me()))
+NOTE = dump_server_file(ServerFile("redis://u:p@127.0.0.1:6379/0", "127.0.0.1", 6379, "u", "p", this_process()))
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -16,7 +16,7 @@ from worker_agent.agent.stalls import Pulse, asleep_s
 from worker_agent.console.log import LOG
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
-from worker_agent.protocol.membership import LOG_LINES
+from worker_agent.protocol.membership import MAX_LOG_LINES
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
@@ -34,7 +34,7 @@ class LogTail(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._lines: deque[str] = deque(maxlen=MAX_LOG_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one line."""
@@ -117,7 +117,7 @@ class Watcher(threading.Thread):
 
     def _not_heard(self, session: Session, error: RedisUnavailable) -> None:
         """Say that reports are refused where the claimer's calls are not: out of memory, what frees some passes."""
-        if not self._silent and not session.broker.patience.why:
+        if not self._silent and not session.broker.retry.waiting_reason:
             self._silent = True
             LOG.warning("%s; tasks go on, and the reports are tried again", error)
 

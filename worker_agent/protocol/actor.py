@@ -14,7 +14,7 @@ class Actor:
 
     def __init__(self, id_: str) -> None:
         self.id = id_
-        self.call = threading.Lock()
+        self.call_lock = threading.Lock()
         self._number = 0
 
     @classmethod

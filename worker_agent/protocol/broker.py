@@ -8,18 +8,19 @@ from typing import Any, Literal
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import channel_of
-from worker_agent.protocol.connection.connect import ask_in_turn, not_ours
-from worker_agent.protocol.connection.guard import Garbled
-from worker_agent.protocol.errors import Changed, RedisRefused
-from worker_agent.protocol.membership import EVENTS, MOST, Membership
+from worker_agent.protocol.connection.connect import send_together
+from worker_agent.protocol.connection.guard import MalformedReply
+from worker_agent.protocol.connection.redis_errors import foreign_key_message
+from worker_agent.protocol.errors import ConcurrentChange, RedisRefused
+from worker_agent.protocol.membership import MAX_EVENTS, MAX_TASKS_PER_CALL, Membership
 from worker_agent.protocol.printable import printable
-from worker_agent.protocol.replies import mapping, of_script
+from worker_agent.protocol.replies import check_script_reply, to_dict
 from worker_agent.protocol.scripts import script
-from worker_agent.protocol.settlements import Settlement, in_runs
+from worker_agent.protocol.settlements import Settlement, encode_runs
 
-CLAIM_BYTES = 1024 * 1024
+MAX_CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this many bytes."""
-LOOK_S = 0.1
+GIVE_UP_CHECK_S = 0.1
 """How often whoever waits for a token looks whether it should still wait."""
 
 
@@ -53,7 +54,7 @@ class Broker(Membership):
     def allot(
         self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
     ) -> Allotted:
-        """Feed a channel from the count `cursor` on. Raises `Superseded`, `Changed` or `LeaseLost`."""
+        """Feed a channel from the count `cursor` on. Raises `Superseded`, `ConcurrentChange` or `LeaseLost`."""
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.counters, at.waiting, at.results, at.token,
@@ -65,14 +66,14 @@ class Broker(Membership):
 
     def marks(self, channel: int) -> dict[bytes, bytes]:
         """What is remembered of the items that were allotted."""
-        return mapping(self.query("HGETALL", self.keys.channel(channel).marks))
+        return to_dict(self.query("HGETALL", self.keys.channel(channel).marks))
 
     def forget_marks(self, channel: int) -> None:
         """Remember nothing of them."""
         self.query("DEL", self.keys.channel(channel).marks)
 
     def skip_item(self, channel: int, number: int) -> None:
-        """Pass over the item at which the feed stopped. Raises `Changed` if the count is another by now."""
+        """Pass over the item at which the feed stopped. Raises `ConcurrentChange` if the count is another by now."""
         keys = [self.keys.actor(self.actor.id), self.keys.meta, self.keys.channel(channel).counters]
         self._numbered("skip_item", keys, [self.actor.id], number)
 
@@ -81,7 +82,7 @@ class Broker(Membership):
         channel: int,
         settlements: Iterable[Settlement],
         want: int,
-        most_bytes: int = CLAIM_BYTES,
+        most_bytes: int = MAX_CLAIM_BYTES,
         *,
         number: int | None = None,
     ) -> Claim:
@@ -92,7 +93,7 @@ class Broker(Membership):
         """
         reply = self._numbered(
             "settle_and_claim", self._claim_keys(channel), [self.actor.id],
-            channel, want, most_bytes, *in_runs(settlements), number=number,
+            channel, want, most_bytes, *encode_runs(settlements), number=number,
         )  # fmt: skip
         return self._claim_in(reply)
 
@@ -108,27 +109,27 @@ class Broker(Membership):
     ) -> Claim | None:
         """Block on the channel's token for so long, then claim: in one trip, since Redis keeps what follows a block.
 
-        `client` is a blocking one, `number` the actor's next; the wait is given up within `LOOK_S` once `until` is
+        `client` is a blocking one, `number` the actor's next; the wait is given up within `GIVE_UP_CHECK_S` once `until` is
         true. None where no claim was the answer, whatever the reason: then the caller asks by `settle_and_claim` with
         the same number, which tries again and says what is wrong.
         """
         keys = self._claim_keys(channel)
         block = ("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
-        claim = (self.actor.id, number, channel, want, CLAIM_BYTES)
+        claim = (self.actor.id, number, channel, want, MAX_CLAIM_BYTES)
         calls = [block, ("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)]
-        reply = ask_in_turn(client, calls, until, LOOK_S)
+        reply = send_together(client, calls, until, GIVE_UP_CHECK_S)
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:
-            return self._claim_in(of_script("settle_and_claim", reply))
-        except (RedisRefused, Garbled):
+            return self._claim_in(check_script_reply("settle_and_claim", reply))
+        except (RedisRefused, MalformedReply):
             return None
 
     def _claim_in(self, reply: list[Any]) -> Claim:
         try:
             items = wire.unpack_items(reply[3])
         except wire.Undecodable:
-            raise RedisRefused(not_ours(self.address)) from None
+            raise RedisRefused(foreign_key_message(self.address)) from None
         return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]))
 
     def _claim_keys(self, channel: int) -> list[str]:
@@ -140,18 +141,24 @@ class Broker(Membership):
         ]  # fmt: skip
 
     def drain(self, channel: int, offset: int, count: int) -> int:
-        """Take away `count` results that were read from `offset` on. Raises `Changed` if others drained."""
+        """Take away `count` results that were read from `offset` on. Raises `ConcurrentChange` if others drained."""
         at = self.keys.channel(channel)
-        keys = [self.keys.actor(self.actor.id), at.counters, at.results, self.keys.server_token, at.agent_counters]
+        keys = [
+            self.keys.actor(self.actor.id),
+            at.counters,
+            at.results,
+            self.keys.server_token,
+            at.agent_counters,
+        ]
         return int(self._numbered("drain", keys, [], offset, count)[1])
 
     def reload(self, channel: int, ids: Sequence[str]) -> int:
         """Bring failed tasks back to waiting, with fresh counters; how many were still there."""
         keys = self._fail_keys(channel)
         moved = 0
-        for first in range(0, len(ids), MOST):
-            part = ids[first : first + MOST]
-            moved += int(self._numbered("reload", keys, [], "", MOST, 0, *part)[1])
+        for first in range(0, len(ids), MAX_TASKS_PER_CALL):
+            part = ids[first : first + MAX_TASKS_PER_CALL]
+            moved += int(self._numbered("reload", keys, [], "", MAX_TASKS_PER_CALL, 0, *part)[1])
         return moved
 
     def reload_all(self, channel: int) -> int:
@@ -159,9 +166,9 @@ class Broker(Membership):
         keys = self._fail_keys(channel)
         moved, passed, until = 0, 0, b""
         while True:
-            reply = self._numbered("reload", keys, [], until, MOST, passed)
+            reply = self._numbered("reload", keys, [], until, MAX_TASKS_PER_CALL, passed)
             moved, passed, until = moved + int(reply[1]), passed + int(reply[2]), reply[3]
-            if int(reply[1]) + int(reply[2]) < MOST:
+            if int(reply[1]) + int(reply[2]) < MAX_TASKS_PER_CALL:
                 return moved
 
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
@@ -173,8 +180,8 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         keys = [self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons]
         dropped = 0
-        for first in range(0, len(ids), MOST):
-            dropped += int(self._numbered("delete", keys, [], *ids[first : first + MOST])[1])
+        for first in range(0, len(ids), MAX_TASKS_PER_CALL):
+            dropped += int(self._numbered("delete", keys, [], *ids[first : first + MAX_TASKS_PER_CALL])[1])
         return dropped
 
     def _fail_keys(self, channel: int) -> list[str]:
@@ -215,14 +222,14 @@ class Broker(Membership):
         return int(reply[1])
 
     def purge_device(self, device: int) -> bool:
-        """Forget an offline device; whether there was one. Raises `Changed` while an agent is on it."""
+        """Forget an offline device; whether there was one. Raises `ConcurrentChange` while an agent is on it."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
             self.keys.desired_devices,
         ]  # fmt: skip
         reply = self._numbered("purge_device", keys, [], device)
         if reply[0] == b"held":
-            raise Changed(f"an agent is on Device{device}")
+            raise ConcurrentChange(f"an agent is on Device{device}")
         return int(reply[1]) == 1
 
     def answer_detect(self, detect: str, answer: bytes) -> None:
@@ -232,5 +239,5 @@ class Broker(Membership):
     def append_event(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
         """Add a line to the namespace's event log."""
         # An agent has no right to take events away: the server does, for all.
-        most = EVENTS if channel_of(self.actor.id) is None else 0
+        most = MAX_EVENTS if channel_of(self.actor.id) is None else 0
         self._call("append_event", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))

@@ -9,12 +9,26 @@ from redis.exceptions import RedisError
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
-from worker_agent.protocol.connection.connect import IMPATIENT, Patience, not_ours, translate
-from worker_agent.protocol.connection.guard import Garbled
-from worker_agent.protocol.errors import LeaseLost, Moved, NamespaceGone, RedisRefused, Superseded, WritesLost
-from worker_agent.protocol.keys import MOST_CHANNELS, Keys
+from worker_agent.protocol.connection.guard import MalformedReply
+from worker_agent.protocol.connection.redis_errors import foreign_key_message, translate
+from worker_agent.protocol.connection.retry import NO_RETRIES, RetryPolicy
+from worker_agent.protocol.errors import (
+    CountMoved,
+    LeaseLost,
+    NamespaceGone,
+    RedisRefused,
+    Superseded,
+    WritesLost,
+)
+from worker_agent.protocol.keys import MAX_CHANNELS, Keys
 from worker_agent.protocol.reasons import in_one_line
-from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script, of_stored
+from worker_agent.protocol.replies import (
+    check_command_reply,
+    check_script_reply,
+    is_whole,
+    parse_stored_reply,
+    to_dict,
+)
 from worker_agent.protocol.scripts import Argument, script
 
 
@@ -22,31 +36,31 @@ class Calls:
     """One actor's calls to one namespace."""
 
     def __init__(
-        self, client: Any, name: str, actor: Actor, *, address: str, patience: Patience = IMPATIENT
+        self, client: Any, name: str, actor: Actor, *, address: str, retry: RetryPolicy = NO_RETRIES
     ) -> None:
         self.client = client
         self.keys = Keys(name)
         self.actor = actor
         self.address = address
-        self.patience = patience
+        self.retry = retry
 
     def query(self, *command: Argument) -> Any:
         """A plain command's reply."""
-        return self.patience(
-            lambda: self._try(lambda: of_command(command, self.client.execute_command(*command)))
+        return self.retry(
+            lambda: self._try(lambda: check_command_reply(command, self.client.execute_command(*command)))
         )
 
     def number(self, key: str, field: str) -> int:
         """A number in a hash, 0 where there is none. Raises `RedisRefused` where it is no number."""
         value = self.query("HGET", key, field) or b"0"
         if not is_whole(value):
-            raise RedisRefused(not_ours(self.address))
+            raise RedisRefused(foreign_key_message(self.address))
         return int(value)
 
     def _call(self, name: str, keys: Sequence[str | bytes], *args: Argument) -> list[Any]:
         transition = script(name)
-        reply: list[Any] = self.patience(
-            lambda: self._try(lambda: of_script(name, transition(self.client, keys, args)))
+        reply: list[Any] = self.retry(
+            lambda: self._try(lambda: check_script_reply(name, transition(self.client, keys, args)))
         )
         return reply
 
@@ -57,7 +71,7 @@ class Calls:
             raise translate(error, self.address) from error
         except (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
             # redis-py's own, on what no Redis answers.
-            raise translate(Garbled(in_one_line(error)), self.address) from None
+            raise translate(MalformedReply(in_one_line(error)), self.address) from None
 
     def _numbered(
         self,
@@ -71,7 +85,7 @@ class Calls:
 
         `number` is that of a call that was sent ahead and has no answer yet.
         """
-        with self.actor.call:
+        with self.actor.call_lock:
             if number is None:
                 number = self.actor.next_number()
             reply = self._call(name, keys, *before, number, *after)
@@ -83,18 +97,18 @@ class Calls:
         if status == b"gone":
             raise NamespaceGone(self.keys.name)
         if status == b"superseded":
-            raise Superseded(named(reply[1]))
+            raise Superseded(successor_text(reply[1]))
         if status == b"moved":
-            raise Moved(int(reply[1]))
+            raise CountMoved(int(reply[1]))
         if status == b"again":
-            return self._try(lambda: of_stored(name, reply[1]))  # type: ignore[no-any-return]
+            return self._try(lambda: parse_stored_reply(name, reply[1]))  # type: ignore[no-any-return]
         return reply
 
     def channels(self) -> int:
         """How many channels the namespace has; 0 where no server has opened it."""
         count = self.number(self.keys.meta, "channels")
-        if count > MOST_CHANNELS:
-            raise RedisRefused(not_ours(self.address))
+        if count > MAX_CHANNELS:
+            raise RedisRefused(foreign_key_message(self.address))
         return count
 
     def now_ms(self) -> int:
@@ -102,16 +116,16 @@ class Calls:
         seconds, micros = self.query("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def holder_of(self, device: int) -> str:
+    def actor_on(self, device: int) -> str:
         """The actor on a device, or ''."""
         return (self.query("HGET", self.keys.agents, device) or b"").decode("utf-8", "replace")
 
-    def record_of(self, actor: str) -> dict[bytes, bytes]:
+    def actor_record(self, actor: str) -> dict[bytes, bytes]:
         """An actor's record; empty where there is none any more."""
-        return mapping(self.query("HGETALL", self.keys.actor(actor)))
+        return to_dict(self.query("HGETALL", self.keys.actor(actor)))
 
 
-def named(record: bytes) -> str:
+def successor_text(record: bytes) -> str:
     """The successor in a `superseded` answer, for a person."""
     if not record:
         return "no server holds this namespace any more"

@@ -27,7 +27,7 @@ class RedisRefused(MutiTaskError):
     exit_status = 3
 
 
-class RedisGarbled(RedisUnavailable):
+class InvalidRedisReply(RedisUnavailable):
     """What answers there does not answer as Redis does: another service, a broken proxy, or one that lies."""
 
 
@@ -57,7 +57,7 @@ class NamespaceGone(MutiTaskError):
         )
 
 
-class Held(MutiTaskError):
+class AlreadyHeld(MutiTaskError):
     """A live holder has the device or the namespace."""
 
     exit_status = 4
@@ -83,11 +83,11 @@ class NoNamespace(MutiTaskError):
     """No server has opened this namespace yet."""
 
 
-class Changed(MutiTaskError):
+class ConcurrentChange(MutiTaskError):
     """Somebody changed what the call was built on; read again and repeat."""
 
 
-class Moved(Changed):
+class CountMoved(ConcurrentChange):
     """A count is another by now than the one from which the call would have gone on."""
 
     def __init__(self, count: int) -> None:

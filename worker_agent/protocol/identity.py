@@ -24,12 +24,12 @@ class Identity:
     start: int
 
 
-def me() -> Identity:
+def this_process() -> Identity:
     """This process, as others may look it up later."""
-    return of(os.getpid())
+    return process_of(os.getpid())
 
 
-def of(pid: int) -> Identity:
+def process_of(pid: int) -> Identity:
     """The process that has `pid` now, on this machine."""
     stat = _stat(pid)
     return Identity(socket.gethostname(), pid, _boot(), stat.start if stat else 0)

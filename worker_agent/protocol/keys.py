@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_CHANNELS = 100_000
+MAX_CHANNELS = 100_000
 """More are a number that no program of ours wrote."""
 
 

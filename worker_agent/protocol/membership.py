@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import channel_of
-from worker_agent.protocol.calls import Calls, named
-from worker_agent.protocol.connection.connect import not_ours
+from worker_agent.protocol.calls import Calls, successor_text
+from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.errors import (
-    Changed,
+    ConcurrentChange,
     LeaseLost,
     MutiTaskError,
     NamespaceGone,
@@ -24,19 +24,19 @@ from worker_agent.protocol.errors import (
 from worker_agent.protocol.identity import Identity
 from worker_agent.protocol.scripts import Argument
 
-MOST = 1000
+MAX_TASKS_PER_CALL = 1000
 """The most tasks that one call moves."""
-PASSING_TTL_MS = 3_600_000
+OPERATOR_TTL_MS = 3_600_000
 SAMPLE_MS = 5_000
-SAMPLES = 720
+MAX_SAMPLES = 720
 """An hour of samples."""
-LOG_LINES = 100
-EVENTS = 1_000
+MAX_LOG_LINES = 100
+MAX_EVENTS = 1_000
 """How many events of a namespace are kept."""
 LOG_TTL_MS = 86_400_000
 
 
-class Occupied(MutiTaskError):
+class LeaseHeld(MutiTaskError):
     """A holder whose lease still runs. `left_ms` of `lease_ms` remain; it may be silent or gone."""
 
     def __init__(self, actor: str, identity: Identity, since_ms: int, left_ms: int) -> None:
@@ -56,7 +56,7 @@ class HoldsWork(MutiTaskError):
         super().__init__(str(self.counts))
 
 
-class OtherChannels(MutiTaskError):
+class ChannelCountDiffers(MutiTaskError):
     """The run that should be resumed has another number of channels."""
 
     def __init__(self, channels: int) -> None:
@@ -125,7 +125,7 @@ class Membership(Calls):
     def register_operator(self) -> None:
         """Register a passing actor. Raises `NoNamespace` or `VersionMismatch`."""
         keys = [self.keys.actor(self.actor.id), self.keys.meta]
-        reply = self._call("register_operator", keys, PASSING_TTL_MS, PROTOCOL)
+        reply = self._call("register_operator", keys, OPERATOR_TTL_MS, PROTOCOL)
         _check_namespace(reply, self.keys.name)
 
     def join(
@@ -134,7 +134,7 @@ class Membership(Calls):
         """Take a device for an agent; the run's id.
 
         `holder` is the actor that was seen there, `gone` that its process certainly ended. Raises
-        `Occupied`, `Changed`, `NoNamespace`, `VersionMismatch`, or `LookupError` with the number of channels.
+        `LeaseHeld`, `ConcurrentChange`, `NoNamespace`, `VersionMismatch`, or `LookupError` with the number of channels.
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases, self.keys.agents,
@@ -148,7 +148,7 @@ class Membership(Calls):
         if status == b"channel":
             raise LookupError(int(reply[1]))
         if status == b"changed":
-            raise Changed(f"another agent came to Device{device}")
+            raise ConcurrentChange(f"another agent came to Device{device}")
         if status == b"held":
             raise self._occupied(holder, int(reply[1]))
         if status == b"lost":
@@ -156,9 +156,9 @@ class Membership(Calls):
         run: bytes = reply[1]
         return run.decode("utf-8", "replace")
 
-    def _occupied(self, holder: str, left_ms: int) -> Occupied:
-        record = self.record_of(holder)
-        return Occupied(holder, identity_of(record), _counted(record.get(b"since_ms")), left_ms)
+    def _occupied(self, holder: str, left_ms: int) -> LeaseHeld:
+        record = self.actor_record(holder)
+        return LeaseHeld(holder, identity_of(record), _counted(record.get(b"since_ms")), left_ms)
 
     def leave(self, device: int | None = None, channel: int | None = None) -> None:
         """End this actor in order; what it still holds is recovered."""
@@ -201,7 +201,7 @@ class Membership(Calls):
         if reply[0] == b"gone":
             raise NamespaceGone(self.keys.name)
         if reply[0] == b"superseded":
-            raise Superseded(named(reply[1]))
+            raise Superseded(successor_text(reply[1]))
         if reply[0] != b"ok":
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         return bool(reply[1] == b"1")
@@ -229,7 +229,7 @@ class Membership(Calls):
         ]  # fmt: skip
         moved = 0
         while True:
-            reply = self._call("recover", keys, dead, MOST, reason)
+            reply = self._call("recover", keys, dead, MAX_TASKS_PER_CALL, reason)
             if reply[0] == b"alive":
                 return moved
             moved += int(reply[1]) + int(reply[2])
@@ -246,35 +246,35 @@ class Membership(Calls):
         for number in range(channels):
             at = self.keys.channel(number)
             keys += [at.counters, at.waiting, at.claim_counts, at.failed, at.history, at.agent_counters]
-        self._call("sample_counters", keys, SAMPLE_MS, SAMPLES, EVENTS)
+        self._call("sample_counters", keys, SAMPLE_MS, MAX_SAMPLES, MAX_EVENTS)
 
     def append_device_log(self, device: int, lines: Sequence[str]) -> None:
         """Add lines to a device's log."""
-        self._call("append_device_log", [self.keys.device_log(device)], LOG_LINES, LOG_TTL_MS, *lines)
+        self._call("append_device_log", [self.keys.device_log(device)], MAX_LOG_LINES, LOG_TTL_MS, *lines)
 
     def promote(self, channel: int) -> int:
         """Bring delayed tasks whose time has come back to waiting; how many."""
         at = self.keys.channel(channel)
-        return int(self._call("promote", [at.delayed, at.waiting, at.token], MOST)[1])
+        return int(self._call("promote", [at.delayed, at.waiting, at.token], MAX_TASKS_PER_CALL)[1])
 
     def open_run(self, plan: RunPlan, identity: Identity, *, gone: str = "") -> Run:
         """Take the namespace for a server. `gone` is a holder whose process certainly ended.
 
-        Raises `Occupied`, `HoldsWork`, `OtherChannels` or `VersionMismatch`.
+        Raises `LeaseHeld`, `HoldsWork`, `ChannelCountDiffers` or `VersionMismatch`.
         """
         for _ in range(50):
             reply = self._open_run_once(plan, identity, gone)
             if reply[0] != b"changed":
                 break
         else:
-            raise Changed("the namespace does not stand still; try again")
+            raise ConcurrentChange("the namespace does not stand still; try again")
         _check_namespace(reply, self.keys.name)
         if reply[0] == b"held":
             raise self._server_there(reply[1], int(reply[2]))
         if reply[0] == b"work":
             raise HoldsWork([int(count) for count in reply[1:]])
         if reply[0] == b"channels":
-            raise OtherChannels(int(reply[1]))
+            raise ChannelCountDiffers(int(reply[1]))
         if reply[0] == b"lost":
             raise LeaseLost(f"actor {self.actor.id} was declared dead")
         return Run(reply[1].decode("utf-8", "replace"), reply[2] == b"1")
@@ -283,9 +283,9 @@ class Membership(Calls):
         try:
             record = wire.unpack(packed)
             since = int(record.pop("since_ms"))
-            return Occupied(record.pop("actor"), Identity(**record), since, left_ms)
+            return LeaseHeld(record.pop("actor"), Identity(**record), since, left_ms)
         except (wire.Undecodable, LookupError, TypeError, ValueError, AttributeError):
-            return RedisRefused(not_ours(self.address))
+            return RedisRefused(foreign_key_message(self.address))
 
     def _open_run_once(self, plan: RunPlan, identity: Identity, gone: str) -> list[Any]:
         holder = (self.query("HGET", self.keys.meta, "server") or b"").decode("utf-8", "replace")

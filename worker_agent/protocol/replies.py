@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker_agent.protocol.connection.guard import Garbled
+from worker_agent.protocol.connection.guard import MalformedReply
 
 Check = Callable[[Any], bool]
 
 
-def of_command(command: Sequence[Any], reply: Any) -> Any:
-    """The reply, if it is one to that command. Raises `Garbled`."""
+def check_command_reply(command: Sequence[Any], reply: Any) -> Any:
+    """The reply, if it is one to that command. Raises `MalformedReply`."""
     check = _COMMANDS.get(command[0])
     fits = check is None or check(reply)
     if fits and command[0] == "HMGET":
         fits = len(reply) == len(command) - 2
     if not fits:
-        raise Garbled(f"it answers {command[0]} with {_kind(reply)}")
+        raise MalformedReply(f"it answers {command[0]} with {_kind(reply)}")
     return reply
 
 
-def of_script(name: str, reply: Any) -> list[Any]:
-    """The reply, if it is one to that script. Raises `Garbled`."""
+def check_script_reply(name: str, reply: Any) -> list[Any]:
+    """The reply, if it is one to that script. Raises `MalformedReply`."""
     if not isinstance(reply, list):
-        raise Garbled(f"it answers the script {name} with {_kind(reply)}")
+        raise MalformedReply(f"it answers the script {name} with {_kind(reply)}")
     if name in _WITHOUT_STATUS:
         fits = _has_form(reply, _WITHOUT_STATUS[name])
     else:
         form = _FORMS[name].get(reply[0]) if reply and isinstance(reply[0], bytes) else None
         fits = form is not None and _has_form(reply[1:], form)
     if not fits:
-        raise Garbled(f"it answers the script {name} with another reply than that gives")
+        raise MalformedReply(f"it answers the script {name} with another reply than that gives")
     return reply
 
 
-def of_stored(name: str, answer: bytes) -> list[Any]:
-    """The reply in the stored answer to a numbered call that had been carried out before. Raises `Garbled`."""
-    return of_script(name, [b"ok", *(answer.split(b" ") if answer else ())])
+def parse_stored_reply(name: str, answer: bytes) -> list[Any]:
+    """The reply in the stored answer to a numbered call that had been carried out before. Raises `MalformedReply`."""
+    return check_script_reply(name, [b"ok", *(answer.split(b" ") if answer else ())])
 
 
 def is_whole(value: Any) -> bool:
@@ -47,8 +47,8 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, bytes) and len(value) <= 20 and value.removeprefix(b"-").isdigit()
 
 
-def mapping(reply: Any) -> dict[bytes, bytes]:
-    """A HASH that passed `of_command`: a mapping, pairs, or fields and values in turn."""
+def to_dict(reply: Any) -> dict[bytes, bytes]:
+    """A HASH that passed `check_command_reply`: a mapping, pairs, or fields and values in turn."""
     if isinstance(reply, dict):
         return reply
     if reply and isinstance(reply[0], list | tuple):

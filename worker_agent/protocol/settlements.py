@@ -34,7 +34,7 @@ Settlement = tuple[int, int, bytes, bytes]
 """The number of the claim, the task's place in the claim (from 1), the outcome, and what the outcome carries."""
 
 
-def in_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:
+def encode_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:
     """The script's arguments: neighbours in a claim: its number, the first place, letters, what goes with each."""
     arguments: list[int | bytes] = []
     letters, letters_at = bytearray(), 0
@@ -54,7 +54,7 @@ def in_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:
     return arguments
 
 
-def held_in(claims: dict[bytes, bytes]) -> list[bytes]:
+def unsettled_items(claims: dict[bytes, bytes]) -> list[bytes]:
     """The list items that an actor has claimed and not settled, from the fields of its claims."""
     return [
         item

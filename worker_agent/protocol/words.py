@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def in_words(value: Any, characters: int) -> str:
+def short_text(value: Any, characters: int) -> str:
     """The text itself, or the value's `repr`; cut. A value that is nested too deeply to be shown says so."""
     return (value if isinstance(value, str) else shown(value))[:characters]
 

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 from worker_agent.protocol.errors import JobError, MutiTaskError
-from worker_agent.protocol.identity import Identity, me
+from worker_agent.protocol.identity import Identity, this_process
 from worker_agent.protocol.pristine import json
 
 DEFAULT_HOST = "localhost"
@@ -75,7 +75,7 @@ def read_server_file(name: str) -> str | None:
     record = load_server_file(server_file(name))
     if record is None:
         return None
-    here = me()
+    here = this_process()
     # A home directory shared between machines shows the others' files too; their localhost is not ours.
     if record.process.host != here.host and record.process.boot != here.boot:
         return None
@@ -214,18 +214,18 @@ class BadAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
-    """An address of several hosts: Sentinels, or nodes of a cluster; `single` is redis-py's URL of the first."""
+class MultiHostAddress:
+    """An address of several hosts: Sentinels, or nodes of a cluster; `first_host_url` is redis-py's URL of the first."""
 
     kind: Literal["sentinel", "cluster"]
     hosts: tuple[tuple[str, int], ...]
     service: str
-    single: str = field(repr=False)
+    first_host_url: str = field(repr=False)
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
 
 
-def split_several(url: str) -> Several | None:
+def parse_multi_host(url: str) -> MultiHostAddress | None:
     """The parts of `redis+sentinel://[login@]host:port,.../service[/db]` or `redis+cluster://[login@]host:port,...`.
 
     The login is Redis's; `sentinel_username` and `sentinel_password` in the query are the Sentinels'. None for an
@@ -253,7 +253,7 @@ def split_several(url: str) -> Several | None:
     username, password = asked.pop("sentinel_username", None), asked.pop("sentinel_password", None)
     host, port = places[0]
     single = f"{scheme}://{login}{bracketed(host)}:{port}/{db or 0}?{urlencode(asked)}"
-    return Several(
+    return MultiHostAddress(
         "sentinel" if kind == "sentinel" else "cluster", places, unquote(service), single, username, password
     )
 
@@ -267,7 +267,7 @@ def _place(text: str, default: int) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def cluster_of(address: str) -> str:
+def cluster_address(address: str) -> str:
     """The address, as `redact` shows it, of the cluster that this one host belongs to."""
     scheme, separator, rest = address.rpartition("://")
     return f"{scheme if separator else 'redis'}+cluster://{rest.partition('/')[0]}"

@@ -35,11 +35,11 @@ _ARRAYS = b"*~"
 _LINES = b"+-:_#,("
 
 
-class Garbled(InvalidResponse):
+class MalformedReply(InvalidResponse):
     """What came is no reply of a Redis to what was asked."""
 
 
-class ReplyTooLarge(Garbled):
+class ReplyTooLarge(MalformedReply):
     """A reply of more than was asked for."""
 
 
@@ -53,7 +53,7 @@ class GuardedParser(DefaultParser):  # type: ignore[misc,valid-type]
 
 
 class GuardedReader:
-    """hiredis's reader, which is fed only what keeps to the bounds above. Raises `Garbled` or redis-py's time-out."""
+    """hiredis's reader, which is fed only what keeps to the bounds above. Raises `MalformedReply` or redis-py's time-out."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -153,7 +153,7 @@ class GuardedReader:
             self._announced(2 * count)
         else:
             shown = bytes((kind,)) + bytes(rest[:20])
-            raise Garbled(f"it sends {shown!r}, which is no reply")
+            raise MalformedReply(f"it sends {shown!r}, which is no reply")
 
     def _announced(self, elements: int) -> None:
         if self._elements + elements > ELEMENTS:
