@@ -30,9 +30,11 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, redact
-from worker_agent.protocol.connection.connect import Patience, connect, translate
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.redis_errors import translate
+from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement
@@ -84,7 +86,7 @@ class Device:
         )  # fmt: skip
 
 
-class Later:
+class CallRecorder:
     """A client that only notes what brokers ask of it, and asks it all in one pipeline."""
 
     def __init__(self, meanwhile: list[Any]) -> None:
@@ -135,8 +137,8 @@ class Fleet:
         self._due: list[tuple[float, int, Device]] = []
         self._idle: dict[int, deque[Device]] = {channel: deque() for channel in range(channels)}
         self._url = url
-        self._where, identity = redact(url), me()
-        self._patience = Patience()
+        self._where, identity = redact(url), this_process()
+        self._retry = RetryPolicy()
         working, reporting = connect(url), connect(url)
         self._working, self._reporting = working, reporting
         now = time.monotonic()
@@ -144,9 +146,9 @@ class Fleet:
         for number in numbers:
             channel = number % channels
             actor = Actor.agent(channel)
-            work = Broker(working, namespace, actor, address=self._where, patience=self._patience)
+            work = Broker(working, namespace, actor, address=self._where, retry=self._retry)
             work.join(number, channel, identity)
-            reports = Broker(reporting, namespace, actor, address=self._where, patience=self._patience)
+            reports = Broker(reporting, namespace, actor, address=self._where, retry=self._retry)
             due = now + random.random() * REPORT_S
             self._devices[number] = Device(number, channel, work, reports, due)
         self._tokens = {work.keys.device_token(n).encode(): d for n, d in self._devices.items()}
@@ -190,7 +192,7 @@ class Fleet:
             more = [self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value]
         return [self._tokens[found[0]], *more]
 
-    def _send(self, calls: Later, client: Any) -> list[Any]:
+    def _send(self, calls: CallRecorder, client: Any) -> list[Any]:
         """The answers; a started Redis knows no scripts, and a pipeline cannot fall back to the whole script."""
 
         def once() -> list[Any]:
@@ -204,11 +206,11 @@ class Fleet:
             except (RedisError, OSError) as error:
                 raise translate(error, self._where) from error
 
-        return self._patience(once)
+        return self._retry(once)
 
     def _look(self, devices: list[Device], *, report: bool = False) -> None:
         """Look at the wishes of some, obey, and report: each kind of call in one pipeline for all of them."""
-        calls = Later([b"", b"", b""])
+        calls = CallRecorder([b"", b"", b""])
         for device in devices:
             calls.by(device.reports, lambda broker, d=device: broker.read_desired(d.number))
         reporting = []
@@ -223,7 +225,7 @@ class Fleet:
                 device.reports.answer_detect(answer, wire.pack([device.number, device.state]))
             if changed or report:
                 reporting.append(device)
-        calls = Later([b"ok", b"0", b"0", b"0", b"0"])
+        calls = CallRecorder([b"ok", b"0", b"0", b"0", b"0"])
         for device in reporting:
             calls.by(
                 device.reports,
@@ -264,7 +266,7 @@ class Fleet:
             self._exchange(list(dict.fromkeys(due)), now)
 
     def _exchange(self, devices: list[Device], now: float) -> None:
-        calls, asking = Later([b"ok", b"0", b"0", b"", b"0"]), []
+        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0"]), []
         for device in devices:
             finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:
@@ -324,7 +326,7 @@ def _result(device: int, item: bytes) -> bytes:
     return item[: wire.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let others run first, as real agents do by being on other machines.
 
     Where the kernel shares out by session, a process's own niceness counts for nothing; and only a group that is marked
@@ -341,7 +343,7 @@ def give_way() -> None:
             return
 
 
-def forget_groups() -> None:
+def remove_groups() -> None:
     """Take the groups away once nobody is in them."""
     for group in IDLE_GROUPS:
         with contextlib.suppress(OSError):
@@ -370,7 +372,7 @@ def main() -> None:
     )
     chosen = options.parse_args()
     if not chosen.eager:
-        give_way()
+        lower_priority()
     numbers = range(chosen.first, chosen.first + chosen.count)
     url = os.environ[REDIS_URL_VARIABLE]
     time.sleep(max(0.0, chosen.at - time.time()))

@@ -88,7 +88,7 @@ class Server:
         """
         from worker_agent.console import lines
         from worker_agent.job import as_iterators
-        from worker_agent.protocol.connection.connect import advice
+        from worker_agent.protocol.connection.redis_errors import advice
         from worker_agent.protocol.errors import MutiTaskError
 
         iterators = as_iterators(tasks)

@@ -29,7 +29,7 @@ def for_people(function: Callable[P, int | None]) -> Callable[P, None]:
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         from mutitask_tui.server.commands.registry import CommandError
-        from worker_agent.protocol.connection.connect import advice
+        from worker_agent.protocol.connection.redis_errors import advice
 
         debug = bool(click.get_current_context().find_root().params.get("debug"))
         try:
@@ -105,7 +105,7 @@ def _password(file: Path | None) -> str | None:
 
 def _unnamed(error: MutiTaskError) -> str:
     """What to say where nobody named an address and no server of the namespace is on this machine, or ''."""
-    from worker_agent.protocol.connection.connect import NoRights
+    from worker_agent.protocol.connection.redis_errors import NoRights
     from worker_agent.protocol.errors import RedisUnavailable
 
     name = click.get_current_context().obj

@@ -21,8 +21,9 @@ from tests.support.waiting import wait_until
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connection.connect import NoRights, connect
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.redis_errors import NoRights
+from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import Keys
 
 __all__ = ["no_agents_left"]
@@ -107,7 +108,7 @@ def test_agents_recover_a_dead_one_without_a_server(
 ) -> None:
     with House(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as house:
         lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
-        lost.join(1, 0, me())
+        lost.join(1, 0, this_process())
         lost.heartbeat(1, 0, "running", wire.pack({}))
         house.until(lambda s: s.channels[0].waiting == 10)
         assert len(lost.settle_and_claim(0, [], 4).items) == 4
@@ -249,7 +250,7 @@ def test_a_server_takes_over_from_a_dead_one_and_begins_afresh_with_its_rights(
     lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
     with House(roles.server, NAME, iter(range(10)), autostart=True) as house:
         house.until(lambda s: s.channels[0].waiting == 10)
-        lost.join(0, 0, me())
+        lost.join(0, 0, this_process())
         assert lost.settle_and_claim(0, [], 4).items
     with House(roles.server, NAME, iter(range(20)), mode="resume") as house:
         client.zadd(KEYS.leases, {lost.actor.id: 1})

@@ -10,11 +10,19 @@ from worker_agent.console.log import LOG
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import DEFAULT_URL, redact
-from worker_agent.protocol.connection.connect import NoRights, Patience, connect
+from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.dedicated import dedicate
-from worker_agent.protocol.errors import Changed, Held, JobError, NoNamespace, RedisUnavailable
-from worker_agent.protocol.identity import is_gone, me
-from worker_agent.protocol.membership import Occupied
+from worker_agent.protocol.connection.redis_errors import NoRights
+from worker_agent.protocol.connection.retry import RetryPolicy
+from worker_agent.protocol.errors import (
+    AlreadyHeld,
+    ConcurrentChange,
+    JobError,
+    NoNamespace,
+    RedisUnavailable,
+)
+from worker_agent.protocol.identity import is_gone, this_process
+from worker_agent.protocol.membership import LeaseHeld
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import crashed
 
@@ -46,7 +54,7 @@ class Session:
 def take_device(settings: Settings, stopping: threading.Event, device: int | None = None) -> Session | None:
     """Join, waiting as long as there is no server; None if stopped meanwhile.
 
-    Raises `Held` where a live agent has the device, `JobError`, `VersionMismatch` or `RedisRefused`.
+    Raises `AlreadyHeld` where a live agent has the device, `JobError`, `VersionMismatch` or `RedisRefused`.
     """
     wanted = settings.device if device is None else device
     said = ""
@@ -64,7 +72,7 @@ def take_device(settings: Settings, stopping: threading.Event, device: int | Non
             text = f"waiting for a server of namespace {settings.name!r} on this machine"
         except _Silent as error:
             text = str(error) if error.seconds >= SILENT_S else said
-        except Changed:
+        except ConcurrentChange:
             continue
         if text != said:
             LOG.info("%s", text)
@@ -91,27 +99,27 @@ def _join(
     where = redact(url)
     actor = Actor.agent(settings.channel)
     probe = Broker(connect(url), settings.name, actor, address=where)
-    identity = me()
+    identity = this_process()
     if wanted is None:
         device, run, replaced = _join_first_free(probe, settings, identity, looks)
     else:
         device = wanted
         run, replaced = _join_device(probe, settings.name, device, settings.channel, identity, looks)
-    patience = Patience(
+    retry = RetryPolicy(
         give_up=stopping,
         on_wait=lambda error: LOG.warning("%s; trying again", error),
-        on_back=lambda: LOG.info("Redis at %s answers again", where),
+        on_recovered=lambda: LOG.info("Redis at %s answers again", where),
     )
     session = Session(
         actor, device, run, url,
-        broker=Broker(dedicate(connect(url)), settings.name, actor, address=where, patience=patience),
+        broker=Broker(dedicate(connect(url)), settings.name, actor, address=where, retry=retry),
         reports=probe,
         waiter_client=connect(url, blocking=True),
         watcher_client=connect(url, blocking=True),
         since_ms=int(time.time() * 1000),
     )  # fmt: skip
     # Leases start afresh after a longer absence; after a shorter one, the report has to be there soon.
-    probe.patience = Patience(give_up=stopping, tries=REPORT_TRIES, longest_s=REPORT_PAUSE_S)
+    probe.retry = RetryPolicy(give_up=stopping, max_tries=REPORT_TRIES, max_pause_s=REPORT_PAUSE_S)
     if replaced:
         back = session.broker.recover(replaced, crashed(device))
         LOG.info("took Device%d over from an agent that is gone; %d of its tasks go on", device, back)
@@ -127,14 +135,14 @@ def _join_device(
 
     Only a holder that reports refuses a newcomer (law 7): one that renewed its lease since the first look.
     """
-    holder = broker.holder_of(device)
+    holder = broker.actor_on(device)
     try:
         return broker.join(device, channel, identity, holder=holder), holder
     except LookupError as error:
         raise JobError(
             f"channel {channel} does not exist: namespace {name!r} has {error.args[0]} channels, from 0 on"
         ) from None
-    except Occupied as held:
+    except LeaseHeld as held:
         if is_gone(held.identity):
             return broker.join(device, channel, identity, holder=held.actor, gone=True), held.actor
         lease_ends = float(broker.query("ZSCORE", broker.keys.leases, held.actor) or 0)
@@ -146,7 +154,7 @@ def _join_device(
                 time.monotonic() - looked,
             ) from None
         since = time.strftime("%H:%M:%S", time.localtime(held.since_ms / 1000))
-        raise Held(
+        raise AlreadyHeld(
             f"Device{device} already has an agent: {who}, since {since}; "
             "choose another --device, or stop that one"
         ) from None
@@ -158,7 +166,7 @@ def _join_first_free(broker: Broker, settings: Settings, identity: Any, looks: L
     while True:
         try:
             run, replaced = _join_device(broker, settings.name, device, settings.channel, identity, looks)
-        except (Held, _Silent, Changed):
+        except (AlreadyHeld, _Silent, ConcurrentChange):
             device += 1
         else:
             return device, run, replaced
