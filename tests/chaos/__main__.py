@@ -1,4 +1,4 @@
-"""`make chaos`: carries out every fault in turn and prints the table; `--long` also writes it into the docs."""
+"""`make chaos`: run every fault in turn and print the table. `--long` also writes the table into the docs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SEED_VARIABLE = "CHAOS_SEED"
 
 
 def seed_of(named: int | None) -> int:
-    """The seed that was named, in the arguments or the environment, or a new one."""
+    """Return the seed from the arguments or the environment, or a new one."""
     if named is not None:
         return named
     return int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(1_000_000))
 
 
 def carry_out(chosen: list[Scenario], seed: int, *, long: bool) -> tuple[list[Row], list[str]]:
-    """The rows, and what went wrong."""
+    """Run the scenarios. Return the rows of the table and a list of everything that did not hold."""
     rows: list[Row] = []
     wrong: list[str] = []
     for scenario in chosen:
@@ -43,7 +43,7 @@ def carry_out(chosen: list[Scenario], seed: int, *, long: bool) -> tuple[list[Ro
 
 
 def main() -> int:
-    """The exit status: 0 where everything held."""
+    """Run the chosen faults. Return the exit status: 0 if everything held."""
     there = all_scenarios()
     options = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     form = options.add_mutually_exclusive_group()

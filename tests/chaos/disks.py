@@ -1,4 +1,4 @@
-"""Disks that fill up under load and are freed again: the embedded Valkey's, and the one that results are saved to."""
+"""Disks that fill up under load and are freed again: under the embedded Valkey, and under a save function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAVING = """
 
         def save_function(result):
             task = current_task()
-            # 512 bytes divide a page of the disk: a line finds room whole, or not at all.
+            # 512 bytes divide a page of the disk, so a line is written completely or not at all.
             line = f"{result} {task.number} {task.attempt} {task.crashes} {task.device}".ljust(511) + "\\n"
             saved = os.open(Path(FOLDER, "saves", "saved"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
@@ -39,7 +39,7 @@ SAVING = """
 
 
 class Embedded(RealServer):
-    """The Valkey that `mutitask run` starts, to be looked at like a test's own."""
+    """The Valkey that `mutitask run` starts, with the interface of a test's own Redis."""
 
     def __init__(self, server_file: Path) -> None:
         record = wait_until(lambda: load_server_file(server_file), 30, what="the embedded Valkey runs")
@@ -57,7 +57,7 @@ class Embedded(RealServer):
 
 @dataclass(slots=True)
 class Filling:
-    """Fills the two disks of a fleet and makes room again."""
+    """Fill the two disks of a fleet and free them again."""
 
     fleet: Fleet
     server: Program
@@ -65,20 +65,20 @@ class Filling:
     state: SmallDisk
     saves: SmallDisk
     ends: bool
-    """Whether a full disk ends Valkey, as with `--fsync always`."""
+    """True if a full disk ends Valkey, as with `--fsync always`."""
     _back: list[int] = field(default_factory=list)
     failed: int = 0
-    """Tasks that had failed when there was room again."""
+    """The number of tasks that had failed by the time the disk had room again."""
 
     def fill_saves(self) -> None:
-        """Until results find no room."""
+        """Fill the disk of results until saves fail."""
         self.saves.fill()
         at_first = self.fleet.books()
         enough = at_first.failed + at_first.delayed + 20
         self.fleet.wait_for(lambda books: books.failed + books.delayed >= enough)
 
     def fill_state(self) -> None:
-        """Until everybody has said so, or Valkey has ended and does not start again."""
+        """Fill Valkey's disk until all processes report it, or until Valkey has ended and cannot restart."""
         sentence = "Cannot store the embedded Valkey's data in " if self.ends else TAKES_NO_WRITES
         programs = [self.server] if self.ends else [self.server, *self.agents]
         told = [program.stderr.count(sentence) for program in programs]
@@ -88,12 +88,12 @@ class Filling:
         self._back = [program.stderr.count(BACK) for program in programs]
 
     def make_room(self, *disks: SmallDisk) -> None:
-        """And wait until work goes on; whoever keeps the job reloads what had failed."""
+        """Free the disks, wait until work continues, and reload the tasks that failed."""
         for disk in disks:
             disk.make_room()
         wait_until(self.takes_writes, 60, what="Valkey takes writes")
         if self.state in disks and not self.ends:
-            # Whoever still waits for a try of its own would not notice another time, nor say so.
+            # A process that still waits for its next try would not notice, or report, the next full disk.
             for program, times in zip([self.server, *self.agents], self._back, strict=True):
                 wait_for_text(program, BACK, times=times + 1)
         before = self.fleet.books()
@@ -103,7 +103,7 @@ class Filling:
             self.fleet.ctl("reload_all_fail_tasks")
 
     def takes_writes(self) -> bool:
-        """Whether Valkey takes a write."""
+        """Return whether Valkey accepts a write."""
         try:
             with self.fleet.redis.client() as client:
                 return client.set("room", 1, px=1) is True
@@ -111,7 +111,7 @@ class Filling:
             return False
 
     def saved(self) -> list[Recorded]:
-        """What the save function saved."""
+        """Return the results that the save function saved."""
         lines = (self.saves.folder / "saved").read_text().splitlines()
         found = [[int(word) for word in line.split()] for line in lines]
         return [Recorded(number, attempt, crashes, device, value)
@@ -120,7 +120,7 @@ class Filling:
 
 @contextlib.contextmanager
 def filling(context: Context, fsync: str) -> Iterator[Filling]:
-    """A server with its embedded Valkey on one small disk, and two agents that save to another."""
+    """Start a server whose embedded Valkey is on a small disk, and two agents that save to another small disk."""
     state, saves = context.disk("state"), context.disk("saves")
     give_own_port(state.folder / NAME)
     job = write_job(context.folder, until_enough() + SAVING)
@@ -138,7 +138,7 @@ def filling(context: Context, fsync: str) -> Iterator[Filling]:
 
 
 def fill_disks(context: Context, fsync: str) -> Row:
-    """One disk, the other, or both at once, in another order each time."""
+    """Fill one disk, the other, or both, in random order."""
     times = context.size(2, 15)
     longest_s = context.size(1, 4)
     with filling(context, fsync) as disks, Watch(disks.fleet, reloads=True) as watch:
@@ -170,12 +170,12 @@ def fill_disks(context: Context, fsync: str) -> Row:
 
 
 def disks_full(context: Context) -> Row:
-    """Valkey goes on answering, and takes no writes."""
+    """With `everysec`, Valkey still answers but refuses writes."""
     return fill_disks(context, "everysec")
 
 
 def disks_full_always(context: Context) -> Row:
-    """Valkey ends, because it cannot answer for what it could not write; the server starts it again."""
+    """With `always`, Valkey ends because it cannot write, and the server restarts it."""
     return fill_disks(context, "always")
 
 

@@ -1,7 +1,7 @@
-"""An agent that believes it is on a machine of its own: `python -m tests.chaos.elsewhere JOB --device 0`.
+"""An agent with a boot id of its own, as on another machine: `python -m tests.chaos.elsewhere JOB --device 0`.
 
-Everything else is the real `worker-agent`. Nobody can tell whether such an agent's process is gone, and it cannot
-tell of others.
+Everything else is the real `worker-agent`. No other process can check whether this agent is gone, and this agent cannot
+check the others.
 """
 
 from __future__ import annotations

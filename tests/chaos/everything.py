@@ -14,8 +14,8 @@ OPTIONS = ("--lease", "600")
 AGENTS = 3
 
 
-class Kept:
-    """A server that is started again whenever it is killed, or came while Redis was away and said so (status 3)."""
+class RestartedServer:
+    """A server that is restarted after each kill, and if it could not start because Redis was away (status 3)."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -40,7 +40,7 @@ def everything_killed(context: Context) -> Row:
     random = context.random
     fleet = context.fleet(on=context.redis(durable=True, fsync="always"))
     fleet.job(numbers(count))
-    server = Kept(fleet)
+    server = RestartedServer(fleet)
     agents = [fleet.agent("--device", str(device)) for device in range(AGENTS)]
     schedule = [
         (mark, random.choice(VICTIMS), random.randrange(AGENTS), random.uniform(0, 0.1))

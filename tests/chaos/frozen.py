@@ -1,4 +1,4 @@
-"""Agents and servers that are frozen until others have taken over, and then wake."""
+"""Agents and servers that are frozen until others take over, and then wake."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
 LEASE = ("--lease", "2")
-DROPPED = re.compile(r"\b([1-9]\d*) tasks in hand were recovered and are dropped here")
+DROPPED = re.compile(r"\b([1-9]\d*) tasks in flight were recovered and are dropped here")
 
 
 def freeze_until_recovered(fleet: Fleet, agent: Program) -> None:
-    """Freeze an agent with tasks in hand until the others have them."""
+    """Freeze an agent with tasks in flight until other agents have these tasks."""
     fleet.freeze_with_claims(agent)
     actor = fleet.actor_of(agent)
     wait_until(lambda: not fleet.client.exists(fleet.at().claims(actor)), 30, what="its tasks are recovered")
 
 
 def wake_to_a_free_device(fleet: Fleet, wrong: list[str], agent: Program) -> Program:
-    """It says what it drops, and goes on as another actor on its device."""
+    """Wake the agent. It reports the tasks that it drops, and continues on its device as a new actor."""
     told = agent.stderr.count(" serves ")
     agent.thaw()
     wait_for_text(agent, " serves ", times=told + 1)
     if not DROPPED.search(agent.stderr):
         wrong.append(f"a frozen agent did not say what it dropped: {agent}")
     before = fleet.device(1).done
-    wait_until(lambda: fleet.device(1).done > before, 20, what="it goes on with a fresh claim")
+    wait_until(lambda: fleet.device(1).done > before, 20, what="it continues with a new claim")
     return agent
 
 
 def wake_beside_a_successor(fleet: Fleet, wrong: list[str], agent: Program) -> Program:
-    """It drops what it had, finds its device taken, says by whom, and ends."""
+    """Wake the agent beside a successor. It drops its tasks, names the successor on its device, and ends."""
     successor = fleet.agent("--device", "1")
     agent.thaw()
     status = agent.wait()

@@ -1,4 +1,4 @@
-"""Task functions that take Python's lock (the GIL) for longer than the lease, in threads and in child processes."""
+"""Task functions that hold Python's lock (the GIL) for longer than the lease, in threads and in child processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 def job(hold_s: int) -> str:
-    """Whichever task comes first once there is a file `hold` takes it away and holds the lock."""
+    """Return a job in which the first task that finds the file `hold` removes it and holds the GIL for `hold_s` s."""
     holding = f"""
         import ctypes, os
         from worker_agent import current_task
@@ -34,7 +34,7 @@ def job(hold_s: int) -> str:
 
 
 class Holding:
-    """A fleet of two agents, one of whose tasks holds the lock when it is asked to. Times in s."""
+    """A fleet of two agents in which one task holds the GIL on request. All times are in seconds."""
 
     def __init__(self, context: Context, kind: str) -> None:
         self.lease_s = context.size(2, 10)
@@ -47,13 +47,13 @@ class Holding:
         self.agents = [self.fleet.agent("--device", device, "--kind", kind) for device in ("0", "1")]
 
     def begin(self) -> tuple[Program, str]:
-        """Let some task begin to hold; its agent and that one's actor."""
+        """Let one task take the GIL. Return its agent and the agent's actor."""
         mark = self.fleet.books().done + self._random.randrange(20, 400)
         self.fleet.wait_for(lambda books: books.done >= mark)
         holding = self.fleet.folder / "holding"
         (self.fleet.folder / "hold").touch()
         wait_until(
-            lambda: holding.exists() and holding.read_text().endswith(" "), what="a task holds the lock"
+            lambda: holding.exists() and holding.read_text().endswith(" "), what="a task holds the GIL"
         )
         agent = self.agents[int(holding.read_text())]
         holding.unlink()
@@ -61,7 +61,7 @@ class Holding:
 
     @property
     def over(self) -> bool:
-        """Whether the lock was let go of."""
+        """True if the task has released the GIL."""
         return (self.fleet.folder / "held").exists()
 
     def forget(self) -> None:
@@ -69,11 +69,11 @@ class Holding:
 
 
 def longest_silence(held: Holding, actor: str) -> float:
-    """The longest time in which the agent's lease was not renewed, while its task holds the lock."""
+    """Return the longest time without a renewed lease, in seconds, while the task holds the GIL."""
     longest, renewed, expiry = 0.0, time.monotonic(), None
     end = renewed + held.hold_s + 30
     while not held.over:
-        assert time.monotonic() < end, "the task still holds the lock"
+        assert time.monotonic() < end, "the task still holds the GIL"
         if (now := held.fleet.client.zscore(held.fleet.keys.leases, actor)) != expiry:
             renewed, expiry = time.monotonic(), now
         longest = max(longest, time.monotonic() - renewed)
@@ -85,7 +85,7 @@ def longest_silence(held: Holding, actor: str) -> float:
     "gil-in-processes", "a task function that holds the GIL for longer than the lease, with `--kind process`"
 )
 def gil_in_processes(context: Context) -> Row:
-    """The agent goes on reporting through all of it."""
+    """The agent sends heartbeats all the time."""
     held, silence_s = Holding(context, "process"), 0.0
     with Watch(held.fleet) as watch:
         for _ in range(held.times):
@@ -96,8 +96,8 @@ def gil_in_processes(context: Context) -> Row:
     expect_running(row, [held.server, *held.agents])
     expect_no_crash(row, held.fleet)
     row.expect(silence_s < held.lease_s, f"its agent was silent for {silence_s:.1f} s")
-    lost = [agent for agent in held.agents if "declared dead" in agent.stderr]
-    row.expect(not lost, f"an agent was declared dead: {lost}")
+    lost = [agent for agent in held.agents if "was fenced" in agent.stderr]
+    row.expect(not lost, f"an agent was fenced: {lost}")
     row.remarks.append(f"for {held.hold_s} s, with a lease of {held.lease_s} s")
     row.remarks.append(f"at most {silence_s:.1f} s between the heartbeats of its agent; no task ran twice")
     return row
@@ -105,7 +105,7 @@ def gil_in_processes(context: Context) -> Row:
 
 @scenario("gil-in-threads", "the same function in a thread of its agent")
 def gil_in_threads(context: Context) -> Row:
-    """Its agent counts as frozen: others have its tasks, its late settle is refused, and its log says why."""
+    """The agent looks frozen: others get its tasks, its late settle is refused, and its log says why."""
     held, longest_s = Holding(context, "thread"), 0.0
     fleet = held.fleet
     with Watch(fleet) as watch:
@@ -117,15 +117,18 @@ def gil_in_threads(context: Context) -> Row:
                 lambda claims=claims: not fleet.client.exists(claims), 60, what="its tasks are recovered"
             )
             longest_s = max(longest_s, time.monotonic() - began)
-            assert not held.over, "its tasks were recovered only when it let go of the lock"
-            wait_until(lambda: held.over, held.hold_s + 30, what="the lock is let go of")
+            assert not held.over, "its tasks were recovered only after it released the GIL"
+            wait_until(lambda: held.over, held.hold_s + 30, what="the GIL is released")
             held.forget()
             wait_for_text(agent, " serves ", times=told + 1)
         row = judge(context, fleet, watch, enough(fleet), times=held.times)
     expect_running(row, [held.server, *held.agents])
-    for said in ("was declared dead for want of reports", "with --kind process the agent goes on reporting"):
+    for said in (
+        "was fenced: its lease expired without a heartbeat",
+        "with --kind process the agent keeps sending heartbeats",
+    ):
         count = sum(agent.stderr.count(said) for agent in held.agents)
-        row.expect(count == held.times, f"{count} times of {held.times} it was said: {said}")
+        row.expect(count == held.times, f"{count} of {held.times} times the log said: {said}")
     row.expect(longest_s <= held.lease_s + 2, f"recovered after {longest_s:.1f} s only")
     again = sum(each.crashes > 0 for each in fleet.results())
     row.expect(again >= held.times, f"{again} tasks ran again")

@@ -1,4 +1,4 @@
-"""Tasks that end the process which runs them, among innocents: they are found, and nobody else pays (law 9)."""
+"""Tasks that kill the process that runs them, among other tasks: only the killers fail (law 9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGENTS = 4
 
 
 def job_with_killers(count: int, killers: dict[int, str]) -> str:
-    """Tasks 0, 1, 2, ..., of which some end their process, each in its own way."""
+    """Return a job of tasks 0, 1, 2, ..., in which each killer ends its process in its own way."""
     deaths = "\n".join(f"            if task == {number}: {death}" for number, death in killers.items())
     return f"""
         import ctypes, os, time
@@ -31,7 +31,7 @@ def job_with_killers(count: int, killers: dict[int, str]) -> str:
 
 
 def expect_all_crashed(row: Row, fleet: Fleet) -> None:
-    """Every failed task failed as what it is."""
+    """Expect that every failed task has the stage `crashed`."""
     stages = {task.stage for task in fleet.failed()}
     row.expect(stages == {"crashed"}, f"killers failed as {stages}")
 
@@ -62,7 +62,7 @@ def killers_in_threads(context: Context) -> Row:
         wait_until(over, 300, every=0.02, what="every task is done or failed")
         row = judge(context, fleet, watch, count, times=many, killers=killers)
     expect_all_crashed(row, fleet)
-    # A killer that was claimed behind another has one crash more than it began.
+    # A killer that was claimed behind another one counts that crash too, although it had not started.
     row.expect(2 * many < ended <= 3 * many, f"{many} killers ended {ended} agents")
     row.remarks.append(f"{ended} agents ended")
     return row

@@ -1,7 +1,7 @@
-"""Takes a guard out of the code, and tells which test fails without it: `python -m tests.chaos.mutations [WORD ...]`.
+"""Remove guards from the code and report the test that fails: `python -m tests.chaos.mutations [WORD ...]`.
 
-Each mutation is made in a copy of the repository, in which the tests that should notice are run up to the first that
-fails. With words, only the mutations whose text holds one of them. Prints a Markdown table.
+Each mutation is made in a copy of the repository. The tests that should notice it run there until the first one fails.
+With words, only mutations whose text contains one of them are tried. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ LIMIT_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """`text` stands once in the file, and is replaced by `by`; `tests` should notice. A bare name is a script's."""
+    """A change of the code that `tests` should notice: `by` replaces `text`, which the file contains exactly once.
+
+    `file` is a path from the repository's root, or the bare name of a Lua script.
+    """
 
     what: str
     file: str
@@ -34,7 +37,7 @@ class Mutation:
 
     @property
     def path(self) -> str:
-        """The file, from the repository's root."""
+        """The path of the file from the repository's root."""
         return self.file if "/" in self.file else f"worker_agent/protocol/lua/{self.file}.lua"
 
 
@@ -167,7 +170,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an agent claims ahead while it runs a recovered task", "worker_agent/execution/in_flight.py",
-        "if self.slots == 0 or self._alone():", "if self.slots == 0:", CRASHES,
+        "if self.slots == 0 or self._holds_recovered_task():", "if self.slots == 0:", CRASHES,
     ),
     Mutation(
         "a woken server takes the namespace from its successor", "mutitask_tui/server/core.py",
@@ -177,11 +180,11 @@ MUTATIONS = (
 
 
 def caught_by(mutation: Mutation, copy: Path) -> str:
-    """The first test that fails with it, or ''."""
+    """Return the first test that fails with the mutation, or ''."""
     file = copy / mutation.path
     before = file.read_text()
     if before.count(mutation.text) != 1:
-        raise SystemExit(f"{mutation.path} does not hold exactly once: {mutation.text}")
+        raise SystemExit(f"{mutation.path} does not contain this text exactly once: {mutation.text}")
     file.write_text(before.replace(mutation.text, mutation.by))
     try:
         run = subprocess.run(
@@ -198,7 +201,7 @@ def caught_by(mutation: Mutation, copy: Path) -> str:
 
 
 def main() -> None:
-    """Try each, and print what caught it."""
+    """Try each mutation and print the test that caught it."""
     words = sys.argv[1:]
     chosen = [m for m in MUTATIONS if not words or any(word in f"{m.path}: {m.what}" for word in words)]
     print("| without the guard | where | caught by |\n|---|---|---|", flush=True)

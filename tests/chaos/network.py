@@ -1,4 +1,4 @@
-"""Networks that lose replies and connections, that are cut for longer than a lease, and connections killed in Redis."""
+"""Networks that lose replies and connections or are cut for longer than a lease, and connections killed in Redis."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LEASE_S = 2
 
 
 def expect_running(row: Row, programs: list[Program]) -> None:
-    """No fault of this kind ends a process."""
+    """Expect that no process ended."""
     ended = [program for program in programs if not program.running]
     row.expect(not ended, f"a process ended: {ended}")
 
 
 def expect_no_crash(row: Row, fleet: Fleet) -> None:
-    """Nobody was taken for dead."""
+    """Expect that no live agent lost its tasks."""
     crashed = sum(each.crashes > 0 for each in fleet.results())
     row.expect(crashed == 0, f"{crashed} tasks were taken from agents that lived")
 
 
 @scenario("replies-lost", "calls lost with their connection, half of them after the script ran")
 def replies_lost(context: Context) -> Row:
-    """Server and agents reach Redis through a slow proxy that loses calls; each is sent again by whoever made it."""
+    """Server and agents reach Redis through a slow proxy that loses calls. Each caller sends a lost call again."""
     losses = context.size(30, 600)
     fleet = context.fleet()
     fleet.job(until_enough())
@@ -52,8 +52,8 @@ def replies_lost(context: Context) -> Row:
     return row
 
 
-class Cutting:
-    """Cuts one agent after the other off and mends it once others have its tasks; measures how long that takes."""
+class NetworkCuts:
+    """Cut off one agent after the other until others have its tasks, and measure how long that takes."""
 
     def __init__(self, context: Context, fleet: Fleet) -> None:
         self.longest_s = 0.0
@@ -67,7 +67,7 @@ class Cutting:
         mend: Callable[[], object],
         drop: Callable[[], object] = lambda: None,
     ) -> None:
-        """Cut at a moment at which the agent has tasks in hand, and mend (after `drop`) once those are elsewhere."""
+        """Cut the network while the agent has tasks in flight. Call `drop` and `mend` after others have these tasks."""
         fleet = self._fleet
 
         def caught() -> bool:
@@ -79,17 +79,17 @@ class Cutting:
             mend()
             return False
 
-        wait_until(caught, 60, every=0.05, what="the agent has tasks in hand")
+        wait_until(caught, 60, every=0.05, what="the agent has tasks in flight")
         began, claims = time.monotonic(), fleet.at().claims(fleet.actor_of(agent))
         wait_until(lambda: not fleet.client.exists(claims), 60, what="its tasks are recovered")
         self.longest_s = max(self.longest_s, time.monotonic() - began)
         time.sleep(self._context.random.uniform(0, 0.5))
         drop()
         mend()
-        wait_until(lambda: fleet.is_placed(agent), 30, what="it came back as another actor")
+        wait_until(lambda: fleet.is_placed(agent), 30, what="it registered as a new actor")
 
     def judged(self, watch: Watch, times: int, agents: list[Program]) -> Row:
-        """The row, with what was measured."""
+        """Return the row with the measured times."""
         fleet = self._fleet
         row = judge(self._context, fleet, watch, enough(fleet), times=times)
         expect_running(row, agents)
@@ -98,14 +98,16 @@ class Cutting:
         row.remarks.append(
             f"recovered after at most {self.longest_s:.1f} s, with a lease of {LEASE_S} s; {again:,} tasks ran again"
         )
-        refused = sum(agent.stderr.count("was declared dead for want of reports") for agent in agents)
-        row.expect(refused >= times, f"{refused} agents said that they were declared dead, of {times}")
+        refused = sum(
+            agent.stderr.count("was fenced: its lease expired without a heartbeat") for agent in agents
+        )
+        row.expect(refused >= times, f"{refused} of {times} agents reported that their lease expired")
         return row
 
 
 @scenario("networks-cut", "an agent's network cut for longer than the lease, with latency and loss")
 def networks_cut(context: Context) -> Row:
-    """What was sent into the cut arrives when it mends, or is lost with its connection: both in turn."""
+    """Data sent during the cut arrives after it, or is lost with its connection: both in turn."""
     cuts = context.size(2, 15)
     fleet = context.fleet()
     fleet.job(until_enough())
@@ -118,21 +120,21 @@ def networks_cut(context: Context) -> Row:
             with fleet.through(proxy):
                 agents.append(fleet.agent("--device", str(device)))
             proxy.latency, proxy.loss = 0.002, 0.01
-        cutting = Cutting(context, fleet)
+        network_cuts = NetworkCuts(context, fleet)
         with Watch(fleet) as watch:
             for number in range(cuts):
                 victim = context.random.randrange(AGENTS)
                 proxy = proxies[victim]
                 drop = [proxy.drop_all] if number % 2 else []
-                cutting.with_tasks(agents[victim], proxy.cut, proxy.mend, *drop)
-            row = cutting.judged(watch, cuts, agents)
+                network_cuts.with_tasks(agents[victim], proxy.cut, proxy.mend, *drop)
+            row = network_cuts.judged(watch, cuts, agents)
         expect_running(row, [server])
     return row
 
 
 @scenario("connections-killed", "`CLIENT KILL` of all connections and `SCRIPT FLUSH`, in mid-script")
 def connections_killed(context: Context) -> Row:
-    """Every 50 to 150 ms; each call that was cut off is sent again, and each script told again."""
+    """Kill all connections every 50 to 150 ms. Interrupted calls and forgotten scripts are sent again."""
     times = context.size(20, 200)
     fleet = context.fleet()
     fleet.job(until_enough())
@@ -150,13 +152,13 @@ def connections_killed(context: Context) -> Row:
     return row
 
 
-# --- A network of its own ---------------------------------------------------------------------------------
+# Network namespaces
 
 
 class Elsewhere:
-    """A network namespace that is joined to this one by a pair of interfaces; `cut()` takes its link down.
+    """A network namespace that a pair of interfaces connects to this one. `cut()` takes its link down.
 
-    `number`, up to 60, tells it from others of this process; this process's own tells its addresses from others'.
+    `number` (at most 60) is unique within this process. The process id keeps the addresses of processes apart.
     """
 
     def __init__(self, number: int) -> None:
@@ -190,7 +192,7 @@ def ip(*words: str) -> None:
 
 
 def networks_allowed() -> bool:
-    """Whether this user may make network namespaces and join them; whoever may not has the proxies' rows alone."""
+    """Return whether this user may create and enter network namespaces. If not, only the proxy scenarios run."""
     try:
         with Elsewhere(60):
             return True
@@ -199,7 +201,7 @@ def networks_allowed() -> bool:
 
 
 def real_networks_cut(context: Context) -> Row:
-    """Packets get lost, TCP sends them again, and what was under way arrives once the link is up."""
+    """Packets get lost and TCP sends them again, so data in transit arrives when the link is up again."""
     cuts = context.size(1, 8)
     fleet = context.fleet()
     job = fleet.job(until_enough())
@@ -214,12 +216,12 @@ def real_networks_cut(context: Context) -> Row:
             agents.append(fleet.start(*inside, "--device", str(device), redis_url=url))
         for agent in agents:
             wait_until(lambda agent=agent: " serves " in agent.stderr, 30, what="the agent has its device")
-        cutting = Cutting(context, fleet)
+        network_cuts = NetworkCuts(context, fleet)
         with Watch(fleet) as watch:
             for _ in range(cuts):
                 victim = context.random.randrange(len(agents))
-                cutting.with_tasks(agents[victim], networks[victim].cut, networks[victim].mend)
-            row = cutting.judged(watch, cuts, agents)
+                network_cuts.with_tasks(agents[victim], networks[victim].cut, networks[victim].mend)
+            row = network_cuts.judged(watch, cuts, agents)
         expect_running(row, [server])
     return row
 

@@ -1,4 +1,4 @@
-"""No server for a while: dead agents' tasks and delayed ones go on without it (law 8)."""
+"""A time without a server: agents recover the tasks of dead agents and promote delayed tasks (law 8)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.chaos.scenarios import Context, Row, scenario
 from tests.chaos.watching import Watch, judge
 
 FAILS_FIRST = 7
-"""Every seventh task fails in its first run, and is delayed."""
+"""Every seventh task fails in its first run and is delayed."""
 
 
 def job(count: int, seconds: float) -> str:
-    """Tasks 0, 1, 2, ..., some of which succeed in their second run only."""
+    """Return a job of tasks 0, 1, 2, ..., in which some tasks succeed only in their second run."""
     return f"""
         import time
         from worker_agent import current_task
@@ -39,10 +39,10 @@ def no_server(context: Context) -> Row:
     server.kill()
     with Watch(fleet) as watch:
         began = time.monotonic()
-        mourning = kill_again_and_again(context, fleet, ["worker-agent", str(path)], count, kills)
+        recovery = kill_again_and_again(context, fleet, ["worker-agent", str(path)], count, kills)
         row = judge(context, fleet, watch, count, times=kills, timeout=300, fail_first=FAILS_FIRST)
         took = time.monotonic() - began
     row.expect(fleet.snapshot().server is None, "there is a server")
     row.remarks.append(f"{took:.0f} s without a server, with {AGENTS} agents")
-    row.remarks.append(f"recovered after at most {mourning.longest_s:.1f} s")
+    row.remarks.append(f"recovered after at most {recovery.longest_s:.1f} s")
     return row

@@ -1,8 +1,8 @@
-"""The power fails under a Redis with `appendfsync everysec`: its file ends a second before its answers did.
+"""A power cut under a Redis with `appendfsync everysec`: its file ends a second before its last answer.
 
-`kill -9` loses nothing that Redis answered, because its writes are with the system by then. What a power cut loses is
-simulated: the append-only file is cut back to its length of a second before the kill, the most that `everysec` may lose
-(two seconds where the disk is slow). `--fsync always` has the write on the disk before the answer.
+`kill -9` loses no answered write, because the operating system already has it. So the test simulates the loss of a
+power cut: it cuts the append-only file back to its length of a second before the kill. `everysec` may lose that much
+(two seconds if the disk is slow). With `--fsync always`, the write is on the disk before the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOST_S = 1.0
 
 
 class Disk:
-    """Notes how long the append-only file was when, so that it can be cut back."""
+    """Record the length of the append-only file over time, so that the file can be cut back."""
 
     def __init__(self, server: RealServer) -> None:
         self._server = server
@@ -37,7 +37,7 @@ class Disk:
         self._thread.join(10)
 
     def cut_power(self) -> None:
-        """Kill the server and lose the last second of its file."""
+        """Kill the server and cut off the last second of its file."""
         wait_until(
             lambda: self._lengths[0][0] <= time.monotonic() - LOST_S, what="a second to lose has passed"
         )
@@ -57,7 +57,7 @@ class Disk:
     "power-cut", "a power cut under a Redis with `appendfsync everysec`: its last second of writes is lost"
 )
 def power_cut(context: Context) -> Row:
-    """The server says that writes were lost and ends; resumed, it allots again what Redis forgot."""
+    """The server reports that writes were lost and ends. After `--resume` it allots the lost items again."""
     count, times = context.size(1_800, 15_000), context.size(1, 5)
     fleet = context.fleet(on=context.redis(durable=True))
     fleet.job(numbers(count, 0.004))

@@ -1,4 +1,4 @@
-"""Redis killed with `kill -9` and started again from its append-only file, and its machine's power cut."""
+"""Redis killed with `kill -9` and restarted from its append-only file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def redis_killed(context: Context) -> Row:
 
 @scenario("redis-killed-everysec", "the same with `appendfsync everysec`")
 def redis_killed_everysec(context: Context) -> Row:
-    """The process's end alone loses nothing that it had answered: its writes are with the system by then."""
+    """The end of the process loses no answered write, because the operating system already has it."""
     return kill_redis(context, "everysec")
 
 
 def kill_redis(context: Context, fsync: str) -> Row:
-    """Kill Redis whenever so many tasks are done; the watch sees whether a count ever goes down."""
+    """Kill Redis at random marks of done tasks. The watch checks that no count goes down."""
     count, kills = context.size(2_000, 20_000), context.size(3, 20)
     fleet = context.fleet(on=context.redis(durable=True, fsync=fsync))
     fleet.job(numbers(count))

@@ -1,4 +1,4 @@
-"""Redis refuses, or is slow, again and again: out of memory, read-only, without enough replicas, busy, loading."""
+"""Redis refuses calls or is slow, again and again: out of memory, read-only, short of replicas, busy, loading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEASE_S = 4
 
 
 def starting(context: Context) -> tuple[Fleet, list[Program]]:
-    """A namespace on a durable Redis with a server and two agents, that allots until told that it is enough."""
+    """Start a server and two agents on a durable Redis, with a job that allots until `enough` is called."""
     fleet = context.fleet(on=context.redis(durable=True, fsync="always"))
     fleet.job(until_enough())
     programs = [fleet.serve("--lease", str(LEASE_S), "--capacity", "200")]
@@ -25,13 +25,13 @@ def starting(context: Context) -> tuple[Fleet, list[Program]]:
 
 
 def hold(fleet: Fleet, state: State, seconds: float) -> None:
-    """Keep Redis in the state for so long, and wait until work goes on behind it."""
+    """Keep Redis in the state for `seconds`, then wait until work continues."""
     with state.enter(fleet.redis):
         time.sleep(seconds)
     before = fleet.books()
     wait_until(
         lambda: fleet.books().done > before.done + 50 and fleet.books().allotted > before.allotted,
-        30, what=f"work goes on after: {state}",
+        30, what=f"work continues after: {state}",
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def hold(fleet: Fleet, state: State, seconds: float) -> None:
     "redis-refuses", "Redis out of memory, read-only, without a master, short of replicas, busy, loading"
 )
 def redis_refuses(context: Context) -> Row:
-    """Every state in turn, in another order each time, for less and for more than a lease."""
+    """Enter every state in random order, for less and for more than a lease."""
     rounds = context.size(1, 4)
     fleet, programs = starting(context)
     with Watch(fleet) as watch:
@@ -56,12 +56,12 @@ def redis_refuses(context: Context) -> Row:
 
 @scenario("redis-slow", "Redis sends no answer for longer than a call waits (`CLIENT PAUSE`)")
 def redis_slow(context: Context) -> Row:
-    """Every caller gives up and sends again; the first copies are carried out too when the pause ends."""
+    """Every caller times out and sends its call again. When the pause ends, Redis also executes the first copies."""
     pauses = context.size(1, 6)
     fleet, programs = starting(context)
     with Watch(fleet) as watch:
         for _ in range(pauses):
-            wait_until(lambda: watch.looks > 20, what="the watch has seen it work")
+            wait_until(lambda: watch.looks > 20, what="the watch has taken 20 snapshots")
             hold(fleet, frozen_answers(context.random.uniform(5.5, 8.0)), 0.0)
         row = judge(context, fleet, watch, enough(fleet), times=pauses)
     expect_running(row, programs)

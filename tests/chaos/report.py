@@ -1,4 +1,4 @@
-"""Writes the rows as a Markdown table, and the long form's into docs/reliability.md."""
+"""Format the rows as a Markdown table, and write the table of the long form into docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADS = (
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = [f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
     for row in rows:
         balanced = f"{'yes' if row.balanced else '**no**'}, {row.looks:,} snapshots"
@@ -33,7 +33,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def surroundings(command: str, took_s: float) -> str:
-    """What made the table: the command with its seed, the machine and the date."""
+    """Return the line above the table: the command with its seed, the date and the machine."""
     return (
         f"`{command}` on {time.strftime('%Y-%m-%d')}: {took_s / 60:.0f} minutes on {os.cpu_count()} cores ("
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()})."
@@ -41,7 +41,7 @@ def surroundings(command: str, took_s: float) -> str:
 
 
 def write(rows: Sequence[Row], about: str, page: Path = PAGE) -> None:
-    """Put the table between its markers."""
+    """Write the table between the markers of the page."""
     text = page.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)

@@ -1,7 +1,7 @@
-"""The registry of faults: what a scenario gets, what it hands back, and where to add one.
+"""The registry of faults: what a scenario receives, what it returns, and how to add one.
 
-A scenario is a function from a `Context` to a `Row` under the `@scenario` decorator, in any module of this package; the
-modules are found by themselves (all but `__main__` and `test_*`):
+A scenario is a function from a `Context` to a `Row` with the `@scenario` decorator. It may be in any module of this
+package. All modules are imported automatically, except `__main__` and `test_*`:
 
     @scenario("redis-frozen", "Redis frozen for 3 s")
     def redis_frozen(context: Context) -> Row:
@@ -10,11 +10,11 @@ modules are found by themselves (all but `__main__` and `test_*`):
         fleet.serve("--capacity", "200")
         fleet.agent("--device", "0")
         with Watch(fleet) as watch:                  # takes snapshots of the counters all the time
-            ... the faults, chosen by context.random alone ...
+            ... the faults, chosen only by context.random ...
             return judge(context, fleet, watch, count, times=3)
 
-Whatever is random comes from `context.random`, so that the schedule follows from the seed. `Row.wrong` says what did
-not hold; `judge` fills it with what every scenario promises, a scenario adds its own.
+All random choices use `context.random`, so that the seed decides the schedule. `Row.wrong` lists what did not hold.
+`judge` checks what every scenario promises, and a scenario adds its own checks.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ from tests.support.small_disk import SmallDisk
 
 @dataclass(slots=True)
 class Row:
-    """One line of the table. Counts are tasks; `pause_s` is the longest time in which nothing was settled though
-    work waited; `remarks` is what else was measured; `wrong` is what did not hold, and empty in a good run."""
+    """One row of the table.
+
+    Counts are numbers of tasks. `looks` is the number of snapshots. `pause_s` is the longest time in seconds in which
+    no task was settled although work was open. `remarks` holds other measurements. `wrong` lists what did not hold,
+    and is empty in a good run.
+    """
 
     fault: str
     times: int
@@ -55,13 +59,13 @@ class Row:
     wrong: list[str] = field(default_factory=list)
 
     def expect(self, holds: object, otherwise: str) -> None:
-        """Note what did not hold."""
+        """Add `otherwise` to `wrong` if `holds` is false."""
         if not holds:
             self.wrong.append(otherwise)
 
 
 class Context:
-    """What one run of one scenario has to itself; `close()` ends every process that it started."""
+    """The resources of one run of one scenario. `close()` ends every process that it started."""
 
     def __init__(self, name: str, fault: str, seed: int, *, long: bool) -> None:
         self.fault = fault
@@ -75,23 +79,23 @@ class Context:
         self._disks: list[SmallDisk] = []
 
     def size(self, short: int, long: int) -> int:
-        """How many, in the short form and in the long one."""
+        """Return the number for the short form or for the long form."""
         return long if self.long else short
 
     def redis(self, *, durable: bool = False, fsync: str = "everysec") -> RealServer:
-        """A Redis of this scenario's own; a `durable` one keeps an append-only file."""
+        """Start a Redis for this scenario only. With `durable`, it keeps an append-only file."""
         server = RealServer(durable=durable, fsync=fsync)
         self._servers.append(server)
         return server.start()
 
     def fleet(self, *, durable: bool = False, on: RealServer | None = None) -> Fleet:
-        """A namespace in `on`, or in a Redis of its own."""
+        """Return a namespace in `on`, or in a new Redis."""
         fleet = Fleet(on or self.redis(durable=durable), self.spawn, self.folder)
         self._fleets.append(fleet)
         return fleet
 
     def disk(self, name: str) -> SmallDisk:
-        """A small disk at `name` in the scenario's folder; `state` is where its programs keep their state."""
+        """Mount a small disk at `name` in the scenario's folder. `state` is the state directory of its programs."""
         self._disks.append(made := SmallDisk(self.folder / name))
         return made
 
@@ -102,7 +106,7 @@ class Context:
         *,
         cwd: Path | None = None,
     ) -> Program:
-        """Start a program whose session ends with the scenario."""
+        """Start a program. Its session ends with the scenario."""
         surroundings = {
             "MUTITASK_STATE_DIR": str(self.folder / "state"),
             "MUTITASK_CONFIG_FILE": str(self.folder / "no-config.toml"),
@@ -113,7 +117,7 @@ class Context:
         return program
 
     def close(self) -> None:
-        """End and remove whatever is left."""
+        """End all processes and remove all files."""
         for program in self._programs:
             if program.running:
                 program.kill_session()
@@ -128,26 +132,26 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault. `name` is for `--only`, `fault` for the table."""
+    """A fault. `name` is its name for `--only`, `fault` its text in the table."""
 
     name: str
     fault: str
     carry_out: Callable[[Context], Row]
 
     def run(self, seed: int, *, long: bool) -> Row:
-        """Carry it out once. Raises whatever goes wrong before there is a row."""
+        """Run the scenario once. Raises any error that prevents a row."""
         with _closing(Context(self.name, self.fault, seed, long=long)) as context:
             return self.carry_out(context)
 
 
 FIRST = ("agents", "frozen", "servers", "redis_killed", "everything", "killers")
-"""The modules that come first in the table; the others follow by their names."""
+"""The modules that come first in the table. The others follow in the order of their names."""
 
 _SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(name: str, fault: str) -> Callable[[Callable[[Context], Row]], Callable[[Context], Row]]:
-    """Put a function into the registry."""
+    """Return a decorator that adds a function to the registry."""
 
     def register(carry_out: Callable[[Context], Row]) -> Callable[[Context], Row]:
         _SCENARIOS[name] = Scenario(name, fault, carry_out)
@@ -157,7 +161,7 @@ def scenario(name: str, fault: str) -> Callable[[Callable[[Context], Row]], Call
 
 
 def all_scenarios() -> list[Scenario]:
-    """Every scenario of this package, module by module."""
+    """Import every module of this package and return all scenarios."""
     found = sorted(module.name for module in pkgutil.iter_modules(tests.chaos.__path__))
     for name in (*FIRST, *found):
         if name != "__main__" and not name.startswith("test_"):

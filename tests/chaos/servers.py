@@ -1,4 +1,4 @@
-"""Servers killed with `kill -9` at random moments, their start included, and resumed."""
+"""Servers killed with `kill -9` at random moments, also during their start, and resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESUMED = ("--lease", "600", "--resume")
 
 @scenario("servers-killed", "servers killed with `kill -9`, each restarted with `--resume`")
 def servers_killed(context: Context) -> Row:
-    """Every fifth is killed while it starts, wherever it then is; the others while they feed."""
+    """Kill every fifth server at a random moment of its start, the others while they feed."""
     count, kills = context.size(3_000, 30_000), context.size(4, 100)
     random = context.random
     fleet = context.fleet()

@@ -1,4 +1,4 @@
-"""Redis away for less than a moment of the shortest lease, or a little more: living agents keep what they have."""
+"""Redis away for about as long as the shortest lease: live agents keep their tasks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LONG = """
                 time.sleep(2.5)
             return plain(task)
         """
-"""A task that outlasts the lease: only reports renew it meanwhile."""
+"""A job in which some tasks run longer than the lease, so that only heartbeats renew it."""
 
 
 def go_away(fleet: Fleet, seconds: float, *, killed: bool) -> None:
-    """Kill Redis and start it again, or freeze and thaw it, after so long."""
+    """Kill Redis or freeze it, and bring it back after `seconds`."""
     if killed:
         fleet.redis.kill()
         time.sleep(seconds)
@@ -35,21 +35,21 @@ def go_away(fleet: Fleet, seconds: float, *, killed: bool) -> None:
 
 
 def wait_for_reports(fleet: Fleet, actors: int) -> None:
-    """Wait until everybody has renewed its lease since now, as whoever lives does within a second."""
+    """Wait until all actors have renewed their lease since now. A live actor does so within a second."""
     seconds, microseconds = fleet.client.time()
     fresh = seconds * 1000 + microseconds // 1000 + LEASE_S * 1000
     leases = (fleet.keys.leases, fleet.keys.server_lease)
     wait_until(
         lambda: sum(fleet.client.zcount(key, fresh, "+inf") for key in leases) >= actors,
-        what="everybody has reported",
+        what="all actors have renewed their lease",
     )
 
 
 @scenario("redis-away-shortly", "Redis killed or frozen for 0.8 to 3 s, with the shortest lease, 2 s")
 def redis_away_shortly(context: Context) -> Row:
-    """Every moment between two reports, so that an absence that no sweep notices is among them.
+    """Choose random moments between two heartbeats, so that some absences are too short for a sweep to notice.
 
-    Everybody reports between two absences: where Redis comes only to go again, no lease can tell who lives.
+    All actors renew their lease between two absences. Without that, no lease could show which actors live.
     """
     times = context.size(2, 40)
     fleet = context.fleet(on=context.redis(durable=True))
@@ -70,8 +70,8 @@ def redis_away_shortly(context: Context) -> Row:
     lost = [
         program
         for program in programs
-        if "declared dead" in program.stderr or "longer than its" in program.stderr
+        if "was fenced" in program.stderr or "longer than its" in program.stderr
     ]
-    row.expect(not lost, f"a lease ran out: {lost}")
+    row.expect(not lost, f"a lease expired: {lost}")
     row.remarks.append("no lease expired; no task ran twice")
     return row

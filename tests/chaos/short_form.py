@@ -1,6 +1,6 @@
-"""The short form of `make chaos` as tests, in two files, so that two workers share it.
+"""The short form of `make chaos` as tests, in two files, so that two pytest workers share it.
 
-Each fault once, with a new seed each time unless CHAOS_SEED names one.
+Each fault runs once, with a new seed each time unless CHAOS_SEED is set.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ PROCESSES = tuple(
 
 
 def of_processes() -> list[Scenario]:
-    """What becomes of agents and servers."""
+    """Return the faults of agents and servers."""
     return [scenario for scenario in all_scenarios() if scenario.carry_out.__module__ in PROCESSES]
 
 
 def of_the_rest() -> list[Scenario]:
-    """What becomes of Redis and the network."""
+    """Return the faults of Redis and the network."""
     return [scenario for scenario in all_scenarios() if scenario.carry_out.__module__ not in PROCESSES]
 
 
 def expect_nothing_wrong(scenario: Scenario) -> None:
-    """Carry it out; a failure names the seed."""
+    """Run the scenario and expect that everything holds. A failure names the seed."""
     seed = seed_of(None)
     try:
         row = scenario.run(seed, long=False)

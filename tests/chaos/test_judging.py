@@ -1,4 +1,4 @@
-"""The judge of the faults sees what it is there to see."""
+"""`judge` detects each kind of error that it checks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def context() -> Iterator[Context]:
 
 @pytest.fixture
 def fleet(context: Context) -> Fleet:
-    """All tasks of a job of `numbers` are done."""
+    """A namespace in which all tasks of a job of `numbers` are done."""
     fleet = context.fleet()
     fleet.job(numbers(COUNT))
     fleet.agent_later("--device", "0")
@@ -46,7 +46,7 @@ def test_a_run_without_a_fault_has_nothing_wrong(context: Context, fleet: Fleet)
     )
 
 
-def test_a_lost_task_a_doubled_one_and_another_tasks_value_are_seen(context: Context, fleet: Fleet) -> None:
+def test_a_lost_task_a_doubled_task_and_a_wrong_value_are_detected(context: Context, fleet: Fleet) -> None:
     results = fleet.at().results
     first, second, third = fleet.client.lrange(results, 0, 2)
     fleet.client.lset(results, 0, second)
@@ -60,7 +60,7 @@ def test_a_lost_task_a_doubled_one_and_another_tasks_value_are_seen(context: Con
     }  # fmt: skip
 
 
-def test_books_that_do_not_balance_and_counts_that_go_down_are_seen(context: Context, fleet: Fleet) -> None:
+def test_counters_that_do_not_balance_or_go_down_are_detected(context: Context, fleet: Fleet) -> None:
     with Watch(fleet) as watch:
         wait_until(lambda: watch.looks)
         fleet.client.hincrby(fleet.at().agent_counters, "done", -1)
@@ -69,5 +69,5 @@ def test_books_that_do_not_balance_and_counts_that_go_down_are_seen(context: Con
         row = judge(context, fleet, watch, COUNT, times=0)
     assert not row.balanced
     assert [wrong.split(":")[0] for wrong in row.wrong] == [
-        "the books did not balance", "what Redis had acknowledged is gone",
+        "the counters did not balance", "what Redis had acknowledged is gone",
     ]  # fmt: skip

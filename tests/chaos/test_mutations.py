@@ -1,4 +1,4 @@
-"""The table of mutations is about the code as it stands."""
+"""The mutations match the present code."""
 
 from __future__ import annotations
 

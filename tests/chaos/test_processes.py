@@ -1,4 +1,4 @@
-"""Agents and servers killed and frozen: nothing is lost, nothing doubled, and the books balance."""
+"""Agents and servers killed and frozen: no task is lost or recorded twice, and the counters balance."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.chaos.short_form import expect_nothing_wrong, of_processes
 
 
 @pytest.mark.parametrize("scenario", of_processes(), ids=lambda scenario: scenario.name)
-def test_nothing_is_lost_nothing_doubled_and_the_books_balance(scenario: Scenario) -> None:
+def test_no_task_is_lost_or_recorded_twice_and_the_counters_balance(scenario: Scenario) -> None:
     expect_nothing_wrong(scenario)

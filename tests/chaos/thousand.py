@@ -1,6 +1,6 @@
-"""A thousand agents that start in the same second, lose Redis, and come back in the same second.
+"""A thousand agents that start in the same second, lose Redis, and reconnect in the same second.
 
-A few processes (`benchmarks/simulated.py`) simulate them, each of which speaks the real protocol for its agents.
+A few processes (`benchmarks/simulated.py`) simulate them. Each process speaks the real protocol for its agents.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tests.support.waiting import wait_until
 PROCESSES = 4
 TASK_MS = 200
 START_S = 2.0
-"""In this time the processes start; then they all join."""
+"""The time in which the processes start. Then all agents register."""
 
 
 def reported_ms(fleet: Fleet) -> list[int]:
-    """When each device last reported, by Redis's clock, in ms."""
+    """Return the time of each device's last report, by Redis's clock, in ms."""
     return [int(line[:13]) for line in fleet.client.hvals(fleet.keys.devices)]
 
 
@@ -30,13 +30,13 @@ def now_ms(fleet: Fleet) -> int:
 
 
 def start_all(fleet: Fleet, agents: int) -> tuple[list[Program], float]:
-    """The processes, and the time between the first agent's and the last one's coming, in s."""
+    """Start all agents. Return the processes, and the seconds between the first and the last registration."""
     each, at = agents // PROCESSES, time.time() + START_S
     processes = [
         fleet.start(
             "python", "-m", "benchmarks.simulated", "--first", str(number * each), "--count", str(each),
             "--task-ms", str(TASK_MS), "--batch", "5", "--results", "--at", str(at),
-            # Else they would give way to whatever runs beside this, and starve beyond their leases.
+            # Without this option they yield the CPU to other processes and could miss their leases.
             "--eager",
         )
         for number in range(PROCESSES)
@@ -63,7 +63,9 @@ def thousand(context: Context) -> Row:
             time.sleep(context.random.uniform(0, context.size(1, 10)))
             fleet.redis.start()
             began = now_ms(fleet)
-            wait_until(lambda since=began: min(reported_ms(fleet)) >= since, 60, what="every agent is back")
+            wait_until(
+                lambda since=began: min(reported_ms(fleet)) >= since, 60, what="every agent reports again"
+            )
             back_s = max(back_s, (now_ms(fleet) - began) / 1000)
         row = judge(context, fleet, watch, enough(fleet), times=kills, timeout=120)
     row.fault = f"{agents:,} {row.fault}"

@@ -1,4 +1,4 @@
-"""Looks at the books of a running fleet all the time, and judges the run at its end."""
+"""Take snapshots of a running fleet's counters all the time, and check the run at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK_S = 0.05
 
 
 def numbers(count: int, seconds: float = 0.001) -> str:
-    """A job of `count` tasks, 0, 1, 2 and so on, each of which takes so long and results in itself."""
+    """Return a job of `count` tasks 0, 1, 2, ... Each takes `seconds` and returns itself."""
     return f"""
         import time
 
@@ -31,7 +31,7 @@ def numbers(count: int, seconds: float = 0.001) -> str:
 
 
 def until_enough(seconds: float = 0.001) -> str:
-    """The same with as many tasks as it takes: `enough` ends the generator. For servers that are never killed."""
+    """Return the same job with an endless generator that `enough` ends. Only for servers that are never killed."""
     return f"""
         import time
         from pathlib import Path
@@ -50,7 +50,7 @@ def until_enough(seconds: float = 0.001) -> str:
 
 
 def enough(fleet: Fleet) -> int:
-    """Let a job of `until_enough` end; how many tasks its generator says that it yielded."""
+    """End the generator of a job of `until_enough`. Return the number of tasks that it yielded."""
     (fleet.folder / "enough").touch()
     yielded = fleet.folder / "yielded"
     wait_until(lambda: yielded.exists() and yielded.read_text(), 30, what="the generator ended")
@@ -58,11 +58,11 @@ def enough(fleet: Fleet) -> int:
 
 
 class Watch:
-    """Takes a snapshot of channel 0 every `look_s` seconds while it is entered.
+    """Take a snapshot of channel 0 every `look_s` seconds inside a `with` block.
 
-    `pause_s` is the longest time in which nothing was settled though work was open, from the first settled task on,
-    Redis's absence included. `unbalanced` holds the books that did not balance, `back` those whose counts went down;
-    with `reloads`, what had failed may be open again.
+    `looks` is the number of snapshots. `pause_s` is the longest time in seconds in which no task was settled although
+    work was open. It starts at the first settled task and includes the time without Redis. `unbalanced` holds the
+    counters that did not balance, `back` the counters that went down. With `reloads`, failed tasks may be open again.
     """
 
     def __init__(self, fleet: Fleet, look_s: float = LOOK_S, *, reloads: bool = False) -> None:
@@ -90,7 +90,7 @@ class Watch:
         self._reader.client.close()
 
     def forget(self) -> None:
-        """Redis was made to forget its last writes: counts may go down once."""
+        """Allow the counters to go down once, because Redis has lost its last writes."""
         self._settled = self._allotted = 0
 
     def _run(self) -> None:
@@ -130,11 +130,11 @@ def judge(
     saved: Callable[[], list[Recorded]] | None = None,
     timeout: float = 60.0,
 ) -> Row:
-    """Wait until a job of `numbers` is over, and compare what is recorded with what its generator yields.
+    """Wait until a job of `numbers` ends, and compare the recorded results with the tasks of its generator.
 
-    `killers` are the tasks that should fail as `crashed`; no other may fail. Every task whose number `fail_first`
-    divides failed in its first run, if that is not 0; no other may have used up a retry. Where a function of the job
-    saves the results and may fail, `saved` reads them.
+    `killers` are the tasks that must fail as `crashed`. No other task may fail. If `fail_first` is not 0, every task
+    whose number it divides failed in its first run. No other task may have used up a retry. `saved` reads the results
+    if a save function of the job stores them.
     """
     books = fleet.wait_until_over(count, timeout)
     recorded = saved() if saved else fleet.results()
@@ -148,8 +148,8 @@ def judge(
     )  # fmt: skip
     row.expect(row.lost == 0, f"{row.lost} tasks were lost")
     row.expect(row.twice == 0, f"{row.twice} results were recorded twice")
-    row.expect(row.balanced, f"the books did not balance: {watch.unbalanced[:1]}")
-    row.expect(watch.looks, "nobody looked at the books")
+    row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
+    row.expect(watch.looks, "the watch took no snapshot")
     row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
     row.expect(there <= set(range(count)), "results of tasks that nobody yielded")
     row.expect(books.done == len(recorded) and books.deleted == 0, f"{len(recorded)} results, but {books}")
@@ -164,5 +164,5 @@ def judge(
 
 
 def crashed_twice(recorded: Collection[Recorded]) -> int:
-    """How many done tasks were in the hands of a dead agent twice."""
+    """Return the number of done tasks that were in flight twice when an agent died."""
     return sum(each.crashes == 2 for each in recorded)

@@ -16,14 +16,14 @@ from tests.support.redis_server import RealServer
 def fleet(
     shared_server: RealServer, redis_url: str, spawn: Callable[..., Program], tmp_path: Path
 ) -> Iterator[Fleet]:
-    """A namespace in the emptied shared server."""
+    """A namespace in the shared Redis, which is emptied before each test."""
     with closing(Fleet(shared_server, spawn, tmp_path)) as made:
         yield made
 
 
 @pytest.fixture
 def own_fleet(own_server: RealServer, spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Fleet]:
-    """A namespace in a durable server of the test's own; every write is on the disk before its answer."""
+    """A namespace in a durable Redis of the test's own. Every write is on the disk before its answer."""
     with closing(Fleet(own_server, spawn, tmp_path)) as made:
         made.every_write_on_disk()
         yield made

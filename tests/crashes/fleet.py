@@ -1,4 +1,4 @@
-"""One namespace run by real processes: its server, its agents, its books and its results."""
+"""One namespace run by real processes: its server, its agents, its counters and its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "crash"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One line of a result channel."""
+    """One entry of a result channel."""
 
     number: int
     attempt: int
@@ -35,7 +35,7 @@ class Recorded:
 
 
 class Fleet:
-    """Starts programs against one Redis and looks at what they leave there."""
+    """Start programs that use one Redis, and read what they write there."""
 
     def __init__(self, redis_server: RealServer, spawn: Callable[..., Program], folder: Path) -> None:
         self.redis = redis_server
@@ -47,18 +47,18 @@ class Fleet:
         self._client = redis_server.client()
         self._programs_url = redis_server.url
 
-    # -- programs ------------------------------------------------------------------------------------
+    # Programs
 
     def job(self, text: str) -> Path:
-        """Write the job file; `FOLDER` in it is the test's own folder."""
+        """Write the job file. The name `FOLDER` in it is the folder of the test."""
         return write_job(self.folder, text)
 
     def serve(self, *options: str, autostart: bool = True) -> Program:
-        """Start a headless server, and return once it holds the namespace and feeds it."""
+        """Start a headless server. Return when it holds the namespace and feeds it."""
         started = ["--autostart"] if autostart else []
         program = self.start("mutitask", "run", self.job_path, "--headless", *started, *options)
         wait_until(lambda: self._holds(program), 20, what="the server holds the namespace")
-        wait_for_text(program, "\n", times=2)  # Its first line of progress: it feeds, and listens to signals.
+        wait_for_text(program, "\n", times=2)  # The first progress line: it feeds, and handles signals.
         return program
 
     def newcomer(self, *options: str) -> Program:
@@ -66,13 +66,13 @@ class Fleet:
         return self.start("mutitask", "run", self.job_path, "--headless", *options)
 
     def agent(self, *options: str) -> Program:
-        """Start an agent, and return once it has its device."""
+        """Start an agent. Return when it has its device."""
         program = self.candidate(*options)
         wait_for_text(program, " serves ")
         return program
 
     def agent_later(self, *options: str) -> Program:
-        """Start an agent before its server; it waits for one."""
+        """Start an agent before its server. Return when it waits for the server."""
         program = self.candidate(*options)
         wait_for_text(program, "waiting for a server")
         return program
@@ -82,7 +82,7 @@ class Fleet:
         return self.start("worker-agent", self.job_path, *options)
 
     def ctl(self, *words: str) -> str:
-        """Carry out a command; what it said."""
+        """Run `mutitask ctl` with these words. Return its output."""
         program = self.start("mutitask", "ctl", *words, "--yes")
         assert program.wait() == 0, program
         return program.stdout
@@ -95,13 +95,13 @@ class Fleet:
 
     @contextmanager
     def through(self, proxy: Proxy) -> Iterator[None]:
-        """Whatever is started meanwhile comes to Redis through the proxy; this object looks on from beside it."""
+        """Start all programs of the `with` block with the proxy's address. This object connects directly."""
         with self.at_address(proxy.url(self.redis.url)):
             yield
 
     @contextmanager
     def at_address(self, url: str) -> Iterator[None]:
-        """Whatever is started meanwhile is told this address; this object keeps its own."""
+        """Start all programs of the `with` block with this address. This object keeps its own address."""
         self._programs_url = url
         try:
             yield
@@ -113,7 +113,7 @@ class Fleet:
         server = self.snapshot().server if self._client.exists(self.keys.meta) else None
         return server is not None and server.pid == program.pid
 
-    # -- what is there -------------------------------------------------------------------------------
+    # State in Redis
 
     def at(self, channel: int = 0) -> ChannelKeys:
         return self.keys.channel(channel)
@@ -132,17 +132,17 @@ class Fleet:
         return self.snapshot().devices[number]
 
     def held_by(self, program: Program) -> int:
-        """How many tasks that agent has claimed."""
+        """Return the number of tasks that the agent has claimed."""
         return sum(int(self._client.hget(self.at(c).claim_counts, a) or 0) for a in self._actors(program)
                    for c in range(len(self.snapshot().channels)))  # fmt: skip
 
     def actor_of(self, program: Program) -> str:
-        """The actor of an agent that is on a device."""
+        """Return the actor of an agent that has a device."""
         (actor,) = self._actors(program)
         return actor
 
     def is_placed(self, program: Program) -> bool:
-        """Whether an agent is on a device."""
+        """Return whether an agent has a device."""
         return bool(self._actors(program))
 
     def _actors(self, program: Program) -> list[str]:
@@ -150,7 +150,7 @@ class Fleet:
         return [a for a in actors if int(self._client.hget(self.keys.actor(a), "pid") or 0) == program.pid]
 
     def results(self, channel: int = 0) -> list[Recorded]:
-        """All results, in the order in which they were recorded."""
+        """Return all results in the order in which they were recorded."""
         recorded = []
         for line in self._client.lrange(self.at(channel).results, 0, -1):
             item = wire.parse(line)
@@ -159,7 +159,7 @@ class Fleet:
         return recorded
 
     def waiting_counts(self, channel: int = 0) -> dict[int, tuple[int, int]]:
-        """Attempts and crashes of each waiting task."""
+        """Return the attempts and crashes of each waiting task, by its number."""
         items = [wire.parse(line) for line in self._client.lrange(self.at(channel).waiting, 0, -1)]
         return {item.number: (item.attempt, item.crashes) for item in items}
 
@@ -167,21 +167,24 @@ class Fleet:
         return list(self._reader.failed_tasks(channel, 0, 1_000))
 
     def wait_for(self, condition: Callable[[ChannelView], object], timeout: float = 30.0) -> ChannelView:
-        """The books of channel 0 as soon as they meet the condition; they balance at every look."""
+        """Wait until the counters of channel 0 meet the condition, and return them.
+
+        Expects that the counters balance in every snapshot.
+        """
 
         def met() -> ChannelView | None:
             books = self.books()
             assert books.balanced, books
             return books if condition(books) else None
 
-        return wait_until(met, timeout, what="the books meet the condition")
+        return wait_until(met, timeout, what="the counters meet the condition")
 
     def wait_until_over(self, count: int, timeout: float = 40.0) -> ChannelView:
-        """The books once `count` tasks were allotted and every one is done or failed."""
+        """Wait until `count` tasks are allotted and each is done or failed. Return the counters."""
         return self.wait_for(lambda b: b.exhausted and b.allotted == count and b.open == 0, timeout)
 
     def expect_each_once(self, expected: list[Any], *, failed: int = 0) -> list[Recorded]:
-        """Every item was allotted once, in order, and what is not failed was recorded exactly once."""
+        """Expect that every item was allotted once, in order, and recorded exactly once unless it failed."""
         books = self.wait_until_over(len(expected))
         results = sorted(self.results(), key=lambda recorded: recorded.number)
         numbers = [recorded.number for recorded in results]
@@ -194,14 +197,14 @@ class Fleet:
         assert not wrong, f"results that are not as expected: {wrong[:5]}"
         return results
 
-    # -- catching somebody in the middle -------------------------------------------------------------
+    # Faults at a chosen moment
 
     def freeze_with_claims(self, agent: Program, least: int = 2) -> None:
-        """Freeze an agent at a moment at which it has claimed at least so many tasks."""
+        """Freeze an agent while it has claimed at least `least` tasks."""
 
         def caught() -> bool:
             agent.freeze()
-            wait_until(lambda: state_of(agent) == "T", what="the agent stands still")
+            wait_until(lambda: state_of(agent) == "T", what="the agent is stopped")
             if self.held_by(agent) >= least:
                 return True
             agent.thaw()
@@ -210,11 +213,11 @@ class Fleet:
         wait_until(caught, 20, what=f"the agent has claimed {least} tasks")
 
     def every_write_on_disk(self) -> None:
-        """Let a durable server answer only when a write is on the disk."""
+        """Make a durable Redis answer only after a write is on the disk."""
         self._client.config_set("appendfsync", "always")
 
     def wait_for_stall(self, agent: Program) -> None:
-        """Wait until an agent has noticed that Redis does not answer."""
+        """Wait until an agent notices that Redis does not answer."""
         wait_for_text(agent, "did not answer in time")
 
     def close(self) -> None:
@@ -222,26 +225,26 @@ class Fleet:
 
 
 def write_job(folder: Path, text: str) -> Path:
-    """Write the job file of a folder, which is `FOLDER` in it."""
+    """Write a job file into a folder. The name `FOLDER` in the job is this folder."""
     path = folder / "job.py"
     path.write_text(f"FOLDER = {str(folder)!r}\n{textwrap.dedent(text)}")
     return path
 
 
 def wait_for_text(program: Program, text: str, times: int = 1) -> None:
-    """Wait until a program has written `text` to stderr; fails where it ended without."""
+    """Wait until a program has written `text` to stderr `times` times. Fails if the program ends before."""
 
     def written() -> bool:
         over = not program.running
         there = program.stderr.count(text) >= times
-        assert there or not over, f"ended with {program.wait()} and without {text!r}: {program}"
+        assert there or not over, f"ended with {program.wait()} before it wrote {text!r}: {program}"
         return there
 
     wait_until(written, 20, what=f"it writes {text!r} ({program.stderr_path})")
 
 
 def state_of(program: Program) -> str:
-    """The state letter of a process: R runs, S sleeps, T is stopped."""
+    """Return the state letter of a process: R runs, S sleeps, T is stopped."""
     text = Path(f"/proc/{program.pid}/stat").read_text()
     return text[text.rindex(")") + 2]
 

@@ -1,4 +1,4 @@
-"""Law 2: a task that was allotted is run until it is done or failed, whatever becomes of its agent."""
+"""Law 2: an allotted task runs until it is done or failed, whatever happens to its agent."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def redis_now_ms(fleet: Fleet) -> int:
 
 
 def freeze_in_the_middle(fleet: Fleet, agent: Program) -> str:
-    """Catch an agent with a batch in hand; its actor."""
+    """Freeze an agent that has tasks in flight. Return its actor."""
     fleet.wait_for(lambda books: books.done >= 200)
     fleet.freeze_with_claims(agent)
     return fleet.actor_of(agent)
 
 
 def expect_recovered_and_each_once(fleet: Fleet, expected: list) -> None:
-    """All done once, no retry used up, and some of them had been in dead hands."""
+    """Expect that all tasks are done once without a used retry, and that some were in flight when an agent died."""
     results = fleet.expect_each_once(expected)
     assert {recorded.attempt for recorded in results} == {0}
     assert {recorded.crashes for recorded in results} == {0, 1}
@@ -65,13 +65,13 @@ def test_an_agent_killed_in_the_middle_of_a_batch_loses_and_doubles_nothing(flee
 
     victim.kill()
 
-    # The lease runs for ten minutes: the server saw that the process is gone.
+    # The lease is ten minutes, so the server must have seen that the process is gone.
     wait_until(lambda: fleet.client.hget(fleet.keys.agents, "0") is None)
     expect_recovered_and_each_once(fleet, RESULTS)
     assert heir.running
 
 
-def test_tasks_of_a_killed_agent_come_back_without_a_server(fleet):
+def test_tasks_of_a_killed_agent_are_recovered_without_a_server(fleet):
     fleet.job(SHORT_TASKS)
     server = fleet.serve("--lease", "2", "--capacity", str(COUNT))
     fleet.wait_for(lambda books: books.exhausted)
@@ -88,10 +88,10 @@ def test_tasks_of_a_killed_agent_come_back_without_a_server(fleet):
     assert "tasks of an agent that died" in heir.stderr
 
 
-def test_where_nobody_can_tell_that_a_process_is_gone_its_lease_runs_out_first(fleet, wait_until):
+def test_tasks_of_an_agent_on_another_machine_are_recovered_when_its_lease_expires(fleet, wait_until):
     fleet.job(SHORT_TASKS)
     server = fleet.serve("--lease", "2", "--capacity", "400")
-    server.freeze()  # It must not learn who the agent is before the agent is from elsewhere.
+    server.freeze()  # The server must not see the agent before its boot id is changed.
     victim = fleet.agent("--device", "0")
     actor = fleet.actor_of(victim)
     fleet.client.hset(fleet.keys.actor(actor), "boot", "another machine's")
@@ -108,7 +108,7 @@ def test_where_nobody_can_tell_that_a_process_is_gone_its_lease_runs_out_first(f
     expect_recovered_and_each_once(fleet, RESULTS)
 
 
-def test_an_agent_that_was_frozen_until_others_had_its_tasks_comes_back_as_another_actor(fleet):
+def test_an_agent_that_was_frozen_until_others_had_its_tasks_continues_as_a_new_actor(fleet):
     fleet.job(TWO_PARTS)
     fleet.serve("--lease", "2", "--capacity", "400")
     frozen = fleet.agent("--device", "0")
@@ -118,9 +118,9 @@ def test_an_agent_that_was_frozen_until_others_had_its_tasks_comes_back_as_anoth
 
     frozen.thaw()
 
-    wait_for_text(frozen, "Device0 was declared dead")
+    wait_for_text(frozen, "Device0 was fenced")
     wait_for_text(frozen, " serves ", times=2)
-    assert re.search(r"\b[1-9]\d* tasks in hand were recovered and are dropped here", frozen.stderr), frozen
+    assert re.search(r"\b[1-9]\d* tasks in flight were recovered and are dropped here", frozen.stderr), frozen
     assert fleet.actor_of(frozen) != before
     other.terminate()
     assert other.wait() == 0, other
@@ -129,7 +129,7 @@ def test_an_agent_that_was_frozen_until_others_had_its_tasks_comes_back_as_anoth
     assert {recorded.device for recorded in fleet.results() if recorded.number >= 600} == {0}
 
 
-def test_an_agent_that_was_frozen_gives_way_to_whoever_has_its_device_meanwhile(fleet, wait_until):
+def test_an_agent_that_was_frozen_ends_if_another_agent_has_its_device(fleet, wait_until):
     fleet.job(TWO_PARTS)
     fleet.serve("--lease", "2", "--capacity", "400")
     frozen = fleet.agent("--device", "0")
@@ -140,7 +140,7 @@ def test_an_agent_that_was_frozen_gives_way_to_whoever_has_its_device_meanwhile(
     frozen.thaw()
 
     assert frozen.wait() == 4, frozen
-    assert "Device0 was declared dead" in frozen.stderr
+    assert "Device0 was fenced" in frozen.stderr
     assert f"Device0 already has an agent: {gethostname()} pid {successor.pid}" in frozen.stderr
     (fleet.folder / "go").touch()
     expect_recovered_and_each_once(fleet, list(range(900)))

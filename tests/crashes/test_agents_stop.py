@@ -1,4 +1,4 @@
-"""How agents end in order, and how they are kept apart (laws 2, 4 and 7)."""
+"""Agents stop in order, and two agents never share a device (laws 2, 4 and 7)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EACH = [LONG, *range(COUNT - 1)]
 
 
 def stop_with_a_long_task_and_others_in_hand(fleet: Fleet) -> Program:
-    """Ask an agent to stop that runs the long task in one thread and has claimed others behind it."""
+    """Stop an agent that runs the long task in one thread and has claimed other tasks behind it."""
     fleet.job(ONE_LONG_TASK)
     fleet.serve("--capacity", str(COUNT), "--lease", "600")
     agent = fleet.agent("--device", "0", "--concurrency", "2")
@@ -56,7 +56,7 @@ def expect_no_crash_counted(fleet: Fleet) -> None:
     assert {(recorded.attempt, recorded.crashes) for recorded in results} == {(0, 0)}
 
 
-def test_a_stopped_agent_hands_back_at_once_what_has_not_begun_and_finishes_what_runs(fleet):
+def test_a_stopped_agent_hands_back_tasks_that_have_not_started_and_finishes_running_ones(fleet):
     agent = stop_with_a_long_task_and_others_in_hand(fleet)
     fleet.agent("--device", "1")
 
@@ -70,7 +70,7 @@ def test_a_stopped_agent_hands_back_at_once_what_has_not_begun_and_finishes_what
     expect_no_crash_counted(fleet)
 
 
-def test_an_agent_stopped_twice_ends_at_once_and_hands_back_what_runs(fleet):
+def test_an_agent_stopped_twice_ends_at_once_and_hands_back_running_tasks(fleet):
     agent = stop_with_a_long_task_and_others_in_hand(fleet)
 
     agent.terminate()
@@ -93,7 +93,7 @@ def test_an_agent_that_waits_for_a_server_stops_when_asked(fleet):
     assert agent.wait() == 0, agent
 
 
-def test_exit_ends_agents_and_server_in_order_and_leaves_what_waits(fleet):
+def test_exit_ends_agents_and_server_in_order_and_leaves_waiting_tasks(fleet):
     fleet.job(
         """
         import time
@@ -114,7 +114,7 @@ def test_exit_ends_agents_and_server_in_order_and_leaves_what_waits(fleet):
 
     said = fleet.ctl("exit")
 
-    assert "asked 2 agents to stop and the server to close behind them" in said
+    assert "asked 2 agents to stop and the server to close after them" in said
     for agent in agents:
         wait_for_text(agent, "asked to stop")
     (fleet.folder / "open").touch()
@@ -128,7 +128,7 @@ def test_exit_ends_agents_and_server_in_order_and_leaves_what_waits(fleet):
     assert {recorded.attempt for recorded in fleet.expect_each_once(list(range(200)))} == {0}
 
 
-def test_a_device_has_one_agent_and_a_second_is_told_which(fleet):
+def test_a_device_has_one_agent_and_refuses_a_second_one_by_naming_the_first(fleet):
     fleet.job(ONE_LONG_TASK)
     fleet.serve("--lease", "600")
     first = fleet.agent("--device", "3")
@@ -141,7 +141,7 @@ def test_a_device_has_one_agent_and_a_second_is_told_which(fleet):
     assert first.running
 
 
-def test_an_agent_without_a_device_takes_the_first_that_nobody_has(fleet):
+def test_an_agent_without_a_device_takes_the_first_free_one(fleet):
     fleet.job(ONE_LONG_TASK)
     fleet.serve("--lease", "600")
     agents = [fleet.agent("--device", device) for device in ("0", "auto", "auto")]
@@ -157,21 +157,21 @@ def test_the_device_of_a_killed_agent_is_taken_over_at_once(fleet):
     first = fleet.agent("--device", "0")
     fleet.wait_for(lambda books: books.exhausted and books.done >= 20)
     fleet.freeze_with_claims(first)
-    server.terminate()  # Nobody is left to bury it: the newcomer sees for itself that the process is gone.
+    server.terminate()  # No process is left to fence the agent: the new agent sees that its process is gone.
     assert server.wait() == 0, server
     first.kill()
 
     second = fleet.agent("--device", "0")
 
-    assert "took Device0 over from an agent that is gone" in second.stderr
+    assert "took over Device0 from an agent that is gone" in second.stderr
     assert {recorded.attempt for recorded in fleet.expect_each_once(EACH)} == {0}
 
 
-def test_an_agent_that_comes_when_all_have_been_asked_to_stop_is_asked_too(fleet):
+def test_an_agent_that_starts_after_all_were_asked_to_stop_is_asked_too(fleet):
     fleet.job("def tasks():\n    yield from range(200)\n\ndef task_function(task):\n    return task\n")
     server = fleet.serve("--capacity", "40", "--lease", "60", autostart=False)
     first = fleet.agent("--device", "0")
-    first.freeze()  # So the server waits.
+    first.freeze()  # The server then waits for this agent.
     assert "asked 1 agent to stop" in fleet.ctl("exit")
 
     late = fleet.agent("--device", "1")

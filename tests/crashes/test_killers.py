@@ -1,4 +1,4 @@
-"""Law 9: the task that kills its agents is found, and the innocent go free."""
+"""Law 9: only the task that kills its agents fails, all other tasks are done."""
 
 from __future__ import annotations
 

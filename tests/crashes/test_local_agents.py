@@ -1,4 +1,4 @@
-"""Local agents that cannot start are given up, and a job's own files do not take a library's place."""
+"""Local agents that cannot start are given up, and a job's helpers do not replace libraries of the same name."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def task_function(task):
     died = fleet.newcomer(*LOCAL)
 
     assert died.wait(60) == 9, died
-    assert "Device0's agent died 4 times before it had its device: no licence here" in died.stderr
-    assert "no agent could work, so the run ends; mend that and go on with --resume" in died.stderr
+    assert "Device0's agent died 4 times before it was registered: no licence here" in died.stderr
+    assert "no agent could work, so the run ends; fix that and continue with --resume" in died.stderr
     (fleet.folder / "mended").touch()
     resumed = fleet.newcomer(*LOCAL, "--resume")
     assert resumed.wait(60) == 0, resumed
     fleet.expect_each_once(list(range(20)))
 
 
-def test_agents_that_refuse_their_job_end_the_run_with_their_sentence(fleet: Fleet) -> None:
+def test_agents_that_refuse_their_job_end_the_run_with_their_message(fleet: Fleet) -> None:
     fleet.job(
         """
 import sys

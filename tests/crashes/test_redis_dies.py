@@ -1,4 +1,4 @@
-"""Redis is killed and started again under a server and its agents."""
+"""Redis is killed and restarted under a running server and its agents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.crashes.fleet import Fleet
 COUNT = 1_200
 
 
-def test_redis_killed_and_started_again_loses_nothing_and_ends_nobody(own_fleet):
+def test_redis_killed_and_restarted_loses_nothing_and_ends_no_process(own_fleet):
     fleet = own_fleet
     fleet.job(
         f"""
@@ -34,11 +34,11 @@ def test_redis_killed_and_started_again_loses_nothing_and_ends_nobody(own_fleet)
     assert {(recorded.attempt, recorded.crashes) for recorded in results} == {(0, 0)}
     assert all(program.running for program in (server, *agents)), (server, agents)
     noticed = [program for program in (server, *agents) if "; trying again" in program.stderr]
-    assert noticed, "nobody noticed"
+    assert noticed, "no process noticed"
     assert all("answers again" in program.stderr for program in noticed), noticed
 
 
-def test_redis_frozen_for_longer_than_the_leases_costs_nobody_his_tasks(own_fleet):
+def test_redis_frozen_for_longer_than_the_leases_takes_no_tasks_from_agents(own_fleet):
     fleet = own_fleet
     fleet.job(
         """
@@ -67,13 +67,13 @@ def test_redis_frozen_for_longer_than_the_leases_costs_nobody_his_tasks(own_flee
 
 
 def lose_writes_since(fleet: Fleet, kept: int) -> None:
-    """Cut the power of Redis's machine: of its file, only the first `kept` bytes are on the disk."""
+    """Simulate a power cut: only the first `kept` bytes of Redis's file are on the disk."""
     fleet.redis.kill()
     fleet.redis.lose_writes(kept)
     fleet.redis.start()
 
 
-def test_an_agent_whose_claims_redis_forgot_claims_anew_and_leaves_nothing_claimed(own_fleet):
+def test_an_agent_whose_claims_redis_lost_claims_again_and_leaves_nothing_claimed(own_fleet):
     fleet = own_fleet
     fleet.job(
         """
@@ -104,7 +104,7 @@ def test_an_agent_whose_claims_redis_forgot_claims_anew_and_leaves_nothing_claim
     assert server.running
 
 
-def test_a_server_that_has_fed_everything_learns_that_redis_forgot_some_of_it(own_fleet):
+def test_a_server_with_nothing_left_to_feed_learns_that_redis_lost_writes(own_fleet):
     fleet = own_fleet
     fleet.job(
         """

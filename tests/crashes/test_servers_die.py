@@ -1,4 +1,4 @@
-"""Law 5: the generator's place is saved with its tasks, whatever becomes of the server."""
+"""Law 5: the generator's position is saved with its tasks, whatever happens to the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COUNT = 1_200
 
 
 def counted(stands: str = "False") -> str:
-    """A job of so many tasks of a millisecond; its generator stands before item `number` while that is true."""
+    """Return a job of `COUNT` tasks of 1 ms. Its generator waits before item `number` while `stands` is true."""
     return f"""
 import time
 from pathlib import Path
@@ -30,12 +30,12 @@ def task_function(task):
 
 COUNTED = counted()
 IN_STAGES = counted("number >= 400 + 300 * len(list(Path(FOLDER).glob('stage-*')))")
-"""The same tasks, the next 300 of them after each `go_on`: a slow machine finds the server still feeding."""
+"""The same tasks. Each `next_stage` releases only the next 300, so that the server still feeds on a slow machine."""
 EACH = [[number, f"item {number}"] for number in range(COUNT)]
 
 
-def go_on(fleet: Fleet, stage: int) -> None:
-    """Let the generator of `IN_STAGES` come to its next 300 items."""
+def next_stage(fleet: Fleet, stage: int) -> None:
+    """Release the next 300 items of the generator of `IN_STAGES`."""
     (fleet.folder / f"stage-{stage}").touch()
 
 
@@ -47,13 +47,13 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
         fleet.wait_for(lambda books, part=part: books.allotted >= part * 250)
         server.kill()
         assert not fleet.books().exhausted
-        go_on(fleet, part)
+        next_stage(fleet, part)
         server = fleet.serve("--lease", "600", "--resume", "--until-done")
 
     results = fleet.expect_each_once(EACH)
 
     assert server.wait() == 0, server
-    assert f"{COUNT:,} tasks allotted: {COUNT:,} done, 0 failed; the books balance" in server.stderr
+    assert f"{COUNT:,} tasks allotted: {COUNT:,} done, 0 failed; counters balanced" in server.stderr
     assert {recorded.attempt for recorded in results} == {0}
     assert all(agent.running for agent in agents), agents
 
@@ -62,7 +62,7 @@ def freeze_while_feeding(fleet: Fleet, server: Program) -> None:
     fleet.wait_for(lambda books: books.allotted >= 250)
     server.freeze()
     for stage in (1, 2, 3):
-        go_on(fleet, stage)
+        next_stage(fleet, stage)
 
 
 def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(fleet):
@@ -82,12 +82,12 @@ def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(
     assert successor.running
 
 
-def test_a_server_that_was_frozen_past_its_lease_goes_on_where_no_other_came(fleet, wait_until):
+def test_a_server_that_was_frozen_past_its_lease_continues_if_no_other_took_over(fleet, wait_until):
     fleet.job(IN_STAGES)
     fleet.agent_later("--device", "0")
     server = fleet.serve("--lease", "2", "--capacity", "40", "--until-done")
     freeze_while_feeding(fleet, server)
-    wait_until(lambda: fleet.snapshot().server is None, what="its lease has ended")
+    wait_until(lambda: fleet.snapshot().server is None, what="its lease has expired")
 
     server.thaw()
 
@@ -95,7 +95,7 @@ def test_a_server_that_was_frozen_past_its_lease_goes_on_where_no_other_came(fle
     assert server.wait() == 0, server
 
 
-def test_agents_go_on_when_their_server_is_asked_to_stop(fleet):
+def test_agents_continue_when_their_server_is_asked_to_stop(fleet):
     fleet.job(COUNTED)
     server = fleet.serve("--capacity", str(COUNT))
     fleet.wait_for(lambda books: books.exhausted)
@@ -113,8 +113,8 @@ def test_agents_go_on_when_their_server_is_asked_to_stop(fleet):
     assert fleet.snapshot().server is None
 
 
-def test_a_second_server_is_refused_and_shown_to_the_first(fleet):
-    """Whatever it wants with the namespace, and however long a lease it would have."""
+def test_a_second_server_is_refused_with_the_address_of_the_first(fleet):
+    """The options of the second server and the length of its lease make no difference."""
     fleet.job(COUNTED)
     server = fleet.serve("--lease", "2")
 
