@@ -131,7 +131,7 @@ def shoot_fleet(url: str) -> None:
         for first in range(0, 1000, 250)
     ]  # fmt: skip
     try:
-        backend = RedisBackend(url, name, who="operator", owns_server=True)
+        backend = RedisBackend(url, name, source="operator", owns_server=True)
         wait_for_agents(backend, 980)
         commander = Commander(url, name, "operator")
         for device in range(40, 60):
@@ -166,7 +166,7 @@ def main() -> None:
         agents.start()
         try:
             commander = Commander(own.url, NAME, "operator")
-            backend = RedisBackend(own.url, NAME, who="operator", owns_server=True)
+            backend = RedisBackend(own.url, NAME, source="operator", owns_server=True)
             wait_for_agents(backend, 7)
             commander.pause_one(6)
             asyncio.run(shoot_all(backend))

@@ -1,4 +1,4 @@
-"""The allotter: one thread that pushes what the feeds have ready into their channels (laws 5 and 6)."""
+"""Pushes the feeds' ready items into their channels, in one thread (laws 5 and 6)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from mutitask_tui.server.feed import Feed
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import BLOCK_S
-from worker_agent.protocol.errors import Changed, LeaseLost, Moved, MutiTaskError, Superseded
+from worker_agent.protocol.errors import ConcurrentChange, CountMoved, LeaseLost, MutiTaskError, Superseded
 
 
 class LostWrites(MutiTaskError):
-    """Redis does not hold what it had acknowledged."""
+    """Redis lost writes that it had acknowledged."""
 
 
 def _lost_writes(channel: int, pushed: int, count: int) -> LostWrites:
@@ -25,162 +25,164 @@ def _lost_writes(channel: int, pushed: int, count: int) -> LostWrites:
 
 
 class Allotter(threading.Thread):
-    """Pushes until ended; errors go to `on_error`.
+    """Pushes items until it is stopped.
 
-    Where its calls are refused, `on_lost(actor, error)` comes back as a new actor or raises.
+    `token_client` is a blocking client for the server's token, and `source` the author in the event log. If Redis
+    refuses a call because the actor is fenced, `on_actor_lost(actor, error)` registers a new actor or raises. Other
+    errors go to `on_error`.
     """
 
     def __init__(
         self,
         broker: Broker,
-        waiter_client: Any,
-        who: str,
-        on_lost: Callable[[str, MutiTaskError], None],
+        token_client: Any,
+        source: str,
+        on_actor_lost: Callable[[str, MutiTaskError], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         super().__init__(name="allotter", daemon=True)
         self.feeds: Sequence[Feed] = ()
+        self.on_token: Callable[[], None] = lambda: None
+        """Called at each token, and at least once every `BLOCK_S` seconds."""
         self._broker = broker
-        self._waiter_client = waiter_client
-        self._who = who
-        self._on_lost = on_lost
+        self._token_client = token_client
+        self._source = source
+        self._on_actor_lost = on_actor_lost
         self._on_error = on_error
         self._wake = threading.Event()
-        self._pushing = threading.Lock()
-        self._looks = 0
-        self._ended = threading.Event()
+        self._push_lock = threading.Lock()
+        self._tokens_seen = 0
+        self._stopped = threading.Event()
 
-    def wake(self) -> None:
-        """Look at the feeds now."""
-        self._wake.set()
-
-    def news(self, feed: Feed, singly: bool) -> None:
-        """A feed has something to push. Where items come singly its own thread does so: that saves waking another."""
-        if singly and not self._ended.is_set() and self._pushing.acquire(blocking=False):
+    def on_feed_ready(self, feed: Feed, single: bool) -> None:
+        """Push what a feed has ready. If items come one by one, push in the calling thread, which wakes no other."""
+        if single and not self._stopped.is_set() and self._push_lock.acquire(blocking=False):
             try:
-                # Whatever goes wrong here comes again in the allotter's own thread, which knows what to do.
+                # An error here occurs again in the allotter's own thread, which handles it.
                 with contextlib.suppress(Exception):
-                    if feed.has_news():
+                    if feed.needs_push():
                         self._push(feed)
             finally:
-                self._pushing.release()
-            if not feed.has_news():
+                self._push_lock.release()
+            if not feed.needs_push():
                 return
         self._wake.set()
 
-    def look_again(self) -> None:
-        """Room may have come: try the blocked feeds again."""
-        self._looks += 1
+    def retry_blocked(self) -> None:
+        """Try the blocked feeds again, because their channels may have room now."""
+        self._tokens_seen += 1
         for feed in self.feeds:
             feed.blocked = False
         self._wake.set()
 
-    def end(self) -> None:
-        """Push no more."""
-        self._ended.set()
+    def stop(self) -> None:
+        """Push no further items."""
+        self._stopped.set()
         self._wake.set()
         for feed in self.feeds:
-            feed.end()
+            feed.stop()
 
     def run(self) -> None:
-        """Until ended."""
+        """Push until stopped."""
         threading.Thread(target=self._listen, name="allotter-waiter", daemon=True).start()
         for feed in self.feeds:
             feed.start()
         try:
-            while not self._ended.is_set():
+            while not self._stopped.is_set():
                 self._wake.clear()
                 actor = self._broker.actor.id
                 try:
-                    with self._pushing:
-                        pushed = [self._push(feed) for feed in self.feeds if feed.has_news()]
+                    with self._push_lock:
+                        pushed = [self._push(feed) for feed in self.feeds if feed.needs_push()]
                 except (LeaseLost, Superseded) as error:
-                    self._on_lost(actor, error)
+                    self._on_actor_lost(actor, error)
                     continue
                 if not any(pushed):
                     self._wake.wait()
         except Exception as error:
-            if not self._ended.is_set():
+            if not self._stopped.is_set():
                 self._on_error(error)
 
     def skip(self, channel: int, number: int) -> bool:
-        """Pass over the item at which that channel's feed stands; whether it stands there."""
+        """Skip the item at which that channel's feed halted. Returns whether the feed had halted there."""
         feed = self.feeds[channel] if channel < len(self.feeds) else None
-        # No push between Redis's step and ours: it would find a count that is not the feed's.
-        with self._pushing:
-            if feed is None or not feed.skip(number):
+        # No push may run between the step in Redis and the step here: the two counts differ in between.
+        with self._push_lock:
+            if feed is None or not feed.can_skip(number):
                 return False
             try:
                 self._broker.skip_item(channel, number)
-            except Changed:
+            except ConcurrentChange:
                 return False
-            feed.skipped()
-        self._broker.append_event("warning", self._who, f"TaskChannel{channel}: item {number} was passed over")
+            feed.confirm_skip()
+        self._broker.append_event("warning", self._source, f"TaskChannel{channel}: item {number} was skipped")
         return True
 
     def _push(self, feed: Feed) -> bool:
-        """Whether the channel took anything."""
-        items = feed.ready()
-        exhausted, halted = feed.ending(len(items))
-        looks = self._looks
+        """Push one batch. Returns whether the channel accepted anything."""
+        items = feed.next_batch()
+        exhausted, halted = feed.end_after(len(items))
+        tokens_seen = self._tokens_seen
         try:
             answer = self._broker.allot(feed.channel, feed.cursor, items, exhausted=exhausted, halted=halted)
-        except Moved as moved:
+        except CountMoved as moved:
             self._catch_up(feed, moved.count, len(items))
             return True
         feed.advance(answer.taken)
-        # A token that came while the answer was on its way may already speak of the room made since.
-        feed.blocked = bool(answer.why) and looks == self._looks
+        # A token that came during the call may announce room that was made after the script ran.
+        feed.blocked = bool(answer.why) and tokens_seen == self._tokens_seen
         if answer.taken == len(items):
-            self._tell(feed, exhausted, halted)
+            self._log_feed_end(feed, exhausted, halted)
         return answer.taken > 0
 
     def _catch_up(self, feed: Feed, count: int, pushed: int) -> None:
-        """The channel's count is not this feed's: a push of ours arrived whose answer was lost, or Redis forgot."""
+        """Resolve a difference between the counts: a push arrived whose answer was lost, or Redis lost writes."""
         ahead = count - feed.cursor
         if 0 < ahead <= pushed:
             feed.advance(ahead)
             return
         raise _lost_writes(feed.channel, feed.cursor, count)
 
-    def compare(self, broker: Broker) -> None:
-        """See that Redis still has all that it acknowledged, also where nothing is left to push (every second).
+    def check_acknowledged(self, broker: Broker) -> None:
+        """Check that Redis still has all that it acknowledged. The supervisor calls this every second.
 
-        A power cut or a failover takes its last writes back, and no connection of ours need have broken: those of a
-        former master that was only frozen go on for a while. Raises `LostWrites`.
+        It is needed even if no item is left to push: a power cut or a failover undoes the last writes and need not
+        break a connection. Connections to a former master that was only frozen stay open for a while. Raises
+        `LostWrites`.
         """
         for feed in self.feeds:
-            pushed, told = feed.cursor, feed.told  # Before Redis is asked: its count only grows.
-            books = broker.keys.channel(feed.channel).counters
-            count, ended = broker.number(books, "cursor"), broker.query("HMGET", books, "exhausted", "halted")
+            # Read before Redis is asked, because its count only grows.
+            pushed, end_recorded = feed.cursor, feed.end_recorded
+            counters = broker.keys.channel(feed.channel).counters
+            count, ended = (
+                broker.number(counters, "cursor"),
+                broker.query("HMGET", counters, "exhausted", "halted"),
+            )
             if count < pushed:
                 raise _lost_writes(feed.channel, pushed, count)
-            if told and not any(ended):
-                feed.told = False
+            if end_recorded and not any(ended):
+                feed.end_recorded = False
                 self._wake.set()
 
-    def _tell(self, feed: Feed, exhausted: bool, halted: str) -> None:
-        if not (exhausted or halted) or feed.told:
+    def _log_feed_end(self, feed: Feed, exhausted: bool, halted: str) -> None:
+        if not (exhausted or halted) or feed.end_recorded:
             return
-        feed.told = True
+        feed.end_recorded = True
         name = f"TaskChannel{feed.channel}"
         if exhausted:
             self._broker.append_event(
-                "info", self._who, f"{name}: the generator is exhausted after {feed.cursor} items"
+                "info", self._source, f"{name}: the generator is exhausted after {feed.cursor} items"
             )
         else:
-            self._broker.append_event("error", self._who, f"{name}: the feed stopped: {halted}")
+            self._broker.append_event("error", self._source, f"{name}: the feed stopped: {halted}")
 
     def _listen(self) -> None:
-        """Wait for the server's token: a channel has room, or somebody wishes something."""
+        """Wait for the server's token: a channel has room, or a desired state of the server changed."""
         key = self._broker.keys.server_token
-        while not self._ended.is_set():
+        while not self._stopped.is_set():
             try:
-                self._waiter_client.execute_command("BLPOP", key, BLOCK_S)
-            except Exception:  # Away, or no Redis: the next call says what is wrong.
-                self._ended.wait(BLOCK_S / 2)
-            self.look_again()
+                self._token_client.execute_command("BLPOP", key, BLOCK_S)
+            except Exception:  # Redis is away or refuses. The next call says what is wrong.
+                self._stopped.wait(BLOCK_S / 2)
+            self.retry_blocked()
             self.on_token()
-
-    def on_token(self) -> None:
-        """Told at each token and each second; the server sets it."""

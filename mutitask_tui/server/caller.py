@@ -1,4 +1,4 @@
-"""What every command stands on: a passing actor's broker, a reader, and who asks."""
+"""Sends calls to a namespace as a short-lived actor. Every command uses it, and the server's `exit` does too."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from mutitask_tui.server.commands.registry import CommandError
 from mutitask_tui.server.inspector import Inspector
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.connection.connect import Patience, connect
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.errors import LeaseLost
-from worker_agent.protocol.identity import me
+from worker_agent.protocol.identity import this_process
 
 T = TypeVar("T")
 
 
 class Caller:
-    """One person's or program's calls to a namespace; `who` is what the event log says of them."""
+    """The calls of one person or program to a namespace.
 
-    def __init__(self, url: str, name: str, who: str = "") -> None:
-        identity = me()
-        self.who = who or f"{identity.host}:{identity.pid}"
+    `url` is the address of Redis, `name` the namespace, and `source` the author in the event log: by default the
+    host and the process id.
+    """
+
+    def __init__(self, url: str, name: str, source: str = "") -> None:
+        identity = this_process()
+        self.source = source or f"{identity.host}:{identity.pid}"
         self.reader = Inspector(url, name)
         self.url = url
         self._client = connect(url)
@@ -30,69 +34,31 @@ class Caller:
         self._lock = threading.RLock()
 
     def call(self, call: Callable[[Broker], T]) -> T:
-        """What `call` returns; a record that ran out (an hour without a command) is made anew."""
+        """Return the result of `call`. Registers a new actor if the record expired (after an hour without a call)."""
         with self._lock:
             if self._broker is None:
-                self._broker = self._enter()
+                self._broker = self._register()
             try:
                 return call(self._broker)
             except LeaseLost:
-                self._broker = self._enter()
+                self._broker = self._register()
                 return call(self._broker)
 
-    def _enter(self) -> Broker:
-        # Sent again under its number, a command whose answer was lost acts once; typed again, it might act twice.
+    def _register(self) -> Broker:
+        # A repeated call keeps its number, so a command whose answer was lost acts only once.
+        # A person who types the command again might make it act twice.
         broker = Broker(
             self._client,
             self.reader.name,
-            Actor.passing(),
-            where=self.reader.where,
-            patience=Patience(tries=2),
+            Actor.operator(),
+            address=self.reader.where,
+            retry=RetryPolicy(max_tries=2),
         )
-        broker.enter()
+        broker.register_operator()
         return broker
 
-    def device_numbers(self) -> list[int]:
-        """The devices that there are."""
-        return [device.id for device in self.reader.snapshot().devices]
-
-    def known_device(self, device: int) -> int:
-        """The device, if there is one of that number. Raises `CommandError`."""
-        numbers = self.device_numbers()
-        if device not in numbers:
-            span = f"Device0 to Device{numbers[-1]}" if numbers else "none yet"
-            raise CommandError(f"there is no Device{device}; there is {span}")
-        return device
-
     def agents(self) -> dict[int, str]:
-        """The agents that are there: device to actor."""
+        """Return the live agents: device number to actor id."""
         return {
             device.id: device.actor for device in self.reader.snapshot().devices if device.state != "offline"
         }
-
-    def channels(self, channel: int | None) -> list[int]:
-        """That channel, or all for None. Raises `CommandError` where there is none of that number."""
-        count = self.reader.channels()
-        if channel is None:
-            return list(range(count))
-        if channel >= count:
-            raise CommandError(
-                f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
-            )
-        return [channel]
-
-
-def devices_text(count: int) -> str:
-    """`1 device`, `5 devices`."""
-    return "1 device" if count == 1 else f"{count} devices"
-
-
-def agents_text(count: int) -> str:
-    """`1 agent`, `5 agents`."""
-    return "1 agent" if count == 1 else f"{count} agents"
-
-
-def channels_text(channels: list[int]) -> str:
-    """The channels by name, or how many where they are many."""
-    names = ", ".join(f"TaskChannel{number}" for number in channels[:4])
-    return names if len(channels) <= 4 else f"all {len(channels)} channels"

@@ -1,22 +1,25 @@
-"""Failed tasks and results as JSON lines."""
+"""Writes failed tasks and results as JSON lines."""
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 from collections.abc import Sequence
 from typing import IO, Any, TextIO
 
-from mutitask_tui.server.plain import to_json
 from mutitask_tui.server.reader import FailedRecord, Reader, Result, every_result
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.errors import Changed
+from worker_agent.protocol.errors import ConcurrentChange
+from worker_agent.protocol.printable import printable_json
+from worker_agent.protocol.pristine import json
+from worker_agent.protocol.words import short_text
 
 PAGE = 500
 
 
 def failed_line(record: FailedRecord) -> str:
-    """One failed task as a line of JSON; a payload that does not unpack is there as bytes."""
+    """Return one failed task as a line of JSON. A payload that does not unpack is given as bytes."""
     view = record.view
     fields: dict[str, Any] = {
         "channel": view.channel,
@@ -35,7 +38,7 @@ def failed_line(record: FailedRecord) -> str:
 
 
 def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
-    """Write failed tasks, newest first in each channel; how many."""
+    """Write the failed tasks of one channel, or of all channels for None, newest first. Returns their number."""
     count = 0
     numbers = range(reader.channels()) if channel is None else [channel]
     for number in numbers:
@@ -48,8 +51,8 @@ def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
     return count
 
 
-def export_these(reader: Reader, targets: Sequence[tuple[int, str]], file: IO[str]) -> int:
-    """Write these failed tasks (channel, id), as far as they are still there; how many."""
+def export_selected(reader: Reader, targets: Sequence[tuple[int, str]], file: IO[str]) -> int:
+    """Write those of these failed tasks (channel, id) that still exist. Returns their number."""
     count = 0
     for channel, id_ in targets:
         record = reader.failed_record(channel, id_)
@@ -60,7 +63,7 @@ def export_these(reader: Reader, targets: Sequence[tuple[int, str]], file: IO[st
 
 
 def result_line(channel: int, result: Result | bytes) -> str:
-    """One result as a line of JSON."""
+    """Return one result as a line of JSON."""
     if isinstance(result, bytes):
         return to_json({"channel": channel, "undecodable": result})
     return to_json(
@@ -77,9 +80,9 @@ def result_line(channel: int, result: Result | bytes) -> str:
 
 
 def export_results(reader: Reader, broker: Broker | None, channel: int, file: TextIO) -> int:
-    """Write a channel's results; with a `broker` each page is drained once it is written and flushed.
+    """Write a channel's results and return their number. With a `broker`, drain each page after it is flushed.
 
-    How many were written. A drain that somebody else's drain came before stops with `Changed`.
+    Raises `ConcurrentChange` if another drain takes results of this channel at the same time.
     """
     count = 0
     if broker is None:
@@ -93,8 +96,8 @@ def export_results(reader: Reader, broker: Broker | None, channel: int, file: Te
         written = _write(channel, results, file)
         try:
             broker.drain(channel, drained, written)
-        except Changed:
-            raise Changed(
+        except ConcurrentChange:
+            raise ConcurrentChange(
                 f"somebody else drains the results of TaskChannel{channel} too: the last {written} lines may stand "
                 "in both places; drain from one place at a time"
             ) from None
@@ -110,9 +113,43 @@ def _write(channel: int, results: list[Result | bytes], file: TextIO) -> int:
 
 
 def _sync(file: TextIO) -> None:
-    """To the disk, if that is where it goes: what is drained next is nowhere else."""
+    """Force the file to the disk if it is on one: a drained result exists nowhere else."""
     try:
         os.fsync(file.fileno())
     except OSError as error:
         if error.errno not in (None, errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # A pipe, a terminal, memory.
             raise
+
+
+def to_json(value: Any) -> str:
+    """Return one line of JSON. Bytes become `{"$bytes": base64}`, sets and tuples become lists, dates become text.
+
+    If a value is nested too deeply for JSON, its top-level field becomes text.
+    """
+    try:
+        return printable_json(json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=True))
+    except RecursionError:
+        if not isinstance(value, dict):
+            return printable_json(json.dumps(short_text(value, 400), ensure_ascii=False))
+        shallow = {key: json.loads(to_json(inner)) for key, inner in value.items()}
+        return printable_json(json.dumps(shallow, ensure_ascii=False, allow_nan=True))
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return {"$bytes": base64.b64encode(bytes(value)).decode("ascii")}
+    if isinstance(value, dict):
+        return {_json_key(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(inner) for inner in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_jsonable(inner) for inner in value), key=repr)
+    if hasattr(value, "tolist"):
+        return _jsonable(value.tolist())
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _json_key(key: Any) -> str:
+    return key if isinstance(key, str) else str(_jsonable(key))

@@ -1,14 +1,14 @@
-"""One channel's generator: a thread calls `next()`, packs, and lays items ready for the allotter."""
+"""Reads one channel's generator in a thread, packs its items, and keeps them ready for the allotter."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mutitask_tui.server.marks import digest
 from worker_agent.execution import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
@@ -20,18 +20,25 @@ READY_ITEMS = 1_000
 READY_BYTES = 8 * 1024 * 1024
 PUSH_ITEMS = 1_000
 PUSH_BYTES = 1024 * 1024
-SINGLY_S = 0.002
-"""An item that comes so long after the one before it is pushed by the feed itself."""
+SINGLE_ITEM_S = 0.002
+"""The feed pushes an item itself if it comes at least this long after the previous one, in seconds."""
+_DIGEST_BYTES = 4096
+
+_NO_ITEM = object()
 
 
 class Feed(threading.Thread):
-    """Reads ahead by at most 2,000 items, of which 1,000 are being pushed, or 8 MiB.
+    """Reads ahead by at most 2,000 items or 8 MiB. Up to 1,000 of these items are being pushed.
 
-    Calls `on_ready` when it has news; with True where the items come singly, so that this thread has time to push.
-    One thread lays items ready and one takes them, so neither locks for an item:
-    a deque's ends are safe, and each counts the bytes of its own end. `cursor` is the count from which the next push
-    continues; a resumed run passes over that many items first, and stands still where one is another than `marks` tell
-    (`anyway`: it goes on).
+    Calls `on_ready(feed, single)` when the allotter has something to push or to record. `single` is true if the items
+    come one by one, so that this thread has time to push them itself.
+
+    One thread appends ready items and one thread removes them, so no item needs a lock: a deque's ends are safe, and
+    each thread counts the bytes at its own end.
+
+    `cursor` is the count from which the next push continues. A resumed run first skips that many items. It halts at an
+    item whose digest differs from the one in `marks`. With `anyway`, `marks` is empty and a shorter generator is no
+    error.
     """
 
     def __init__(
@@ -50,9 +57,9 @@ class Feed(threading.Thread):
         self.channel = channel
         self.cursor = cursor
         self.blocked = False
-        """Whether the channel took no more the last time; a token or a second ends that."""
-        self.told = False
-        """Whether the channel's books know how this feed ended or why it stands still."""
+        """Whether the channel refused items at the last push. A token or the next second resets this."""
+        self.end_recorded = False
+        """Whether Redis has recorded that this feed is exhausted, or why it halted."""
         self._iterator = iterator
         self._run = run
         self._on_ready = on_ready
@@ -60,106 +67,108 @@ class Feed(threading.Thread):
         self._marks = marks or {}
         self._anyway = anyway
         self._items: deque[Any] = deque()
+        """The unpacked items of `_pushing` and `_ready`, for `on_allotted`."""
         self._ready: deque[bytes] = deque()
-        self._laid_bytes = 0
-        self._last_alone = (-1, 0.0)
-        """The last item that was laid where none was ready, and when (monotonic)."""
+        self._ready_bytes = 0
+        """The bytes of all items that were ever made ready."""
+        self._last_single = (-1, 0.0)
+        """The last item that became ready while no other was, and its time (monotonic)."""
         self._pushing: list[bytes] = []
-        """Taken from what is ready and not known to be allotted."""
+        """Items that the allotter has taken and that are not known to be allotted."""
         self._pushing_bytes = 0
         self._allotted_bytes = 0
         self._broken = False
-        self._change = threading.Condition()
+        self._changed = threading.Condition()
         self._exhausted = False
         self._halted = ""
         self._skippable = False
-        self._ended = False
+        self._stopped = False
 
     def run(self) -> None:
-        """Until the generator is exhausted or broken, or the feed is ended."""
-        number, forked = self.cursor, forks.count
-        if number and not self._pass_over(number):
+        """Read until the generator is exhausted or raises, or until the feed is stopped."""
+        number, fork_count = self.cursor, forks.count
+        if number and not self._skip_allotted(number):
             return
         run, iterator, pack = self._run.encode("ascii"), self._iterator, wire.ValuePacker().pack
-        while not self._ended:
+        while not self._stopped:
             try:
                 item = next(iterator)
-                if forks.count != forked:
+                if forks.count != fork_count:
                     forks.end_copy(None)
             except StopIteration:
-                if forks.count != forked:
+                if forks.count != fork_count:
                     forks.end_copy(None)
                 self._finish()
                 return
             except BaseException as error:
-                if forks.count != forked:
+                if forks.count != fork_count:
                     forks.end_copy(error)
                 self._halt(
-                    f"item {number}: the generator raised {_described(error)}; mend the job, then go on with --resume"
+                    f"item {number}: the generator raised {_describe(error)}; fix the job, then continue with --resume"
                 )
                 return
             try:
                 packed = wire.new_task_header(run, number) + pack(item)
             except Unpackable as error:
                 self._halt(
-                    f"item {number} is {error}; mend the job and go on with --resume, "
-                    f"or pass the item over: `mutitask ctl skip_item {self.channel}`",
+                    f"item {number} is {error}; fix the job and continue with --resume, "
+                    f"or skip the item: `mutitask ctl skip_item {self.channel}`",
                     skippable=True,
                 )
                 if not self._wait_for_skip():
                     return
             else:
-                self._lay(packed, item, number)
+                self._add_ready(packed, item, number)
             number += 1
 
-    def _pass_over(self, count: int) -> bool:
-        """Pass over the items that were allotted before; whether the feed goes on behind them."""
-        passed = 0
+    def _skip_allotted(self, count: int) -> bool:
+        """Skip the items that were allotted before. Returns whether the feed continues after them."""
+        skipped = 0
         try:
-            for number, told in self._marks.items():
-                passed += _passed(self._iterator, number - passed)
-                item = next(self._iterator) if passed == number else _NOTHING
-                if item is _NOTHING:
+            for number, mark in self._marks.items():
+                skipped += _consume(self._iterator, number - skipped)
+                item = next(self._iterator) if skipped == number else _NO_ITEM
+                if item is _NO_ITEM:
                     break
-                passed += 1
-                if not self._is_same(item, number, told):
+                skipped += 1
+                if not self._matches(item, number, mark):
                     self._halt(
-                        f"item {number} is another one than when it was allotted: not the same generator; resume with "
-                        "the job that the run was begun with, or pass --resume-anyway to go on with this one from item "
+                        f"item {number} differs from the one that was allotted: not the same generator; resume with "
+                        "the job that started the run, or pass --resume-anyway to continue with this one from item "
                         f"{count} on, or --fresh"
                     )
                     return False
-            passed += _passed(self._iterator, count - passed)
+            skipped += _consume(self._iterator, count - skipped)
         except StopIteration:
             pass
         except Exception as error:
             self._halt(
-                f"the generator raised {_described(error)} while passing over allotted items; "
-                "mend the job, then go on with --resume"
+                f"the generator raised {_describe(error)} while skipping allotted items; "
+                "fix the job, then continue with --resume"
             )
             return False
-        if passed >= count:
+        if skipped >= count:
             return True
         if self._anyway:
             self._finish()
         else:
             self._halt(
-                f"the generator ended after {passed} items, and {count} were allotted: not the same one; resume with "
-                "the job that the run was begun with, or pass --resume-anyway to run what is left, or --fresh"
+                f"the generator ended after {skipped} items, and {count} were allotted: not the same generator; resume "
+                "with the job that started the run, or pass --resume-anyway to run the remaining tasks, or --fresh"
             )
         return False
 
-    def _is_same(self, item: Any, number: int, told: str) -> bool:
+    def _matches(self, item: Any, number: int, mark: str) -> bool:
         try:
             packed = wire.new_task_header(self._run.encode("ascii"), number) + wire.ValuePacker().pack(item)
         except Unpackable:
             return False
-        return digest(packed) == told
+        return digest(packed) == mark
 
-    # -- the allotter's side -------------------------------------------------------------------------
+    # Called by the allotter.
 
-    def ready(self) -> list[bytes]:
-        """The next items to push, at most 1,000 or about 1 MiB; they stay until `advance`."""
+    def next_batch(self) -> list[bytes]:
+        """Return the next items to push, at most 1,000 or about 1 MiB. They stay until `advance`."""
         if self._broken:
             return []
         pushing, ready, size = self._pushing, self._ready, self._pushing_bytes
@@ -172,21 +181,22 @@ class Feed(threading.Thread):
         self._pushing_bytes = size
         return pushing[:]
 
-    def ending(self, pushed: int) -> tuple[bool, str]:
-        """Whether the generator ends, or why it stands still, right behind the first `pushed` ready items."""
-        with self._change:  # Whoever lays items is told to end or to stand still behind the last one only.
+    def end_after(self, pushed: int) -> tuple[bool, str]:
+        """Return whether the generator is exhausted, and why it halted, directly after the first `pushed` items."""
+        with self._changed:  # The reading thread sets both only after it has added the last item.
             exhausted, halted = self._exhausted, self._halted
-        last = self._broken or pushed == len(self._pushing) + len(self._ready)
-        return (exhausted and last, halted if last else "")
+        is_last = self._broken or pushed == len(self._pushing) + len(self._ready)
+        return (exhausted and is_last, halted if is_last else "")
 
-    def has_news(self) -> bool:
-        """Whether something is to be pushed or told now, and the channel may take it."""
-        with self._change:
+    def needs_push(self) -> bool:
+        """Return whether there are items to push or an end to record, and the channel may accept them."""
+        with self._changed:
             ready = bool(self._ready or self._pushing) and not self._broken
-            return not self.blocked and (ready or ((self._exhausted or bool(self._halted)) and not self.told))
+            ended = self._exhausted or bool(self._halted)
+            return not self.blocked and (ready or (ended and not self.end_recorded))
 
     def advance(self, count: int) -> None:
-        """`count` items were pushed: now, and not before, a source that cannot be repeated may let go of them."""
+        """Remove `count` pushed items. Only now may a source that cannot repeat its items drop them."""
         last: Any = None
         size = self._pushing_bytes if count == len(self._pushing) else sum(map(len, self._pushing[:count]))
         del self._pushing[:count]
@@ -194,94 +204,109 @@ class Feed(threading.Thread):
         if self._on_allotted is not None:
             for _ in range(count):
                 last = self._items.popleft()
-        with self._change:
+        with self._changed:
             self.cursor += count
             self._allotted_bytes += size
-            self._change.notify_all()
+            self._changed.notify_all()
         if count and self._on_allotted is not None:
             try:
                 self._on_allotted(self.cursor, last, self.channel)
             except Exception as error:
-                self._break(f"on_allotted raised {_described(error)}; mend the job, then go on with --resume")
+                self._break(
+                    f"on_allotted raised {_describe(error)}; fix the job, then continue with --resume"
+                )
 
-    def skip(self, number: int) -> bool:
-        """Whether the feed stands at that item and goes on behind it."""
-        with self._change:
+    def can_skip(self, number: int) -> bool:
+        """Return whether the feed halted at that item and can continue after it."""
+        with self._changed:
             return self._skippable and not self._ready and not self._pushing and number == self.cursor
 
-    def skipped(self) -> None:
-        """The books passed the item over: go on behind it."""
-        with self._change:
+    def confirm_skip(self) -> None:
+        """Continue after the item that Redis has recorded as skipped."""
+        with self._changed:
             self.cursor += 1
-            self._halted, self._skippable, self.told = "", False, False
-            self._change.notify_all()
+            self._halted, self._skippable, self.end_recorded = "", False, False
+            self._changed.notify_all()
 
     @property
     def halted(self) -> str:
-        """Why it stands still, or ''."""
+        """Why the feed halted, or ''."""
         return self._halted
 
-    def end(self) -> None:
-        """Read no further."""
-        with self._change:
-            self._ended = True
-            self._change.notify_all()
+    def stop(self) -> None:
+        """Read no further items."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
-    # -- the reader's side ---------------------------------------------------------------------------
+    # Called by the feed's own thread.
 
-    def _lay(self, packed: bytes, item: Any, number: int) -> None:
+    def _add_ready(self, packed: bytes, item: Any, number: int) -> None:
         if self._is_full():
-            with self._change:
-                while self._is_full() and not self._ended:
-                    self._change.wait()
-            if self._ended:
+            with self._changed:
+                while self._is_full() and not self._stopped:
+                    self._changed.wait()
+            if self._stopped:
                 return
         if self._on_allotted is not None:
             self._items.append(item)
-        self._laid_bytes += len(packed)
+        self._ready_bytes += len(packed)
         self._ready.append(packed)
         if len(self._ready) == 1:
-            (before, at), now = self._last_alone, time.monotonic()
-            self._last_alone = number, now
-            self._on_ready(self, before == number - 1 and now - at > SINGLY_S)
+            (previous, previous_at), now = self._last_single, time.monotonic()
+            self._last_single = number, now
+            self._on_ready(self, previous == number - 1 and now - previous_at > SINGLE_ITEM_S)
 
     def _is_full(self) -> bool:
-        return len(self._ready) >= READY_ITEMS or self._laid_bytes - self._allotted_bytes >= READY_BYTES
+        return len(self._ready) >= READY_ITEMS or self._ready_bytes - self._allotted_bytes >= READY_BYTES
 
     def _finish(self) -> None:
-        with self._change:
+        with self._changed:
             self._exhausted = not self._broken
         self._on_ready(self, False)
 
     def _break(self, why: str) -> None:
-        """Stand still for good; what is ready was not allotted, and a resumed run meets it again."""
-        with self._change:
-            self._ended = self._broken = True
+        """Halt for good. Ready items were not allotted, and a resumed run reads them again."""
+        with self._changed:
+            self._stopped = self._broken = True
             self._exhausted = False
-            self._change.notify_all()
+            self._changed.notify_all()
         self._halt(why)
 
     def _halt(self, why: str, *, skippable: bool = False) -> None:
-        with self._change:
+        with self._changed:
             self._halted, self._skippable = printable(why, 500), skippable
         self._on_ready(self, False)
 
     def _wait_for_skip(self) -> bool:
-        with self._change:
-            while self._halted and not self._ended:
-                self._change.wait()
-            return not self._ended
+        with self._changed:
+            while self._halted and not self._stopped:
+                self._changed.wait()
+            return not self._stopped
 
 
-def _passed(iterator: Iterator[Any], count: int) -> int:
-    """Take so many items; how many there were."""
+def digest(item: bytes) -> str:
+    """Return the mark of a list item, as `allot.lua` computes it: a digest of its length and both its ends."""
+    ends = item[:_DIGEST_BYTES] + item[-_DIGEST_BYTES:] + b"%d" % len(item)
+    return hashlib.sha1(ends, usedforsecurity=False).hexdigest()[:16]
+
+
+def parse_marks(fields: Mapping[bytes, bytes], cursor: int) -> dict[int, str]:
+    """Return the marks of items below `cursor`, in the order of their numbers. Invalid fields are left out."""
+    marks: dict[int, str] = {}
+    for field, value in fields.items():
+        number, mark = value.split(b" ", 1) if field == b"last" and b" " in value else (field, value)
+        if number.isdigit() and len(number) <= 16 and int(number) < cursor:
+            marks[int(number)] = mark.decode("ascii", "replace")
+    return dict(sorted(marks.items()))
+
+
+def _consume(iterator: Iterator[Any], count: int) -> int:
+    """Take up to `count` items. Returns how many there were."""
     return sum(1 for _ in itertools.islice(iterator, count))
 
 
-_NOTHING = object()
-
-
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     name = name_of(type(error))
     try:
         text = str(error)[:200]

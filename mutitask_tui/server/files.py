@@ -1,4 +1,4 @@
-"""Files and directories of ours: nobody else can read them, and no one else's is taken for ours."""
+"""Creates private files and directories, and refuses those that another user owns or could change."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ from worker_agent.protocol.errors import MutiTaskError
 
 
 class Untrusted(MutiTaskError):
-    """A file or directory that somebody else made, or could have changed."""
+    """Another user made a file or directory, or could have changed it."""
 
     exit_status = 3
 
 
 def make_private(directory: Path) -> None:
-    """A directory that only its owner can enter; what is missing above it is made so too, whatever the umask.
+    """Make a directory that only its owner can enter, whatever the umask. Missing parents are made the same way.
 
-    Raises `Untrusted` where it is another user's, `OSError` where it cannot be made.
+    Raises `Untrusted` if another user owns it, `OSError` if it cannot be made.
     """
     for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         missing.chmod(0o700)
-    refuse_strangers(directory)
+    refuse_other_owner(directory)
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
 
 
-def refuse_strangers(path: Path) -> None:
-    """See that a file or directory, and what a link there leads to, is this user's. Raises `Untrusted` or `OSError`."""
+def refuse_other_owner(path: Path) -> None:
+    """Check that this user owns a file or directory, and its target if it is a link.
+
+    Raises `Untrusted` or `OSError`.
+    """
     for stat in (path.lstat(), path.stat()):
         if stat.st_uid != os.geteuid():
             raise Untrusted(
-                f"{path} belongs to {_user(stat.st_uid)} and not to {_user(os.geteuid())}: start this as that user, or "
-                "name a directory of your own in MUTITASK_STATE_DIR"
+                f"{path} belongs to {_user_name(stat.st_uid)} and not to {_user_name(os.geteuid())}: start this as "
+                "that user, or name a directory of your own in MUTITASK_STATE_DIR"
             )
 
 
-def refuse_open(directory: Path) -> None:
-    """See that nobody else can put another directory in the place of one in this one. Raises `Untrusted`."""
+def refuse_writable_by_others(directory: Path) -> None:
+    """Check that no other user can replace a directory inside this one. Raises `Untrusted`."""
     stat = directory.stat()
     if stat.st_uid not in (0, os.geteuid()):
-        refuse_strangers(directory)
+        refuse_other_owner(directory)
     if stat.st_mode & 0o022 and not stat.st_mode & 0o1000:
         raise Untrusted(
             f"{directory} can be written by other users: run `chmod go-w {directory}`, or name a directory of your own "
@@ -53,7 +56,7 @@ def refuse_open(directory: Path) -> None:
         )
 
 
-def _user(number: int) -> str:
+def _user_name(number: int) -> str:
     try:
         import pwd
 
@@ -63,7 +66,7 @@ def _user(number: int) -> str:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A file of this user alone, to be added to."""
+    """Open a file for appending that only this user can read."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     os.fchmod(handle, 0o600)
     return os.fdopen(handle, "ab")
@@ -71,7 +74,7 @@ def open_log(path: Path) -> IO[bytes]:
 
 @contextlib.contextmanager
 def private_file(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
-    """A file (0600 from its first moment) that takes the place of `path` at once, when the block ends well."""
+    """Write a file with mode 0600 that replaces `path` in one step if the block succeeds."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, mode, encoding=None if mode == "wb" else "utf-8") as file:
@@ -82,11 +85,11 @@ def private_file(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
         raise
 
 
-def write_anew(wanted: Path, write: Callable[[IO[str]], int]) -> tuple[int, Path | None]:
-    """Write a file (0600) that takes no other one's place: `wanted`, or that name with the first free number.
+def write_new_file(wanted: Path, write: Callable[[IO[str]], int]) -> tuple[int, Path | None]:
+    """Write a file with mode 0600 and overwrite none: if `wanted` exists, its name gets the first free number.
 
-    `write` fills it and returns how many lines it wrote. Returns that, and the file; None where there is no line, and
-    then no file. Raises `OSError`.
+    `write` fills the file and returns how many lines it wrote. Returns that number and the file's path. If there are
+    no lines, no file is made and the path is None. Raises `OSError`.
     """
     handle, name = tempfile.mkstemp(dir=wanted.parent, prefix=f".{wanted.name}.")
     draft = Path(name)
@@ -95,15 +98,15 @@ def write_anew(wanted: Path, write: Callable[[IO[str]], int]) -> tuple[int, Path
             count = write(file)
         if not count:
             return 0, None
-        taken = _take_free_name(wanted)
-        draft.replace(taken)
-        return count, taken
+        path = _reserve_free_name(wanted)
+        draft.replace(path)
+        return count, path
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _take_free_name(wanted: Path) -> Path:
-    """Make an empty file, so that nobody else takes that name."""
+def _reserve_free_name(wanted: Path) -> Path:
+    """Create an empty file, so that no other process takes its name."""
     number = 1
     while True:
         path = wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}")

@@ -1,4 +1,4 @@
-"""Reads what a person drills down to: failed tasks in full and in groups, waiting tasks, results, logs, history."""
+"""Reads details of a namespace: failed tasks in full and in groups, waiting tasks, results, logs, history, gaps."""
 
 from __future__ import annotations
 
@@ -6,23 +6,35 @@ import re
 from typing import Any
 
 from mutitask_tui.server.reader import FailedRecord, Reader, Result
-from mutitask_tui.server.snapshot import FailedDetail, FailedRun, FailGroup, ResultView, Sample, WaitingTask
-from mutitask_tui.server.snapshot_parser import history_line, text
+from mutitask_tui.server.snapshot import (
+    ChannelView,
+    FailedDetail,
+    FailedRun,
+    FailGroup,
+    ResultView,
+    Sample,
+    WaitingTask,
+)
+from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import wire
+from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.pristine import json
-from worker_agent.protocol.words import in_words
+from worker_agent.protocol.words import plural, short_text
 
-GROUPED = 10_000
+GROUPED_TASKS = 10_000
 PAGE = 500
 SHOWN_CHARACTERS = 400
 EDITABLE_BYTES = 1024 * 1024
+SEARCHED_ITEMS = 2_000_000
+"""The most items that a search for missing tasks reads. One million takes about 2 s."""
+SEARCH_PAGE = 5_000
 
 
 class Inspector(Reader):
-    """A reader for one thing at a time. Every method raises `RedisUnavailable` or `RedisRefused`."""
+    """Reads one detail at a time. Every method raises `RedisUnavailable` or `RedisRefused`."""
 
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
-        """One failed task in full; None if it is no longer there."""
+        """Return one failed task in full, or None if it is no longer there."""
         record = self.failed_record(channel, id_)
         if record is None:
             return None
@@ -32,7 +44,7 @@ class Inspector(Reader):
             crashes=record.crashes,
             payload=record.value if record.unpacks else record.raw,
             unpacks=record.unpacks,
-            json=editable(record),
+            json=editable_json(record),
             size=len(record.raw),
             failed_runs=tuple(
                 FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback) for r in record.reasons
@@ -40,14 +52,14 @@ class Inspector(Reader):
         )
 
     def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Failed tasks grouped by channel, error, stage and place, the largest group first; of the newest 10,000."""
+        """Group the newest 10,000 failed tasks by channel, error, stage and location. The largest group is first."""
         groups: dict[tuple[int, str, str, str], list[FailedRecord]] = {}
         for number in range(self.channels()) if channel is None else [channel]:
-            for offset in range(0, GROUPED, PAGE):
+            for offset in range(0, GROUPED_TASKS, PAGE):
                 page = self.failed_records(number, offset, PAGE)
                 for record in page:
                     view = record.view
-                    key = (number, view.error_type, view.stage, where(view.traceback, view.error))
+                    key = (number, view.error_type, view.stage, error_location(view.traceback, view.error))
                     groups.setdefault(key, []).append(record)
                 if len(page) < PAGE:
                     break
@@ -58,44 +70,92 @@ class Inspector(Reader):
         return tuple(sorted(found, key=lambda group: (-group.count, -group.newest_ms)))
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
-        """The next waiting tasks, the first to be claimed first."""
+        """Return the next waiting tasks, in the order in which they will be claimed."""
         items = self._ask("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
-        return tuple(_waiting(item) for item in items)
+        return tuple(waiting_task(item) for item in items)
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
-        """The newest results that wait, newest first."""
+        """Return the newest results that wait to be drained, newest first."""
         at = self.keys.channel(channel)
         count = int(self._ask("LLEN", at.results))
         _, results = self.results(channel, max(0, count - limit), limit)
-        return tuple(_shown(result) for result in reversed(results))
+        return tuple(result_view(result) for result in reversed(results))
 
     def device_log(self, device: int) -> tuple[str, ...]:
-        """The tail of what the device's agent logged, oldest first."""
-        return tuple(text(line) for line in self._ask("LRANGE", self.keys.device_log(device), 0, -1))
+        """Return the last log lines of the device's agent, oldest first."""
+        return tuple(decode_text(line) for line in self._ask("LRANGE", self.keys.device_log(device), 0, -1))
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
-        """For each channel the samples of the last hour, oldest first."""
-        return tuple(self._history(number) for number in range(self.channels()))
+        """Return each channel's samples of the last hour, oldest first."""
+        return tuple(
+            tuple(Sample(*numbers[:7]) for numbers in self._history_lines(number))
+            for number in range(self.channels())
+        )
 
-    def _history(self, channel: int) -> tuple[Sample, ...]:
-        lines = self._ask("LRANGE", self.keys.channel(channel).history, 0, -1)
-        return tuple(Sample(*numbers[:7]) for numbers in map(history_line, lines) if numbers is not None)
+    def item_numbers(self, channel: int) -> set[int]:
+        """Return the numbers of all items that wait, are delayed, have failed or left a result. Reads in pages."""
+        at = self.keys.channel(channel)
+        items: list[bytes] = []
+        for command, key in (("LRANGE", at.waiting), ("LRANGE", at.results), ("ZRANGE", at.delayed)):
+            start = 0
+            while found := self._page(command, key, start, SEARCH_PAGE):
+                items += [item[: wire.HEADER_BYTES] for item in found]
+                start += len(found)
+        start = 0
+        while found := self._page("ZRANGE", at.failed_at, start, SEARCH_PAGE):
+            items += [b"M1" + id_ for id_ in found]
+            start += len(found)
+        return {int(item[10:22]) for item in items if item[10:22].isdigit()}
+
+    def missing_tasks_text(self, channel: ChannelView) -> str:
+        """Describe the missing or surplus tasks of an unbalanced channel in one sentence, with numbers if possible."""
+        gap = channel.missing
+        name = f"TaskChannel{channel.id}"
+        if gap < 0:
+            return (
+                f"{name}: {-gap:,} tasks more than were allotted are in its lists: another program has changed them; "
+                "run these items again in a new namespace"
+            )
+        tasks_are = f"{plural(gap, 'task')} {'is' if gap == 1 else 'are'}"
+        head = f"{name}: {tasks_are} missing: they are in no list any more, and no command of MutiTask causes that"
+        return f"{head}; {self._missing_numbers_text(channel, gap)}"
+
+    def _missing_numbers_text(self, channel: ChannelView, gap: int) -> str:
+        if channel.results < channel.done or channel.deleted or channel.claimed or channel.foreign:
+            return (
+                f"they are among the items 0 to {channel.allotted - 1:,}; their numbers are unknown, because no number "
+                "is kept of tasks that are claimed or deleted or whose results were saved or drained"
+            )
+        if channel.allotted > SEARCHED_ITEMS:
+            return f"they are among the items 0 to {channel.allotted - 1:,}"
+        try:
+            found = self.item_numbers(channel.id)
+        except MutiTaskError as error:
+            return f"their numbers could not be read ({error})"
+        gone = sorted(set(range(channel.allotted)).difference(found))
+        if len(gone) != gap:
+            if not gone:
+                return "their numbers are unknown"
+            return f"they are among the items {gone[0]:,} to {gone[-1]:,}"
+        if len(gone) == 1:
+            return f"it is item {gone[0]:,}; give it to a new run"
+        return f"the first is item {gone[0]:,}, the last item {gone[-1]:,}; give them to a new run"
 
 
-def editable(record: FailedRecord) -> str | None:
-    """The payload as indented JSON; None where JSON would not give the same value back."""
+def editable_json(record: FailedRecord) -> str | None:
+    """Return the payload as indented JSON, or None if JSON would not return the same value."""
     if not record.unpacks or len(record.raw) > EDITABLE_BYTES:
         return None
     try:
         written = json.dumps(record.value, indent=2, ensure_ascii=False, allow_nan=False)
-        same = json.loads(written)
+        parsed = json.loads(written)
     except (TypeError, ValueError, RecursionError):
         return None
-    return written if _identical(record.value, same) else None
+    return written if _identical(record.value, parsed) else None
 
 
 def _identical(left: Any, right: Any) -> bool:
-    """Equal and of the same types all the way down: `(1,) != [1]`, `1 != True`."""
+    """Return whether both are equal and of the same types at every level: `(1,) != [1]`, `1 != True`."""
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
@@ -107,18 +167,19 @@ def _identical(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def where(traceback: str, error: str) -> str:
-    """The deepest place of a traceback in short, such as `job.py:12 in parse`; the error's text without one."""
-    places = re.findall(r'File "([^"\n]*)", line (\d+)(?:, in (\S+))?', traceback)
-    if not places:
+def error_location(traceback: str, error: str) -> str:
+    """Return the deepest frame of a traceback, such as `job.py:12 in parse`. Without a traceback, the error's text."""
+    frames = re.findall(r'File "([^"\n]*)", line (\d+)(?:, in (\S+))?', traceback)
+    if not frames:
         return error.partition("\n")[0][:80]
-    # A SyntaxError ends with the place in the text that it could not read, which is no frame.
-    file, line, function = next((place for place in reversed(places) if place[2]), places[-1])
+    # The traceback of a SyntaxError ends with the location in the text that did not parse. That is no frame.
+    file, line, function = next((frame for frame in reversed(frames) if frame[2]), frames[-1])
     name = file.replace("\\", "/").rpartition("/")[2]
     return f"{name}:{line}" + (f" in {function}" if function else "")
 
 
-def _waiting(item: bytes) -> WaitingTask:
+def waiting_task(item: bytes) -> WaitingTask:
+    """Parse an item of a channel's waiting list."""
     try:
         parsed = wire.parse(item)
     except wire.Undecodable:
@@ -128,21 +189,22 @@ def _waiting(item: bytes) -> WaitingTask:
         number=parsed.number,
         attempt=parsed.attempt,
         crashes=parsed.crashes,
-        task=_in_short(parsed.body),
+        task=_body_text(parsed.body),
         size=len(parsed.body),
     )
 
 
-def _in_short(body: bytes) -> str:
+def _body_text(body: bytes) -> str:
     try:
         value = wire.unpack(body)
     except wire.Undecodable:
         return f"does not unpack: {body[:SHOWN_CHARACTERS]!r}"
-    return in_words(value, SHOWN_CHARACTERS)
+    return short_text(value, SHOWN_CHARACTERS)
 
 
-def _shown(result: Result | bytes) -> ResultView:
+def result_view(result: Result | bytes) -> ResultView:
+    """Return a result as text."""
     if isinstance(result, bytes):
         return ResultView("", 0, 0, 0, 0, f"does not unpack: {result[:SHOWN_CHARACTERS]!r}")
-    shown = in_words(result.value, SHOWN_CHARACTERS)
+    shown = short_text(result.value, SHOWN_CHARACTERS)
     return ResultView(result.id, result.number, result.attempt, result.device, result.finished_ms, shown)

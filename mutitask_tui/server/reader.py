@@ -1,4 +1,4 @@
-"""Reads a namespace for people: whole snapshots in one call, failed tasks and results in pages."""
+"""Reads a namespace: whole snapshots in one call, failed tasks and results in pages."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
 from mutitask_tui.server.snapshot_parser import (
     DeviceViews,
     channel_view,
-    counted,
-    events,
-    history_line,
+    decode_text,
+    event_views,
+    parse_count,
+    parse_history_line,
     server_view,
-    text,
 )
 from worker_agent.protocol import wire
 from worker_agent.protocol.connection.address import redact
-from worker_agent.protocol.connection.connect import connect, not_ours, translate
-from worker_agent.protocol.connection.guard import Garbled
-from worker_agent.protocol.errors import NoNamespace, RedisGarbled, RedisRefused
-from worker_agent.protocol.keys import MOST_CHANNELS, Keys
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.guard import MalformedReply
+from worker_agent.protocol.connection.redis_errors import foreign_key_message, translate
+from worker_agent.protocol.errors import InvalidRedisReply, NoNamespace, RedisRefused
+from worker_agent.protocol.keys import MAX_CHANNELS, Keys
 from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
-from worker_agent.protocol.replies import is_whole, mapping, of_command, of_script
+from worker_agent.protocol.replies import check_command_reply, check_script_reply, is_whole, to_dict
 from worker_agent.protocol.scripts import script
-from worker_agent.protocol.words import in_words
+from worker_agent.protocol.words import short_text
 
 EVENTS = 200
-_NO_REPLY = (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError)
-"""How redis-py stumbles over what no Redis answers."""
 RATE_WINDOW_MS = 3_000
-MARK_MS = 500
-MARKS = 2_000
+ALLOT_TIMES_STEP_MS = 500
+ALLOT_TIMES_KEPT = 2_000
+_REDIS_PY_ERRORS = (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError)
+"""What redis-py raises on a reply that no Redis sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A failed task with its whole payload: `value` where it unpacks, else `raw` alone."""
+    """A failed task with its whole payload. `value` is set only if the payload unpacks; `raw` always is."""
 
     view: FailedTask
     raw: bytes
@@ -76,78 +77,78 @@ class Reader:
         self._channels = 0
         self._devices = DeviceViews()
         self._settled: dict[int, deque[tuple[int, int]]] = {}
-        self._counts: dict[int, deque[tuple[int, int]]] = {}
+        """For each channel: the time of a snapshot in ms, and how many tasks were settled by then."""
+        self._allot_times: dict[int, deque[tuple[int, int]]] = {}
+        """For each channel: a time in ms, and how many items were allotted by then."""
 
     def _ask(self, *command: Any) -> Any:
         try:
-            return of_command(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
+            return check_command_reply(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
-        except _NO_REPLY as error:
-            raise translate(Garbled(in_one_line(error)), self.where) from None
+        except _REDIS_PY_ERRORS as error:
+            raise translate(MalformedReply(in_one_line(error)), self.where) from None
 
     def _page(self, command: str, key: str, start: int, count: int) -> list[bytes]:
-        """The members of a list or sorted set from `start` on, `count` at most: fewer where they are large."""
+        """Return at most `count` members of a list or sorted set from `start` on, fewer if they are large."""
         while True:
             try:
                 found: list[bytes] = self._ask(command, key, start, start + count - 1)
-            except RedisGarbled:
+            except InvalidRedisReply:
                 if count == 1:
                     raise
                 count = (count + 1) // 2
             else:
                 return found
 
-    def _these(self, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
-        """The values of a hash's fields, in as many replies as their size asks for."""
+    def _hash_values(self, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of a hash's fields. Large values are read in several replies."""
         try:
             return list(self._ask("HMGET", key, *fields))
-        except RedisGarbled:
+        except InvalidRedisReply:
             if len(fields) == 1:
                 raise
             half = len(fields) // 2
-            return self._these(key, fields[:half]) + self._these(key, fields[half:])
+            return self._hash_values(key, fields[:half]) + self._hash_values(key, fields[half:])
 
     def _number(self, value: bytes | None) -> int:
         if not is_whole(value or b"0"):
-            raise RedisRefused(not_ours(self.where))
+            raise RedisRefused(foreign_key_message(self.where))
         return int(value or 0)
 
-    def _count(self, channels: bytes | None) -> int:
+    def _channel_count(self, channels: bytes | None) -> int:
         count = self._number(channels)
-        if not 0 <= count <= MOST_CHANNELS:
-            raise RedisRefused(not_ours(self.where))
+        if not 0 <= count <= MAX_CHANNELS:
+            raise RedisRefused(foreign_key_message(self.where))
         return count
 
-    def _nothing(self) -> NoNamespace:
+    def _no_namespace(self) -> NoNamespace:
         return NoNamespace(
             f"nothing runs in namespace {self.name!r} at {self.where}: "
             "start it with `mutitask run JOB`, or name another with --name"
         )
 
-    # -- snapshots -----------------------------------------------------------------------------------
-
     def snapshot(self) -> Snapshot:
-        """The namespace now. Raises `NoNamespace` where no server has opened it."""
-        raw = self._raw()
-        while (channels := self._count(raw[1].get(b"channels"))) != self._channels:
+        """Return the namespace as it is now. Raises `NoNamespace` if no server has opened it."""
+        raw = self._read_snapshot()
+        while (channels := self._channel_count(raw[1].get(b"channels"))) != self._channels:
             self._channels = channels
-            raw = self._raw()
+            raw = self._read_snapshot()
         try:
-            return self._snapshot_in(raw)
+            return self._parse_snapshot(raw)
         except (TypeError, ValueError, LookupError, OverflowError):
-            raise RedisRefused(not_ours(self.where)) from None
+            raise RedisRefused(foreign_key_message(self.where)) from None
 
-    def _snapshot_in(self, raw: list[Any]) -> Snapshot:
+    def _parse_snapshot(self, raw: list[Any]) -> Snapshot:
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
         if not meta:
-            raise self._nothing()
+            raise self._no_namespace()
         server = server_view(meta, raw[11], now, raw[7])
         allotting = server is not None and server.allotting
         return Snapshot(
             name=self.name,
             redis=self.where,
-            run=text(meta.get(b"run")),
+            run=decode_text(meta.get(b"run")),
             now_ms=now,
             started_ms=int(meta.get(b"started_ms", now)),
             server=server,
@@ -155,11 +156,11 @@ class Reader:
                 self._channel(number, counts, meta, raw[6], now, allotting)
                 for number, counts in enumerate(raw[10])
             ),
-            devices=self._devices.of(raw[8], leases, agents, raw[4], raw[5], now),
-            events=events(raw[9]),
+            devices=self._devices.update(raw[8], leases, agents, raw[4], raw[5], now),
+            events=event_views(raw[9]),
         )
 
-    def _raw(self) -> list[Any]:
+    def _read_snapshot(self) -> list[Any]:
         keys = [
             self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
             self.keys.desired_devices, self.keys.desired_channels, self.keys.desired_server, self.keys.fleet,
@@ -167,102 +168,99 @@ class Reader:
         ]  # fmt: skip
         for number in range(self._channels):
             at = self.keys.channel(number)
-            keys += [at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters]
+            keys += [
+                at.counters,
+                at.waiting,
+                at.delayed,
+                at.failed,
+                at.results,
+                at.claim_counts,
+                at.agent_counters,
+            ]
         try:
-            raw = of_script("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
+            raw = check_script_reply("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
         except (RedisError, OSError) as error:
             raise translate(error, self.where) from error
-        except _NO_REPLY as error:
-            raise translate(Garbled(in_one_line(error)), self.where) from None
+        except _REDIS_PY_ERRORS as error:
+            raise translate(MalformedReply(in_one_line(error)), self.where) from None
         for place in (1, 2, 3, 4, 5, 6, 7, 8, 11):
-            raw[place] = mapping(raw[place])
+            raw[place] = to_dict(raw[place])
         return raw
 
     def _channel(
         self, number: int, counts: list[Any], meta: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
         allotting: bool,
     ) -> ChannelView:  # fmt: skip
-        counts[0] = mapping(counts[0])
-        counts[7] = mapping(counts[7])
-        settled = counted(counts[7], b"done") + counts[3]
+        counts[0] = to_dict(counts[0])
+        counts[7] = to_dict(counts[7])
+        settled = parse_count(counts[7], b"done") + counts[3]
         rate = self._rate(number, now, settled)
-        oldest_s = self._oldest(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
+        oldest_s = self._oldest_s(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
         return channel_view(number, counts, meta, desired, allotting=allotting, rate=rate, oldest_s=oldest_s)
 
-    def _oldest(self, channel: int, now: int, cursor: int, head: bytes) -> float | None:
-        """How long ago the first waiting item was allotted: when the count had not come that far yet.
+    def _oldest_s(self, channel: int, now: int, cursor: int, head: bytes) -> float | None:
+        """Return how long ago the first waiting item was allotted, in seconds.
 
-        As fine as the snapshots (and, from before the first, the history) that this reader has seen.
+        That is the first known time at which the cursor was beyond the item. The times are as fine as the snapshots
+        that this reader has taken and, before the first one, as fine as the channel's history.
         """
-        seen = self._counts.get(channel)
-        if seen is None or (seen and cursor < seen[-1][1]):
-            seen = self._counts[channel] = deque(self._marks(channel), maxlen=MARKS)
-        if not seen or (cursor > seen[-1][1] and now - seen[-1][0] >= MARK_MS):
-            seen.append((now, cursor))
+        times = self._allot_times.get(channel)
+        if times is None or (times and cursor < times[-1][1]):
+            times = self._allot_times[channel] = deque(
+                self._times_in_history(channel), maxlen=ALLOT_TIMES_KEPT
+            )
+        if not times or (cursor > times[-1][1] and now - times[-1][0] >= ALLOT_TIMES_STEP_MS):
+            times.append((now, cursor))
         if not head:
             return None
         try:
             number = wire.parse(head).number
         except wire.Undecodable:
             return None
-        since = next((at for at, count in seen if count > number), now)
+        since = next((at for at, count in times if count > number), now)
         return max(0.0, (now - since) / 1000)
 
-    def _marks(self, channel: int) -> list[tuple[int, int]]:
+    def _times_in_history(self, channel: int) -> list[tuple[int, int]]:
+        return [(numbers[0], numbers[7]) for numbers in self._history_lines(channel)]
+
+    def _history_lines(self, channel: int) -> list[list[int]]:
         lines = self._ask("LRANGE", self.keys.channel(channel).history, 0, -1)
-        return [(numbers[0], numbers[7]) for numbers in map(history_line, lines) if numbers is not None]
+        return [numbers for numbers in map(parse_history_line, lines) if numbers is not None]
 
     def _rate(self, channel: int, now: int, settled: int) -> float:
-        """Tasks settled a second over the last three seconds."""
+        """Return how many tasks were settled per second over the last 3 s."""
         seen = self._settled.setdefault(channel, deque())
         if seen and (settled < seen[-1][1] or now < seen[-1][0]):
             seen.clear()
         seen.append((now, settled))
         while len(seen) > 2 and now - seen[1][0] >= RATE_WINDOW_MS:
             seen.popleft()
-        (first, before) = seen[0]
-        return (settled - before) * 1000 / (now - first) if now > first else 0.0
+        first_at, settled_then = seen[0]
+        return (settled - settled_then) * 1000 / (now - first_at) if now > first_at else 0.0
 
     def allot_ended(self) -> bool:
-        """Whether somebody ended feeding for good."""
+        """Return whether `stop_allot` ended feeding for good."""
         return bool(self._ask("HGET", self.keys.desired_server, "allot") == b"ended")
 
-    def desired_skips(self) -> set[int]:
-        """The channels whose feed was asked to pass an item over, and has not yet."""
+    def pending_skips(self) -> set[int]:
+        """Return the channels whose feed was asked to skip an item and has not done so yet."""
         fields = self._ask("HKEYS", self.keys.desired_channels)
         named = [field.decode("utf-8", "replace").partition(":") for field in fields]
         return {int(channel) for name, _, channel in named if name == "skip" and channel.isdigit()}
 
-    # -- failed tasks --------------------------------------------------------------------------------
-
     def channels(self) -> int:
-        """How many channels the namespace has. Raises `NoNamespace`."""
+        """Return how many channels the namespace has. Raises `NoNamespace`."""
         count = self._ask("HGET", self.keys.meta, "channels")
         if count is None:
-            raise self._nothing()
-        return self._count(count)
-
-    def item_numbers(self, channel: int, page: int) -> set[int]:
-        """The numbers of all items that wait, are delayed, failed or left a result, read in pages."""
-        at = self.keys.channel(channel)
-        items: list[bytes] = []
-        for command, key in (("LRANGE", at.waiting), ("LRANGE", at.results), ("ZRANGE", at.delayed)):
-            start = 0
-            while found := self._page(command, key, start, page):
-                items += [item[: wire.HEADER_BYTES] for item in found]
-                start += len(found)
-        start = 0
-        while found := self._page("ZRANGE", at.failed_at, start, page):
-            items += [b"M1" + id_ for id_ in found]
-            start += len(found)
-        return {int(item[10:22]) for item in items if item[10:22].isdigit()}
+            raise self._no_namespace()
+        return self._channel_count(count)
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
-        """Failed tasks, newest first; `channel` None means all channels."""
+        """Return failed tasks, newest first. If `channel` is None, of all channels."""
         return tuple(record.view for record in self.failed_records(channel, offset, limit))
 
     def failed_records(self, channel: int | None, offset: int, limit: int) -> list[FailedRecord]:
-        """The same with their payloads."""
+        """Return the same failed tasks with their payloads."""
         if channel is not None:
             return self._failed_page(channel, offset, limit)
         newest = [
@@ -279,48 +277,48 @@ class Reader:
         if not pairs:
             return []
         ids = [id_ for id_, _ in pairs]
-        items, reasons = self._these(at.failed, ids), self._these(at.reasons, ids)
+        items, reasons = self._hash_values(at.failed, ids), self._hash_values(at.reasons, ids)
         return [
-            _failed(channel, text(id_), _ms(at_ms), item, why or b"")
+            parse_failed(channel, decode_text(id_), _score_ms(at_ms), item, why or b"")
             for (id_, at_ms), item, why in zip(pairs, items, reasons, strict=True)
             if item is not None
         ]
 
     def failed_record(self, channel: int, id_: str) -> FailedRecord | None:
-        """One failed task; None if it is no longer there."""
+        """Return one failed task, or None if it is no longer there."""
         at = self.keys.channel(channel)
         item = self._ask("HGET", at.failed, id_)
         if item is None:
             return None
         at_ms = self._ask("ZSCORE", at.failed_at, id_) or 0
-        return _failed(channel, id_, _ms(at_ms), item, self._ask("HGET", at.reasons, id_) or b"")
+        return parse_failed(channel, id_, _score_ms(at_ms), item, self._ask("HGET", at.reasons, id_) or b"")
 
     def full_id(self, channel: int, id_: str) -> str:
-        """A task's id as people shorten it (its number alone means this run), in full."""
+        """Return a task's full id. Its number alone means the task of this run."""
         if not id_.isascii() or not id_.isdigit() or len(id_) > 12:
             return id_
-        run = text(self._ask("HGET", self.keys.meta, "run"))
+        run = decode_text(self._ask("HGET", self.keys.meta, "run"))
         return f"{run}{int(id_):012d}"
 
-    # -- results -------------------------------------------------------------------------------------
-
     def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
-        """How many results had been drained by now, and those from `start` on; bytes where one does not decode.
+        """Return how many results were drained so far, and at most `count` results from `start` on.
 
-        Fewer than `count` where they are large: as many as one reply may bring.
+        A result that does not decode is returned as bytes. If the results are large, there are fewer than `count`: as
+        many as fit in one reply.
         """
         at = self.keys.channel(channel)
         drained = self._number(self._ask("HGET", at.counters, "drained"))
         raw = self._page("LRANGE", at.results, start, count)
-        return drained, [_result(channel, item) for item in raw]
+        return drained, [parse_result(channel, item) for item in raw]
 
 
-def _ms(score: Any) -> int:
-    """A score as a time; every agent may write it, also an endless one."""
+def _score_ms(score: Any) -> int:
+    """Return a score as a time in ms. Every agent may write scores, even infinite ones."""
     return int(min(max(float(score), 0.0), 9e15))
 
 
-def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:
+def parse_failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:
+    """Parse an item of a FailChannel and the reasons of its failed runs."""
     reasons = read_reasons(packed_reasons)
     last = reasons[-1] if reasons else None
     value: Any = None
@@ -336,7 +334,7 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
         except wire.Undecodable:
             unpacks = False
     foreign = last is None and not unpacks
-    shown = in_words(value if unpacks else raw[:400], 400)
+    shown = short_text(value if unpacks else raw[:400], 400)
     view = FailedTask(
         channel=channel,
         id=id_,
@@ -353,7 +351,8 @@ def _failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons:
     return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons))
 
 
-def _result(channel: int, item: bytes) -> Result | bytes:
+def parse_result(channel: int, item: bytes) -> Result | bytes:
+    """Parse an item of a result channel. Returns the item itself if it does not decode."""
     try:
         parsed = wire.parse(item)
         device, finished_ms, value = wire.unpack(parsed.body)
@@ -366,7 +365,7 @@ def _result(channel: int, item: bytes) -> Result | bytes:
 
 
 def every_result(reader: Reader, channel: int, page: int = 1_000) -> Iterator[list[Result | bytes]]:
-    """All results that wait in a channel, page by page."""
+    """Yield all results that wait in a channel, page by page."""
     start = 0
     while True:
         _, results = reader.results(channel, start, page)

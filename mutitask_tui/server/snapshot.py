@@ -1,4 +1,4 @@
-"""What a dashboard sees: one immutable picture of a namespace at one instant."""
+"""The immutable data that a dashboard shows: a namespace at one instant, and its details."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EventLevel = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """The server that holds the namespace. `since_ms` is on Redis's clock, in ms since the epoch."""
+    """The server that holds the namespace. `since_ms` is its start on Redis's clock, in ms since the epoch."""
 
     actor: str
     host: str
@@ -22,7 +22,7 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class ChannelView:
-    """One channel's books. Counts are tasks; `rate` is tasks settled a second since the last snapshot."""
+    """One channel's counters, in tasks. `rate` is the number of settled tasks per second over the last 3 s."""
 
     id: int
     capacity: int
@@ -41,35 +41,35 @@ class ChannelView:
     paused: bool
     exhausted: bool
     halted: str
-    """Why the feed stands still by itself (an item that cannot be packed, results at their cap), or ''."""
+    """Why the feed halted (an item that cannot be packed, results at their limit), or ''."""
     total: int | None = None
-    """How many tasks the generator will yield, where the job says so."""
+    """How many tasks the generator will yield, if the job knows."""
     oldest_s: float | None = None
-    """How long ago the first waiting task was allotted, in seconds, about; None if none waits or nobody knows."""
+    """About how long ago the first waiting task was allotted, in seconds. None if no task waits or it is unknown."""
     errors: int = 0
-    """Runs that failed, of tasks in any state: a task that is retried counts each time."""
+    """How many runs failed, of tasks in any state. A retried task counts each time."""
 
     @property
     def balanced(self) -> bool:
-        """Law 1: every task that was allotted is in exactly one place."""
+        """Whether every allotted task is in exactly one place (law 1)."""
         return self.missing == 0
 
     @property
     def missing(self) -> int:
-        """How many tasks were allotted and are in no place any more; below 0: how many there are too much."""
+        """How many allotted tasks are in no place any more. Negative: how many tasks exist beyond the allotted ones."""
         return self.allotted - (
             self.waiting + self.claimed + self.delayed + self.done + self.failed + self.deleted
         )
 
     @property
     def open(self) -> int:
-        """Tasks that are neither done, failed nor deleted."""
+        """How many tasks are neither done, failed nor deleted."""
         return self.waiting + self.claimed + self.delayed
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """One device, and the agent on it if there is one. Strings come from the agent: untrusted."""
+    """One device and the agent on it, if any. The strings come from the agent and are untrusted."""
 
     id: int
     state: DeviceState
@@ -80,40 +80,40 @@ class DeviceView:
     channel: int
     running: int
     current: str
-    """The task that has been running longest, as text; '' when none runs."""
+    """The longest-running task, as text. '' if no task runs."""
     current_s: float
     """How long that task has been running, in seconds."""
     done: int
     errors: int
-    """Its runs that failed, retried or not."""
+    """How many of its runs failed, retried or not."""
     seen_s: float | None
-    """Whole seconds since its agent last reported, 0 for less than two; None if there never was one."""
+    """Whole seconds since the last heartbeat, 0 for less than two seconds. None if the device never had an agent."""
     since_ms: int
     version: str
     python: str = ""
     concurrency: int = 0
     tasks: tuple[tuple[str, float], ...] = ()
-    """The tasks that are running, at most 16: each as text and for how many seconds, the longest first."""
+    """At most 16 running tasks, each as text and the seconds it has run. The longest-running task is first."""
     task_s: float = 0.0
-    """How long its tasks take in the mean, in seconds; 0 where none has ended yet."""
+    """The mean duration of its tasks in seconds. 0 if no task has ended yet."""
     timeout_s: float = 0.0
-    """The time limit of a run (`--timeout`), in seconds; 0 for none."""
+    """The time limit of a run (`--timeout`), in seconds. 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the namespace's event log."""
+    """One line of the namespace's event log. `source` is its author, such as `Device0` or `server host:pid`."""
 
     id: str
     at_ms: int
     level: EventLevel
-    who: str
+    source: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class FailedTask:
-    """A task in a FailChannel. `task` and `error` are plain data from strangers: untrusted text."""
+    """A task in a FailChannel. `task` and `error` are untrusted text."""
 
     channel: int
     id: str
@@ -121,7 +121,7 @@ class FailedTask:
     failed_ms: int
     runs: int
     stage: str
-    """Where the last run failed: `run`, `save`, `decode`, `crashed`, `timeout` or `foreign`."""
+    """The stage at which the last run failed: `run`, `save`, `decode`, `crashed`, `timeout` or `foreign`."""
     error_type: str
     error: str
     traceback: str
@@ -144,31 +144,31 @@ class FailedRun:
 
 @dataclass(frozen=True, slots=True)
 class FailedDetail:
-    """A failed task in full: its payload and every failed run, oldest first."""
+    """A failed task in full: its payload and all its failed runs, oldest first."""
 
     task: FailedTask
     attempt: int
     crashes: int
     payload: object
-    """The payload as plain Python data (`dict`, `list`, `str`, ...; anything that travels); untrusted."""
+    """The payload as plain Python data (`dict`, `list`, `str` or anything else that msgpack carries). Untrusted."""
     unpacks: bool
-    """False: `payload` is the raw bytes, which do not unpack or carry no header."""
+    """False if `payload` is raw bytes because the item does not unpack or has no header."""
     json: str | None
-    """The payload as indented JSON, to be edited; None where JSON would not give the same value back."""
+    """The payload as indented JSON for editing. None if JSON would not return the same value."""
     size: int
-    """Of the payload, in bytes as packed."""
+    """The size of the packed payload in bytes."""
     failed_runs: tuple[FailedRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FailGroup:
-    """Failed tasks of one channel with the same error type, stage and place."""
+    """Failed tasks of one channel with the same error type, stage and location."""
 
     channel: int
     error_type: str
     stage: str
     where: str
-    """The traceback's last `File ..., line ...` in short (`job.py:12 in parse`), or the error's text."""
+    """The last frame of the traceback (`job.py:12 in parse`), or the error's text."""
     count: int
     newest_ms: int
     example: FailedTask
@@ -176,20 +176,21 @@ class FailGroup:
 
 @dataclass(frozen=True, slots=True)
 class WaitingTask:
-    """A task that waits, in its place in the channel."""
+    """A waiting task."""
 
     id: str
     number: int
     attempt: int
     crashes: int
     task: str
-    """The payload as text, cut to a few hundred characters; untrusted."""
+    """The payload as text, cut to a few hundred characters. Untrusted."""
     size: int
+    """The size of the packed payload in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
-    """A result that waits to be drained; `result` is cut text, untrusted."""
+    """A result that waits to be drained. `result` is untrusted text, cut to a few hundred characters."""
 
     id: str
     number: int
@@ -201,7 +202,7 @@ class ResultView:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A channel's books at one moment of the last hour; about one every five seconds."""
+    """A channel's counters at one moment of the last hour. There is about one sample every five seconds."""
 
     at_ms: int
     waiting: int
@@ -214,7 +215,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why the server's own calls are not carried out, and since when (ms, on its machine's clock)."""
+    """Why the server's own calls wait, and since when (in ms, on its machine's clock)."""
 
     why: str
     since_ms: int
@@ -236,19 +237,19 @@ class Snapshot:
     events: tuple[Event, ...]
     """The newest events, oldest first."""
     wait: Wait | None = None
-    """Where the server runs in this process and waits: Redis may answer reads and refuse writes."""
+    """Set if the server runs in this process and its calls wait. Redis may answer reads and refuse writes."""
 
     @property
     def rate(self) -> float:
-        """Tasks settled a second over all channels."""
+        """How many tasks all channels settle per second."""
         return sum(channel.rate for channel in self.channels)
 
     @property
     def balanced(self) -> bool:
-        """Whether every channel's books balance."""
+        """Whether the counters of every channel are balanced."""
         return all(channel.balanced for channel in self.channels)
 
     @property
     def finished(self) -> bool:
-        """Whether every generator is exhausted and nothing is left to run."""
+        """Whether every generator is exhausted and no task is left to run."""
         return bool(self.channels) and all(c.exhausted and c.open == 0 for c in self.channels)

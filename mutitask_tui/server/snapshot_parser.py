@@ -1,4 +1,4 @@
-"""Builds a snapshot's parts from what the snapshot script returns."""
+"""Builds the parts of a snapshot from the reply of `snapshot.lua`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from typing import Any, Literal, cast
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
-from worker_agent.protocol.words import in_words
+from worker_agent.protocol.words import short_text
+
+_MAX_DEVICE_DIGITS = 6
+_MAX_COUNT_DIGITS = 16
+_MAX_TASKS = 16
+_TIME_DIGITS = 13
+"""A heartbeat and an event start with their time, in ms since the epoch, in this many digits."""
+_LATE_S = 2
+"""Agents report every second. A younger heartbeat counts as age 0: otherwise each view would change twice a second."""
+
+_DeviceState = tuple[bytes | None, bytes, bytes, float | None]
+"""The parts of a device view: the live agent's actor, the desired state, the heartbeat, and the heartbeat's age."""
 
 
 def server_view(
     meta: dict[bytes, bytes], leases: dict[bytes, bytes], now: int, desired: dict[bytes, bytes]
 ) -> ServerView | None:
-    """The server that holds the namespace, if its lease runs."""
+    """Return the server that holds the namespace, or None if its lease has expired."""
     actor = meta.get(b"server")
     if actor is None or float(leases.get(actor, 0)) <= now:
         return None
@@ -21,119 +32,112 @@ def server_view(
         host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
     except (wire.Undecodable, LookupError, TypeError, ValueError, OverflowError):
         host, pid, since = "?", 0, now
-    return ServerView(text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended"))
-
-
-_MOST_DIGITS = 6
-_MOST_DIGITS_OF_COUNT = 16
+    return ServerView(
+        decode_text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended")
+    )
 
 
 class DeviceViews:
-    """The devices of the grid, and those beyond it that have an agent.
+    """The devices of the grid, and the devices beyond it that have an agent.
 
-    A view of which nothing changed is the same object as in the snapshot before: of four snapshots a second three
-    bring nothing new about a device, which a dashboard with a thousand of them can tell at no cost.
+    If nothing about a device changed, its view is the same object as in the previous snapshot. Three of four snapshots
+    per second bring nothing new about a device, so a dashboard with a thousand devices can skip them at no cost.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[_Seen, DeviceView]] = {}
+        self._known: dict[int, tuple[_DeviceState, DeviceView]] = {}
 
-    def of(
+    def update(
         self, fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes],
-        reports: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
+        heartbeats: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
     ) -> tuple[DeviceView, ...]:  # fmt: skip
-        """All devices at that instant, by number."""
+        """Return all devices at the time `now` (in ms), in the order of their numbers."""
         live = {
             int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now
         }
-        noted = fleet.get(b"devices", b"0")
-        # Every agent may write it: what can be no number of devices must not fill the memory.
-        grid = int(noted) if noted.isdigit() and len(noted) <= _MOST_DIGITS else 0
+        size = fleet.get(b"devices", b"0")
+        # Every agent may write this field, so an absurd number must not fill the memory.
+        grid = int(size) if size.isdigit() and len(size) <= _MAX_DEVICE_DIGITS else 0
         numbers = sorted({*range(grid), *live})
-        otherwise = desired.get(b"default", b"paused")
+        default = desired.get(b"default", b"paused")
         known, self._known = self._known, {}
         for number in numbers:
             key = b"%d" % number
-            report = reports.get(key, b"")
-            seen_s = _seen_s(report, now)
-            state = (live.get(number), desired.get(key, otherwise), report, seen_s)
-            before = known.get(number)
-            if before is None or before[0] != state:
-                before = (state, _device(number, *state))
-            self._known[number] = before
+            heartbeat = heartbeats.get(key, b"")
+            seen_s = _seen_s(heartbeat, now)
+            state = (live.get(number), desired.get(key, default), heartbeat, seen_s)
+            entry = known.get(number)
+            if entry is None or entry[0] != state:
+                entry = (state, _device_view(number, *state))
+            self._known[number] = entry
         return tuple(view for _, view in self._known.values())
 
 
-_Seen = tuple[bytes | None, bytes, bytes, float | None]
-"""What a view is made of: the live agent's actor, the wish, the report, and how old that is."""
-
-
-def _seen_s(report: bytes, now: int) -> float | None:
-    """Whole seconds since the report was taken, rounded down; 0 until the next one is late."""
-    if len(report) > 13 and report[:13].isdigit():
-        seconds = (now - int(report[:13])) // 1000
+def _seen_s(heartbeat: bytes, now: int) -> float | None:
+    """Return the heartbeat's age in whole seconds, rounded down, and 0 below `_LATE_S`. None without a heartbeat."""
+    if len(heartbeat) > _TIME_DIGITS and heartbeat[:_TIME_DIGITS].isdigit():
+        seconds = (now - int(heartbeat[:_TIME_DIGITS])) // 1000
         return float(seconds) if seconds >= _LATE_S else 0.0
     return None
 
 
-_LATE_S = 2
-"""Agents report every second: what is younger counts as now, or each view would change twice for each report."""
-
-
-def _device(
-    number: int, actor: bytes | None, desired: bytes, report: bytes, seen_s: float | None
+def _device_view(
+    number: int, actor: bytes | None, desired: bytes, heartbeat: bytes, seen_s: float | None
 ) -> DeviceView:
-    fields = {} if seen_s is None else _fields(report)
+    fields = {} if seen_s is None else _heartbeat_fields(heartbeat)
     state: Literal["running", "paused", "offline"] = "offline"
     if actor is not None:
         state = "running" if fields.get("state") == "running" else "paused"
     online = actor is not None
-    tasks = _tasks(fields.get("tasks")) if online else ()
+    tasks = _running_tasks(fields.get("tasks")) if online else ()
     return DeviceView(
         id=number,
         state=state,
         desired="running" if desired == b"running" else "paused",
-        actor=text(actor),
+        actor=decode_text(actor),
         host=str(fields.get("host", "")),
-        pid=_whole(fields.get("pid")),
-        channel=_whole(fields.get("channel")),
-        running=_whole(fields.get("running")) if online else 0,
+        pid=_whole_number(fields.get("pid")),
+        channel=_whole_number(fields.get("channel")),
+        running=_whole_number(fields.get("running")) if online else 0,
         current=tasks[0][0] if tasks else "",
         current_s=tasks[0][1] if tasks else 0.0,
         tasks=tasks,
-        done=_whole(fields.get("done")),
-        errors=_whole(fields.get("errors", fields.get("failed"))),
+        done=_whole_number(fields.get("done")),
+        errors=_whole_number(fields.get("errors", fields.get("failed"))),
         seen_s=seen_s,
-        since_ms=_whole(fields.get("since_ms")),
+        since_ms=_whole_number(fields.get("since_ms")),
         version=str(fields.get("version", "")),
         python=str(fields.get("python", "")),
-        concurrency=_whole(fields.get("concurrency")),
+        concurrency=_whole_number(fields.get("concurrency")),
         task_s=_seconds(fields.get("task_s")),
         timeout_s=_seconds(fields.get("timeout_s")),
     )
 
 
-def _fields(report: bytes) -> dict[str, Any]:
+def _heartbeat_fields(heartbeat: bytes) -> dict[str, Any]:
     try:
-        unpacked = wire.unpack(report[13:])
+        unpacked = wire.unpack(heartbeat[_TIME_DIGITS:])
     except wire.Undecodable:
         return {}
     return unpacked if isinstance(unpacked, dict) else {}
 
 
-def events(entries: list[bytes]) -> tuple[Event, ...]:
-    """The entries of the event list; what is none is left out. An id is the time, and the place among its equals."""
+def event_views(entries: list[bytes]) -> tuple[Event, ...]:
+    """Return the entries of the event list, without those that do not parse.
+
+    An event's id is its time in ms and its position among the events of the same time.
+    """
     views: list[Event] = []
-    at, place = 0, 0
+    at, position = 0, 0
     for entry in entries:
         try:
-            level, who, what = wire.unpack(entry[13:])
-            now = int(entry[:13])
+            level, source, message = wire.unpack(entry[_TIME_DIGITS:])
+            now = int(entry[:_TIME_DIGITS])
         except (wire.Undecodable, TypeError, ValueError):
             continue
-        at, place = (now, place + 1) if now == at else (now, 0)
+        at, position = (now, position + 1) if now == at else (now, 0)
         known = cast(EventLevel, level if level in ("info", "warning", "error") else "info")
-        views.append(Event(f"{at}-{place}", at, known, in_words(who, 100), in_words(what, 500)))
+        views.append(Event(f"{at}-{position}", at, known, short_text(source, 100), short_text(message, 500)))
     return tuple(views)
 
 
@@ -141,26 +145,29 @@ def channel_view(
     number: int, counts: list[Any], meta: dict[bytes, bytes], desired: dict[bytes, bytes], *,
     allotting: bool, rate: float, oldest_s: float | None,
 ) -> ChannelView:  # fmt: skip
-    """One channel; `counts` are books, waiting, delayed, failed, results, claimed, the first item's header and the
-    tally."""
-    books, waiting, delayed, failed, results, claimed, _, tally = counts
-    foreign = counted(tally, b"foreign")
-    exhausted = books.get(b"exhausted") == b"1"
+    """Return one channel.
+
+    `counts` holds the server's counters, waiting, delayed, failed, results, claimed, the first item's header, and the
+    tally (the counters that agents write).
+    """
+    counters, waiting, delayed, failed, results, claimed, _, tally = counts
+    foreign = parse_count(tally, b"foreign")
+    exhausted = counters.get(b"exhausted") == b"1"
     results_max = int(meta.get(b"results_max", 0))
-    halted = text(books.get(b"halted"))
+    halted = decode_text(counters.get(b"halted"))
     if not halted and results >= results_max and not exhausted:
         halted = f"{results:,} results wait to be drained (at most {results_max:,})"
-    total = books.get(b"total")
+    total = counters.get(b"total")
     return ChannelView(
         id=number,
-        capacity=int(books.get(b"capacity", 0)),
+        capacity=int(counters.get(b"capacity", 0)),
         waiting=waiting,
         claimed=claimed,
         delayed=delayed,
-        done=counted(tally, b"done"),
+        done=parse_count(tally, b"done"),
         failed=failed,
-        deleted=int(books.get(b"deleted", 0)),
-        allotted=int(books.get(b"allotted", 0)) + foreign,
+        deleted=int(counters.get(b"deleted", 0)),
+        allotted=int(counters.get(b"allotted", 0)) + foreign,
         foreign=foreign,
         results=results,
         results_max=results_max,
@@ -171,18 +178,21 @@ def channel_view(
         halted=halted,
         total=int(total) if total else None,
         oldest_s=oldest_s,
-        errors=counted(tally, b"errors"),
+        errors=parse_count(tally, b"errors"),
     )
 
 
-def counted(tally: dict[bytes, bytes], field: bytes) -> int:
-    """A count that agents write; 0 where it is none."""
+def parse_count(tally: dict[bytes, bytes], field: bytes) -> int:
+    """Return a counter that agents write, or 0 if it is not a valid number."""
     value = tally.get(field, b"0")
-    return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS_OF_COUNT else 0
+    return int(value) if value.isdigit() and len(value) <= _MAX_COUNT_DIGITS else 0
 
 
-def history_line(line: bytes) -> list[int] | None:
-    """A line of a channel's history: ms, waiting, capacity, claimed, done, failed, allotted, count; None if broken."""
+def parse_history_line(line: bytes) -> list[int] | None:
+    """Parse a line of a channel's history, or return None if it is broken.
+
+    The fields are: time in ms, waiting, capacity, claimed, done, failed, allotted, cursor.
+    """
     try:
         numbers = [int(word) for word in line.split()]
     except ValueError:
@@ -190,19 +200,19 @@ def history_line(line: bytes) -> list[int] | None:
     return numbers if len(numbers) == 8 else None
 
 
-def text(value: bytes | None) -> str:
-    """Bytes from Redis as text, whatever they are."""
+def decode_text(value: bytes | None) -> str:
+    """Decode bytes from Redis, whether they are valid UTF-8 or not. None becomes ''."""
     return (value or b"").decode("utf-8", "replace")
 
 
-def _tasks(reported: Any) -> tuple[tuple[str, float], ...]:
-    """What an agent says that it runs, if that is what it says."""
+def _running_tasks(reported: Any) -> tuple[tuple[str, float], ...]:
+    """Return the running tasks that an agent reports. Entries of another form are left out."""
     entries = reported if isinstance(reported, list) else []
     pairs = [entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 2]
-    return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:16])
+    return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:_MAX_TASKS])
 
 
-def _whole(value: Any) -> int:
+def _whole_number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 

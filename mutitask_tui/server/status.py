@@ -1,4 +1,4 @@
-"""A snapshot as the plain data of `mutitask status --json`, and as lines."""
+"""Shows a snapshot without a dashboard: as JSON data, as lines, as one progress line, and as a closing summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mutitask_tui.server.troubles import troubles, unserved
 
 
 def to_data(snapshot: Snapshot) -> dict[str, Any]:
-    """The JSON shape that scripts rest on: name, server, channels, devices."""
+    """Return the JSON data of `mutitask status --json`. Scripts depend on its keys."""
     server = snapshot.server
     return {
         "name": snapshot.name,
@@ -21,13 +21,13 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
             "since": server.since_ms / 1000,
             "allotting": server.allotting,
         },
-        "channels": [_channel(channel) for channel in snapshot.channels],
-        "devices": [_device(device) for device in snapshot.devices],
+        "channels": [_channel_data(channel) for channel in snapshot.channels],
+        "devices": [_device_data(device) for device in snapshot.devices],
         "troubles": troubles(snapshot),
     }
 
 
-def _channel(channel: ChannelView) -> dict[str, Any]:
+def _channel_data(channel: ChannelView) -> dict[str, Any]:
     return {
         "id": channel.id,
         "capacity": channel.capacity,
@@ -49,7 +49,7 @@ def _channel(channel: ChannelView) -> dict[str, Any]:
     }
 
 
-def _device(device: DeviceView) -> dict[str, Any]:
+def _device_data(device: DeviceView) -> dict[str, Any]:
     return {
         "id": device.id,
         "state": device.state,
@@ -60,26 +60,26 @@ def _device(device: DeviceView) -> dict[str, Any]:
         "running": device.running,
         "done": device.done,
         "errors": device.errors,
-        "failed": device.errors,  # The name that it had before: scripts rest on it.
+        "failed": device.errors,  # An older name of the same number. Scripts depend on it.
         "seen_s": device.seen_s,
     }
 
 
 def to_lines(snapshot: Snapshot) -> list[str]:
-    """The same for a person, a line each."""
+    """Return the lines of `mutitask status`: the server, each channel, each device, each trouble."""
     server = snapshot.server
-    alone = {channel.id for channel in unserved(snapshot)}
+    unserved_ids = {channel.id for channel in unserved(snapshot)}
     lines = [
         f"namespace {snapshot.name} on {snapshot.redis}",
         f"server {server.host} pid {server.pid}" if server else "no server",
     ]
     for c in snapshot.channels:
         feed = "exhausted" if c.exhausted else c.halted or ("feeding" if c.allotting else "not feeding")
-        books = "books balance" if c.balanced else "BOOKS DO NOT BALANCE"
+        counters = "counters balanced" if c.balanced else "COUNTERS NOT BALANCED"
         lines.append(
             f"TaskChannel{c.id}: {c.waiting}/{c.capacity} waiting, {c.claimed} claimed, {c.delayed} delayed, "
             f"{c.done} done, {c.failed} failed, {c.deleted} deleted of {c.allotted} allotted, {c.errors} errors; "
-            f"{feed}; {books}{'; no device serves it' if c.id in alone else ''}"
+            f"{feed}; {counters}{'; no device serves it' if c.id in unserved_ids else ''}"
         )
     for d in snapshot.devices:
         seen = "never seen" if d.seen_s is None else f"seen {d.seen_s:.0f} s ago"
@@ -88,3 +88,53 @@ def to_lines(snapshot: Snapshot) -> list[str]:
             f"Device{d.id}: {d.state}{desired}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
         )
     return [*lines, *(f"! {text}" for text in troubles(snapshot))]
+
+
+def progress_line(snapshot: Snapshot) -> str:
+    """Return the progress of the run in one line."""
+    channels, devices = snapshot.channels, snapshot.devices
+    done, failed = sum(c.done for c in channels), sum(c.failed for c in channels)
+    waiting, capacity = sum(c.waiting for c in channels), sum(c.capacity for c in channels)
+    claimed = sum(c.claimed for c in channels)
+    running = sum(d.state == "running" for d in devices)
+    errors = sum(c.errors for c in channels)
+    retried = f" ({errors:,} errors)" if errors > failed else ""
+    wrong = "".join(f"; {text}" for text in troubles(snapshot))
+    halted = "".join(f"; TaskChannel{c.id} stopped: {c.halted}" for c in channels if c.halted)
+    return (
+        f"{done:,} done, {failed:,} failed{retried}, {waiting:,}/{capacity:,} waiting, {claimed:,} claimed, "
+        f"{running} of {len(devices)} devices running, {snapshot.rate:,.0f} tasks/s{halted}{wrong}"
+        f"{_unbalanced(snapshot)}"
+    )
+
+
+def finished_line(snapshot: Snapshot) -> str:
+    """Return one constant line for a run that is done while its server still runs."""
+    done, failed = sum(c.done for c in snapshot.channels), sum(c.failed for c in snapshot.channels)
+    return (
+        f"finished: {done:,} done, {failed:,} failed{_unbalanced(snapshot)}; Ctrl+C ends the server, "
+        "--until-done does so by itself"
+    )
+
+
+def summary_line(snapshot: Snapshot, seconds: float, *, kept: bool = True) -> str:
+    """Return the closing summary of a run.
+
+    `seconds` is its duration. `kept` tells whether Redis keeps the remaining tasks after this process has ended.
+    """
+    channels = snapshot.channels
+    done, failed = sum(c.done for c in channels), sum(c.failed for c in channels)
+    deleted, allotted = sum(c.deleted for c in channels), sum(c.allotted for c in channels)
+    remaining = sum(c.open for c in channels)
+    parts = [f"{allotted:,} tasks allotted: {done:,} done, {failed:,} failed"]
+    if deleted:
+        parts.append(f"{deleted:,} deleted")
+    if remaining:
+        parts.append(f"{remaining:,} still to do" + (", kept in Redis" if kept else ""))
+    rate = f", {(done + failed) / seconds:,.0f} tasks/s" if seconds > 0 and done + failed else ""
+    counters = "counters balanced" if snapshot.balanced else "COUNTERS NOT BALANCED"
+    return f"{', '.join(parts)}; {counters}; {seconds:.1f} s{rate}"
+
+
+def _unbalanced(snapshot: Snapshot) -> str:
+    return "" if snapshot.balanced else "; COUNTERS NOT BALANCED"

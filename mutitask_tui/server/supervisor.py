@@ -1,4 +1,4 @@
-"""The supervisor: renews the server's lease, obeys wishes to the server, recovers, promotes, and keeps the history."""
+"""Runs the server's background duties every second: lease, recovery, promotion, history, desired state."""
 
 from __future__ import annotations
 
@@ -14,86 +14,94 @@ from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.replies import to_dict
 
 PERIOD_S = 1.0
-LEAST_PERIOD_S = 0.05
+MIN_PERIOD_S = 0.05
 
 
 class Supervisor(threading.Thread):
-    """Every second until ended. a Redis that is away is waited for, other errors go to `on_error`."""
+    """Runs every second until it is stopped.
+
+    `source` is the author in the event log. `on_tick` is called in every round. `on_quit` and
+    `on_skip(channel, number)` are called if a command asked for it. If the actor is fenced,
+    `on_actor_lost(actor, error)` registers a new actor or raises. The supervisor waits for a Redis that is away. Other
+    errors go to `on_error`.
+    """
 
     def __init__(
         self,
         broker: Broker,
-        who: str,
+        source: str,
         channels: int,
         *,
         on_quit: Callable[[], None],
         on_skip: Callable[[int, int], bool],
-        on_look: Callable[[Broker], None],
-        on_lost: Callable[[str, MutiTaskError], None],
+        on_tick: Callable[[Broker], None],
+        on_actor_lost: Callable[[str, MutiTaskError], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._broker = broker
-        self._who = who
+        self._source = source
         self._channels = channels
         self._on_quit = on_quit
         self._on_skip = on_skip
-        self._on_look = on_look
-        self._on_lost = on_lost
+        self._on_tick = on_tick
+        self._on_actor_lost = on_actor_lost
         self._on_error = on_error
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._wake = threading.Event()
         self._known: dict[str, Identity] = {}
+        """The identities of the live agents, by actor."""
 
     def wake(self) -> None:
-        """Look at the wishes now."""
+        """Run the next round now."""
         self._wake.set()
 
-    def end(self) -> None:
-        """Renew no more."""
-        self._ended.set()
+    def stop(self) -> None:
+        """Run no further round."""
+        self._stopped.set()
         self._wake.set()
 
     def run(self) -> None:
-        """Until ended."""
-        while not self._ended.is_set():
+        """Run rounds until stopped."""
+        while not self._stopped.is_set():
             try:
-                self._look_after()
+                self._tick()
             except RedisUnavailable:
                 pass
             except Exception as error:
-                # Also what nobody foresaw, such as a garbled namespace: a server that looks after nothing is none.
-                if not self._ended.is_set():
+                # Unforeseen errors too, such as a damaged namespace: a server whose supervisor has died is useless.
+                if not self._stopped.is_set():
                     self._on_error(error)
                 return
             self._wake.wait(PERIOD_S)
-            # A busy channel's tokens come by the hundred a second; wishes need no more than this.
-            self._ended.wait(LEAST_PERIOD_S)
+            # A busy channel sends hundreds of tokens a second. Desired states need fewer rounds.
+            self._stopped.wait(MIN_PERIOD_S)
             self._wake.clear()
 
-    def _look_after(self) -> None:
+    def _tick(self) -> None:
         actor = self._broker.actor.id
         try:
             sweep_due = self._broker.renew_server_lease()
-            # Not only when a sweep is due: the agents' reports may be first to each of them.
-            self._bury_the_gone()
+            # In every round, not only if a sweep is due: the agents' heartbeats may always be the first to sweep.
+            self._fence_ended_agents()
             if sweep_due:
                 self._recover()
             self._broker.sample_counters(self._channels)
-            self._on_look(self._broker)
-            self._obey()
+            self._on_tick(self._broker)
+            self._reconcile()
         except (LeaseLost, Superseded) as error:
-            self._on_lost(actor, error)
+            self._on_actor_lost(actor, error)
 
     def _recover(self) -> None:
         recovered = recover_and_promote(self._broker, None)
         if recovered:
-            self._broker.append_event("warning", self._who, f"{recovered} tasks of a dead agent recovered")
+            self._broker.append_event("warning", self._source, f"{recovered} tasks of a dead agent recovered")
 
-    def _bury_the_gone(self) -> None:
-        """An agent of this machine whose process has ended need not wait for its lease."""
+    def _fence_ended_agents(self) -> None:
+        """Fence agents of this machine whose process has ended, so that nobody waits for their leases."""
         actors = {
-            actor.decode("utf-8", "replace") for actor in self._broker.query("HVALS", self._broker.keys.agents)
+            actor.decode("utf-8", "replace")
+            for actor in self._broker.query("HVALS", self._broker.keys.agents)
         }
         self._known = {actor: identity for actor, identity in self._known.items() if actor in actors}
         for actor in actors:
@@ -104,7 +112,8 @@ class Supervisor(threading.Thread):
             if is_gone(self._known[actor]):
                 self._broker.fence(actor)
 
-    def _obey(self) -> None:
+    def _reconcile(self) -> None:
+        """Carry out `exit` and `skip_item` if a command has written them as desired state."""
         keys = self._broker.keys
         if self._broker.query("HGET", keys.desired_server, "quit") == self._broker.actor.id.encode():
             self._on_quit()

@@ -1,4 +1,4 @@
-"""What is wrong with a run that goes on: one sentence each, for the dashboard, the headless lines and `status`."""
+"""Finds what is wrong with a run that continues: one sentence each, for the dashboard, headless lines and `status`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from worker_agent.protocol.printable import printable
 from worker_agent.protocol.words import plural
 
 GRACE_MS = 3000
-"""A server that has just come leaves agents so long to come too."""
+"""How long after the server's start no channel is called unserved, in ms: agents need time to start."""
 
 STUCK_S = 60.0
 STUCK_FACTOR = 20.0
 STUCK_UNKNOWN_S = 3600.0
-"""A task is stuck if it runs for `STUCK_FACTOR` times what tasks of its channel take and no less than `STUCK_S`;
-where no task has ended yet, for `STUCK_UNKNOWN_S`."""
+"""A task is stuck if it runs `STUCK_FACTOR` times as long as other tasks of its channel, and at least `STUCK_S`.
+
+If no task has ended yet, it is stuck after `STUCK_UNKNOWN_S`. All times are in seconds.
+"""
 
 _NAMED = 3
+"""How many channels or stuck tasks are named. The others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +31,22 @@ class StuckRun:
 
     device: int
     task: str
-    """Its payload in short: untrusted text."""
+    """The payload in short. Untrusted text."""
     seconds: float
     usual_s: float
-    """What tasks take there, in seconds; 0 where nobody knows."""
+    """How long tasks of this channel usually take, in seconds. 0 if it is unknown."""
 
     @property
     def text(self) -> str:
-        """`Device3 has run one task for 4 min (others take 0.2 s): 'x'`."""
+        """The sentence, such as `Device3 has run one task for 4 min (others take 0.2 s): 'x'`."""
         others = f" (others take {_seconds(self.usual_s)})" if self.usual_s else ""
         return f"Device{self.device} has run one task for {_about(self.seconds)}{others}: {printable(self.task, 60)}"
 
 
 def stuck_runs(devices: Sequence[DeviceView]) -> list[StuckRun]:
-    """The longest-running task of each device, where it is stuck; the oldest first.
+    """Return each device's longest-running task if it is stuck, the oldest first.
 
-    A task that has a time limit (`--timeout`) is ended by that, and not named before.
+    A time limit (`--timeout`) ends a task by itself, so such a task is stuck only after that limit.
     """
     means: dict[int, list[float]] = {}
     for device in devices:
@@ -62,7 +65,7 @@ def stuck_runs(devices: Sequence[DeviceView]) -> list[StuckRun]:
 
 
 def unserved(snapshot: Snapshot) -> list[ChannelView]:
-    """The channels with tasks that wait and no device that serves them."""
+    """Return the channels that have waiting tasks and no device that serves them."""
     server = snapshot.server
     if server is not None and snapshot.now_ms - server.since_ms < GRACE_MS:
         return []
@@ -70,13 +73,13 @@ def unserved(snapshot: Snapshot) -> list[ChannelView]:
     return [c for c in snapshot.channels if c.waiting + c.delayed and not c.paused and c.id not in served]
 
 
-def fruitless(snapshot: Snapshot) -> list[ChannelView]:
-    """The channels with runs that failed and no task that is done."""
+def all_failing(snapshot: Snapshot) -> list[ChannelView]:
+    """Return the channels in which runs failed, no task is done, and tasks remain."""
     return [c for c in snapshot.channels if c.errors and not c.done and c.open]
 
 
 def unserved_text(channels: Sequence[ChannelView]) -> str:
-    """The sentence on channels that nobody serves."""
+    """Return the sentence about channels that no device serves."""
     tasks = sum(c.waiting + c.delayed for c in channels)
     tasks_wait = f"{plural(tasks, 'task')} {'waits' if tasks == 1 else 'wait'}"
     return (
@@ -84,20 +87,20 @@ def unserved_text(channels: Sequence[ChannelView]) -> str:
     )
 
 
-def fruitless_text(channels: Sequence[ChannelView]) -> str:
-    """The sentence on channels in which every run fails."""
+def all_failing_text(channels: Sequence[ChannelView]) -> str:
+    """Return the sentence about channels in which every run fails."""
     runs = plural(sum(c.errors for c in channels), "run")
     return f"{runs} failed in {_names(channels)}, none done"
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """Every sentence that is true of the snapshot, the worst first."""
-    alone, vain, stuck = unserved(snapshot), fruitless(snapshot), stuck_runs(snapshot.devices)
-    sentences = [unserved_text(alone)] if alone else []
-    sentences += [fruitless_text(vain)] if vain else []
+    """Return one sentence for each trouble, the worst first."""
+    not_served, failing, stuck = unserved(snapshot), all_failing(snapshot), stuck_runs(snapshot.devices)
+    sentences = [unserved_text(not_served)] if not_served else []
+    sentences += [all_failing_text(failing)] if failing else []
     sentences += [run.text for run in stuck[:_NAMED]]
     if len(stuck) > _NAMED:
-        sentences.append(f"{len(stuck) - _NAMED:,} more devices run one task for long")
+        sentences.append(f"{len(stuck) - _NAMED:,} more devices have run one task for a long time")
     return sentences
 
 
@@ -107,7 +110,7 @@ def _names(channels: Sequence[ChannelView]) -> str:
 
 
 def _about(seconds: float) -> str:
-    """Coarse, so that a line that is repeated every two seconds does not change each time."""
+    """Return a coarse duration, so that a line printed every two seconds does not change each time."""
     if seconds < 120:
         return "a minute"
     return f"{int(seconds // 60)} min" if seconds < 7200 else f"{int(seconds // 3600)} h"

@@ -28,7 +28,7 @@ def test_an_agent_waits_for_redis_and_for_a_server(spawn, fleet):
         place = ["--redis", server.url, "--name", NAME]
         done = spawn(["mutitask", "run", fleet.job_path, *place, "--headless", "--autostart", "--until-done"])
         assert done.wait() == 0, done
-        assert "50 tasks allotted: 50 done, 0 failed; the books balance" in done.stderr
+        assert "50 tasks allotted: 50 done, 0 failed; counters balanced" in done.stderr
         assert agent.running
         assert server.password not in agent.stderr
     finally:

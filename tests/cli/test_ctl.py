@@ -256,7 +256,7 @@ def test_exit_stops_agents_first_and_keeps_what_waits(redis_url: str) -> None:
         house.until(lambda s: s.channels[0].waiting == 20)
         said = house.done("quit", "--yes")
         assert said["text"].startswith(
-            "asked 1 agent to stop and the server to close behind them, in 30 s at most"
+            "asked 1 agent to stop and the server to close after them, within 30 s"
         )
         assert house.core.ended.wait(15) and house.core.quit
         after = house.snapshot()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.server.missing import missing
+from mutitask_tui.server.inspector import Inspector
 from mutitask_tui.server.reader import Reader
 from tests.cli.tools import House, mutitask, write_job
 from tests.support.programs import Program
@@ -47,11 +47,11 @@ def test_tasks_that_vanished_have_a_status_and_their_numbers(
     )
     wait_until(lambda: "15/50 waiting" in run.stderr, 20, what=repr(run))
     client.ltrim(Keys("lost").channel(0).waiting, 4, -4)
-    wait_until(lambda: "BOOKS DO NOT BALANCE" in run.stderr, 20, what=repr(run))
+    wait_until(lambda: "COUNTERS NOT BALANCED" in run.stderr, 20, what=repr(run))
     run.terminate()
     assert run.wait() == 8, run
     assert (
-        "TaskChannel0: 7 tasks are missing: in no list any more, which no command of MutiTask does; "
+        "TaskChannel0: 7 tasks are missing: they are in no list any more, and no command of MutiTask causes that; "
         "they are among the items 0 to 14" in run.stderr
     ) or "the first is item 0, the last item 14; give them to a new run" in run.stderr
 
@@ -60,18 +60,18 @@ def test_missing_tasks_are_named_where_the_ids_tell(redis_url: str, client: redi
     with House(redis_url, "ids", iter(range(100)), devices=1, capacity=200) as house:
         house.until(lambda s: s.channels[0].exhausted)
         waiting = Keys("ids").channel(0).waiting
-        reader = Reader(redis_url, "ids")
+        reader = Inspector(redis_url, "ids")
         items = client.lrange(waiting, 40, 49)
         for item in items:
             client.lrem(waiting, 1, item)
-        text = missing(reader, house.channel())
+        text = reader.missing_tasks_text(house.channel())
         assert "10 tasks are missing" in text
         assert text.endswith("the first is item 40, the last item 49; give them to a new run")
         for item in items[1:]:
             client.rpush(waiting, item)
-        assert missing(reader, house.channel()).endswith("it is item 40; give it to a new run")
+        assert reader.missing_tasks_text(house.channel()).endswith("it is item 40; give it to a new run")
         client.rpush(waiting, items[0], items[0])
-        assert "1 tasks more than were allotted" in missing(reader, house.channel())
+        assert "1 tasks more than were allotted" in reader.missing_tasks_text(house.channel())
 
 
 def test_keys_that_are_gone_are_said_to_be_gone(
@@ -133,7 +133,7 @@ def test_a_second_signal_hands_back_what_local_agents_run(
     wait_until(lambda: "1 of 1 devices running" in run.stderr, 20, what=repr(run))
     wait_until(lambda: Reader(redis_url, "twice").snapshot().devices[0].running, 20)
     run.signal(signal.SIGINT)
-    wait_until(lambda: "waiting for what local agents run, 30 s at most; Ctrl+C again" in run.stderr, 20)
+    wait_until(lambda: "waiting for running tasks of local agents, 30 s at most; Ctrl+C again" in run.stderr, 20)
     run.signal(signal.SIGINT)
     assert run.wait(20) == 0, run
     assert "2 tasks allotted: 0 done, 0 failed, 2 still to do" in run.stderr

@@ -59,7 +59,7 @@ def test_headless_until_done_ends_by_itself_with_the_right_counts(
     assert program.wait() == 7, program
     assert program.stdout == ""
     *_, summary, closing = program.stderr.splitlines()
-    assert "100 tasks allotted: 90 done, 10 failed; the books balance; " in summary
+    assert "100 tasks allotted: 90 done, 10 failed; counters balanced; " in summary
     assert closing.endswith("10 tasks failed: the exit status is 7 (--failed-ok makes it 0)")
     password = redis_url.partition(":")[2].partition("@")[0].strip("/:")
     assert password and password not in program.stderr
@@ -123,7 +123,7 @@ def test_a_signal_stops_the_server_in_order_and_a_resume_ends_the_work(
 
     assert first.wait() == 0, first
     assert (
-        "10 tasks allotted: 0 done, 0 failed, 10 still to do, kept in Redis; the books balance"
+        "10 tasks allotted: 0 done, 0 failed, 10 still to do, kept in Redis; counters balanced"
         in first.stderr
     )
     assert "Traceback" not in first.stderr and "Aborted" not in first.stderr
@@ -229,7 +229,7 @@ def test_the_demo_ends_by_itself_without_a_terminal(spawn: Spawn, state_dir: Pat
     files = len(list(library.rglob("*.py")))
     program = spawn(["mutitask", "demo"], env={"PYTHONPATH": tmp_path})
     assert program.wait(60) == 0, program
-    told = rf" {files} tasks allotted: {files - 1} done, 1 failed; the books balance; "
+    told = rf" {files} tasks allotted: {files - 1} done, 1 failed; counters balanced; "
     assert re.search(told, program.stderr.splitlines()[-1]), program
     assert not (state_dir / "demo" / "server.json").exists()
 

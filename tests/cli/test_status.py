@@ -114,7 +114,7 @@ def test_for_a_person(redis_url: str) -> None:
     assert lines[1] == f"server {this_process().host} pid {this_process().pid}"
     assert lines[2] == (
         "TaskChannel0: 3/50 waiting, 0 claimed, 0 delayed, 0 done, 0 failed, 0 deleted of 3 allotted, 0 errors; "
-        "exhausted; books balance"
+        "exhausted; counters balanced"
     )
     assert lines[3] == "Device0: offline, 0 running, 0 done, 0 errors, never seen"
     assert len(lines) == 4

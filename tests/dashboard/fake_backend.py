@@ -84,7 +84,7 @@ def event(number: int, text: str = "", **changes: Any) -> Event:
         "id": f"{NOW_MS + number}-0",
         "at_ms": NOW_MS + number * 1000,
         "level": "info",
-        "who": "server",
+        "source": "server",
         "text": text or f"something happened {number}",
         **changes,
     }
@@ -193,9 +193,9 @@ def snapshot(**changes: Any) -> Snapshot:
         ),
         "events": (
             event(0, "started on localhost:6379/0"),
-            event(1, "joined TaskChannel0", who="Device0"),
-            event(2, "3 tasks failed for good", level="warning", who="Device1"),
-            event(3, "its lease ran out: 4 tasks went back", level="error", who="Device3"),
+            event(1, "joined TaskChannel0", source="Device0"),
+            event(2, "3 tasks failed for good", level="warning", source="Device1"),
+            event(3, "its lease ran out: 4 tasks went back", level="error", source="Device3"),
         ),
         **changes,
     }

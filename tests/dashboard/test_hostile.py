@@ -35,7 +35,7 @@ def hostile_link(payload: str) -> FakeBackend:
         devices=tuple(
             device(n, current=payload, host=payload, actor=payload, version=payload) for n in range(3)
         ),
-        events=(event(1, payload, who=payload), event(2, payload, who="Device0", level="error")),
+        events=(event(1, payload, source=payload), event(2, payload, source="Device0", level="error")),
     )
     stranger: dict[str, Any] = dict.fromkeys(
         ("id", "stage", "error_type", "error", "traceback", "task"), payload

@@ -99,7 +99,7 @@ async def test_an_outcome_on_many_is_said_and_a_refusal_is_loud(opened: Opened, 
         backend.many = Outcome("asked 1 device to pause", data={"asked": 2, "done": 1})
         await press(pilot, "p")
         assert "pause_one on 2 devices: asked 1 device to pause" in screen_text(pilot)
-        backend.refusal = CommandError("none of these devices is there any more")
+        backend.refusal = CommandError("none of these devices exists any more")
         await press(pilot, "p")
         assert "✗ pause_one on 2 devices: none of these" in screen_text(pilot)
 

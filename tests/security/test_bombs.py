@@ -14,8 +14,8 @@ import msgpack
 import pytest
 
 from mutitask_tui.server.exports import failed_line, result_line
-from mutitask_tui.server.inspector import _shown, _waiting
-from mutitask_tui.server.reader import _failed, _result
+from mutitask_tui.server.inspector import result_view, waiting_task
+from mutitask_tui.server.reader import parse_failed, parse_result
 from mutitask_tui.server.snapshot_parser import server_view
 from tests.support.programs import environment
 from worker_agent.execution.in_flight import text_of
@@ -197,12 +197,12 @@ HARD = {
     "lists in tuples in lists": chain(5, 300),
 }
 SHOWING: dict[str, Callable[[bytes], Any]] = {
-    "failed": lambda body: _failed(0, "id", 5, wire.header("run12345", 1) + body, b"").view.task,
-    "failed as a line": lambda body: failed_line(_failed(0, "id", 5, wire.header("run12345", 1) + body, b"")),
-    "waiting": lambda body: _waiting(wire.header("run12345", 1) + body),
-    "result": lambda body: _shown(_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)),
+    "failed": lambda body: parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"").view.task,
+    "failed as a line": lambda body: failed_line(parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"")),
+    "waiting": lambda body: waiting_task(wire.header("run12345", 1) + body),
+    "result": lambda body: result_view(parse_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)),
     "result as a line": lambda body: result_line(
-        0, _result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)
+        0, parse_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)
     ),
     "current task": lambda body: text_of(wire.header("run12345", 1) + body),
 }
@@ -221,12 +221,12 @@ def test_a_value_nested_more_than_a_thousand_deep_is_shown_somehow(place: str) -
 
 def test_a_result_whose_device_is_infinite_is_shown_as_bytes() -> None:
     odd = wire.header("run12345", 1) + msgpack.packb([float("inf"), 5, "x"])
-    assert isinstance(_result(0, odd), bytes)
+    assert isinstance(parse_result(0, odd), bytes)
 
 
 def test_a_result_whose_device_has_a_billion_digits_is_shown_as_bytes() -> None:
     odd = wire.header("run12345", 1) + msgpack.packb([msgpack.ExtType(8, b"1E+999999999"), 5, "x"])
-    assert isinstance(_result(0, odd), bytes)
+    assert isinstance(parse_result(0, odd), bytes)
 
 
 def test_a_server_record_whose_pid_is_infinite_is_unknown() -> None:

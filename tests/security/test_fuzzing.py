@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutitask_tui.server.commands.devices import answer_of
+from mutitask_tui.server.commands.devices import parse_answer
 from mutitask_tui.server.exports import failed_line, result_line
-from mutitask_tui.server.inspector import _shown, _waiting, editable, where
-from mutitask_tui.server.reader import _failed, _result
-from mutitask_tui.server.snapshot_parser import DeviceViews, events, history_line, server_view
+from mutitask_tui.server.inspector import editable_json, error_location, result_view, waiting_task
+from mutitask_tui.server.reader import parse_failed, parse_result
+from mutitask_tui.server.snapshot_parser import DeviceViews, event_views, parse_history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
     LONG,
@@ -81,29 +81,29 @@ def reads_reasons(data: bytes) -> None:
 
 def shows_a_failed_task(item: bytes) -> None:
     for why in (b"", REASONS[0], item):
-        record = _failed(0, "id", 5, item, why)
+        record = parse_failed(0, "id", 5, item, why)
         json.loads(failed_line(record))
-        editable(record)
-        where(record.view.traceback, record.view.error)
+        editable_json(record)
+        error_location(record.view.traceback, record.view.error)
         record.view.task.encode("utf-8", "surrogatepass")
 
 
 def shows_a_waiting_task(item: bytes) -> None:
-    shown = _waiting(item)
+    shown = waiting_task(item)
     assert len(shown.task) <= 2_000
     text_of(item).encode()
 
 
 def shows_a_result(item: bytes) -> None:
-    result = _result(0, item)
+    result = parse_result(0, item)
     json.loads(result_line(0, result))
-    assert len(_shown(result).result) <= 2_000
+    assert len(result_view(result).result) <= 2_000
 
 
 def shows_a_device(report: bytes) -> None:
     fleet, actor = {b"devices": b"1"}, {b"0": b"a0-1"}
     for leases in ({}, {b"a0-1": 9e15}):
-        (device,) = DeviceViews().of(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
+        (device,) = DeviceViews().update(fleet, leases, actor, {b"0": report}, {}, 1_700_000_000_000)  # type: ignore[arg-type]
         for number in (device.pid, device.channel, device.running, device.done, device.errors):
             assert type(number) is int
         assert device.seen_s is None or device.seen_s >= 0
@@ -111,7 +111,7 @@ def shows_a_device(report: bytes) -> None:
 
 def shows_an_event(text: bytes) -> None:
     for entry in (text, b"1700000000000" + text):
-        for event in events([entry]):
+        for event in event_views([entry]):
             assert type(event.at_ms) is int and isinstance(event.text, str) and len(event.text) <= 500
 
 
@@ -122,12 +122,12 @@ def shows_the_server(record: bytes) -> None:
 
 
 def answers_a_detect(data: bytes) -> None:
-    told = answer_of(data)
+    told = parse_answer(data)
     assert told is None or (type(told[0]) is int and type(told[1]) is str)
 
 
 def reads_history(line: bytes) -> None:
-    numbers = history_line(line)
+    numbers = parse_history_line(line)
     assert numbers is None or len(numbers) == 8
 
 

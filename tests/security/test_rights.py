@@ -95,7 +95,7 @@ def test_an_agent_works_with_its_rights(
         house.until(lambda s: s.devices[0].done == 27)
         wait_until(lambda: client.llen(KEYS.device_log(0)), what="the device's log")
         wait_until(lambda: client.llen(KEYS.channel(0).history), what="the history")
-        assert any(event.who == "Device0" for event in house.snapshot().events)
+        assert any(event.source == "Device0" for event in house.snapshot().events)
         house.done("pause_one", 0)
         house.until(lambda s: s.devices[0].state == "paused")
         house.done("stop_all")
@@ -360,13 +360,13 @@ def test_whoever_may_not_serve_is_refused_at_once_and_leaves_no_trace(
     before = everything(client)
     started = spawn([*program, job, "--name", NAME], {"MUTITASK_REDIS_URL": getattr(roles, role)})
     assert started.wait(20) != 0
-    assert "does not allow this user what is needed" in started.stderr
+    assert "denies this user a right that MutiTask needs" in started.stderr
     assert "Traceback" not in started.stderr
     assert everything(client) == before
 
 
 def assert_one_sentence(text: str) -> None:
     assert text.startswith("mutitask: Redis at 127.0.0.1:"), text
-    assert "does not allow this user what is needed (" in text
+    assert "denies this user a right that MutiTask needs (" in text
     assert "docs/security.md" in text and "script: " not in text
     assert text.count("\n") == 1 and "Traceback" not in text

@@ -25,4 +25,6 @@ def test_a_failing_thread_ends_the_server(
     with House(redis_url, "failing", iter(range(9))) as house:
         assert wait_until(house.core.ended.is_set, 10)
         said = str(house.core.failure)
-    assert said.startswith("the server failed (ZeroDivisionError: not foreseen) and ends: what waits is kept")
+    assert said.startswith(
+        "the server failed (ZeroDivisionError: not foreseen) and ends: Redis keeps the tasks"
+    )

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.feed import SINGLY_S
+from mutitask_tui.server.feed import SINGLE_ITEM_S
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.keys import ChannelKeys, Keys
@@ -132,7 +132,7 @@ def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
     core.start()
     try:
         wait_until(lambda: client.hget(at.counters, "halted"))
-        assert b"on_allotted raised OSError: the queue is gone; mend the job" in client.hget(
+        assert b"on_allotted raised OSError: the queue is gone; fix the job" in client.hget(
             at.counters, "halted"
         )
         allotted = int(client.hget(at.counters, "allotted"))
@@ -153,7 +153,7 @@ class Singly:
         for number in range(self._count):
             while self._allotted() < number:
                 time.sleep(0.001)
-            time.sleep(2 * SINGLY_S)
+            time.sleep(2 * SINGLE_ITEM_S)
             yield number
 
 

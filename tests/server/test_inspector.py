@@ -9,7 +9,7 @@ import redis
 
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import CommandError, find
-from mutitask_tui.server.inspector import where
+from mutitask_tui.server.inspector import error_location
 from tests.protocol.world import World, done
 from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import reason
@@ -24,7 +24,7 @@ def world(client: redis.Redis) -> World:
 @pytest.fixture
 def backend(world: World, redis_url: str) -> RedisBackend:
     """A dashboard's link to that namespace."""
-    return RedisBackend(redis_url, world.keys.name, who="operator")
+    return RedisBackend(redis_url, world.keys.name, source="operator")
 
 
 def fail(world: World, task: object, *errors: Exception) -> str:
@@ -81,9 +81,9 @@ def test_the_place_of_an_error_is_the_last_frame_and_not_the_text_that_would_not
     trace = (
         '  File "/a/job.py", line 7, in parse\n    x\n  File "/data/bad.py", line 1\n    !\nSyntaxError: no'
     )
-    assert where(trace, "no") == "job.py:7 in parse"
-    assert where('  File "/data/bad.py", line 1\n', "no") == "bad.py:1"
-    assert where("", "first line\nsecond") == "first line"
+    assert error_location(trace, "no") == "job.py:7 in parse"
+    assert error_location('  File "/data/bad.py", line 1\n', "no") == "bad.py:1"
+    assert error_location("", "first line\nsecond") == "first line"
 
 
 def test_many_failed_tasks_go_back_in_one_act_and_what_is_gone_is_counted(

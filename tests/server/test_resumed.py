@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from mutitask_tui.server.marks import digest, marks_in
+from mutitask_tui.server.feed import digest, parse_marks
 from tests.cli.tools import House, mutitask, no_agents_left, write_job
 from worker_agent.protocol.keys import Keys
 
@@ -55,8 +55,8 @@ def test_another_generator_is_told_with_the_first_item_that_differs(redis_url: s
     half_fed(redis_url, iter(range(3_000)))
     with resumed(redis_url, items(), capacity=5_000) as house:
         channel = house.until(lambda s: bool(s.channels[0].halted)).channels[0]
-        assert channel.halted.startswith(f"item {number} is another one than when it was allotted")
-        assert "--resume-anyway to go on with this one from item 2500 on" in channel.halted
+        assert channel.halted.startswith(f"item {number} differs from the one that was allotted")
+        assert "--resume-anyway to continue with this one from item 2500 on" in channel.halted
         assert channel.allotted == 2_500 and channel.balanced
     with resumed(redis_url, iter(range(3_000)), capacity=5_000) as house:
         house.until(lambda s: s.channels[0].exhausted)  # The right one goes on after all.
@@ -71,7 +71,7 @@ def test_anyway_goes_on_and_later_resumes_compare_with_the_new_one(redis_url: st
         house.until(lambda s: s.channels[0].exhausted)
         assert house.channel().allotted == 5_000
     with resumed(redis_url, iter(range(5_000)), capacity=9_000) as house:
-        assert "item 3000 is another" in house.until(lambda s: bool(s.channels[0].halted)).channels[0].halted
+        assert "item 3000 differs" in house.until(lambda s: bool(s.channels[0].halted)).channels[0].halted
 
 
 def test_anyway_a_generator_that_is_shorter_is_exhausted(redis_url: str) -> None:
@@ -106,8 +106,8 @@ def test_the_digest_is_that_of_the_script(redis_url: str, client: redis.Redis) -
         marks = client.hgetall(at.marks)
     assert marks[b"0"].decode() == digest(items[0])
     assert marks[b"last"].decode() == f"4 {digest(items[4])}"
-    assert marks_in(marks, 5) == {0: digest(items[0]), 4: digest(items[4])}
-    assert marks_in({b"x": b"y", b"last": b"z", b"-1": b"q", b"9": b"late"}, 5) == {}
+    assert parse_marks(marks, 5) == {0: digest(items[0]), 4: digest(items[4])}
+    assert parse_marks({b"x": b"y", b"last": b"z", b"-1": b"q", b"9": b"late"}, 5) == {}
 
 
 def test_the_command_says_it_and_goes_on_with_resume_anyway(redis_url: str, tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_the_command_says_it_and_goes_on_with_resume_anyway(redis_url: str, tmp_
         "1",
     ]
     said = mutitask("run", other, "--resume", *at)
-    assert said.status == 1 and "item 0 is another one than when it was allotted" in said.stderr
+    assert said.status == 1 and "item 0 differs from the one that was allotted" in said.stderr
     said = mutitask("run", other, "--resume-anyway", *at)
     assert said.status == 0 and "12 tasks allotted: 12 done" in said.stderr

@@ -19,13 +19,13 @@ def report(at_ms: int, done: int) -> bytes:
 def test_a_device_of_which_nothing_changed_is_the_same_object() -> None:
     views = DeviceViews()
     reports = {b"0": report(NOW, 5), b"1": report(NOW, 6)}
-    before = views.of(FLEET, LEASES, AGENTS, reports, WISHES, NOW + 250)
+    before = views.update(FLEET, LEASES, AGENTS, reports, WISHES, NOW + 250)
     assert [(view.done, view.seen_s, view.state) for view in before] == [
         (5, 0.0, "running"),
         (6, 0.0, "running"),
     ]
     reports[b"1"] = report(NOW + 400, 7)
-    now = views.of(FLEET, LEASES, AGENTS, reports, WISHES, NOW + 500)
+    now = views.update(FLEET, LEASES, AGENTS, reports, WISHES, NOW + 500)
     assert now[0] is before[0]
     assert now[1].done == 7
 
@@ -34,13 +34,13 @@ def test_whatever_changes_about_a_device_is_seen() -> None:
     views = DeviceViews()
     reports = {b"0": report(NOW, 5)}
     one = {b"devices": b"1"}
-    views.of(one, LEASES, AGENTS, reports, WISHES, NOW)
-    (paused,) = views.of(one, LEASES, {b"0": b"actor0"}, reports, {b"0": b"paused"}, NOW)
+    views.update(one, LEASES, AGENTS, reports, WISHES, NOW)
+    (paused,) = views.update(one, LEASES, {b"0": b"actor0"}, reports, {b"0": b"paused"}, NOW)
     assert paused.desired == "paused"
-    (other,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW)
+    (other,) = views.update(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW)
     assert (other.actor, other.desired) == ("actor1", "paused")
-    (late,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 7_900)
+    (late,) = views.update(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 7_900)
     assert late.seen_s == 7.0
-    (gone,) = views.of(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 60_000)
+    (gone,) = views.update(one, LEASES, {b"0": b"actor1"}, reports, {}, NOW + 60_000)
     assert (gone.state, gone.actor, gone.seen_s) == ("offline", "", 60.0)
-    assert views.of({b"devices": b"0"}, LEASES, {}, reports, {}, NOW) == ()
+    assert views.update({b"devices": b"0"}, LEASES, {}, reports, {}, NOW) == ()

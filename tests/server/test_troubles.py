@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mutitask_tui.server import progress
-from mutitask_tui.server.status import to_data, to_lines
+from mutitask_tui.server.status import progress_line, to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, troubles
 from tests.cli.tools import House
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
@@ -27,7 +26,7 @@ def test_runs_that_fail_and_are_tried_again_are_counted(redis_url: str) -> None:
     assert status["channels"][0]["failed"] == status["channels"][0]["done"] == 0
     assert status["channels"][0]["errors"] >= 400
     assert any("runs failed in TaskChannel0, none done" in text for text in status["troubles"])
-    assert "errors)" in progress.line(now) and "runs failed in TaskChannel0, none done" in progress.line(now)
+    assert "errors)" in progress_line(now) and "runs failed in TaskChannel0, none done" in progress_line(now)
 
 
 def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
@@ -38,10 +37,10 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
         now = house.snapshot()
     sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1"
     assert troubles(now) == to_data(now)["troubles"] == [sentence]
-    assert sentence in progress.line(now)
+    assert sentence in progress_line(now)
     text = "\n".join(to_lines(now))
     assert f"! {sentence}" in text.splitlines()
-    assert "books balance; no device serves it" in text
+    assert "counters balanced; no device serves it" in text
 
 
 def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:
@@ -74,6 +73,6 @@ def test_a_stuck_task_is_named_with_its_device_and_age() -> None:
     stuck = device(1, current_s=289.0, current="'a\x1b[31m\u202eb'")
     now = snapshot(devices=(device(0, task_s=0.2), stuck, device(2, channel=1)))
     assert troubles(now) == ["Device1 has run one task for 4 min (others take 0.2 s): 'a[31mb'"]
-    assert "Device1 has run one task for 4 min" in progress.line(now)
+    assert "Device1 has run one task for 4 min" in progress_line(now)
     unknown = snapshot(devices=(device(0, current_s=3700.0), device(1, channel=1, current_s=3000.0)))
     assert [text[:37] for text in troubles(unknown)] == ["Device0 has run one task for 61 min: "]

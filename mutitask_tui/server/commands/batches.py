@@ -1,4 +1,4 @@
-"""One command on many devices or failed tasks: in few calls where the broker takes many, one by one elsewhere."""
+"""Carries out one command on many devices or failed tasks, in as few calls as the broker allows."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from typing import Any
 
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.commands.registry import Command, CommandError, Outcome
-from worker_agent.protocol.errors import Changed
+from worker_agent.protocol.errors import ConcurrentChange
 
 
 def run_many(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-    """Carry `command` out on each target (the values of one call); one sentence for them all.
+    """Carry out `command` on each target (the arguments of one call). Returns one sentence for all targets.
 
-    What is no longer there is counted, not raised. `data` holds `asked` and `done`. Raises `CommandError`
-    where nothing at all was done.
+    Targets that no longer exist are counted and raise nothing. `data` holds `asked` and `done`. Raises
+    `CommandError` if the command was carried out on no target.
     """
     if not targets:
         raise CommandError(f"{command.name}: nothing is selected")
     outcome = _in_few_calls(commander, command, targets) or _one_by_one(commander, command, targets)
-    commander.tell(f"{command.name} on {len(targets)} - {outcome.text}", command)
+    commander.log_outcome(f"{command.name} on {len(targets)} - {outcome.text}", command)
     return outcome
 
 
 def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome | None:
+    """Return the outcome, or None if the broker has no call that takes many targets of this command."""
     if command.name in ("reload_one_fail_task", "delete_one_fail_task"):
-        return _fails(commander, command, targets)
+        return _move_failed_tasks(commander, command, targets)
     if command.name not in ("pause_one", "start_one", "stop_one", "detect_one"):
         return None
-    wanted = [target[0] for target in targets]
+    asked = [target[0] for target in targets]
     known = set(commander.device_numbers())
-    devices = [device for device in wanted if device in known]
+    devices = [device for device in asked if device in known]
     if not devices:
-        raise CommandError("none of these devices is there any more")
+        raise CommandError("none of these devices exists any more")
     if command.name == "detect_one":
         return commander.detect(devices)
     if command.name == "stop_one":
@@ -41,19 +42,20 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
             raise CommandError("none of these devices has an agent that could stop")
         outcome, done = commander.stop_agents(agents), len(agents)
     else:
-        outcome = commander.desired_devices(devices, "paused" if command.name == "pause_one" else "running")
+        outcome = commander.set_desired_state(devices, "paused" if command.name == "pause_one" else "running")
         done = len(devices)
-    return Outcome(outcome.text, data={**outcome.data, "asked": len(wanted), "done": done})
+    return Outcome(outcome.text, data={**outcome.data, "asked": len(asked), "done": done})
 
 
-def _fails(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+def _move_failed_tasks(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
+    """Reload or delete failed tasks, in one call for each channel."""
     by_channel: dict[int, list[str]] = {}
     for channel, id_ in targets:
         by_channel.setdefault(channel, []).append(id_)
     reload = command.name == "reload_one_fail_task"
     done = 0
     for channel, ids in by_channel.items():
-        commander.channels(channel)
+        commander.require_channels(channel)
         done += commander.call(
             lambda b, c=channel, i=ids: b.reload(c, i) if reload else b.delete(c, i)  # type: ignore[misc]
         )
@@ -66,14 +68,14 @@ def _fails(commander: Commander, command: Command, targets: Sequence[Sequence[An
 
 
 def _one_by_one(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-    done, refused = 0, ""
+    done, refusal = 0, ""
     for target in targets:
         try:
             command(commander, *target)
             done += 1
-        except (CommandError, Changed) as error:
-            refused = str(error)
+        except (CommandError, ConcurrentChange) as error:
+            refusal = str(error)
     if not done:
-        raise CommandError(refused)
-    text = f"{command.name} on {done:,} of {len(targets):,}" + (f"; refused: {refused}" if refused else "")
+        raise CommandError(refusal)
+    text = f"{command.name} on {done:,} of {len(targets):,}" + (f"; refused: {refusal}" if refusal else "")
     return Outcome(text, data={"asked": len(targets), "done": done})

@@ -1,4 +1,4 @@
-"""Carries commands out: writes wishes (law 4), moves failed tasks, and tells in one sentence what came of it."""
+"""Carries out commands: writes desired states (law 4), moves failed tasks, and reports each outcome in one sentence."""
 
 from __future__ import annotations
 
@@ -6,40 +6,41 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from mutitask_tui.server.caller import agents_text
-from mutitask_tui.server.commands.channels import FeedCommands
-from mutitask_tui.server.commands.devices import DRAIN_S, DeviceCommands
+from mutitask_tui.server.commands.base import agents_text
+from mutitask_tui.server.commands.channels import ChannelCommands
+from mutitask_tui.server.commands.devices import DeviceCommands
 from mutitask_tui.server.commands.failed_tasks import FailCommands
 from mutitask_tui.server.commands.registry import Command, Outcome
+from mutitask_tui.server.drain import DRAIN_S, request_stop
 from worker_agent.protocol.errors import MutiTaskError
 
 
-class Commander(DeviceCommands, FeedCommands, FailCommands):
-    """Every command of the registry as a method of its name.
+class Commander(DeviceCommands, ChannelCommands, FailCommands):
+    """Has a method for every command of the registry, under the command's name.
 
-    They raise `CommandError`, or `RedisUnavailable` / `RedisRefused` where Redis is away or says no.
+    Each raises `CommandError`, or `RedisUnavailable` or `RedisRefused` if Redis is away or refuses.
     """
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
-        """Carry a command out and tell the event log."""
+        """Carry out a command and write its outcome to the event log."""
         outcome = command(self, *values)
         words = [str(value) if not isinstance(value, dict | list) else "..." for value in values]
-        self.tell(" ".join([command.name, *words, "-", outcome.text]), command)
+        self.log_outcome(" ".join([command.name, *words, "-", outcome.text]), command)
         return outcome
 
-    def tell(self, text: str, command: Command) -> None:
-        """Tell the event log what was done, unless the command only looked."""
+    def log_outcome(self, text: str, command: Command) -> None:
+        """Write a line to the event log, unless the command only reads."""
         if command.name.startswith(("detect", "export")):
             return
-        # `exit` may take the embedded Valkey away before this line; what was done is done all the same.
+        # `exit` may end the embedded Valkey before this line is written. The command has succeeded anyway.
         with contextlib.suppress(MutiTaskError):
-            self.call(lambda b: b.log("info", self.who, text))
+            self.call(lambda b: b.append_event("info", self.source, text))
 
     def exit(self) -> Outcome:
-        """Stop all devices, then the server; what waits stays in Redis."""
+        """Stop all agents, then the server. Waiting tasks stay in Redis."""
         agents = self.agents()
-        self.stop_agents(agents)
-        server: bytes | None = self.call(lambda b: b.ask("HGET", b.keys.meta, "server"))
+        request_stop(self, agents)
+        server: bytes | None = self.call(lambda b: b.query("HGET", b.keys.meta, "server"))
         if server is None:
             return Outcome(
                 f"asked {agents_text(len(agents))} to stop; there is no server to close",
@@ -51,7 +52,7 @@ class Commander(DeviceCommands, FeedCommands, FailCommands):
             )
         )
         return Outcome(
-            f"asked {agents_text(len(agents))} to stop and the server to close behind them, "
-            f"in {DRAIN_S:g} s at most; `exit` again does not wait for what runs",
+            f"asked {agents_text(len(agents))} to stop and the server to close after them, "
+            f"within {DRAIN_S:g} s; a second `exit` does not wait for running tasks",
             data={"server": True},
         )

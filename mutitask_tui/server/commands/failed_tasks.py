@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from mutitask_tui.server.caller import Caller, channels_text
+from mutitask_tui.server.commands.base import CommandGroup, channels_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome
-from mutitask_tui.server.exports import export_failed, export_these
-from mutitask_tui.server.files import write_anew
+from mutitask_tui.server.exports import export_failed, export_selected
+from mutitask_tui.server.files import write_new_file
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.pristine import time
 
 
-class FailCommands(Caller):
-    """Methods of the registry's names."""
+class FailCommands(CommandGroup):
+    """The methods that count, reload, delete, edit and export."""
 
     def detect_fail_channel(self) -> Outcome:
         """Count the failed tasks of each channel."""
@@ -25,15 +25,15 @@ class FailCommands(Caller):
         return Outcome(text or "no channels", data={"failed": {str(n): count for n, count in counts.items()}})
 
     def reload_all_fail_tasks(self, channel: int | None = None) -> Outcome:
-        """Bring failed tasks back, with fresh retries."""
-        channels = self.channels(channel)
+        """Put all failed tasks of one channel, or of all channels, back with fresh retries."""
+        channels = self.require_channels(channel)
         moved = sum(self.call(lambda b, n=number: b.reload_all(n)) for number in channels)  # type: ignore[misc]
         text = f"{moved:,} failed tasks of {channels_text(channels)} went back"
         return Outcome(text, data={"reloaded": moved, "channels": channels})
 
     def reload_one_fail_task(self, channel: int, id_: str) -> Outcome:
-        """Bring one failed task back, with fresh retries."""
-        self.channels(channel)
+        """Put one failed task back with fresh retries."""
+        self.require_channels(channel)
         full = self.reader.full_id(channel, id_)
         if self.call(lambda b: b.reload(channel, [full])):
             return Outcome(f"task {id_} went back to TaskChannel{channel}", data={"reloaded": 1})
@@ -43,16 +43,16 @@ class FailCommands(Caller):
         raise _no_longer_there(channel, id_)
 
     def delete_one_fail_task(self, channel: int, id_: str) -> Outcome:
-        """Drop one failed task for good."""
-        self.channels(channel)
+        """Delete one failed task for good."""
+        self.require_channels(channel)
         full = self.reader.full_id(channel, id_)
         if not self.call(lambda b: b.delete(channel, [full])):
             raise _no_longer_there(channel, id_)
         return Outcome(f"task {id_} deleted from FailChannel{channel}", data={"deleted": 1})
 
     def edit_fail_task(self, channel: int, id_: str, task: Any) -> Outcome:
-        """Give a failed task another payload and bring it back."""
-        self.channels(channel)
+        """Give a failed task another payload and put it back."""
+        self.require_channels(channel)
         full = self.reader.full_id(channel, id_)
         try:
             body = wire.pack(task)
@@ -63,20 +63,20 @@ class FailCommands(Caller):
         return Outcome(f"task {id_} edited; it went back to TaskChannel{channel}", data={"edited": 1})
 
     def export_fail_tasks(self, channel: int | None = None) -> Outcome:
-        """Write failed tasks to a file in the current directory."""
-        self.channels(channel)
+        """Write the failed tasks of one channel, or of all channels, to a file in the current directory."""
+        self.require_channels(channel)
         part = "" if channel is None else f"-{channel}"
         return self._export(part, lambda file: export_failed(self.reader, channel, file))
 
-    def export_these(self, targets: Sequence[tuple[int, str]]) -> Outcome:
+    def export_selected(self, targets: Sequence[tuple[int, str]]) -> Outcome:
         """Write these failed tasks (channel, id) to a file in the current directory."""
-        return self._export("-selected", lambda file: export_these(self.reader, targets, file))
+        return self._export("-selected", lambda file: export_selected(self.reader, targets, file))
 
     def _export(self, part: str, write: Callable[[IO[str]], int]) -> Outcome:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         wanted = Path.cwd() / f"fail-tasks-{self.reader.name}{part}-{stamp}.jsonl"
         try:
-            count, path = write_anew(wanted, write)
+            count, path = write_new_file(wanted, write)
         except OSError as error:
             raise CommandError(f"cannot write {wanted}: {error.strerror}") from None
         if path is None:

@@ -1,4 +1,4 @@
-"""What a dashboard holds on to: snapshots come from here and commands go here."""
+"""The backend of a dashboard: reads snapshots from Redis and carries out commands."""
 
 from __future__ import annotations
 
@@ -26,33 +26,35 @@ from worker_agent.protocol.connection.address import shown_url
 
 
 def worker_line(job: str, address: str, *options: str) -> str:
-    """The line that starts an agent, to be typed into a shell."""
+    """Return the shell command line that starts an agent."""
     return shlex.join(
         ["worker-agent", job, "--redis", address, *options, "--device", "auto", "--channel", "0"]
     )
 
 
 class RedisBackend:
-    """A dashboard's link to a namespace, from this process's server or from anywhere."""
+    """Connects a dashboard to a namespace, in the server's process or in another one.
+
+    `source` is the author of its commands in the event log. `wait` returns why the server's own calls wait, if they do.
+    """
 
     def __init__(
-        self, url: str, name: str, *, who: str = "", owns_server: bool = False, read_only: bool = False,
+        self, url: str, name: str, *, source: str = "", owns_server: bool = False, read_only: bool = False,
         join_line: str = "", join_note: str = "", wait: Callable[[], Wait | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._reader = Reader(url, name)
         self._inspector = Inspector(url, name)
-        self._commander = Commander(url, name, who)
+        self._commander = Commander(url, name, source)
         self._owns_server = owns_server
         self._read_only = read_only
         self._wait = wait
         self.join_note = join_note
-        """What another machine needs before it can join, or ''."""
-        place = shown_url(url)
-        self._join_line = join_line or worker_line("JOB", place, "--name", name)
+        """What another machine needs before its agents can connect, or ''."""
+        self._join_line = join_line or worker_line("JOB", shown_url(url), "--name", name)
 
     @property
     def read_only(self) -> bool:
-        """Whether commands are refused."""
+        """Whether commands that change something are refused."""
         return self._read_only
 
     @property
@@ -61,56 +63,56 @@ class RedisBackend:
         return self._owns_server
 
     def snapshot(self) -> Snapshot:
-        """The namespace now; one call to Redis."""
+        """Return the namespace as it is now. Takes one call to Redis."""
         return replace(self._reader.snapshot(), wait=self._wait())
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
-        """Carry a command out. Raises `CommandError`."""
-        self._refuse_writing(command)
+        """Carry out a command. Raises `CommandError`."""
+        self._refuse_if_read_only(command)
         return self._commander.run(command, values)
 
     def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-        """Carry one command out on many devices or failed tasks. Raises `CommandError`."""
-        self._refuse_writing(command)
+        """Carry out one command on many devices or failed tasks. Raises `CommandError`."""
+        self._refuse_if_read_only(command)
         return run_many(self._commander, command, targets)
 
     def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
         """Write these failed tasks to a file as JSON lines."""
-        self._refuse_writing(find("export_fail_tasks"))
-        return self._commander.export_these(targets)
+        self._refuse_if_read_only(find("export_fail_tasks"))
+        return self._commander.export_selected(targets)
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
-        """Failed tasks, newest first."""
+        """Return failed tasks, newest first."""
         return self._inspector.failed_tasks(channel, offset, limit)
 
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
-        """One failed task in full."""
+        """Return one failed task in full, or None if it is no longer there."""
         return self._inspector.failed_task(channel, id_)
 
     def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Failed tasks grouped by error, the largest group first."""
+        """Return failed tasks grouped by error, the largest group first."""
         return self._inspector.fail_groups(channel)
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
-        """The next waiting tasks of a channel."""
+        """Return the next waiting tasks of a channel."""
         return self._inspector.waiting_tasks(channel, limit)
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
-        """The newest results that wait in a channel."""
+        """Return the newest results that wait in a channel."""
         return self._inspector.last_results(channel, limit)
 
     def device_log(self, device: int) -> tuple[str, ...]:
-        """The tail of what the device's agent logged."""
+        """Return the last log lines of the device's agent."""
         return self._inspector.device_log(device)
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
-        """For each channel the samples of the last hour."""
+        """Return each channel's samples of the last hour."""
         return self._inspector.history()
 
     def join_line(self) -> str:
-        """The line to type on another machine, without the password."""
+        """Return the line that starts an agent on another machine, without the password."""
         return self._join_line
 
-    def _refuse_writing(self, command: Command) -> None:
+    def _refuse_if_read_only(self, command: Command) -> None:
         if self._read_only and not command.name.startswith("detect"):
             raise CommandError(f"this dashboard is read-only: {command.name} is refused")

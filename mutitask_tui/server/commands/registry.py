@@ -1,35 +1,35 @@
-"""The one registry of commands: keys, palette, `:` line, `mutitask ctl`, methods, help and docs read it."""
+"""The registry of commands. Keys, palette, `:` line, `mutitask ctl`, methods, help and docs are made from it.
+
+To add a command, add one entry to `COMMANDS` and one method of the same name to a group in this package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from mutitask_tui.server.commands.commander import Commander
+from typing import Any, Literal
 
 ParamKind = Literal["device", "channel", "fail", "count", "json"]
 Scope = Literal["all", "device", "channel", "fail", "view"]
 
 MOST = 1_000_000_000
-"""The largest `count`: beyond what any Redis holds, and far from where its numbers lose precision."""
+"""The largest `count`. No Redis holds so many tasks, and its numbers are still exact there."""
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out; its text is one sentence for a person."""
+    """A command cannot be carried out. The text is one sentence for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One argument: `device`, `channel`, `count` are whole numbers, `fail` a task id, `json` any value."""
+    """One argument. `device`, `channel` and `count` are whole numbers, `fail` is a task id, `json` is any value."""
 
     name: str
     kind: ParamKind
     optional: bool = False
 
     def parse(self, text: str) -> Any:
-        """The argument's value. Raises `CommandError` with what was expected."""
+        """Return the argument's value. Raises `CommandError`, which names what was expected."""
         if self.kind == "fail":
             return text
         if self.kind == "json":
@@ -46,7 +46,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command did: one sentence for a person, and the same as plain JSON data."""
+    """What a command did, as one sentence for a person and as plain JSON data."""
 
     text: str
     ok: bool = True
@@ -55,31 +55,31 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command under its one name."""
+    """One command. It has the same name everywhere."""
 
     name: str
     summary: str
     key: str
-    """The dashboard's key for it, as Textual names keys; '' where the `:` line and the palette suffice."""
+    """The dashboard's key, as Textual names keys. '' if the `:` line and the palette suffice."""
     scope: Scope
-    """What it acts on: a `device`, `channel` or `fail` command acts on the selected one or asks for it.
+    """What it acts on. A `device`, `channel` or `fail` command acts on the selected one, or asks for one.
 
-    `view` commands (`detach`) are the dashboard's own: no `run`.
+    Only the dashboard carries out `view` commands (`detach`): they have no `run`.
     """
     run: Callable[..., Outcome] | None
     params: tuple[Param, ...] = ()
     dangerous: bool = False
-    """Asks first, with Cancel focused."""
+    """Whether the dashboard asks first, with Cancel focused."""
     aliases: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
-        """The line to type, such as `pause_one N` or `reset_max_task N [C]`."""
+        """The command and its parameters, such as `pause_one N` or `reset_max_task N [C]`."""
         words = [f"[{p.name}]" if p.optional else p.name for p in self.params]
         return " ".join([self.name, *words])
 
     def parse(self, words: Iterable[str]) -> tuple[Any, ...]:
-        """The arguments' values from the words that follow the name. Raises `CommandError`."""
+        """Return the arguments' values from the words after the name. Raises `CommandError`."""
         given = list(words)
         if self.params and self.params[-1].kind == "json" and len(given) > len(self.params):
             last = len(self.params) - 1
@@ -89,8 +89,8 @@ class Command:
             raise CommandError(f"usage: {self.usage}")
         return tuple(p.parse(word) for p, word in zip(self.params, given, strict=False))
 
-    def __call__(self, commander: Commander, *values: Any) -> Outcome:
-        """Carry it out. Raises `CommandError`, or `BrokerError` where Redis is away."""
+    def __call__(self, commander: object, *values: Any) -> Outcome:
+        """Call the `commander`'s method of this name. Raises `CommandError`, or `MutiTaskError` if Redis is away."""
         if self.run is None:
             raise CommandError(f"{self.name} belongs to a dashboard: press its key there")
         return self.run(commander, *values)
@@ -108,7 +108,7 @@ def _parse_json(text: str) -> Any:
 
 
 def find(name: str) -> Command:
-    """The command of that name or alias. Raises `CommandError`, naming what comes nearest."""
+    """Return the command of that name or alias. Raises `CommandError`, which suggests the closest name."""
     import difflib
 
     try:
@@ -120,12 +120,12 @@ def find(name: str) -> Command:
 
 
 def parse_line(line: str) -> tuple[Command, tuple[Any, ...]]:
-    """A typed line, such as `pause_one 0`, as its command and values. Raises `CommandError`."""
+    """Parse a typed line, such as `pause_one 0`, into a command and its values. Raises `CommandError`."""
     words = line.split(None, 1)
     if not words:
         raise CommandError("type a command, such as pause_one 0")
     command, rest = find(words[0]), "".join(words[1:])
-    # JSON comes last and is taken as it was typed: blanks in its strings count.
+    # JSON is the last argument and is kept as it was typed, because blanks in its strings count.
     last = len(command.params) - 1 if command.params and command.params[-1].kind == "json" else -1
     return command, command.parse(rest.split(None, last))
 
@@ -138,7 +138,7 @@ _COUNT = Param("N", "count")
 
 
 def _method(name: str) -> Callable[..., Outcome]:
-    def run(commander: Commander, *values: Any) -> Outcome:
+    def run(commander: object, *values: Any) -> Outcome:
         outcome: Outcome = getattr(commander, name)(*values)
         return outcome
 

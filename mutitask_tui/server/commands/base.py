@@ -1,0 +1,49 @@
+"""What all groups of commands share: they find devices and channels, and name them in texts."""
+
+from __future__ import annotations
+
+from mutitask_tui.server.caller import Caller
+from mutitask_tui.server.commands.registry import CommandError
+
+
+class CommandGroup(Caller):
+    """The base of each group. A group has one method for each of its commands, under the command's name."""
+
+    def device_numbers(self) -> list[int]:
+        """Return the numbers of all devices."""
+        return [device.id for device in self.reader.snapshot().devices]
+
+    def require_device(self, device: int) -> int:
+        """Return the device's number. Raises `CommandError` if there is no such device."""
+        numbers = self.device_numbers()
+        if device not in numbers:
+            span = f"Device0 to Device{numbers[-1]}" if numbers else "none yet"
+            raise CommandError(f"there is no Device{device}; there is {span}")
+        return device
+
+    def require_channels(self, channel: int | None) -> list[int]:
+        """Return that channel's number, or all numbers for None. Raises `CommandError` if there is no such channel."""
+        count = self.reader.channels()
+        if channel is None:
+            return list(range(count))
+        if channel >= count:
+            raise CommandError(
+                f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
+            )
+        return [channel]
+
+
+def devices_text(count: int) -> str:
+    """Return `1 device`, `5 devices`."""
+    return "1 device" if count == 1 else f"{count} devices"
+
+
+def agents_text(count: int) -> str:
+    """Return `1 agent`, `5 agents`."""
+    return "1 agent" if count == 1 else f"{count} agents"
+
+
+def channels_text(channels: list[int]) -> str:
+    """Return the channels' names, or their number if there are more than four."""
+    names = ", ".join(f"TaskChannel{number}" for number in channels[:4])
+    return names if len(channels) <= 4 else f"all {len(channels)} channels"
