@@ -14,7 +14,7 @@ from itertools import pairwise
 import hiredis
 import msgpack
 
-from worker_agent.execution.in_flight import Hands
+from worker_agent.execution.in_flight import InFlight
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
@@ -32,16 +32,16 @@ def no_op(task: int) -> int:
 
 def agents_way() -> list[float]:
     """Seconds for all tasks: laid before the slot, run by it, settled."""
-    hands, runner = Hands(1), Runner(no_op, None, 0, 0)
+    in_flight, runner = InFlight(1), Runner(no_op, None, 0, 0)
     marks = [time.perf_counter()]
-    hands.feed(Claim(wire.unpack_items(PACKED), 1, 1, 0))
+    in_flight.add_claim(Claim(wire.unpack_items(PACKED), 1, 1, 0))
     marks.append(time.perf_counter())
     for _ in range(TASKS):
-        entry = hands.take(0)
+        entry = in_flight.take(0)
         assert entry is not None
-        hands.finish(0, runner.run(entry[3]))
+        in_flight.finish(0, runner.run(entry[3]))
     marks.append(time.perf_counter())
-    hiredis.pack_command(("EVALSHA", *encode_runs(hands.take_settlements())))
+    hiredis.pack_command(("EVALSHA", *encode_runs(in_flight.take_settlements())))
     marks.append(time.perf_counter())
     return [later - earlier for earlier, later in pairwise(marks)]
 

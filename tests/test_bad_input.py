@@ -218,12 +218,12 @@ JOB_ROWS = [
 
 UNREACHABLE = (
     r"Redis at 127\.0\.0\.1:{dead}/0 cannot be reached: Connection refused; "
-    r"see that it runs and can be reached from here, or name another with --redis"
+    r"check that it runs and can be reached from here, or name another with --redis"
 )
 WRONG = r"Redis at 127\.0\.0\.1:{port}/0 refuses the password; pass the right one in --redis"
 UNALLOWED = (
-    r"Redis at 127\.0\.0\.1:{port}/0 does not allow this user what is needed \(.*\); "
-    r"grant it what docs/security\.md lists for its role, or name another user in --redis"
+    r"Redis at 127\.0\.0\.1:{port}/0 denies this user a right that MutiTask needs \(.*\); "
+    r"grant the rights that docs/security\.md lists for its role, or name another user in --redis"
 )
 
 REDIS_ROWS = [
@@ -298,7 +298,7 @@ REDIS_ROWS = [
         "nothing known of that name",
         "mutitask status --name unheard",
         3,
-        r"no server of namespace 'unheard' is known on this machine: start one with `mutitask run JOB`, or say with --redis where it is",
+        r"no server of namespace 'unheard' is known on this machine: start one with `mutitask run JOB`, or pass its address with --redis",
     ),
     Row(
         "evicting Redis",
@@ -332,20 +332,20 @@ NAMESPACE_ROWS = [
         "results of no such channel",
         f"mutitask results export {HELD} --channel 9",
         2,
-        r"there is no channel 9; there is 0 to 1",
+        r"there is no channel 9; the channels are 0 to 1",
     ),
     Row(
         "holds work",
         f"mutitask run {{two}} --headless {HELD}",
         5,
-        r"namespace 'held' holds work \(6 waiting, 1 failed, 9 results\): pass --resume to go on with it, --fresh to drop it, or another --name",
+        r"namespace 'held' holds work \(6 waiting, 1 failed, 9 results\): pass --resume to continue with it, --fresh to drop it, or another --name",
         process=True,
     ),
     Row(
         "other channels",
         f"mutitask run {{job}} --headless --resume {HELD}",
         5,
-        r"namespace 'held' has 2 channels and this job 1; resume it with the job that it was begun with, or pass --fresh or another --name",
+        r"namespace 'held' has 2 channels and this job 1; resume it with the job that started it, or pass --fresh or another --name",
     ),
     Row(
         "a second server",
@@ -364,14 +364,14 @@ NAMESPACE_ROWS = [
         "a second agent",
         "worker-agent {job} --redis {url} --name live --device 0",
         4,
-        r"Device0 already has an agent: \S+ pid \d+, since .*; choose another --device, or stop that one",
+        r"Device0 already has an agent: \S+ pid \d+, since .*; choose another --device, or stop that agent",
         process=True,
     ),
     Row(
         "an agent's channel",
         "worker-agent {job} --redis {url} --name live --device 5 --channel 9",
         2,
-        r"channel 9 does not exist: namespace 'live' has 1 channels, from 0 on",
+        r"channel 9 does not exist: namespace 'live' has 1 channels, numbered from 0",
         process=True,
     ),
     Row(
@@ -397,7 +397,7 @@ NAMESPACE_ROWS = [
         "attach without a terminal",
         "mutitask attach --redis {url} --name live",
         2,
-        r"attach needs a terminal; `mutitask status` prints the same once",
+        r"attach needs a terminal; `mutitask status` prints the same information once",
         process=True,
     ),
 ]
@@ -493,10 +493,10 @@ CTL_ROWS = [
         r"detach belongs to a dashboard: press its key there",
     ),
     Row(
-        "a device with an agent is not taken away",
+        "a device with an agent is not removed",
         "mutitask ctl del_device --redis {url} --name live",
         2,
-        r"Device0 has an agent; `stop_one 0` comes first",
+        r"Device0 has an agent; stop it first with `stop_one 0`",
     ),
     Row(
         "a device with an agent is not purged",
@@ -511,10 +511,10 @@ CTL_ROWS = [
         r"there is no device yet: add_device makes one, or start a worker-agent",
     ),
     Row(
-        "no device to take away",
+        "no device to remove",
         "mutitask ctl del_device --redis {url} --name bare",
         2,
-        r"there is no device left to take away",
+        r"there is no device left to remove",
     ),
 ]
 
@@ -795,7 +795,7 @@ def test_a_mended_job_meets_the_item_again(
     assert len(re.findall(f"\\d\\d TaskChannel0: {LAMBDA}", broken.stderr)) == 1, broken
     assert "Traceback" not in broken.stderr
     assert (
-        "mend the job and go on with --resume, or pass the item over: `mutitask ctl skip_item 0`"
+        "fix the job and continue with --resume, or skip the item: `mutitask ctl skip_item 0`"
         in broken.stderr
     )
 
@@ -834,7 +834,7 @@ def test_a_generator_that_raises_stops_the_feed(redis_url: str) -> None:
     with House(redis_url, "raising", broken()) as house:
         stopped = house.until(lambda s: s.channels[0].halted)
         assert stopped.channels[0].halted == (
-            "item 1: the generator raised OSError: the list is gone; mend the job, then go on with --resume"
+            "item 1: the generator raised OSError: the list is gone; fix the job, then continue with --resume"
         )
         said = house.ctl("skip_item", 0, "--yes")
         assert said.status == 2 or house.channel().halted  # Nothing lies behind a broken generator.
@@ -881,8 +881,8 @@ def test_a_generator_that_became_shorter_is_no_success(
     )  # fmt: skip
     assert program.wait() == 1, program
     says = (
-        r"TaskChannel0: the generator ended after 5 items, and \d+ were allotted: not the same one; "
-        r"resume with the job that the run was begun with, or pass --resume-anyway to run what is left, or --fresh"
+        r"TaskChannel0: the generator ended after 5 items, and \d+ were allotted: not the same generator; "
+        r"resume with the job that started the run, or pass --resume-anyway to run the remaining tasks, or --fresh"
     )
     assert re.search(says, program.stderr), program
 

@@ -13,7 +13,7 @@ LIGHT = [
     for module in (
         "worker_agent",
         "worker_agent.cli",
-        "worker_agent.agent.claim_loop",
+        "worker_agent.agent.agent",
         "worker_agent.execution.runner",
         "worker_agent.job",
         "worker_agent.protocol.broker",

@@ -78,7 +78,7 @@ class Client:
 
         Raises `TypeError` where no task function was set, or where other processes could not import one.
         """
-        from worker_agent.agent.claim_loop import run_agent
+        from worker_agent.agent.process import run_agent
         from worker_agent.protocol.connection.address import resolve
         from worker_agent.settings import Settings
 
@@ -86,10 +86,10 @@ class Client:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")
         functions = ("", "")
         if self._kind == "process":
-            from worker_agent.execution.child import name_of
+            from worker_agent.execution.child import import_name
 
             save = self._save_function
-            functions = (name_of(self._task_function), name_of(save) if save else "")
+            functions = (import_name(self._task_function), import_name(save) if save else "")
         host, port, db, password = self._address
         settings = Settings(
             address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],

@@ -81,7 +81,8 @@ def worker_agent(
     It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
     goes back. A second one does not wait.
     """
-    from worker_agent.agent.claim_loop import note_end, run_agent
+    from worker_agent.agent.end_note import write_end_note
+    from worker_agent.agent.process import run_agent
     from worker_agent.protocol.connection.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
 
@@ -111,7 +112,7 @@ def worker_agent(
             lines.print_traceback()
         lines.print_stderr(f"worker-agent: {error}")
         status = error.exit_status
-    note_end()
+    write_end_note("ended")
     sys.exit(status)
 
 
@@ -129,14 +130,14 @@ def _functions(
         with streams.preserved():
             log_to_stderr(protected=True)
             return load_job(job).functions_for(channel)
-    from worker_agent.agent.claim_loop import note_end
-    from worker_agent.execution.processes import check_job, told
+    from worker_agent.agent.end_note import write_end_note
+    from worker_agent.execution.child_process import check_job, describe_exit
 
     status = check_job(job, channel, debug=debug)
     if status < 0:
-        raise JobError(f"{job} cannot be loaded: it ended its process ({told(status)})")
+        raise JobError(f"{job} cannot be loaded: it ended its process ({describe_exit(status)})")
     if status:
-        note_end()
+        write_end_note("ended")
         sys.exit(status)
     return _only_in_children, None
 

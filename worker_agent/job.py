@@ -28,9 +28,8 @@ from typing import Any
 
 from worker_agent.import_path import guard, set_aside
 from worker_agent.protocol.errors import JobError
+from worker_agent.settings import SaveFunction, TaskFunction
 
-TaskFunction = Callable[[Any], Any]
-SaveFunction = Callable[[Any], Any]
 Total = int | Callable[[], int] | None
 
 

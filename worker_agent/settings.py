@@ -1,21 +1,29 @@
-"""What an agent is told when it starts."""
+"""The settings that an agent starts with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from worker_agent.execution.runner import SaveFunction, TaskFunction
+TaskFunction = Callable[[Any], Any]
+"""Solves one task. Takes the task, and returns its result, or None if the task failed."""
+SaveFunction = Callable[[Any], Any]
+"""Saves one result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which device serves which channel of which namespace, and how.
+    """Which device serves which channel of which namespace, and how it runs tasks.
 
-    `address()` gives the URL, asked anew before each try; `device` None takes the first free one. `timeout` is in
-    seconds for one run; `drain_timeout` in seconds for all that runs when the agent is told to stop, None without a
-    limit. In process mode `functions` are the names by which a child finds them, see `child.py`.
+    - `address` returns the Redis URL. It is called again before each attempt to register.
+    - `device` is the device's number. None takes the first free device.
+    - `concurrency` is how many tasks run at once.
+    - `timeout` limits one run, in seconds. None sets no limit.
+    - `drain_timeout` limits how long a stopping agent waits for its running tasks, in seconds. None sets no limit.
+    - `max_tasks_per_child` is after how many tasks a child process is replaced. None never replaces it.
+    - `job` is the path of the job file, or '' in a user's own program.
+    - `functions` names the task function and the save function for child processes, see `execution/child.py`.
     """
 
     address: Callable[[], str]

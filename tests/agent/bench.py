@@ -14,7 +14,7 @@ from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reader import Reader, Result
 from mutitask_tui.server.snapshot import ChannelView, FailedTask
 from tests.support.waiting import wait_until
-from worker_agent.agent.claim_loop import Agent
+from worker_agent.agent.agent import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.settings import Settings
@@ -78,7 +78,7 @@ class Bench:
         self.agents.append(agent)
         self._threads.append(thread)
         thread.start()
-        wait_until(lambda: agent.session is not None, what="the agent has its device")
+        wait_until(lambda: agent.state.session is not None, what="the agent has its device")
         return agent
 
     def run(
@@ -113,8 +113,9 @@ class Bench:
         return Outcome(books, sorted(results, key=by_number), sorted(failed, key=by_number))
 
     def claimed_by(self, agent: Agent) -> int:
-        assert agent.session
-        return int(self.client.hget(self.at.claim_counts, agent.session.actor.id) or 0)
+        session = agent.state.session
+        assert session
+        return int(self.client.hget(self.at.claim_counts, session.actor.id) or 0)
 
     def stop(self) -> None:
         """End agents and servers in order; another run can follow."""

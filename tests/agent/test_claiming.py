@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from worker_agent.agent.claim_loop import Agent
+from worker_agent.agent.agent import Agent
 
 
 class Watched:
@@ -17,7 +17,7 @@ class Watched:
 
     def __call__(self, task):
         if self.agent is not None:
-            self.behind.append(len(self.agent.hands.queue))
+            self.behind.append(len(self.agent.in_flight.queue))
         time.sleep(task)
         return task
 

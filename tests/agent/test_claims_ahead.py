@@ -10,7 +10,7 @@ import pytest
 
 from tests.agent.bench import Bench
 from tests.support.proxy import Proxy
-from worker_agent.agent.claim_loop import Agent
+from worker_agent.agent.agent import Agent
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.connection import connect as connecting
 
@@ -100,13 +100,13 @@ def test_a_paused_agent_calls_its_claim_back_and_leaves_the_token_to_others(
     wait_until(lambda: ahead.waiting == 2, what="both have sent a claim ahead")
 
     bench.commands.pause_one(0)
-    wait_until(lambda: first.paused, what="the first one is paused")
+    wait_until(lambda: first.state.paused, what="the first one is paused")
     trickle.more(20)
     bench.wait_for(lambda books: books.done == 20)
 
-    assert (first.hands.done, other.hands.done) == (0, 20)
+    assert (first.in_flight.done, other.in_flight.done) == (0, 20)
     bench.commands.pause_one(1)
-    wait_until(lambda: other.paused, what="the other one too")
+    wait_until(lambda: other.state.paused, what="the other one too")
     trickle.more(5)
     bench.wait_for(lambda books: books.allotted == 25)
     bench.wait_for(lambda books: books.waiting == 5 and books.claimed == 0)
@@ -179,7 +179,7 @@ def test_a_claim_ahead_that_arrives_late_claims_nothing(
         lambda: None in ahead.claims and ahead.waiting, 20, what="it gave up, and has sent another one ahead"
     )
     bench.commands.pause_one(0)
-    wait_until(lambda: distant.agent.paused and not ahead.waiting, what="it is paused, with no claim ahead")
+    wait_until(lambda: distant.agent.state.paused and not ahead.waiting, what="it is paused, with no claim ahead")
     trickle.more(2)
     bench.wait_for(lambda books: books.waiting == 2)
 

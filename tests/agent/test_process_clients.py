@@ -44,7 +44,7 @@ def test_a_program_is_told_which_functions_cannot_be_handed_to_children(fleet, s
     ended = spawn(["python", fleet.folder / "program.py"], env=env)
 
     assert ended.wait() == 1
-    assert "TypeError: kind='process' cannot hand `" in ended.stderr or "JobTypeError: " in ended.stderr
+    assert "TypeError: kind='process' cannot pass `" in ended.stderr or "JobTypeError: " in ended.stderr
     assert "write a job file and start `worker-agent JOB --kind process`" in ended.stderr
 
 

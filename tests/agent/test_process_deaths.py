@@ -44,7 +44,7 @@ def task_function(task):
         how = deaths[failed.number][1]
         assert (failed.stage, failed.error_type) == ("crashed", "ProcessDied")
         assert failed.error == f"its process died three times while it ran, the last time with {how}"
-        assert agent.stderr.count(f"task {failed.number}'s process died ({how}): a crash of that task") == 3
+        assert agent.stderr.count(f"task {failed.number}'s process died ({how}): this counts as a crash of the task") == 3
     fleet.ctl("reload_one_fail_task", "0", "100")
     fleet.wait_for(lambda books: books.failed == 3 and books.claimed == 0)
     assert agent.stderr.count("task 100's process died") == 6, "a reload gives it three more"

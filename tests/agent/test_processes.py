@@ -10,8 +10,9 @@ from tests.agent.process_jobs import PROCESS, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
-from worker_agent.execution.processes import Child
+from worker_agent.execution.child_process import ChildProcess
 from worker_agent.protocol import wire
+from worker_agent.protocol.settlements import DONE
 from worker_agent.settings import Settings
 
 # --- Ends --------------------------------------------------------------------------------------------------
@@ -136,9 +137,9 @@ def task_function(task):
         lambda: "", "", 0, 0, 1, lambda task: task, None, kind="process", job=str(fleet.job_path)
     )
     items = [wire.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
-    child = Child(settings, 0)
+    child = ChildProcess(settings, 0)
     try:
-        assert child.greet() == ""
+        assert child.load_functions() == ""
         child.give(items)
         wait_until((fleet.folder / "began-1").exists)
 
@@ -149,7 +150,7 @@ def task_function(task):
         answers = []
         while None not in answers:
             answers += child.receive(None)
-        assert [answer and answer[0] for answer in answers] == [b"d", b"d", None]
+        assert [answer and answer[0] for answer in answers] == [DONE, DONE, None]
         assert sorted(path.name for path in fleet.folder.glob("began-?")) == ["began-0", "began-1"]
     finally:
         child.kill()

@@ -90,7 +90,7 @@ def test_a_child_that_answers_nonsense_is_replaced_and_its_task_runs_again(fleet
 
     agent = fleet.agent("--device", "0", "--kind", "process")
 
-    wait_for_text(agent, "a child process answers what it cannot mean")
+    wait_for_text(agent, "a child process sent an invalid answer")
     fleet.expect_each_once(list(range(6)))
 
 
@@ -114,7 +114,7 @@ def test_a_drain_time_out_hands_back_what_still_runs(fleet: Fleet) -> None:
 
     assert agent.wait() == 1, agent
     assert "for 1 running tasks, 0.2 s at most" in agent.stderr
-    assert "what still runs after 0.2 s (--drain-timeout) is handed back" in agent.stderr
+    assert "tasks that still run after 0.2 s (--drain-timeout) are handed back" in agent.stderr
     assert (fleet.books().waiting, fleet.books().claimed) == (1, 0)
 
 

@@ -64,8 +64,8 @@ def test_what_comes_of_a_run_that_was_given_up_is_dropped_and_the_log_says_so_on
 
     wait_until(lambda: not [t for t in threading.enumerate() if t.name in ("slot-0", "slot-1")])
     books = bench.books()
-    assert (books.done, books.failed, agent.hands.done, agent.hands.errors) == (20, 2, 20, 2)
-    assert said(caplog, "a run that was given up has ended after all") == 1
+    assert (books.done, books.failed, agent.in_flight.done, agent.in_flight.errors) == (20, 2, 20, 2)
+    assert said(caplog, "an abandoned run has ended: its outcome is dropped") == 1
 
 
 def test_threads_that_hang_are_never_more_than_twice_as_many_as_were_asked_for(
@@ -74,17 +74,17 @@ def test_threads_that_hang_are_never_more_than_twice_as_many_as_were_asked_for(
     bench.serve([*["shut"] * 5, *range(20)], retries=0)
     agent = bench.agent(gate, timeout=0.3)
     bench.wait_for(lambda books: books.failed == 2)
-    wait_until(lambda: said(caplog, "no more tasks are taken until one of them ends; --kind process kills"))
+    wait_until(lambda: said(caplog, "this agent takes no more tasks until one of them ends; --kind process kills"))
 
     wait_until(lambda: bench.claimed_by(agent) == 0, what="what had not begun went back")
 
     assert gate.reached == 2
-    assert agent.hands.slots == 0
+    assert agent.in_flight.slots == 0
     gate.opened.set()
     outcome = bench.outcome()
     assert len(outcome.failed) == 2
     assert outcome.values == [*["shut"] * 3, *range(20)]
-    assert agent.hands.slots == 1
+    assert agent.in_flight.slots == 1
 
 
 def test_short_runs_are_not_touched_by_a_short_limit(bench):

@@ -20,13 +20,13 @@ DOCS = ROOT / "docs"
 
 INTERNAL = {
     # Never reach a person: caught, and said in other words or not at all.
-    "actor {} was declared dead", "not joined", "the count is {} now", "an agent is on Device{}",
-    "another agent came to Device{}", "{} would be {}", "open() comes before start()", "{}: {}",
+    "actor {} was fenced", "not registered", "the count is {} now", "an agent is on Device{}",
+    "another agent took Device{}", "{} would be {}", "open() comes before start()", "{}: {}",
     "not an array of strings",
     # Unpacking: kept as a failed task's error at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
     "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",
-    "an array of text that is none",
+    "an array of invalid text",
 }  # fmt: skip
 
 

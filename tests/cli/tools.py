@@ -21,7 +21,7 @@ from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
 from tests.support.waiting import wait_until
-from worker_agent.agent.claim_loop import Agent
+from worker_agent.agent.agent import Agent
 from worker_agent.protocol.membership import RunPlan
 from worker_agent.settings import Settings
 

@@ -43,7 +43,7 @@ def test_machines_whose_clocks_jump_by_months_lose_no_lease_and_keep_their_delay
     assert {recorded.number % 100 for recorded in results if recorded.attempt} == {7}
     for program in (server, *agents):
         assert program.running, program
-        assert "declared dead" not in program.stderr
+        assert "was fenced" not in program.stderr
 
 
 def test_a_dead_agent_of_a_machine_whose_clock_jumps_is_recovered_when_its_lease_ends(fleet: Fleet) -> None:

@@ -56,13 +56,13 @@ def test_an_agent_cut_off_for_longer_than_the_lease_is_recovered_elsewhere_and_r
     wait_until(lambda: not fleet.client.exists(fleet.at().claims(before)), what="its tasks are recovered")
     fleet.wait_for(lambda books: books.done >= COUNT // 2)
 
-    # What it sent into the cut arrives now, long after it was declared dead; or never.
+    # What it sent into the cut arrives now, long after the agent was fenced, or never.
     if ending == "the connections are gone":
         proxy.drop_all()
     proxy.mend()
 
     assert crashes_of(fleet, list(range(COUNT))) == {0, 1}
-    wait_for_text(far, "Device0 was declared dead for want of reports")
+    wait_for_text(far, "Device0 was fenced: its lease expired without a heartbeat")
     wait_for_text(far, " serves ", times=2)
     assert "Redis, or the network to it, did not answer this agent for" in far.stderr
     assert "the GIL" not in far.stderr
@@ -109,7 +109,7 @@ def test_all_cut_off_from_redis_at_once_lose_nothing_and_nobody_is_declared_dead
 
     assert crashes_of(fleet, list(range(COUNT))) == {0}
     assert all(program.running for program in programs)
-    assert not any("declared dead" in program.stderr for program in programs)
+    assert not any("was fenced" in program.stderr for program in programs)
 
 
 def test_a_slow_network_that_loses_connections_costs_time_and_nothing_else(

@@ -1,142 +1,155 @@
-"""How an agent waits for tasks: for the token that says that some wait, and with the claim sent ahead of it."""
+"""Waits for tasks: blocks on the channel's token, if possible with the next claim already sent behind it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from worker_agent.agent.registration import AgentSession
+from worker_agent.agent.state import AgentState
+from worker_agent.execution.in_flight import InFlight
+from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection.connect import BLOCK_S
 from worker_agent.protocol.pristine import time
 
-if TYPE_CHECKING:
-    from worker_agent.agent.claim_loop import Agent
-    from worker_agent.agent.registration import Session
-    from worker_agent.protocol.broker import Claim
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ahead:
-    """A claim sent ahead of the token that it waits behind. Until it is answered its number is the actor's next."""
+class ClaimAhead:
+    """A claim of up to `want` tasks that waits at Redis behind a token.
 
-    session: Session
+    Until it is answered, `number` is the actor's next number.
+    """
+
+    session: AgentSession
     number: int
     want: int
 
 
-class Waiter(threading.Thread):
-    """Waits for the channel's token while the claimer found nothing to claim, then wakes it.
+class LongPoll(threading.Thread):
+    """Waits for the channel's token while the claim loop finds nothing to claim, then wakes the claim loop.
 
-    For an agent with empty hands the wait is a slot's errand, which sends the claim along and begins at once with what
-    that brings. The claimer may take such a claim over at any time (`recall`): both then send the same number, so that
-    it acts once. A lost token costs a second: the block ends after that, and the claimer looks by itself.
+    If nothing is in flight, the wait is an idle slot's job: the slot sends the claim along, and starts at once with
+    the tasks that it brings (`on_claim`). The claim loop may take over such a claim at any time. Then both send the
+    same number, and the claim acts once.
+
+    A lost token costs a second: the block ends after that, and the claim loop claims by itself.
     """
 
-    def __init__(self, agent: Agent) -> None:
-        super().__init__(name="waiter", daemon=True)
-        self._agent = agent
+    def __init__(
+        self, channel: int, in_flight: InFlight, state: AgentState, on_claim: Callable[[Claim], None]
+    ) -> None:
+        super().__init__(name="long-poll", daemon=True)
+        self._channel = channel
+        self._in_flight = in_flight
+        self._state = state
+        self._on_claim = on_claim
         self._token_wanted = threading.Event()
         self._answering = threading.Lock()
-        self._ahead: Ahead | None = None
-        self._stumbled = False
-        """Whether the last claim sent ahead was not answered by one: the next wait is for the token alone."""
-        self.hungry = False
-        """Whether it, or a slot, waits now."""
-        self.token = False
+        self._claim_ahead: ClaimAhead | None = None
+        self._claim_ahead_failed = False
+        """Whether the last claim sent ahead got no claim as its answer. The next wait is for the token alone."""
+        self.polling = False
+        """Whether this thread, or a slot, waits now."""
+        self.token_received = False
 
-    # -- the claimer's side --------------------------------------------------------------------------
+    # For the claim loop
 
     @property
     def has_claim_ahead(self) -> bool:
-        """Whether a claim was sent ahead and has no answer. What an answer brings is in hand before this says no."""
+        """Whether a claim was sent ahead and has no answer. Its tasks are in flight before this turns False."""
         with self._answering:
-            return self._ahead is not None
+            return self._claim_ahead is not None
 
-    def want_token(self) -> None:
-        """Begin to wait, unless somebody does: the claimer hears of that one's end."""
-        if not self.hungry:
-            self.hungry = True
+    def start_polling(self) -> None:
+        """Start to wait for a token. Does nothing during a wait: its end wakes the claim loop as well."""
+        if not self.polling:
+            self.polling = True
             self._token_wanted.set()
 
-    def want_tasks(self, session: Session, want: int) -> None:
-        """Begin to wait, and claim up to `want` tasks behind the token."""
-        if self._stumbled or self.hungry:
-            self.want_token()
+    def start_claim_ahead(self, session: AgentSession, want: int) -> None:
+        """Start to wait for a token, and claim up to `want` tasks behind it."""
+        if self._claim_ahead_failed or self.polling:
+            self.start_polling()
             return
-        self._ahead = Ahead(session, session.actor.next_number(), want)
-        self.hungry = True
-        self._agent.hands.send(self._claim_ahead)
+        self._claim_ahead = ClaimAhead(session, session.actor.next_number(), want)
+        self.polling = True
+        self._in_flight.assign_idle_job(self._wait_and_claim)
 
-    def recall(self) -> int | None:
-        """The number of the claim sent ahead, if it has no answer: it is the caller's now, to be sent once more."""
+    def take_over_claim(self) -> int | None:
+        """Return the number of the claim sent ahead, if it has no answer. The caller must send that number again."""
         with self._answering:
-            ahead, self._ahead = self._ahead, None
+            ahead, self._claim_ahead = self._claim_ahead, None
         return None if ahead is None else ahead.number
 
     def take_token(self) -> bool:
-        """Whether a token came (or the block ended) since the last call."""
-        came, self.token = self.token, False
-        return came
+        """Return whether a token came, or a block ended, since the last call."""
+        received, self.token_received = self.token_received, False
+        return received
 
-    # -- whoever waits -------------------------------------------------------------------------------
+    # For the thread that waits
 
     def run(self) -> None:
         """Wait for tokens alone, until the process ends."""
-        with self._agent.watch_over("the wait for tasks"):
+        with self._state.stop_on_error("the wait for tasks"):
             self._wait_for_tokens()
 
     def _wait_for_tokens(self) -> None:
-        channel = self._agent.settings.channel
         while True:
             self._token_wanted.wait()
             self._token_wanted.clear()
-            self._stumbled = False
-            if (session := self._agent.session) is not None:
-                block(session.waiter_client, session.broker.keys.channel(channel).token, BLOCK_S)
-            self._end()
+            self._claim_ahead_failed = False
+            if (session := self._state.session) is not None:
+                wait_for_token(
+                    session.long_poll_client, session.broker.keys.channel(self._channel).token, BLOCK_S
+                )
+            self._end_wait()
 
-    def _claim_ahead(self) -> None:
-        """A slot's errand: wait for the token, and give the agent what the claim behind it brings."""
+    def _wait_and_claim(self) -> None:
+        """Wait for the token, and accept the tasks of the claim behind it. An idle slot calls this."""
         try:
-            answered = self._answered_ahead()
+            accepted = self._receive_claim_ahead()
         except Exception:
-            # The slot that carries this out must not be lost, and the claimer asks by itself.
-            self._stumbled, answered = True, False
-        if not answered:
-            self._end()
+            # The slot must not be lost, and the claim loop claims by itself.
+            self._claim_ahead_failed, accepted = True, False
+        if not accepted:
+            self._end_wait()
 
-    def _answered_ahead(self) -> bool:
-        ahead, claim = self._ahead, None
+    def _receive_claim_ahead(self) -> bool:
+        ahead, claim = self._claim_ahead, None
         if ahead is not None:
-            at, hands = ahead.session, self._agent.hands
-            claim = at.broker.claim_at_token(
-                at.waiter_client, self._agent.settings.channel, ahead.want, ahead.number, BLOCK_S,
-                until=lambda: hands.closed or self._ahead is not ahead,
+            session, in_flight = ahead.session, self._in_flight
+            claim = session.broker.claim_at_token(
+                session.long_poll_client, self._channel, ahead.want, ahead.number, BLOCK_S,
+                until=lambda: in_flight.closed or self._claim_ahead is not ahead,
             )  # fmt: skip
-            self._stumbled = claim is None and self._ahead is ahead
-        return claim is not None and self._answer(ahead, claim)
+            self._claim_ahead_failed = claim is None and self._claim_ahead is ahead
+        return claim is not None and self._accept(ahead, claim)
 
-    def _answer(self, ahead: Ahead | None, claim: Claim) -> bool:
-        """Give the agent what was claimed; False where the claim had been recalled."""
+    def _accept(self, ahead: ClaimAhead | None, claim: Claim) -> bool:
+        """Pass the claim on. Return False if the claim loop had taken it over."""
         with self._answering:
-            if self._ahead is not ahead:
+            if self._claim_ahead is not ahead:
                 return False
-            self._ahead = None
-            # Before the slots have it: the claimer may want a token as soon as they are done.
-            self.hungry = False
-            self._agent.take_claim(claim)
+            self._claim_ahead = None
+            # Before the slots get the tasks: the claim loop may start the next wait as soon as they are done.
+            self.polling = False
+            self._on_claim(claim)
         return True
 
-    def _end(self) -> None:
-        # In this order: a wish that the claimer makes once it has seen the token must stand.
-        self.hungry = False
-        self.token = True
-        self._agent.hands.nudge.set()
+    def _end_wait(self) -> None:
+        # In this order: a wait that the claim loop starts once it has seen the token must not be undone.
+        self.polling = False
+        self.token_received = True
+        self._in_flight.wake.set()
 
 
-def block(client: Any, key: str, seconds: float) -> None:
-    """Wait for a token at `key`; Redis being away counts as waiting."""
+def wait_for_token(client: Any, key: str, seconds: float) -> None:
+    """Wait for a token at `key`, for `seconds` at most. Redis being away counts as waiting."""
     try:
         client.execute_command("BLPOP", key, f"{seconds:.3f}")
-    except Exception:  # Away, or no Redis: whoever calls it next learns what is wrong.
+    except (
+        Exception
+    ):  # Redis is away, or this is no Redis. The next call of another kind reports what is wrong.
         time.sleep(min(seconds, 0.2))

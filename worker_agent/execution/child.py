@@ -1,14 +1,18 @@
-"""A child process of an agent in process mode: loads the job itself and runs one task after the other.
+"""The program of a child process: loads the job and runs one task after the other.
 
     python -m worker_agent.execution.child TASKS ANSWERS PERMITS LIFE JOB
-    python -m worker_agent.execution.child check JOB CHANNEL [--debug]    only sees whether the job can be used
+    python -m worker_agent.execution.child check JOB CHANNEL [--debug]    only checks whether the job can be used
 
-The first four are inherited pipes; stdin, stdout and stderr are the task functions' own. Messages are msgpack
-behind their length, 4 bytes. On TASKS: once where the functions are, then a list of items, a batch, at a time.
-On ANSWERS: once `ready` or why not, then what came of each item as soon as it is known, and an empty message behind
-each batch. PERMITS holds a byte for each item of the batch: `r` to run it, `x` to pass it over. Reading one byte is
-atomic, so the agent, which can read there too, takes back for certain what has not begun. LIFE never says
-anything; its end is the agent's end, and the child's.
+The first four arguments are inherited pipes. Stdin, stdout and stderr belong to the task functions. A message is its
+length in 4 bytes, then msgpack.
+
+- TASKS brings one message with the setup (where the functions are), then one message with list items for each batch.
+- ANSWERS takes one message, `ready` or why the functions could not be loaded. Then it takes the outcome of each item
+  as soon as it is known, and an empty message after each batch.
+- PERMITS holds one byte for each item of the batch: `r` to run it, `x` to skip it. The child takes the byte before it
+  starts the item. The agent can read there too, and reading one byte is atomic. So the agent can take back any item
+  that has not started.
+- LIFE never carries data. It ends when the agent ends, and then the child ends too.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from importlib import import_module
 from typing import Any
 
 from worker_agent.execution import forks
-from worker_agent.execution.runner import Runner, SaveFunction, TaskFunction
+from worker_agent.execution.runner import Runner
 from worker_agent.protocol import codec
+from worker_agent.settings import SaveFunction, TaskFunction
 
 LENGTH_BYTES = 4
 RUN, SKIP = b"r", b"x"
@@ -33,13 +38,16 @@ END_OF_BATCH = bytes(LENGTH_BYTES)
 
 
 def frame(message: Any) -> bytes:
-    """A message as it travels: its length and its msgpack."""
+    """Return a message as bytes: its length, then its msgpack."""
     packed: bytes = codec.packb(message)
     return len(packed).to_bytes(LENGTH_BYTES, "little") + packed
 
 
-def name_of(function: Callable[[Any], Any]) -> str:
-    """`module:qualname`, by which another process finds a function. Raises `JobTypeError` where it could not."""
+def import_name(function: Callable[[Any], Any]) -> str:
+    """Return `module:qualname`, with which another process can import the function.
+
+    Raises `JobTypeError` if it could not.
+    """
     from worker_agent.job import JobTypeError
 
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -49,14 +57,14 @@ def name_of(function: Callable[[Any], Any]) -> str:
     if module == "__main__" or found is None or found is not function:
         shown = name or type(function).__name__
         raise JobTypeError(
-            f"kind='process' cannot hand `{shown}` to other processes: define it at the top of a module of "
-            "its own and import it, or write a job file and start `worker-agent JOB --kind process`"
+            f"kind='process' cannot pass `{shown}` to child processes: define it at the top level of a module "
+            "and import it, or write a job file and start `worker-agent JOB --kind process`"
         )
     return f"{module}:{name}"
 
 
-def function_of(name: str) -> Callable[[Any], Any]:
-    """The function that `name_of` named."""
+def import_function(name: str) -> Callable[[Any], Any]:
+    """Return the function that has this `import_name`."""
     module, _, path = name.partition(":")
     found: Any = import_module(module)
     for part in path.split("."):
@@ -66,30 +74,32 @@ def function_of(name: str) -> Callable[[Any], Any]:
 
 
 def main() -> None:
-    """Serve until the agent ends the pipe of tasks, or ends."""
+    """Run tasks until the agent closes the pipe of tasks, or ends."""
     if sys.argv[1] == "check":
         sys.exit(_check(sys.argv[2], int(sys.argv[3]), debug="--debug" in sys.argv[4:]))
     tasks, answers, permits, life = (int(number) for number in sys.argv[1:5])
     for number in (tasks, answers, permits, life):
         os.set_inheritable(number, False)
-    # A handler, not SIG_IGN: what a task starts by exec gets the default back.
+    # A handler, not SIG_IGN: a program that a task starts by exec gets the default again.
     signal.signal(signal.SIGINT, forks.ignore)
     os.register_at_fork(after_in_child=lambda: _close(tasks, answers, permits, life))
-    threading.Thread(target=_end_with_the_agent, args=(life,), name="life", daemon=True).start()
-    told = codec.unpackb(_receive(tasks))
-    sys.path[:] = told["path"]
-    sys.argv[:] = [told["job"] or "worker_agent.execution.child"]
+    threading.Thread(target=_end_with_agent, args=(life,), name="life", daemon=True).start()
+    setup = codec.unpackb(_receive(tasks))
+    sys.path[:] = setup["path"]
+    sys.argv[:] = [setup["job"] or "worker_agent.execution.child"]
     try:
-        task_function, save_function = _functions(told)
+        task_function, save_function = _functions(setup)
     except BaseException as error:
         _write(answers, frame(f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace")))
         sys.exit(2)
     _write(answers, frame(b"ready"))
-    _serve(Runner(task_function, save_function, told["device"], told["channel"]), tasks, answers, permits)
+    _run_batches(
+        Runner(task_function, save_function, setup["device"], setup["channel"]), tasks, answers, permits
+    )
 
 
 def _check(job: str, channel: int, *, debug: bool) -> int:
-    """Whether the job can be used: 0, or the status of the error that is told on stderr."""
+    """Return 0 if the job can be used. Else print the error on stderr, and return its exit status."""
     from worker_agent.job import load_job
     from worker_agent.protocol.errors import MutiTaskError
     from worker_agent.protocol.printable import printable
@@ -104,21 +114,21 @@ def _check(job: str, channel: int, *, debug: bool) -> int:
     return 0
 
 
-def _functions(told: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]:
-    if told["job"]:
+def _functions(setup: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]:
+    if setup["job"]:
         from worker_agent.job import load_job
 
-        return load_job(told["job"]).functions_for(told["channel"])
-    task, save = told["functions"]
-    return function_of(task), function_of(save) if save else None
+        return load_job(setup["job"]).functions_for(setup["channel"])
+    task, save = setup["functions"]
+    return import_function(task), import_function(save) if save else None
 
 
-def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
+def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None:
     while message := _receive(tasks):
         ended = False
         items = codec.unpackb(message)
         for item in items:
-            if _permit(permits) == SKIP:
+            if _take_permit(permits) == SKIP:
                 continue
             outcome = frame(runner.run(item))
             ended = item is items[-1]
@@ -132,13 +142,13 @@ def _serve(runner: Runner, tasks: int, answers: int, permits: int) -> None:
 
 
 def _close(*pipes: int) -> None:
-    """A copy that a task forks has no part in what the agent and this process say to each other."""
+    """Close the pipes in a process that a task forks: they belong to this process and its agent."""
     for pipe in pipes:
         with contextlib.suppress(OSError):
             os.close(pipe)
 
 
-def _permit(permits: int) -> bytes:
+def _take_permit(permits: int) -> bytes:
     while True:
         try:
             return os.read(permits, 1)
@@ -147,9 +157,9 @@ def _permit(permits: int) -> bytes:
 
 
 def _receive(tasks: int) -> bytes:
-    """The next message; empty at the end."""
-    head = _read(tasks, LENGTH_BYTES)
-    return _read(tasks, int.from_bytes(head, "little")) if head else b""
+    """Return the next message, or b'' at the end of the pipe."""
+    length = _read(tasks, LENGTH_BYTES)
+    return _read(tasks, int.from_bytes(length, "little")) if length else b""
 
 
 def _read(pipe: int, count: int) -> bytes:
@@ -168,8 +178,8 @@ def _write(pipe: int, message: bytes) -> None:
         view = view[os.write(pipe, view) :]
 
 
-def _end_with_the_agent(life: int) -> None:
-    """Wait for the agent's end; then end too, with all that the tasks started."""
+def _end_with_agent(life: int) -> None:
+    """Wait until the agent ends, then kill this process and all processes that its tasks started."""
     os.read(life, 1)
     os.killpg(0, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The task that the calling thread is running, for save functions that must be idempotent."""
+"""Answers which task the calling thread is running, for save functions that must be idempotent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CurrentTask:
-    """A running task. `id` is the same for all its runs, `attempt` counts its failed runs so far."""
+    """A running task.
+
+    - `id` and `number` are the same for all runs of the task.
+    - `attempt` is how often the task has run and failed before.
+    - `crashes` is how often a process ended while it ran the task.
+    """
 
     id: str
     number: int
@@ -18,31 +23,31 @@ class CurrentTask:
     device: int
 
 
-class Running:
-    """What a thread is running. Few task functions ask, so nothing is made of it before one does."""
+class CurrentItem:
+    """The list item that a thread is running. A `CurrentTask` is made only when a task function asks: few do."""
 
     __slots__ = ("task",)
 
     def __init__(self) -> None:
         self.task: tuple[bytes, int, int] | None = None
-        """The list item, the channel and the device."""
+        """The list item, the channel and the device. None between runs."""
 
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.running = Running()
+        self.current = CurrentItem()
 
 
 LOCAL = _Local()
-"""Holds a thread's own `running`."""
+"""Holds each thread's own `current`."""
 
 
 def current_task() -> CurrentTask:
-    """The task that this thread is running. Raises `RuntimeError` outside task and save functions."""
-    running = LOCAL.running.task
-    if running is None:
+    """Return the task that this thread is running. Raises `RuntimeError` outside task and save functions."""
+    current = LOCAL.current.task
+    if current is None:
         raise RuntimeError("current_task() answers only inside a task function or a save function")
-    item, channel, device = running
+    item, channel, device = current
     return CurrentTask(
         item[2:22].decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), channel, device
     )

@@ -1,4 +1,4 @@
-"""What a process forked by a task, a save function or a generator finds: Python's defaults, and nothing of ours."""
+"""Resets a process that user code forks: it gets Python's default signal handlers and never runs MutiTask's code."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import threading
 import traceback
 from typing import NoReturn
 
-OURS = ("worker_agent", "mutitask_tui", "asyncio", "textual")
-"""The packages whose signal handlers a forked child must not keep: they talk to threads that it does not have."""
+OWN_PACKAGES = ("worker_agent", "mutitask_tui", "asyncio", "textual")
+"""A forked child drops the signal handlers of these packages: they talk to threads that the child does not have."""
 
-HELD = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+BLOCKED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 count = 0
-"""How many forks lie between this process and the one that imported this module, but for those behind Python's back."""
+"""The number of forks between this process and the one that imported this module. C code can fork uncounted."""
 
 
 def ignore(_number: int, _frame: object) -> None:
-    """A handler that does nothing. Unlike SIG_IGN it is not inherited by what is started by exec."""
+    """Handle a signal by doing nothing. A program that exec starts does not inherit this, unlike SIG_IGN."""
 
 
 def end_copy(error: BaseException | None) -> NoReturn:
-    """End this process: a person's function forked, and this copy came back into our code.
+    """End this process: a user's function forked, and this copy returned into MutiTask's code.
 
-    It would run and settle again what is the original's. Its exit status is what Python would give it.
+    It would run and settle the tasks of the original again. Its exit status is the one that Python would give it.
     """
     status = 0
     if isinstance(error, SystemExit):
@@ -46,8 +46,8 @@ _masks = threading.local()
 
 
 def _before() -> None:
-    # A signal for the child that comes before its handlers are reset would be taken by ours, and lost.
-    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    # A signal for the child may come before its handlers are reset. MutiTask's handler would take it, and it is lost.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
 
 
 def _after_in_parent() -> None:
@@ -58,20 +58,20 @@ def _after_in_child() -> None:
     global count
     count += 1
     try:
-        _take_handlers_away()
+        _reset_handlers()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
-def _take_handlers_away() -> None:
+def _reset_handlers() -> None:
     with contextlib.suppress(ValueError, OSError):
         signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         with contextlib.suppress(ValueError, OSError):
             handler = signal.getsignal(number)
-            if getattr(handler, "__module__", "").partition(".")[0] in OURS:
-                by_default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-                signal.signal(number, by_default)
+            if getattr(handler, "__module__", "").partition(".")[0] in OWN_PACKAGES:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,4 +1,4 @@
-"""What an agent has in hand: tasks claimed and not begun, tasks begun, and settlements not yet sent."""
+"""Tracks the tasks in flight in an agent: queued, running, and with a settlement that is not sent yet."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from itertools import count, repeat
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.pristine import time
-from worker_agent.protocol.settlements import Settlement
-from worker_agent.protocol.words import in_words
+from worker_agent.protocol.settlements import DONE, HANDED_BACK, SAVED, Settlement
+from worker_agent.protocol.words import short_text
 
-WORK_IN_HAND_S = 0.05
-"""A batch holds about this much work, so that no device sits on what another could run."""
+TARGET_WORK_S = 0.05
+"""Target amount of claimed work per slot, in seconds. Small enough that other agents are not starved."""
 LONG_TASK_S = 0.5
-"""When every slot has been busy this long, what has not begun is handed back."""
+"""Queued tasks are handed back once every slot has been busy with one task for this long."""
 SETTLE_AGE_S = 0.005
-MOST = 1000
-"""Tasks of one claim."""
-CLAIMS_IN_HAND = 4
-"""So many full claims at most."""
-REPORTED = 16
+"""The age at which a settlement is sent, although the batch is not full."""
+MAX_CLAIM_TASKS = 1000
+"""Maximum number of tasks that one call claims or settles."""
+MAX_CLAIMS_IN_FLIGHT = 4
+"""The tasks in flight amount to at most this many full claims."""
+MAX_REPORTED_TASKS = 16
+"""Maximum number of running tasks that a heartbeat describes."""
 
 Entry = tuple[int, int, int, bytes]
-"""A claimed task: the generation of its claimer, the claim's number, its place there (from 1), and the list item."""
+"""A claimed task: the generation of its actor, the claim's number, the place in the claim (from 1), the list item."""
 
 Outcome = tuple[bytes, bytes]
-"""What came of a task: a settlement's letter, and what goes with it."""
+"""How a run ended: one of the outcomes of `protocol/settlements.py`, and the bytes that it carries."""
 
-HAND_BACK: Outcome = (b"b", b"")
+HAND_BACK: Outcome = (HANDED_BACK, b"")
 
 
-class Begun:
-    """A task that a slot is running; `at` is monotonic time.
+class RunningTask:
+    """A task that a slot is running. `started_at` is monotonic time, in seconds.
 
-    Its slot ends it, or whoever gives it up: the one that draws 0 from `ends`.
+    The slot may finish the run while another thread abandons it. The first of them to draw from `ends` gets 0, and
+    only that one settles the task.
     """
 
-    __slots__ = ("at", "ends", "entry")
+    __slots__ = ("ends", "entry", "started_at")
 
-    def __init__(self, entry: Entry, at: float) -> None:
+    def __init__(self, entry: Entry, started_at: float) -> None:
         self.entry = entry
-        self.at = at
+        self.started_at = started_at
         self.ends = count()
 
     @property
@@ -52,245 +55,263 @@ class Begun:
         return self.entry[3]
 
 
-class Hands:
-    """Shared by the claimer, the slots (one thread each) and the reports.
+class InFlight:
+    """The tasks in flight. The claim loop, the slots (one thread each) and the heartbeat share it.
 
-    `slots` is how many can run something now: fewer than were asked for while threads hang or a child starts.
-    `generation` counts the agent's actors: what was claimed by an actor that was declared dead is dropped.
-    Slots append and pop without a lock (both are atomic); `fed` wakes them, `nudge` wakes the claimer.
+    - `slots` is the number of slots that can run a task now. It is below the agent's concurrency while threads hang
+      or a child process starts.
+    - `generation` counts the agent's actors. Tasks that a fenced actor claimed are dropped.
+    - `queue` holds the claimed tasks that have not started, `running` the running ones by slot.
+    - `tasks_available` wakes the slots, `wake` wakes the claim loop.
+
+    Slots append and pop without a lock: both operations of a deque are atomic.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.generation = 0
         self.queue: deque[Entry] = deque()
-        self.begun: dict[int, Begun] = {}
+        self.running: dict[int, RunningTask] = {}
         self.settlements: deque[Settlement] = deque()
         self.oldest_settlement = 0.0
-        self.at_rest = False
-        """Whether the claimer waits for longer than a settlement may: the next one wakes it."""
-        self.fed = threading.Condition()
-        self.nudge = threading.Event()
-        self._errand: Callable[[], None] | None = None
+        """When the oldest of `settlements` was added (monotonic)."""
+        self.sleeping = False
+        """Whether the claim loop sleeps for longer than `SETTLE_AGE_S`. The next settlement wakes it then."""
+        self.tasks_available = threading.Condition()
+        self.wake = threading.Event()
+        self._idle_job: Callable[[], None] | None = None
         self.closed = False
         self.done = 0
         self.errors = 0
         self.task_s = 0.0
-        """A running mean of how long tasks take, in seconds; 0 while unknown."""
+        """A running mean of a task's duration, in seconds. 0 while unknown."""
         self.low_water = 0
+        """The length of the queue at which a slot wakes the claim loop. -1 for never."""
 
-    # -- the slots' side -----------------------------------------------------------------------------
+    # For the slots
 
     def take(self, slot: int) -> Entry | None:
-        """The next task for a slot, waiting for one; None once closed."""
+        """Return the next task for a slot, and wait for one if necessary. Return None once closed."""
         while True:
             try:
                 entry = self.queue.popleft()
             except IndexError:
-                self.nudge.set()
-                with self.fed:
+                self.wake.set()
+                with self.tasks_available:
                     if self.closed:
                         return None
-                    errand, self._errand = self._errand, None
-                    if errand is None and not self.queue:
-                        self.fed.wait()
-                if errand is not None:
-                    errand()
+                    idle_job, self._idle_job = self._idle_job, None
+                    if idle_job is None and not self.queue:
+                        self.tasks_available.wait()
+                if idle_job is not None:
+                    idle_job()
                 continue
-            self.begun[slot] = Begun(entry, time.monotonic())
+            self.running[slot] = RunningTask(entry, time.monotonic())
             if len(self.queue) == self.low_water:
-                self.nudge.set()
+                self.wake.set()
             return entry
 
-    def take_behind(self, most: int) -> list[Entry]:
-        """Up to so many tasks more, for a child process that runs short ones in a row."""
-        share = min(most, len(self.queue) // max(1, self.slots))
-        behind: list[Entry] = []
-        while len(behind) < share:
+    def take_more(self, limit: int) -> list[Entry]:
+        """Return up to `limit` further tasks, for a child process that runs short tasks in a batch."""
+        share = min(limit, len(self.queue) // max(1, self.slots))
+        taken: list[Entry] = []
+        while len(taken) < share:
             try:
-                behind.append(self.queue.popleft())
+                taken.append(self.queue.popleft())
             except IndexError:
                 break
-        if behind and len(self.queue) <= self.low_water:
-            self.nudge.set()
-        return behind
+        if taken and len(self.queue) <= self.low_water:
+            self.wake.set()
+        return taken
 
-    def begin(self, slot: int, entry: Entry) -> Begun:
-        """A slot begins with a task that it had taken along."""
-        begun = self.begun[slot] = Begun(entry, time.monotonic())
-        return begun
+    def start(self, slot: int, entry: Entry) -> RunningTask:
+        """Record that a slot starts a task which it took with `take_more`."""
+        started = self.running[slot] = RunningTask(entry, time.monotonic())
+        return started
 
     def put_back(self, entries: list[Entry]) -> None:
-        """Lay tasks that a slot had taken along and not begun before the slots again, in their old order."""
+        """Put tasks that a slot took and did not start back at the head of the queue, in their old order.
+
+        Once closed, hand them back instead.
+        """
         if self.closed:
             for entry in entries:
-                self._report(entry, HAND_BACK)
+                self._add_settlement(entry, HAND_BACK)
             return
-        with self.fed:
-            self.queue.extendleft(reversed(self._ours(entries)))
-            self.fed.notify(len(entries))
-        self.nudge.set()
+        with self.tasks_available:
+            self.queue.extendleft(reversed(self._of_current_actor(entries)))
+            self.tasks_available.notify(len(entries))
+        self.wake.set()
 
     def finish(self, slot: int, outcome: Outcome) -> bool:
-        """A slot has run its task; False where the run had been given up, and what came of it is dropped."""
-        begun = self.begun.pop(slot, None)
-        if begun is None or next(begun.ends):
+        """Settle the task that a slot ran. Return False, and drop the outcome, if the run was abandoned."""
+        task = self.running.pop(slot, None)
+        if task is None or next(task.ends):
             return False
-        took = time.monotonic() - begun.at
+        took = time.monotonic() - task.started_at
         mean = self.task_s
         self.task_s = took if mean == 0.0 else mean + 0.1 * (took - mean)
-        self._report(begun.entry, outcome)
+        self._add_settlement(task.entry, outcome)
         return True
 
-    def give_up(self, slot: int, begun: Begun, outcome: Outcome) -> bool:
-        """Settle a run that goes on, whose slot is lost; False where it has just ended by itself."""
-        if next(begun.ends):
+    def abandon(self, slot: int, task: RunningTask, outcome: Outcome) -> bool:
+        """Settle a run that continues in a slot that is lost. Return False if the run has just finished."""
+        if next(task.ends):
             return False
-        self.begun.pop(slot, None)
-        self._report(begun.entry, outcome)
+        self.running.pop(slot, None)
+        self._add_settlement(task.entry, outcome)
         return True
 
-    def _report(self, entry: Entry, outcome: Outcome) -> None:
+    def _add_settlement(self, entry: Entry, outcome: Outcome) -> None:
         generation, claim, place, _ = entry
-        # Before the generation is looked at: `drop_all` replaces them behind it.
+        # Read before the generation is compared: `drop_all` counts the generation up, then replaces the deque.
         settlements = self.settlements
         if generation != self.generation:
             return
-        letter, with_it = outcome
-        if letter == b"d" or letter == b"s":
+        kind, carried = outcome
+        if kind == DONE or kind == SAVED:  # noqa: SIM109 - builds no tuple for each task
             self.done += 1
-        elif letter != b"b":
+        elif kind != HANDED_BACK:
             self.errors += 1
         if not settlements:
             self.oldest_settlement = time.monotonic()
-        settlements.append((claim, place, letter, with_it))
-        if self.at_rest:
-            self.at_rest = False
-            self.nudge.set()
+        settlements.append((claim, place, kind, carried))
+        if self.sleeping:
+            self.sleeping = False
+            self.wake.set()
 
-    # -- the claimer's side --------------------------------------------------------------------------
+    # For the claim loop
 
-    def send(self, errand: Callable[[], None]) -> None:
-        """Let an idle slot do this. It takes no task until that is over."""
-        with self.fed:
-            self._errand = errand
-            self.fed.notify()
+    def assign_idle_job(self, job: Callable[[], None]) -> None:
+        """Let an idle slot call `job`. The slot takes no task until the call returns."""
+        with self.tasks_available:
+            self._idle_job = job
+            self.tasks_available.notify()
 
-    def feed(self, claim: Claim, *, by_slot: bool = False) -> None:
-        """Lay claimed tasks before the slots; one that does so itself takes the first."""
+    def add_claim(self, claim: Claim, *, by_slot: bool = False) -> None:
+        """Queue claimed tasks for the slots. A slot that calls this (`by_slot`) takes the first task itself."""
         self.queue.extend(self._entries(claim))
-        # Where nothing is left to claim, and the slots have it all, they ask again once they are done.
+        # If the channel is empty and each slot has a task, the slots ask for more when they are idle.
         more = claim.waiting or len(self.queue) > self.slots
         self.low_water = len(self.queue) // 2 if more else -1
-        with self.fed:
-            self.fed.notify(len(claim.items) - by_slot)
+        with self.tasks_available:
+            self.tasks_available.notify(len(claim.items) - by_slot)
 
-    def hand_back(self, claim: Claim) -> None:
-        """Hand back what came although no more is wanted, before a slot can begin with it."""
+    def hand_back_claim(self, claim: Claim) -> None:
+        """Hand back a claim that is no longer wanted, before a slot can start any of its tasks."""
         for entry in self._entries(claim):
-            self._report(entry, HAND_BACK)
+            self._add_settlement(entry, HAND_BACK)
 
     def _entries(self, claim: Claim) -> Iterator[Entry]:
         return zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
 
-    def handing_back(self) -> int:
-        """How many tasks are to be handed back with the next settlements."""
-        return sum(letter == b"b" for _, _, letter, _ in list(self.settlements))
+    def hand_back_count(self) -> int:
+        """Return how many tasks the next settlements hand back."""
+        return sum(kind == HANDED_BACK for _, _, kind, _ in list(self.settlements))
 
     def take_settlements(self) -> list[Settlement]:
-        """What is to be settled now."""
-        # Nobody else takes any out.
+        """Remove and return the settlements for the next call, at most `MAX_CLAIM_TASKS`."""
+        # Only the claim loop removes settlements, so no lock is needed.
         settlements = self.settlements
-        return [settlements.popleft() for _ in range(min(MOST, len(settlements)))]
+        return [settlements.popleft() for _ in range(min(MAX_CLAIM_TASKS, len(settlements)))]
 
-    def take_back(self) -> list[Settlement]:
-        """Everything that has not begun, to be handed back."""
-        back: list[Entry] = []
+    def hand_back_queued(self) -> list[Settlement]:
+        """Empty the queue, and return the settlements that hand its tasks back."""
+        queued: list[Entry] = []
         while True:
             try:
-                back.append(self.queue.popleft())
+                queued.append(self.queue.popleft())
             except IndexError:
-                return [_handed_back(entry) for entry in self._ours(back)]
+                return [_handed_back(entry) for entry in self._of_current_actor(queued)]
 
-    def take_back_begun(self) -> list[Settlement]:
-        """What is running, to be handed back by an agent that must not wait for it."""
-        back = self._ours([begun.entry for begun in list(self.begun.values())])
+    def hand_back_running(self) -> list[Settlement]:
+        """Return the settlements that hand the running tasks back. What these runs settle later is dropped.
+
+        For an agent that must not wait for them.
+        """
+        entries = self._of_current_actor([task.entry for task in list(self.running.values())])
         self.generation += 1
-        return [_handed_back(entry) for entry in back]
+        return [_handed_back(entry) for entry in entries]
 
     def drop_all(self) -> int:
-        """Forget everything claimed by an actor that was declared dead; how many tasks."""
+        """Forget everything that a fenced actor claimed. Return the number of tasks."""
         self.generation += 1
-        dropped = len(self.queue) + len(self.begun) + len(self.settlements)
+        dropped = len(self.queue) + len(self.running) + len(self.settlements)
         self.queue.clear()
         self.settlements = deque()
         return dropped
 
-    def _ours(self, entries: list[Entry]) -> list[Entry]:
-        """Those that the present actor has claimed: another one's claims have the same numbers."""
+    def _of_current_actor(self, entries: list[Entry]) -> list[Entry]:
+        """Return the tasks that the current actor claimed. A former actor's claims have the same numbers."""
         return [entry for entry in entries if entry[0] == self.generation]
 
     def close(self) -> None:
         """Let the slots end once the queue is empty."""
-        with self.fed:
+        with self.tasks_available:
             self.closed = True
-            self.fed.notify_all()
+            self.tasks_available.notify_all()
 
-    # -- how much to claim ---------------------------------------------------------------------------
+    # How much to claim
 
-    def wanted(self, waiting: int) -> int:
-        """How many tasks to claim now; `waiting` is what the channel held at the last claim."""
+    def tasks_to_claim(self, waiting: int) -> int:
+        """Return how many tasks to claim now. `waiting` is how many tasks the channel held at the last claim."""
         queued = len(self.queue)
-        if self.slots == 0 or self._alone():
+        if self.slots == 0 or self._holds_recovered_task():
             return 0
-        free = self.free()
-        if self.task_s == 0.0 or self.task_s >= WORK_IN_HAND_S or self.stuck():
-            return free
-        target = min(CLAIMS_IN_HAND * MOST, max(self.slots, int(WORK_IN_HAND_S / self.task_s) * self.slots))
-        most = min(MOST, target)
+        idle = self.idle_slots()
+        if self.task_s == 0.0 or self.task_s >= TARGET_WORK_S or self.head_of_line_blocked():
+            return idle
+        target = min(
+            MAX_CLAIMS_IN_FLIGHT * MAX_CLAIM_TASKS,
+            max(self.slots, int(TARGET_WORK_S / self.task_s) * self.slots),
+        )
+        limit = min(MAX_CLAIM_TASKS, target)
         if queued == 0:
-            return most
-        # Ahead only while as much again still waits, so that nothing is held back from an idle device; not for a few.
-        ahead = min(most, target - queued, waiting // 2)
-        return ahead if queued <= target // 2 and 4 * ahead >= most else 0
+            return limit
+        # Claim ahead only if as many tasks again still wait, so that no idle device is starved. Not for a few tasks.
+        ahead = min(limit, target - queued, waiting // 2)
+        return ahead if queued <= target // 2 and 4 * ahead >= limit else 0
 
-    def empty(self) -> bool:
-        """Whether nothing is in hand, and nothing to be settled."""
-        return not (self.queue or self.begun or self.settlements)
+    def is_empty(self) -> bool:
+        """Return whether nothing is in flight."""
+        return not (self.queue or self.running or self.settlements)
 
-    def free(self) -> int:
-        """How many slots have nothing to run."""
-        return max(0, self.slots - len(self.begun) - len(self.queue))
+    def idle_slots(self) -> int:
+        """Return how many slots have neither a running nor a queued task."""
+        return max(0, self.slots - len(self.running) - len(self.queue))
 
-    def _alone(self) -> bool:
-        """Whether a recovered task is in hand: it runs alone, so that a killer takes no other along (law 9)."""
-        return any(begun.item[24:25] != b"0" for begun in list(self.begun.values())) or any(
+    def _holds_recovered_task(self) -> bool:
+        """Return whether a recovered task is in flight. It runs alone, so that it can crash no other task (law 9)."""
+        return any(task.item[24:25] != b"0" for task in list(self.running.values())) or any(
             entry[3][24:25] != b"0" for entry in list(self.queue)[:1]
         )
 
-    def stuck(self) -> bool:
-        """Whether every slot has been busy with one task for so long that what waits behind should go back."""
-        begun = list(self.begun.values())
-        return 0 < self.slots <= len(begun) and time.monotonic() - max(b.at for b in begun) >= LONG_TASK_S
+    def head_of_line_blocked(self) -> bool:
+        """Return whether every slot has been busy with one task for `LONG_TASK_S`: queued tasks then go back."""
+        running = list(self.running.values())
+        return (
+            0 < self.slots <= len(running)
+            and time.monotonic() - max(task.started_at for task in running) >= LONG_TASK_S
+        )
 
-    def pause_s(self) -> float:
-        """How long the claimer may sleep unless nudged, in seconds."""
-        # Before the settlements are looked at: one that comes behind this look wakes the claimer.
-        self.at_rest = True
+    def max_sleep_s(self) -> float:
+        """Return how long the claim loop may sleep unless it is woken, in seconds."""
+        # Set before the settlements are looked at: one that is added after that look wakes the claim loop.
+        self.sleeping = True
         now = time.monotonic()
         if self.settlements:
-            self.at_rest = False
+            self.sleeping = False
             return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
-        begun = list(self.begun.values())
-        if self.queue and 0 < self.slots <= len(begun):
-            return max(0.001, max(b.at for b in begun) + LONG_TASK_S - now)
+        running = list(self.running.values())
+        if self.queue and 0 < self.slots <= len(running):
+            return max(0.001, max(task.started_at for task in running) + LONG_TASK_S - now)
         return 1.0
 
-    def running(self) -> list[tuple[str, float]]:
-        """The tasks that are running, at most 16: each as text and for how many seconds, the longest first."""
+    def describe_running(self) -> list[tuple[str, float]]:
+        """Return up to `MAX_REPORTED_TASKS` running tasks, the longest first: text and duration in seconds."""
         now = time.monotonic()
-        oldest = sorted(self.begun.values(), key=lambda begun: begun.at)[:REPORTED]
-        return [(text_of(begun.item), now - begun.at) for begun in oldest]
+        oldest = sorted(self.running.values(), key=lambda task: task.started_at)[:MAX_REPORTED_TASKS]
+        return [(text_of(task.item), now - task.started_at) for task in oldest]
 
 
 def _handed_back(entry: Entry) -> Settlement:
@@ -299,9 +320,9 @@ def _handed_back(entry: Entry) -> Settlement:
 
 
 def text_of(item: bytes, characters: int = 80) -> str:
-    """A task as short text for the dashboard, whatever it is."""
+    """Return a task as short text for the dashboard, whatever the list item holds."""
     try:
         task = wire.unpack(item[wire.HEADER_BYTES :][:4096]) if len(item) < 4096 else "(a large task)"
     except wire.Undecodable:
         return "(does not unpack)"
-    return in_words(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")
+    return short_text(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""How one task is run: unpack, call, save, pack, and what is told of it."""
+"""Runs one task: unpacks it, calls the functions, packs the result, and returns the outcome."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from worker_agent.execution.current_task import LOCAL
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
+from worker_agent.protocol.settlements import CRASHED, DONE, FAILED, SAVED, UNDECODABLE
+from worker_agent.settings import SaveFunction, TaskFunction
 
 if TYPE_CHECKING:
     import asyncio
 
-TaskFunction = Callable[[Any], Any]
-SaveFunction = Callable[[Any], Any]
-
 
 class Runner:
-    """Runs tasks in the thread that made it, one at a time. Coroutines run on a loop of its own."""
+    """Runs tasks in the thread that made it, one at a time. Coroutines run on an event loop of its own."""
 
     def __init__(
         self, task_function: TaskFunction, save_function: SaveFunction | None, device: int, channel: int
@@ -31,48 +30,48 @@ class Runner:
         self._save_function = save_function
         self._device = device
         self._channel = channel
-        self._pack = wire.Packing().pack
+        self._pack = wire.ValuePacker().pack
         self._loop: asyncio.Runner | None = None
         self._forks = forks.count
-        self._running = LOCAL.running
+        self._current = LOCAL.current
 
     def run(self, item: bytes) -> tuple[bytes, bytes]:
-        """What came of one list item: a settlement's letter, and what goes with it. Never raises."""
+        """Run a list item, and return its outcome and the bytes that the outcome carries. Never raises."""
         try:
             return self._run(item)
         except wire.Undecodable as error:
-            return b"x", self._reason("decode", error)
+            return UNDECODABLE, self._reason("decode", error)
         except BaseException as error:
-            # A slot must outlive whatever a person's classes and functions do to ours.
-            return b"f", self._reason("run", error)
+            # A slot must survive whatever a user's classes and functions do to MutiTask's own.
+            return FAILED, self._reason("run", error)
         finally:
-            self._running.task = None
+            self._current.task = None
 
     def _run(self, item: bytes) -> tuple[bytes, bytes]:
-        self._running.task = (item, self._channel, self._device)
+        self._current.task = (item, self._channel, self._device)
         task = wire.unpack(item[wire.HEADER_BYTES :])
         try:
             result = self._call(self._task_function, task)
         except BaseException as error:
-            return b"f", self._reason("run", error)
+            return FAILED, self._reason("run", error)
         if result is None:
-            return b"f", self._reason("run", None)
+            return FAILED, self._reason("run", None)
         if self._save_function is not None:
             try:
                 self._call(self._save_function, result)
             except BaseException as error:
-                return b"f", self._reason("save", error)
-            return b"s", b""
+                return FAILED, self._reason("save", error)
+            return SAVED, b""
         try:
             packed = self._pack([self._device, time_ns() // 1_000_000, result])
         except Unpackable as error:
-            return b"f", self._reason("result", error)
-        return b"d", item[: wire.HEADER_BYTES] + packed
+            return FAILED, self._reason("result", error)
+        return DONE, item[: wire.HEADER_BYTES] + packed
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
         try:
             returned = function(value)
-            # By what came back, not by the function: a lambda or a wrapper can return a coroutine too.
+            # Look at the returned value, not at the function: a lambda or a wrapper can return a coroutine too.
             if type(returned) is CoroutineType:
                 if self._loop is None:
                     import asyncio
@@ -85,7 +84,7 @@ class Runner:
                 forks.end_copy(sys.exc_info()[1])
 
     def close(self) -> None:
-        """End the loop, if there is one."""
+        """Close the event loop, if there is one."""
         if self._loop is not None:
             self._loop.close()
 
@@ -98,12 +97,12 @@ class ProcessDied(Exception):
 
 
 def timed_out(timeout: float, device: int) -> tuple[bytes, bytes]:
-    """What came of a run that outlasted its time: it failed like others."""
+    """Return the outcome of a run that exceeded its time limit: a failure like others."""
     error = TimeoutError(f"it ran longer than the limit of {timeout:g} s (--timeout)")
-    return b"f", reason("timeout", error, device)
+    return FAILED, reason("timeout", error, device)
 
 
 def child_died(how: str, device: int) -> tuple[bytes, bytes]:
-    """What came of a run whose process died: a crash, which uses up no retry (law 9)."""
+    """Return the outcome of a run whose process died: a crash, which uses up no retry (law 9)."""
     error = ProcessDied(f"its process died three times while it ran, the last time with {how}")
-    return b"c", reason("crashed", error, device)
+    return CRASHED, reason("crashed", error, device)

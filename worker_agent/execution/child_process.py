@@ -1,0 +1,248 @@
+"""The agent's side of a child process: starts it, exchanges tasks and answers with it, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
+from worker_agent.protocol import codec
+from worker_agent.protocol.pristine import time
+from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
+from worker_agent.settings import Settings
+
+MAX_BATCH_TASKS = 100
+"""Maximum number of tasks that a child gets at a time."""
+GRACE_S = 1.0
+"""How long a child may take to end: after SIGTERM, before it gets SIGKILL, and after its pipe of tasks is closed."""
+
+CHILD_OUTCOMES = (DONE, SAVED, FAILED, UNDECODABLE)
+"""The outcomes that a child may answer with."""
+
+
+class ChildEnded(Exception):
+    """The child process has ended."""
+
+
+def _child_command() -> list[str]:
+    unsafe = {"", str(Path.cwd())} & set(sys.path)
+    return [sys.executable, *([] if unsafe else ["-P"]), "-m", "worker_agent.execution.child"]
+
+
+def check_job(job: Path, channel: int, *, debug: bool) -> int:
+    """Load the job in a process of its own. Return its exit status: 0 if the job can be used.
+
+    That process reports itself what is wrong.
+    """
+    command = [*_child_command(), "check", str(job), str(channel), *(["--debug"] if debug else [])]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+class ChildProcess:
+    """One child process in a process group of its own. One thread uses it, but any thread may call `kill`."""
+
+    def __init__(self, settings: Settings, device: int) -> None:
+        tasks, self._tasks = os.pipe()
+        self._answers, answers = os.pipe()
+        self._permits_out, self._permits_in = os.pipe()
+        life, self._life = os.pipe()
+        inherited = (tasks, answers, self._permits_out, life)
+        command = [*_child_command(), *map(str, inherited), settings.job]
+        # No stdin: a terminal would stop a background process that reads from it.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=inherited, process_group=0
+        )
+        for pipe in (tasks, answers, life):
+            os.close(pipe)
+        # The agent keeps the reading end of the permits: the child cannot start a task whose permit is read here.
+        for pipe in (self._tasks, self._answers, self._permits_out):
+            os.set_blocking(pipe, False)
+        self._pidfd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
+        self._received = bytearray()
+        self._reaping = threading.Lock()
+        self._status: int | None = None
+        self.tasks_given = 0
+        """How many tasks the child got, less those that were taken back."""
+        setup = {
+            "path": sys.path, "job": settings.job, "functions": settings.functions, "device": device,
+            "channel": settings.channel,
+        }  # fmt: skip
+        self._setup = frame(setup)
+
+    def load_functions(self) -> str:
+        """Let the child load its functions, and wait for it. Return why it could not, or ''. Raises `ChildEnded`."""
+        self._send(self._setup)
+        answer = self.receive(None)[0]
+        if type(answer) is not bytes:
+            raise ChildEnded
+        return "" if answer == b"ready" else answer.decode("utf-8", "replace")
+
+    def give(self, items: list[bytes]) -> None:
+        """Let the child run these list items in order. Raises `ChildEnded`."""
+        self.tasks_given += len(items)
+        os.write(self._permits_in, RUN * len(items))
+        self._send(frame(items))
+
+    def take_back(self, limit: int) -> int:
+        """Take back up to `limit` tasks that have not started, from the end of the batch. Return how many."""
+        # The child cannot start a task without its permit. Permits beyond `limit` are written again.
+        try:
+            permits = os.read(self._permits_out, MAX_BATCH_TASKS)
+        except BlockingIOError:
+            return 0
+        taken = min(permits.count(RUN), limit)
+        kept = permits.count(RUN) - taken
+        os.write(self._permits_in, RUN * kept + SKIP * (len(permits) - kept))
+        self.tasks_given -= taken
+        return taken
+
+    def receive(self, deadline: float | None) -> list[Any]:
+        """Return the next answers, with None for the end of a batch. Return no answer at the deadline (monotonic).
+
+        Raises `ChildEnded`.
+        """
+        while True:
+            if not self._wait(self._answers, select.POLLIN, deadline):
+                return []
+            try:
+                part = os.read(self._answers, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not part:
+                raise ChildEnded
+            self._received += part
+            if answers := self._complete_answers():
+                return answers
+
+    def _complete_answers(self) -> list[Any]:
+        received, at, answers = self._received, 0, []
+        while len(received) - at >= LENGTH_BYTES:
+            start = at + LENGTH_BYTES
+            end = start + int.from_bytes(received[at:start], "little")
+            if end > len(received):
+                break
+            answers.append(_unpack_answer(received[start:end]) if end > start else None)
+            at = end
+        del received[:at]
+        return answers
+
+    def _send(self, message: bytes) -> None:
+        view = memoryview(message)
+        while view:
+            self._wait(self._tasks, select.POLLOUT, None)
+            try:
+                view = view[os.write(self._tasks, view) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise ChildEnded from None
+
+    def _wait(self, pipe: int, event: int, deadline: float | None) -> bool:
+        """Wait until the pipe is ready. Return False at the deadline (monotonic). Raises `ChildEnded`.
+
+        The end of the pipe is no reliable sign of the child's end: a process that a task forked may hold it open.
+        """
+        poll = select.poll()
+        poll.register(pipe, event)
+        if self._pidfd is not None:
+            poll.register(self._pidfd, select.POLLIN)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self._pidfd is None:
+                left = 0.1 if left is None else min(left, 0.1)
+            ready = {number for number, _ in poll.poll(None if left is None else 1000 * left)}
+            if pipe in ready:
+                return True
+            if ready or (self._pidfd is None and self.process.poll() is not None):
+                raise ChildEnded
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def retire(self) -> None:
+        """Let the child end by itself: close its pipe of tasks, wait up to `GRACE_S`, and reap it."""
+        os.close(self._tasks)
+        self._tasks = -1
+        self._wait_for_end(GRACE_S)
+        self.reap()
+
+    def terminate(self) -> None:
+        """Send SIGTERM, wait up to `GRACE_S`, and reap the child."""
+        self._signal(signal.SIGTERM)
+        self._wait_for_end(GRACE_S)
+        self.reap()
+
+    def kill(self) -> None:
+        """Kill the child now, with all processes that its tasks started. Any thread may call this."""
+        self._signal(signal.SIGKILL)
+
+    def reap(self) -> int:
+        """Kill the rest of the child's process group, close the pipes, and return the child's status."""
+        self._signal(signal.SIGKILL)
+        with self._reaping:
+            if self._status is not None:
+                return self._status
+            self._status = self.process.wait()
+        pipes = (
+            self._tasks,
+            self._answers,
+            self._permits_in,
+            self._permits_out,
+            self._life,
+            self._pidfd,
+        )
+        for pipe in pipes:
+            if pipe is not None and pipe >= 0:
+                os.close(pipe)
+        return self._status
+
+    def has_ended(self) -> bool:
+        """Return whether the child has ended, without waiting."""
+        if self._pidfd is None:
+            return self.process.poll() is not None
+        return bool(select.select([self._pidfd], [], [], 0)[0])
+
+    def _signal(self, number: int) -> None:
+        # Only before the child is reaped: until then no other process can get its id.
+        with self._reaping, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._status is None:
+                os.killpg(self.process.pid, number)
+
+    def _wait_for_end(self, seconds: float) -> None:
+        if self._pidfd is not None:
+            select.select([self._pidfd], [], [], seconds)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+
+
+def _unpack_answer(packed: bytearray) -> Any:
+    try:
+        return codec.unpackb(packed, use_list=False)
+    except ValueError:
+        return False
+
+
+def is_outcome(answer: Any) -> bool:
+    """Return whether a child's answer is a valid outcome. A task may have replaced the code that makes it."""
+    return (
+        type(answer) is tuple
+        and [type(part) for part in answer] == [bytes, bytes]
+        and answer[0] in CHILD_OUTCOMES
+    )
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended, for people."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
