@@ -1,4 +1,4 @@
-"""What every command-line test does behind itself."""
+"""The cleanup after every command-line test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of docs/errors.md, and whether a text is one of them with other names and numbers."""
+"""Read the messages of docs/errors.md, and recognise one of them with other names and numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FILLED_IN = re.compile(
     r"^\S+\.py: |'[^']*'|`[^`]*`|\([^)]*\)|https?://\S+|\S*/\S+|\S+\.py\b|\S+(?= \(?pid \d)"
     r"|(?<=as )an? \w+|(?<=usage: ).*|\b[A-Z][a-z]+[A-Z]\w*|\d[\d,.:]*"
 )
-"""What differs from case to case: names in quotes, what is in brackets, paths, numbers, types."""
+"""The parts of a message that differ: names in quotes, text in brackets, paths, numbers, types."""
 
 
 @cache
 def messages() -> tuple[str, ...]:
-    """The messages in the first column, as they stand there."""
+    """Return the messages in the first column of the page's tables."""
     text = PAGE.read_text(encoding="utf-8").partition("## Why a task failed")[0]
     rows = re.findall(r"^\| (`+) ?(.+?) ?\1 \|", text, re.MULTILINE)
     return tuple(message for _, message in rows)
@@ -32,5 +32,5 @@ def _templates() -> tuple[re.Pattern[str], ...]:
 
 
 def holds(text: str) -> bool:
-    """Whether the page holds this message."""
+    """Return whether the page contains this message."""
     return any(template.search(text) for template in _templates())

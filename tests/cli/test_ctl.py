@@ -99,7 +99,7 @@ def test_every_command_of_the_registry(
             s.devices[0].state == "paused" and s.channels[0].claimed == 0 and s.channels[0].waiting >= 20
         )
     )
-    full = reader.snapshot().channels[0].waiting  # What was handed back stands above the capacity (law 6).
+    full = reader.snapshot().channels[0].waiting  # Handed-back tasks may exceed the capacity (law 6).
     assert full >= 20
     assert ctl("reset_max_task", 5, 0)["channels"] == [0]
     assert until(lambda s: s.channels[0].capacity == 5).channels[0].waiting == full  # Nothing is dropped.
@@ -164,14 +164,14 @@ def export(url: str, channel: int) -> list[Any]:
 
 @pytest.fixture
 def house(redis_url: str) -> Iterator[House]:
-    """A server with one agent, paused, and twenty tasks that wait."""
+    """A server with one paused agent and twenty waiting tasks."""
     with House(redis_url, "ctl", iter(range(100)), capacity=20) as house:
         house.agent(0)
         house.until(lambda s: s.channels[0].waiting == 20)
         yield house
 
 
-def test_without_json_a_command_says_one_sentence(house: House) -> None:
+def test_without_json_a_command_prints_one_sentence(house: House) -> None:
     said = house.ctl("pause_one", 0)
     assert (said.status, said.stdout, said.stderr) == (0, "asked Device0 to pause\n", "")
 
@@ -191,12 +191,12 @@ def test_an_alias_is_the_command(house: House) -> None:
         )
 
 
-def test_a_command_is_told_to_the_event_log(house: House) -> None:
+def test_a_command_is_written_to_the_event_log(house: House) -> None:
     house.done("pause_one", 0)
     assert any("pause_one 0 - asked Device0 to pause" in event.text for event in house.snapshot().events)
 
 
-def test_a_device_that_is_long_gone_answers_offline_within_the_wait_time(house: House) -> None:
+def test_detect_reports_a_device_without_an_agent_as_offline_within_the_time_limit(house: House) -> None:
     house.done("add_device")
     began = time.monotonic()
     found = house.done("detect_one", 1)
@@ -206,7 +206,7 @@ def test_a_device_that_is_long_gone_answers_offline_within_the_wait_time(house: 
 
 
 def test_pause_and_start_outlive_an_agent(house: House) -> None:
-    """They are kept by device number; a stop is for the agent that was there (law 4)."""
+    """Pause and start belong to the device number, a stop belongs to the present agent (law 4)."""
     house.done("start_one", 0)
     house.until(lambda s: s.devices[0].state == "running")
     house.done("stop_one", 0)
@@ -217,7 +217,7 @@ def test_pause_and_start_outlive_an_agent(house: House) -> None:
     house.until(lambda s: s.devices[0].state == "paused")
 
 
-def test_a_paused_device_hands_back_what_has_not_begun(house: House) -> None:
+def test_a_paused_device_hands_back_tasks_that_have_not_started(house: House) -> None:
     house.done("start_all")
     house.until(lambda s: s.channels[0].done > 0)
     house.done("pause_all")
@@ -225,15 +225,15 @@ def test_a_paused_device_hands_back_what_has_not_begun(house: House) -> None:
     assert paused.balanced
 
 
-def test_a_failed_task_comes_back_with_fresh_retries_and_keeps_its_id(redis_url: str) -> None:
+def test_a_reloaded_task_has_fresh_retries_and_keeps_its_id(redis_url: str) -> None:
     seen: list[Any] = []
 
-    def once_mended(task: Any) -> Any:
+    def succeeds_when_edited(task: Any) -> Any:
         seen.append(task)
         return task if isinstance(task, dict) else None
 
     with House(redis_url, "mending", iter(["broken"]), retries=2) as house:
-        house.agent(0, task_function=once_mended)
+        house.agent(0, task_function=succeeds_when_edited)
         house.done("start_all")
         house.until(lambda s: s.channels[0].failed == 1)
         assert seen == ["broken"] * 3
@@ -250,7 +250,7 @@ def test_a_failed_task_comes_back_with_fresh_retries_and_keeps_its_id(redis_url:
         assert house.snapshot().balanced
 
 
-def test_exit_stops_agents_first_and_keeps_what_waits(redis_url: str) -> None:
+def test_exit_stops_agents_first_and_keeps_waiting_tasks(redis_url: str) -> None:
     with House(redis_url, "leaving", iter(range(100)), capacity=20) as house:
         house.agent(0, task_function=double)
         house.until(lambda s: s.channels[0].waiting == 20)
@@ -262,7 +262,7 @@ def test_exit_stops_agents_first_and_keeps_what_waits(redis_url: str) -> None:
         after = house.snapshot()
         assert after.server is None and after.devices[0].state == "offline"
         assert after.channels[0].waiting == 20 and after.balanced
-        assert house.done("exit")["server"] is False  # Nobody is there any more, and that is said.
+        assert house.done("exit")["server"] is False  # There is no server any more, and the command says so.
 
 
 def test_a_typed_line_keeps_the_blanks_of_its_json() -> None:

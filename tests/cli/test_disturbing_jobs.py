@@ -1,4 +1,4 @@
-"""What a job does to its process while it is imported silences and stops nothing of ours."""
+"""A job may change its process during its import: MutiTask's output and work continue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DISTURBING = {
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
 @pytest.mark.parametrize("how", DISTURBING)
-def test_server_and_agents_go_on_and_say_so(
+def test_server_and_agents_continue_and_report(
     how: str, kind: str, redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     write_job(tmp_path, f"{DISTURBING[how]}\n{BODY}")
@@ -48,14 +48,14 @@ def test_server_and_agents_go_on_and_say_so(
         cwd=tmp_path,
     )  # fmt: skip
     assert run.wait() == 0, run
-    assert "40 tasks allotted: 40 done, 0 failed; the books balance" in run.stderr
+    assert "40 tasks allotted: 40 done, 0 failed; counters balanced" in run.stderr
     assert f"namespace {how!r} on" in run.stderr
     log = (state_dir / how / "agents" / "device0.log").read_text()
     assert f"Device0 serves TaskChannel0 of {how!r}" in log and "stopped; 0 tasks handed back" in log
 
 
 @pytest.mark.parametrize("how", ["none", "closed", "descriptors"])
-def test_the_dashboard_opens_whatever_became_of_the_streams(
+def test_the_dashboard_opens_although_the_job_changed_the_streams(
     how: str, redis_url: str, state_dir: Path, tmp_path: Path, pty_run: Callable[..., Any]
 ) -> None:
     job = write_job(tmp_path, f"{DISTURBING[how]}\n{BODY}")
@@ -87,7 +87,7 @@ def test_failed_tasks_go_to_stdout(redis_url: str, state_dir: Path, spawn: Spawn
 
 
 @pytest.mark.parametrize("how", ["none", "replaced", "closed"])
-def test_a_person_is_asked_whatever_became_of_the_streams(
+def test_a_person_is_asked_although_the_job_changed_the_streams(
     how: str, redis_url: str, state_dir: Path, tmp_path: Path, pty_run: Callable[..., Any], spawn: Spawn
 ) -> None:
     job = write_job(tmp_path, f"{DISTURBING[how]}\n{BODY}")
@@ -97,9 +97,9 @@ def test_a_person_is_asked_whatever_became_of_the_streams(
     first.terminate()
     assert first.wait() == 0, first
     child = pty_run(line)
-    child.expect("resume goes on with it, fresh drops it", timeout=30)
+    child.expect("resume continues this work, fresh deletes it", timeout=30)
     child.sendline("cancel")
-    child.expect("nothing was begun and nothing dropped", timeout=30)
+    child.expect("nothing was started and nothing was deleted", timeout=30)
     child.expect(pexpect.EOF, timeout=30)
     child.close()
     assert child.exitstatus == 2

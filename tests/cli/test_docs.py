@@ -1,6 +1,6 @@
-"""`docs/commands.md` and `docs/errors.md` say what the code says.
+"""`docs/commands.md` and `docs/errors.md` match the code.
 
-That each message of bad input is in errors.md is seen to where it is made, in `tests/test_bad_input.py`.
+`tests/test_bad_input.py` checks that errors.md contains each message for bad input.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tests.support.programs import ROOT
 DOCS = ROOT / "docs"
 
 INTERNAL = {
-    # Never reach a person: caught, and said in other words or not at all.
+    # Internal errors: they are caught, and reported in other words or not at all.
     "actor {} was fenced", "not registered", "the count is {} now", "an agent is on Device{}",
     "another agent took Device{}", "{} would be {}", "open() comes before start()", "{}: {}",
     "not an array of strings",
-    # Unpacking: kept as a failed task's error at the stage `decode`.
+    # Errors of unpacking: they become the error of a failed task at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
     "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",
     "an array of invalid text",
 }  # fmt: skip
 
 
-def spoken(node: ast.expr) -> str | None:
-    """A message's text with {} for what is filled in; None if it is made elsewhere."""
+def message_text(node: ast.expr) -> str | None:
+    """Return the text of a message with {} for each filled-in part, or None if the node is not a text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -40,7 +40,7 @@ def spoken(node: ast.expr) -> str | None:
 
 
 def raised() -> dict[str, str]:
-    """Every message that the server's and the agent's code raises, and where."""
+    """Return every message that the code of server and agents raises, with its file and line."""
     found: dict[str, str] = {}
     for path in sorted([*(ROOT / "mutitask_tui").rglob("*.py"), *(ROOT / "worker_agent").rglob("*.py")]):
         if "dashboard" in path.parts:
@@ -57,7 +57,7 @@ def raised() -> dict[str, str]:
                 continue
             if isinstance(node, ast.Return) and call.func.id not in MADE_ELSEWHERE:
                 continue
-            text = spoken(call.args[0])
+            text = message_text(call.args[0])
             if text is not None and text not in INTERNAL:
                 found[text] = f"{path.relative_to(ROOT)}:{node.lineno}"
     return found
@@ -75,20 +75,20 @@ def test_each_message_that_is_raised_is_in_errors_md(text: str, where: str) -> N
     assert any(re.search(pattern(text), message) for message in messages()), f"{where}: {text}"
 
 
-def test_errors_md_holds_no_message_that_nobody_says() -> None:
+def test_errors_md_contains_no_message_that_the_code_does_not_raise() -> None:
     sources = [*(ROOT / "mutitask_tui").rglob("*.py"), *(ROOT / "worker_agent").rglob("*.py")]
     texts = {
         text
         for path in sources
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant | ast.JoinedStr) and (text := spoken(node))
+        if isinstance(node, ast.Constant | ast.JoinedStr) and (text := message_text(node))
     }
     said = [(re.compile(pattern(text)), len(text.replace("{}", ""))) for text in texts]
     said += [
         (re.compile("^No such option "), 99),
         (re.compile("^Invalid value for "), 99),
     ]  # click's own words.
-    # A pattern speaks for a message if it makes up a good part of it: a lone word says nothing.
+    # A pattern counts only if it is a large part of the message. A single word proves nothing.
     stale = [
         message
         for message in messages()
@@ -97,7 +97,7 @@ def test_errors_md_holds_no_message_that_nobody_says() -> None:
     assert stale == []
 
 
-def test_commands_md_is_what_the_registry_says() -> None:
+def test_commands_md_matches_the_registry() -> None:
     made = subprocess.run(
         [sys.executable, "-c", "import runpy; print(runpy.run_path('docs/make_commands.py')['page'](), end='')"],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""`mutitask run` and `worker-agent` where nobody names a Redis: the embedded Valkey is found, kept and ended."""
+"""`mutitask run` and `worker-agent` without a Redis address: the embedded Valkey is found, kept and ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def task_function(task):
 
 
 def runs(state_dir: Path, name: str = "default") -> bool:
-    """Whether a namespace's Valkey runs: it holds the lock on its data for as long as it lives."""
+    """Return whether the Valkey of a namespace runs. It holds the lock on its data while it runs."""
     with (state_dir / name / "data.lock").open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +55,7 @@ def test_the_embedded_valkey_is_kept_and_resumed(state_dir: Path, spawn: Spawn, 
     assert not any(secret in program.stderr for program in (first, refused, second))
 
 
-def test_the_embedded_valkey_goes_on_for_agents_that_are_not_the_servers_own(
+def test_the_embedded_valkey_keeps_running_for_agents_that_the_server_did_not_start(
     state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, JOB)
@@ -66,7 +66,7 @@ def test_the_embedded_valkey_goes_on_for_agents_that_are_not_the_servers_own(
     wait_until(lambda: "Device0 serves" in agent.stderr, 20, what=repr(agent))
     server.terminate()
     assert server.wait() == 0, server
-    assert "the embedded Valkey goes on for Device0; `mutitask ctl exit` ends it" in server.stderr
+    assert "the embedded Valkey keeps running for Device0; `mutitask ctl exit` stops it" in server.stderr
     assert runs(state_dir)
     said = mutitask("ctl", "exit", "--yes", "--json").json
     assert (
@@ -77,7 +77,7 @@ def test_the_embedded_valkey_goes_on_for_agents_that_are_not_the_servers_own(
     assert mutitask("status", "--json").json["channels"][0]["waiting"] == 10
 
 
-def test_exit_ends_the_embedded_valkey_and_keeps_what_waits(
+def test_exit_ends_the_embedded_valkey_and_keeps_waiting_tasks(
     state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     line = [
@@ -102,8 +102,8 @@ def test_exit_ends_the_embedded_valkey_and_keeps_what_waits(
     assert mutitask("status", "--json").json["channels"][0]["done"] == 60
 
 
-def test_agents_may_come_before_their_server(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
-    """Also of a second namespace, while the first one's Valkey has the default port, and lets nobody in."""
+def test_agents_may_start_before_their_server(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
+    """Also in a second namespace, while the Valkey of the first has the default port and refuses others."""
     job = write_job(tmp_path, JOB)
     early = spawn(["worker-agent", job, "--name", "first"])
     wait_until(lambda: "waiting for a server" in early.stderr, 20, what=repr(early))
@@ -121,8 +121,10 @@ def test_agents_may_come_before_their_server(state_dir: Path, spawn: Spawn, tmp_
     assert other.wait() == 0, other
 
 
-def test_the_line_to_type_elsewhere_joins(state_dir: Path, spawn: Spawn, tmp_path: Path) -> None:
-    """Typed as it was printed, where no state directory helps."""
+def test_the_printed_line_starts_an_agent_on_another_machine(
+    state_dir: Path, spawn: Spawn, tmp_path: Path
+) -> None:
+    """The line works as it was printed, with another state directory."""
     job = write_job(tmp_path, JOB)
     server = spawn(
         ["mutitask", "run", "job.py", "--headless", "--listen", "127.0.0.2", "--until-done", "--autostart"],

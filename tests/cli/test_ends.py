@@ -1,4 +1,4 @@
-"""How a run ends: its exit status says what became of the tasks, and a line says it to a person."""
+"""The end of a run: its exit status and its last line report what happened to the tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_failed_tasks_have_a_status_of_their_own(
     assert (said in run.stderr) == (status == 7)
 
 
-def test_tasks_that_vanished_have_a_status_and_their_numbers(
+def test_missing_tasks_have_an_exit_status_and_are_named_by_number(
     redis_url: str, client: redis.Redis, state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, JOB)
@@ -56,7 +56,7 @@ def test_tasks_that_vanished_have_a_status_and_their_numbers(
     ) or "the first is item 0, the last item 14; give them to a new run" in run.stderr
 
 
-def test_missing_tasks_are_named_where_the_ids_tell(redis_url: str, client: redis.Redis) -> None:
+def test_missing_tasks_are_named_if_the_ids_show_them(redis_url: str, client: redis.Redis) -> None:
     with House(redis_url, "ids", iter(range(100)), devices=1, capacity=200) as house:
         house.until(lambda s: s.channels[0].exhausted)
         waiting = Keys("ids").channel(0).waiting
@@ -74,7 +74,7 @@ def test_missing_tasks_are_named_where_the_ids_tell(redis_url: str, client: redi
         assert "1 tasks more than were allotted" in reader.missing_tasks_text(house.channel())
 
 
-def test_keys_that_are_gone_are_said_to_be_gone(
+def test_deleted_keys_are_reported_as_gone(
     redis_url: str, client: redis.Redis, state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, JOB)
@@ -86,7 +86,7 @@ def test_keys_that_are_gone_are_said_to_be_gone(
     assert "no server holds" not in run.stderr
 
 
-def test_a_server_that_is_done_says_so_once_and_is_still(
+def test_a_server_with_all_tasks_done_says_so_once_and_prints_nothing_more(
     redis_url: str, state_dir: Path, spawn: Spawn, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, JOB.replace("or None", "+ 1"))
@@ -133,7 +133,9 @@ def test_a_second_signal_hands_back_what_local_agents_run(
     wait_until(lambda: "1 of 1 devices running" in run.stderr, 20, what=repr(run))
     wait_until(lambda: Reader(redis_url, "twice").snapshot().devices[0].running, 20)
     run.signal(signal.SIGINT)
-    wait_until(lambda: "waiting for running tasks of local agents, 30 s at most; Ctrl+C again" in run.stderr, 20)
+    wait_until(
+        lambda: "waiting for running tasks of local agents, 30 s at most; Ctrl+C again" in run.stderr, 20
+    )
     run.signal(signal.SIGINT)
     assert run.wait(20) == 0, run
     assert "2 tasks allotted: 0 done, 0 failed, 2 still to do" in run.stderr

@@ -1,4 +1,4 @@
-"""`mutitask results export`: every type as a line of JSON; what was drained is gone, what was not stays."""
+"""`mutitask results export`: every type is a line of JSON. Drained results are removed, all others stay."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_type_is_a_line_of_json(redis_url: str) -> None:
     assert len(first["id"]) == 20 and first["id"].endswith(f"{first['number']:012d}")
 
 
-def test_what_was_drained_is_gone_and_what_was_not_stays(redis_url: str) -> None:
+def test_drained_results_are_removed_and_all_others_stay(redis_url: str) -> None:
     with House(redis_url, "drain", iter(range(40)), iter(range(5))) as house:
         house.agent(0, channel=0, task_function=lambda task: [task])
         house.agent(1, channel=1, task_function=lambda task: [task])
@@ -74,7 +74,7 @@ def test_what_was_drained_is_gone_and_what_was_not_stays(redis_url: str) -> None
         house.until_all_settled()
 
     assert len(export(redis_url, "drain")) == 45
-    assert len(export(redis_url, "drain")) == 45  # Looking takes nothing away.
+    assert len(export(redis_url, "drain")) == 45  # An export without --drain removes nothing.
     drained = export(redis_url, "drain", "--channel", 0, "--drain")
     assert sorted(line["number"] for line in drained) == list(range(40))
     rest = export(redis_url, "drain", "--drain")
@@ -84,7 +84,7 @@ def test_what_was_drained_is_gone_and_what_was_not_stays(redis_url: str) -> None
 
 
 def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Program], tmp_path: Path) -> None:
-    """What was not written whole is still in Redis."""
+    """Results that were not written completely are still in Redis."""
     with House(redis_url, "pipe", iter(range(3000)), capacity=3000) as house:
         house.agent(0, task_function=lambda task: "x" * 200)
         house.done("start_all")
@@ -95,7 +95,7 @@ def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Prog
     assert "Traceback" not in reader.stderr
     json.loads(reader.stdout)
     left = export(redis_url, "pipe")
-    assert len(left) >= 1000  # At most what went into the pipe, and whole pages of it, was drained.
+    assert len(left) >= 1000  # Only whole pages that fit into the pipe were drained.
     assert [line["number"] for line in left][-1] == 2999
 
 
@@ -108,13 +108,13 @@ def test_a_full_disk_loses_no_result(redis_url: str, spawn: Callable[..., Progra
     writer = spawn(["sh", "-c", f"{line} > /dev/full"], env={"BIN": bin_directory()})
     assert writer.wait() == 1, writer
     assert writer.stderr == (
-        "mutitask: the system refuses the output (No space left on device): "
-        "mend that, or name another place; nothing is lost\n"
+        "mutitask: cannot use the output (No space left on device): "
+        "fix that, or choose another path; nothing is lost\n"
     )
     assert len(export(redis_url, "full")) == 10
 
 
-def test_lines_are_utf_8_whatever_the_terminal_is(redis_url: str, spawn: Callable[..., Program]) -> None:
+def test_lines_are_utf_8_with_any_terminal_encoding(redis_url: str, spawn: Callable[..., Program]) -> None:
     with House(redis_url, "utf8", iter(["ü \U0001f600"])) as house:
         house.agent(0, task_function=lambda task: task)
         house.done("start_all")
@@ -131,14 +131,14 @@ def bin_directory() -> Path:
     return BIN
 
 
-def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
+def test_two_drains_at_the_same_time_are_reported(redis_url: str) -> None:
     with House(redis_url, "two", iter(range(10))) as house:
         house.agent(0, task_function=lambda task: [task])
         house.done("start_all")
         house.until_all_settled()
 
-    class Meddled(io.StringIO):
-        """While a page is written, somebody else drains it."""
+    class DrainedMeanwhile(io.StringIO):
+        """An output during which another command drains the same page."""
 
         def flush(self) -> None:
             export(redis_url, "two", "--drain")
@@ -149,7 +149,7 @@ def test_two_who_drain_at_once_are_told(redis_url: str) -> None:
     with pytest.raises(
         ConcurrentChange, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"
     ):
-        export_results(reader, broker, 0, Meddled())
+        export_results(reader, broker, 0, DrainedMeanwhile())
 
 
 def test_results_of_a_save_function_are_not_in_redis(redis_url: str) -> None:

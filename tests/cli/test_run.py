@@ -1,4 +1,4 @@
-"""`mutitask run`, `demo` and the help texts: as processes, headless, on a Redis that is named."""
+"""`mutitask run`, `demo` and the help texts, as headless processes with a given Redis address."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def until(url: str, name: str, holds: Callable[[Snapshot], object], *programs: P
 def test_headless_until_done_ends_by_itself_with_the_right_counts(
     redis_url: str, spawn: Spawn, tmp_path: Path
 ) -> None:
-    """And every option does what it says, with the address from the environment."""
+    """Every option has its effect, and the address comes from the environment."""
     program = spawn(
         ["mutitask", "run", write_job(tmp_path, NUMBERS), "--name", "counts", "--headless", "--until-done",
          "--autostart", "--local-agents", "2", "--retries", "1", "--capacity", "30", "--devices", "4",
@@ -138,7 +138,7 @@ def test_a_signal_stops_the_server_in_order_and_a_resume_ends_the_work(
     assert (done.channels[0].allotted, done.channels[0].done, done.channels[0].failed) == (100, 90, 10)
 
 
-def test_fresh_drops_what_was_there(redis_url: str, spawn: Spawn, tmp_path: Path) -> None:
+def test_fresh_drops_the_earlier_run(redis_url: str, spawn: Spawn, tmp_path: Path) -> None:
     line = ["mutitask", "run", write_job(tmp_path, NUMBERS), "--redis", redis_url, "--headless", "--until-done",
             "--autostart", "--local-agents", "1", "--failed-ok"]  # fmt: skip
     assert spawn(line).wait() == 0
@@ -150,7 +150,7 @@ def test_fresh_drops_what_was_there(redis_url: str, spawn: Spawn, tmp_path: Path
     assert (after.channels[0].allotted, after.channels[0].results) == (100, 90)
 
 
-def test_stop_allot_lets_what_waits_run_out_and_the_run_ends(
+def test_stop_allot_runs_the_waiting_tasks_and_ends_the_run(
     redis_url: str, spawn: Spawn, tmp_path: Path
 ) -> None:
     endless = "def tasks():\n  n = 0\n  while True:\n    yield n\n    n += 1\ndef task_function(task): return [task]\n"
@@ -221,7 +221,7 @@ sysconfig.get_path = lambda name, *how, **more: {library!r} if name == "stdlib" 
 
 
 def test_the_demo_ends_by_itself_without_a_terminal(spawn: Spawn, state_dir: Path, tmp_path: Path) -> None:
-    """With a part of the standard library in its place, since all of it takes 20 s; CI runs the whole demo too."""
+    """Use a part of the standard library, because all of it takes 20 s. CI also runs the whole demo."""
     library = tmp_path / "library"
     shutil.copytree(Path(sysconfig.get_path("stdlib"), "email"), library / "email")
     (library / "broken.py").write_text("def broken(:\n")
@@ -271,7 +271,7 @@ def environment_of(pid: int) -> dict[str, Any]:
     return dict(part.split("=", 1) for part in text.split("\0") if "=" in part)
 
 
-def test_no_password_stands_in_an_argument(redis_url: str, spawn: Spawn, tmp_path: Path) -> None:
+def test_no_argument_contains_a_password(redis_url: str, spawn: Spawn, tmp_path: Path) -> None:
     program = spawn(
         ["mutitask", "run", write_job(tmp_path, NUMBERS), "--headless", "--local-agents", "1"],
         env={"MUTITASK_REDIS_URL": redis_url},

@@ -1,4 +1,4 @@
-"""Helpers beside a job may be called like any library: ours is imported by us, and theirs by the job."""
+"""Helpers beside a job may have the name of a library: MutiTask imports the library, the job its helper."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PICKLED = pickle.dumps(Thing())
 
 
 def shadowed(folder: Path) -> Path:
-    """A job between helpers that are called like everything else."""
+    """Write a job beside helpers with the names of all libraries."""
     used = ("colorsys", "rich")
     for name in {*sys.stdlib_module_names, *LIBRARIES}.difference({*used, "pickle"}):
         (folder / f"{name}.py").write_text("raise RuntimeError(f'{__name__} of the job was imported')")

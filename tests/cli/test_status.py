@@ -1,4 +1,4 @@
-"""`mutitask status`: the names that scripts rest on, the right numbers, and the same for a person."""
+"""`mutitask status`: the names that scripts use, the right numbers, and the text for a person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNEL: dict[str, type | tuple[type, ...]] = {
     "deleted": int, "allotted": int, "balanced": bool, "allotting": bool, "exhausted": bool,
 }  # fmt: skip
 ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results": int}
-"""What a channel has beyond the names of the interface."""
+"""The names of a channel in addition to those of the interface."""
 DEVICE: dict[str, type | tuple[type, ...]] = {
     "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "running": int, "done": int,
     "errors": int, "failed": int, "seen_s": (float, type(None)),
@@ -36,18 +36,18 @@ def check(record: dict[str, Any], types: dict[str, Any]) -> None:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Holds each task until it is set."""
+    """An event that each task waits for."""
     event = threading.Event()
     yield event
     event.set()
 
 
 def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: threading.Event) -> None:
-    begun = threading.Event()
+    started = threading.Event()
 
     def held(task: int) -> int | None:
         if task == 4:
-            begun.set()
+            started.set()
             gate.wait(20)
         return None if task == 1 else task
 
@@ -55,8 +55,8 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         house.until(lambda s: s.channels[0].waiting == 6 and s.channels[1].exhausted)
         house.agent(1, task_function=held)
         house.done("start_one", 1)
-        assert begun.wait(15)
-        # 0, 2, 3 done, 1 failed, 4 runs, 5, 6, 7 wait or are claimed ahead until the long task hands them back.
+        assert started.wait(15)
+        # 0, 2, 3 done, 1 failed, 4 runs. 5, 6, 7 wait, or are claimed until the agent hands them back.
         house.until(lambda s: s.channels[0].waiting == 3 and s.devices[1].running == 1)
 
         status = house.status()
@@ -64,7 +64,9 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert set(status) == {"name", "server", "channels", "devices", "troubles"}
         assert status["name"] == "books"
         check(status["server"], SERVER)
-        assert status["server"]["host"] == this_process().host and status["server"]["pid"] == this_process().pid
+        assert (
+            status["server"]["host"] == this_process().host and status["server"]["pid"] == this_process().pid
+        )
         now, _ = client.time()
         assert abs(status["server"]["since"] - now) < 30
         assert status["server"]["allotting"] is True
@@ -93,7 +95,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
     assert after["channels"][0]["balanced"] is True
 
 
-def test_a_paused_feed_is_told(redis_url: str) -> None:
+def test_a_paused_feed_is_reported(redis_url: str) -> None:
     with House(redis_url, "paused", iter(range(100)), capacity=5) as house:
         house.done("pause_allot")
         assert house.status()["server"]["allotting"] is False
@@ -120,7 +122,7 @@ def test_for_a_person(redis_url: str) -> None:
     assert len(lines) == 4
 
 
-def test_results_at_their_cap_stop_the_feed_and_the_status_says_why(redis_url: str) -> None:
+def test_results_at_their_limit_stop_the_feed_and_the_status_says_why(redis_url: str) -> None:
     with House(redis_url, "cap", iter(range(60)), capacity=10, results_max=20) as house:
         house.agent(0, task_function=lambda task: [task])
         house.done("start_all")
@@ -139,7 +141,7 @@ def test_results_at_their_cap_stop_the_feed_and_the_status_says_why(redis_url: s
 
 
 def drain(house: House) -> list[Any]:
-    """What waits when the feed has stopped or ended, taken out."""
+    """Wait until the feed has stopped or ended, and drain the results."""
     house.until(lambda s: s.channels[0].open == 0 and (s.channels[0].halted or s.channels[0].exhausted))
     return mutitask("results", "export", "--drain", "--redis", house.url, "--name", house.name).lines
 

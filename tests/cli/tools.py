@@ -1,4 +1,4 @@
-"""What the command-line tests share: commands run in this process, jobs, and a server with agents in threads."""
+"""Tools of the command-line tests: commands in this process, jobs, and a server with agents in threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker_agent.settings import Settings
 
 @dataclass(frozen=True)
 class Said:
-    """What a command printed, and its exit status."""
+    """The output of a command, and its exit status."""
 
     status: int
     stdout: str
@@ -47,7 +47,7 @@ class Said:
 
 @pytest.fixture(autouse=True)
 def no_agents_left(tmp_path: Path) -> Iterator[None]:
-    """Local agents outlive a killed server; those of a test that failed must not meet the next one."""
+    """Kill the local agents of the test. They outlive a killed server, and must not disturb the next test."""
     yield
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ def mutitask(*args: object) -> Said:
 
 
 def write_job(directory: Path, text: str, name: str = "job.py") -> Path:
-    """A job file with that text."""
+    """Write a job file with this text. Return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / name
     path.write_text(dedent(text))
@@ -72,7 +72,7 @@ def write_job(directory: Path, text: str, name: str = "job.py") -> Path:
 
 
 def double(task: Any) -> Any:
-    """A task function: numbers doubled, and those that end in 7 fail."""
+    """A task function: return the task twice. Numbers that end in 7 fail."""
     if isinstance(task, int) and task % 10 == 7:
         raise ValueError(f"{task} ends in seven")
     return [task, task]
@@ -109,7 +109,7 @@ class House:
         task_function: Callable[[Any], Any] = double,
         save_function: Callable[[Any], Any] | None = None,
     ) -> Agent:
-        """An agent that joined."""
+        """Start an agent in a thread. Return it when it is registered."""
         settings = Settings(lambda: self.url, self.name, device, channel, 1, task_function, save_function)
         agent = Agent(settings)
         thread = threading.Thread(target=agent.run, daemon=True)
@@ -119,11 +119,11 @@ class House:
         return agent
 
     def ctl(self, *args: object) -> Said:
-        """`mutitask ctl` on this namespace."""
+        """Run `mutitask ctl` on this namespace."""
         return mutitask("ctl", *args, "--redis", self.url, "--name", self.name)
 
     def done(self, *args: object) -> Any:
-        """The same with `--json`; the command must have worked."""
+        """Run `mutitask ctl` with `--json`, expect success, and return its data."""
         said = self.ctl(*args, "--json")
         assert said.status == 0, said
         data = json.loads(said.stdout)
@@ -132,7 +132,7 @@ class House:
         return data
 
     def status(self) -> Any:
-        """`mutitask status --json`."""
+        """Return the data of `mutitask status --json`."""
         return mutitask("status", "--json", "--redis", self.url, "--name", self.name).json
 
     def snapshot(self) -> Snapshot:
@@ -145,7 +145,7 @@ class House:
         return next(device for device in self.snapshot().devices if device.id == number)
 
     def until(self, holds: Callable[[Snapshot], object], timeout: float = 15.0) -> Snapshot:
-        """Wait until a snapshot says so, and return it."""
+        """Wait for a snapshot that meets the condition, and return it."""
 
         def look() -> Snapshot | None:
             snapshot = self.snapshot()
