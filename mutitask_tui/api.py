@@ -1,4 +1,4 @@
-"""Server: the seed's interface, for a person's own program."""
+"""`Server`: the class with which a program starts a server and calls its commands."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from worker_agent.protocol.words import shown
 class Server:
     """Feeds generators to channels and shows the dashboard.
 
-    `WorksNumb` is the number of devices, `InstructionChannelNumb` the number of channels (left out: as many as
-    there are generators), `TasksChannelMax` each channel's capacity in tasks. Where nobody listens on the
-    default address and no other was named, an embedded Valkey is started there.
+    `WorksNumb` is the number of devices. `InstructionChannelNumb` is the number of channels (by default, the number of
+    generators). `TasksChannelMax` is each channel's capacity in tasks. If no address is given and no Redis listens on
+    the default one, an embedded Valkey is started there. `retry_delay` and `lease` are in seconds.
 
-    Every command is a method too: `server.pause_one(0)` from another thread while `start()` runs.
+    Every command is also a method, such as `server.pause_one(0)`. Call it from another thread while `start()` runs.
     """
 
     def __init__(
         self,
-        WorksNumb: int,  # noqa: N803 (the seed's name)
+        WorksNumb: int,  # noqa: N803 (public name)
         host: str = "localhost",
         port: int = 6379,
         db: int = 0,
@@ -59,7 +59,7 @@ class Server:
                 raise TypeError(f"{label} must be a whole number of {least} or more, not {shown(value)}")
         if (resume or resume_anyway) and fresh:
             raise ValueError(
-                "resume goes on with what the namespace holds and fresh drops it: pass one of them"
+                "resume continues with the work in the namespace and fresh drops it: pass one of them"
             )
         self._devices = WorksNumb
         self._channels = InstructionChannelNumb
@@ -79,12 +79,12 @@ class Server:
         self._url = ""
 
     def start(self, tasks: Sequence[Iterator[Any]]) -> None:
-        """Feed one generator or iterator for each channel until somebody quits.
+        """Feed one generator or iterator for each channel until the server quits.
 
-        Opens the dashboard on a terminal and runs headless without one. Raises `TypeError` for what is no
-        list of generators, `ValueError` where their number is not `InstructionChannelNumb`; ends the process
-        with a sentence and a status where Redis or the namespace cannot be had, and with status 7 where tasks
-        failed in a run with `until_done=True` (unless `failed_ok=True`).
+        Opens the dashboard on a terminal and runs headless without one. Raises `TypeError` if `tasks` is no list of
+        generators, and `ValueError` if their number is not `InstructionChannelNumb`. Ends the process with a message
+        and a status if Redis or the namespace is not available, and with status 7 if tasks failed in a run with
+        `until_done=True` (unless `failed_ok=True`).
         """
         from worker_agent.console import lines
         from worker_agent.job import as_iterators
@@ -107,7 +107,7 @@ class Server:
 
     def _run(self, iterators: list[Iterator[Any]]) -> int:
         from mutitask_tui.embedded.valkey import default_redis_listens
-        from mutitask_tui.launch.open_namespace import Place, embedded_place
+        from mutitask_tui.launch.redis_location import RedisLocation, embedded_location
         from mutitask_tui.launch.run_server import run_server
         from worker_agent.protocol.connection.address import read_server_file, resolve
         from worker_agent.protocol.membership import RunPlan
@@ -128,12 +128,13 @@ class Server:
         host, port, db, password = self._address
         url, named = resolve(self._redis_url, self._name, host, port, db, password)
         if url == read_server_file(self._name) or (not named and not default_redis_listens()):
-            place = embedded_place(self._name, "127.0.0.1", usual_port=(host, port) == ("localhost", 6379))
+            usual_port = (host, port) == ("localhost", 6379)
+            location = embedded_location(self._name, "127.0.0.1", usual_port=usual_port)
         else:
-            place = Place(url, None)
-        self._url = place.url
+            location = RedisLocation(url)
+        self._url = location.url
         return run_server(
-            place,
+            location,
             self._name,
             plan,
             iterators,
@@ -145,9 +146,9 @@ class Server:
         )
 
     def command(self, command: Command, *values: Any) -> Outcome:
-        """Carry a command of the registry out.
+        """Carry out a command of the registry.
 
-        Raises `CommandError`, `TypeError` for a number that is none, or `RuntimeError` before `start()`.
+        Raises `CommandError`, `TypeError` if an argument is not a whole number, or `RuntimeError` before `start()`.
         """
         from mutitask_tui.server.commands.commander import Commander
 
@@ -156,7 +157,7 @@ class Server:
             if number and not is_count(value):
                 raise TypeError(f"{param.name} of {command.usage} must be a whole number, not {shown(value)}")
         if not self._url:
-            raise RuntimeError("start() comes first; call commands from another thread while it runs")
+            raise RuntimeError("call start() first, and call commands from another thread while it runs")
         return Commander(self._url, self._name).run(command, values)
 
 

@@ -561,7 +561,7 @@ PROGRAM_ROWS = [
     (
         "Server(5, resume=True, fresh=True)",
         ValueError,
-        r"resume goes on with .* and fresh drops it: pass one of",
+        r"resume continues with .* and fresh drops it: pass one of",
     ),
     ("Server(5, name='a b')", JobError, r"'a b' cannot name a namespace: use 1 to 64 letters"),
     (
@@ -588,7 +588,7 @@ PROGRAM_ROWS = [
     (
         "Server(5).pause_one(0)",
         RuntimeError,
-        r"start\(\) comes first; call commands from another thread while it runs",
+        r"call start\(\) first, and call commands from another thread while it runs",
     ),
     ("Client(device='0')", TypeError, r"device must be a whole number of 0 or more, not '0'"),
     ("Client(device=0, concurrency=0)", ValueError, r"concurrency must be 1 or more"),

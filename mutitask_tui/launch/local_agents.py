@@ -1,4 +1,4 @@
-"""Agents on the server's own machine: started with it, started again when they die, stopped with it."""
+"""Local agents: started with their server on its machine, restarted when they die, stopped with it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mutitask_tui.server.files import make_private, open_log
-from worker_agent.agent.claim_loop import ENDED_NOTE_VARIABLE
+from worker_agent.agent.end_note import END_NOTE_VARIABLE
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, state_dir
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.pristine import time
 
 RESTART_S = 1.0
-TRIES = 4
-"""An agent that dies so often before it has its device is given up."""
+"""The wait before the first restart. It grows with each further one."""
+MAX_STARTS = 4
+"""An agent that dies this many times in a row before it is registered is not started again."""
 DRAIN_S = 30
-"""How long an agent that is told to stop, also when its server is gone, waits for what it runs."""
-SAID_S = 1.0
-SPARE_S = 3.0
-"""How long handing back and leaving take then, at most."""
+"""How long a stopped agent waits for its running tasks, also after its server died."""
+WAIT_NOTICE_S = 1.0
+"""A shorter stop is not announced."""
+FORCE_STOP_S = 3.0
+"""How long an agent may take to hand back its tasks and leave after that."""
 
 
 @dataclass(slots=True)
@@ -33,21 +35,23 @@ class _Agent:
     channel: int
     log: Path
     note: Path
-    """Where the agent notes that it has its device, and that it ended by itself."""
+    """The file in which the agent writes that it is registered, and later that it ended on purpose."""
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
-    at: float = field(default=0.0)
-    tries: int = 0
-    """How often in a row it died before it had its device."""
+    started_at: float = field(default=0.0)
+    failed_starts: int = 0
+    """How often in a row it died before it was registered."""
     given_up: str = ""
     """Why it is not started any more, or ''."""
 
 
 class LocalAgents:
-    """`count` agents, dealt to the channels in turn: Device0, Device1, ...
+    """Runs `count` agents: Device0, Device1, ... They serve the channels in turn.
 
-    The address goes by the environment, never by an argument. What they print goes to a log file each.
-    `options` are for the command line of each; `home` and `environment` are where and with what they start.
+    The Redis address goes into their environment, never into an argument. Each agent's output goes to its own log file.
+    options: added to the command line of each agent.
+    home, environment: the directory and the environment in which they start.
+    on_note: called with a sentence when an agent dies.
     """
 
     def __init__(
@@ -65,11 +69,11 @@ class LocalAgents:
             _Agent(n, n % channels, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
             for n in range(count)
         ]
-        self._ended = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="local-agents", daemon=True)
 
     def start(self) -> None:
-        """Start them all and watch over them."""
+        """Start all agents, and a thread that restarts them."""
         if not self._agents:
             return
         for agent in self._agents:
@@ -77,42 +81,46 @@ class LocalAgents:
         self._thread.start()
 
     def given_up(self) -> int:
-        """How many agents are not started any more."""
+        """Return how many agents are not started any more."""
         return sum(bool(agent.given_up) for agent in self._agents)
 
-    def none_left(self) -> str:
-        """Why none of the agents that were asked for is there or will come, or ''."""
+    def why_none_left(self) -> str:
+        """Return why every requested agent was given up; '' if one is left, or none was requested."""
         reasons = [agent.given_up for agent in self._agents]
         return reasons[0] if reasons and all(reasons) else ""
 
     def stop(
-        self, hurry: Callable[[], bool] = lambda: False, on_wait: Callable[[str], None] = lambda _text: None
+        self,
+        force_stop: Callable[[], bool] = lambda: False,
+        on_wait: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """Let each finish what it runs: for `DRAIN_S` at most, or until `hurry` says so; then hand back and end.
+        """Stop all agents. Each finishes its running tasks first, within 30 seconds.
 
-        `on_wait` is told where that takes longer than a moment.
+        Agents that need longer hand their tasks back and end. The same holds once `force_stop` returns True.
+        on_wait: called once with a sentence if the stop takes longer than a second.
         """
-        self._ended.set()
+        self._stopping.set()
         running = [agent.process for agent in self._agents if agent.process and agent.process.poll() is None]
         for process in running:
             process.terminate()
-        began, said = time.monotonic(), False
-        while any(p.poll() is None for p in running) and not hurry():
-            waited = time.monotonic() - began
-            if waited >= DRAIN_S + SPARE_S:
+        started_at, announced = time.monotonic(), False
+        while any(p.poll() is None for p in running) and not force_stop():
+            waited = time.monotonic() - started_at
+            if waited >= DRAIN_S + FORCE_STOP_S:
                 break
-            if waited >= SAID_S and not said:
-                said = True
+            if waited >= WAIT_NOTICE_S and not announced:
+                announced = True
                 on_wait(
-                    f"waiting for what local agents run, {DRAIN_S} s at most; Ctrl+C again hands it back at once"
+                    f"waiting for running tasks of local agents, {DRAIN_S} s at most; "
+                    "Ctrl+C again hands them back at once"
                 )
             time.sleep(0.02)
         for process in (left := [p for p in running if p.poll() is None]):
             process.terminate()
-        until = time.monotonic() + SPARE_S
+        deadline = time.monotonic() + FORCE_STOP_S
         for process in left:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, until - time.monotonic()))
+                process.wait(max(0.1, deadline - time.monotonic()))
             process.kill()
             process.wait()
 
@@ -122,42 +130,42 @@ class LocalAgents:
             "--device", str(agent.device), "--channel", str(agent.channel),
             "--drain-timeout", str(DRAIN_S), *self._options,
         ]  # fmt: skip
-        make_private(self.logs)  # Each time: somebody may have removed it.
+        make_private(self.logs)  # At every start, because the directory may have been removed.
         agent.note.unlink(missing_ok=True)
-        environment = {**self._environment, ENDED_NOTE_VARIABLE: str(agent.note)}
+        environment = {**self._environment, END_NOTE_VARIABLE: str(agent.note)}
         with open_log(agent.log) as log:
-            # A session of its own: Ctrl+C in the terminal is for the server, which then stops its agents in order.
+            # In a session of its own: Ctrl+C in the terminal reaches only the server, which stops its agents in order.
             agent.process = subprocess.Popen(
                 command, env=environment, cwd=self._home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        agent.at = time.monotonic()
+        agent.started_at = time.monotonic()
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.2):
+        while not self._stopping.wait(0.2):
             for agent in self._agents:
                 if agent.process is not None and agent.process.poll() is not None:
-                    self._after(agent, agent.process.returncode)
+                    self._handle_end(agent, agent.process.returncode)
 
-    def _after(self, agent: _Agent, status: int) -> None:
-        """An agent that ended by itself stays away; one that died comes back, later and later.
+    def _handle_end(self, agent: _Agent, status: int) -> None:
+        """Restart an agent that died, after a wait that grows. An agent that ended on purpose is not restarted.
 
-        The status alone does not tell: a task can end its process with any. One that dies again and again before it
-        has its device is given up.
+        The exit status alone is not enough to decide, because a task can end its process with any status. An agent
+        that dies several times before it is registered is given up.
         """
-        how_far = agent.note.read_text() if agent.note.exists() else ""
-        if how_far in ("ended", "stopped"):
+        progress = agent.note.read_text() if agent.note.exists() else ""
+        if progress in ("ended", "stopped"):
             agent.process = None
-            if status and how_far == "ended":
+            if status and progress == "ended":
                 self._give_up(agent, "ended")
             return
-        pause = RESTART_S * min(30, agent.restarts) if how_far else RESTART_S * 2**agent.tries
-        if not how_far and agent.tries + 1 >= TRIES:
+        pause = RESTART_S * min(30, agent.restarts) if progress else RESTART_S * 2**agent.failed_starts
+        if not progress and agent.failed_starts + 1 >= MAX_STARTS:
             agent.process = None
-            self._give_up(agent, f"died {TRIES} times before it had its device")
-        elif time.monotonic() - agent.at >= pause:
+            self._give_up(agent, f"died {MAX_STARTS} times before it was registered")
+        elif time.monotonic() - agent.started_at >= pause:
             agent.restarts += 1
-            agent.tries = 0 if how_far else agent.tries + 1
+            agent.failed_starts = 0 if progress else agent.failed_starts + 1
             self._on_note(f"Device{agent.device}'s agent died (status {status}); starting it again")
             try:
                 self._start(agent)
@@ -175,4 +183,4 @@ class LocalAgents:
             lines = agent.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1][:200] if lines else "without a word"
+        return lines[-1][:200] if lines else "its log is empty"

@@ -1,4 +1,4 @@
-"""Runs one server: opens the namespace, starts local agents, shows the dashboard, ends what it began."""
+"""Run one server: open its namespace, start its local agents and its dashboard, and stop what it started."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mutitask_tui.embedded.keeper import Keeper
+from mutitask_tui.embedded.process import EmbeddedServer
+from mutitask_tui.launch.embedded_lifetime import stop_if_unused
 from mutitask_tui.launch.local_agents import LocalAgents
-from mutitask_tui.launch.open_namespace import Place, end_with_server, join_line, join_note, open_core
-from mutitask_tui.launch.server_session import Session, say
+from mutitask_tui.launch.open_namespace import open_core
+from mutitask_tui.launch.redis_location import RedisLocation
+from mutitask_tui.launch.server_session import ServerSession, log_line
+from mutitask_tui.server.core import ServerCore
 from mutitask_tui.settings.config_file import load
 from worker_agent.console import streams
 from worker_agent.protocol.connection.address import shown_url
@@ -19,7 +23,7 @@ from worker_agent.protocol.membership import RunPlan
 
 
 def run_server(
-    place: Place,
+    location: RedisLocation,
     name: str,
     plan: RunPlan,
     iterators: Sequence[Iterator[Any]],
@@ -37,47 +41,50 @@ def run_server(
     totals: Callable[[], Sequence[int | None]] = tuple,
     on_allotted: Callable[[int, Any, int], None] | None = None,
 ) -> int:
-    """The exit status. Raises `MutiTaskError` where the namespace cannot be had.
+    """Run a server until its end. Return the exit status. Raises `MutiTaskError` if the namespace cannot be opened.
 
-    Local agents start in `agents_home` with `agents_environment`: a job may have changed this process's own.
+    agents_home, agents_environment: where and with what local agents start, because a job may change this process's.
+    stay: keep the dashboard open when `until_done` is reached.
+    announce: print the command line for other machines, with the password.
     """
-    own = place.own if place.own and not place.own.throwaway else None
+    embedded = location.embedded if location.embedded and not location.embedded.throwaway else None
     try:
         core = open_core(
-            place, name, plan, iterators, say, may_ask=not headless, totals=totals, on_allotted=on_allotted
-        )
+            location.url, name, plan, iterators, log_line,
+            may_ask=not headless, totals=totals, on_allotted=on_allotted,
+        )  # fmt: skip
     except BaseException:
-        if own and own.started:
-            end_with_server(own, name)
+        if embedded and embedded.started:
+            stop_if_unused(embedded, name)
         raise
     dashboard = not headless and streams.on_terminal()
     config = load() if dashboard else None
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
-        say(f"namespace {name!r} on {place.shown}; run {core.run.id if core.run else ''}")
+        log_line(f"namespace {name!r} on {location.shown_address}; run {core.run.id if core.run else ''}")
         if announce:
-            # A person asked for a line to type elsewhere: it is the one place where the password is shown.
-            say(f"on other machines: {join_line(place, shown_job, name, with_password=True)}")
+            # Only here is the password shown: a person asked for a line to type on other machines.
+            log_line(f"on other machines: {location.join_line(shown_job, name, with_password=True)}")
 
-    def tell(text: str) -> None:
+    def on_note(text: str) -> None:
         core.note("warning", text)
         if not dashboard:
-            say(text)
+            log_line(text)
 
     agents = LocalAgents(
         job or Path(shown_job),
-        place.url,
+        location.url,
         name,
         local_agents,
         plan.channels,
-        tell,
+        on_note,
         options=agent_options,
         home=agents_home,
         environment=agents_environment,
     )
-    named = "" if name == "default" else f" --name {name}"
-    address = "" if place.own else f" --redis {shlex.quote(shown_url(place.url))}"
-    session = Session(
+    name_option = "" if name == "default" else f" --name {name}"
+    redis_option = "" if location.embedded else f" --redis {shlex.quote(shown_url(location.url))}"
+    session = ServerSession(
         core,
         agents,
         dashboard=dashboard,
@@ -85,26 +92,33 @@ def run_server(
         failed_ok=failed_ok,
         stay=stay,
         config=config,
-        kept=not (place.own and place.own.throwaway),
-        attach_line=f"mutitask attach{address}{named}",
-        join_line=join_line(place, shown_job, name, with_password=False),
-        join_note=join_note(place),
+        data_kept=not (location.embedded and location.embedded.throwaway),
+        attach_line=f"mutitask attach{redis_option}{name_option}",
+        join_line=location.join_line(shown_job, name, with_password=False),
+        join_note=location.join_note,
     )
-    keeper = None
-    if own:
-        keeper = Keeper(own, name, place.fsync, tell)
-        keeper.start()
+    if embedded is None:
+        return session.run()
+    keeper = Keeper(embedded, name, location.fsync, on_note)
+    keeper.start()
     try:
         return session.run()
     finally:
-        if keeper:
-            keeper.end()
-        if own and keeper and keeper.homeless:
-            say(
-                f"the embedded Valkey (process {own.pid}) goes on, because its data was removed from the disk: "
-                f"`mutitask results export{named}` brings its results, `kill {own.pid}` ends it and drops what it holds"
-            )
-        elif own and core.quit:
-            own.stop()
-        elif own and not isinstance(core.failure, Superseded) and (who := end_with_server(own, name)):
-            say(f"the embedded Valkey goes on for {who}; `mutitask ctl exit{named}` ends it")
+        keeper.end()
+        _stop_embedded(embedded, core, name, name_option, data_removed=keeper.data_removed)
+
+
+def _stop_embedded(
+    embedded: EmbeddedServer, core: ServerCore, name: str, name_option: str, *, data_removed: bool
+) -> None:
+    """Stop the embedded Valkey with its server, unless it is still needed. Say why it keeps running."""
+    if data_removed:
+        log_line(
+            f"the embedded Valkey (process {embedded.pid}) keeps running, because its data was removed from the disk: "
+            f"`mutitask results export{name_option}` prints its results, `kill {embedded.pid}` ends it and loses its "
+            "data"
+        )
+    elif core.quit:
+        embedded.stop()
+    elif not isinstance(core.failure, Superseded) and (user := stop_if_unused(embedded, name)):
+        log_line(f"the embedded Valkey keeps running for {user}; `mutitask ctl exit{name_option}` stops it")

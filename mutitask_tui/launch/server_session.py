@@ -1,47 +1,47 @@
-"""One run of a server or an attached dashboard in a terminal: the view, the signals, the headless remainder."""
+"""One run of a server from start to end: its dashboard, its signals, its progress lines and its exit status."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 
 from mutitask_tui.launch.local_agents import LocalAgents
-from mutitask_tui.server import progress
+from mutitask_tui.launch.tuning import tune_after_start
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.core import ServerCore
-from mutitask_tui.server.missing import missing
-from mutitask_tui.server.reader import Reader
+from mutitask_tui.server.inspector import Inspector
 from mutitask_tui.server.snapshot import Snapshot
-from mutitask_tui.settings.config_file import Loaded, load
-from mutitask_tui.web.serve import confine_view
+from mutitask_tui.server.status import finished_line, progress_line, summary_line
+from mutitask_tui.settings.config_file import Loaded
 from worker_agent.console import lines, streams
 from worker_agent.protocol.errors import MutiTaskError, Superseded
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
-PROGRESS_S = 2.0
-_SETTLED_S = 1.0
+PROGRESS_INTERVAL_S = 2.0
 FAILED_STATUS = 7
-"""The exit status of a run that is done, and in which tasks failed."""
+"""The exit status of a run that is done and in which tasks failed."""
 MISSING_STATUS = 8
-"""The exit status of a run of which tasks are in no list any more."""
+"""The exit status of a run of which some tasks are in no list any more."""
 NO_AGENTS_STATUS = 9
 """The exit status of a run that no agent could work on."""
 
 
-def say(text: str) -> None:
-    """A line on stderr with the time."""
+def log_line(text: str) -> None:
+    """Print a line with the time on stderr."""
     lines.print_stderr(f"{time.strftime('%H:%M:%S')} {text}")
 
 
-class Session:
-    """A server from start to end. `run()` returns the exit status."""
+class ServerSession:
+    """Runs a server with its local agents, with a dashboard or without one.
+
+    until_done: end when every task is done or failed.
+    stay: keep the dashboard open then, until the person leaves it.
+    data_kept: whether the data of the run outlives this process.
+    """
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Session:
         join_note: str = "",
         failed_ok: bool = False,
         stay: bool = True,
-        kept: bool = True,
+        data_kept: bool = True,
         config: Loaded | None = None,
     ) -> None:
         self._core = core
@@ -67,72 +67,71 @@ class Session:
         self._backend = RedisBackend(
             core.url,
             core.name,
-            who=core.who,
+            source=core.source,
             owns_server=True,
             join_line=join_line,
             join_note=join_note,
             wait=core.wait,
         )
-        self._reader = Reader(core.url, core.name)
-        self._began = time.monotonic()
+        self._reader = Inspector(core.url, core.name)
+        self._started_at = time.monotonic()
         self._stay = stay
-        self._kept = kept
+        self._data_kept = data_kept
         self._config = config
-        self._stop_asked = threading.Event()
-        self._hurry = threading.Event()
-        """Whether a second signal came: what local agents run is handed back."""
-        self._finished = False
-        self._deserted = ""
-        """Why a run ended that no agent works on, or ''."""
+        self._stop_requested = threading.Event()
+        self._force_stop = threading.Event()
+        """Set by a second signal: local agents hand back the tasks that they run."""
+        self._no_agents = ""
+        """Why the run ended although tasks are left: no agent can work on them. Else ''."""
         self._status = 0
-        """The exit status by what became of the tasks."""
+        """The exit status by the outcome of the tasks."""
 
     def run(self) -> int:
-        """Feed until quit, stopped, superseded, or (with `until_done`) done."""
-        self._on_signals()
+        """Run until `exit`, a signal, a successor, or (with `until_done`) the last task. Return the exit status."""
+        self._handle_signals()
         self._core.start()
         self._agents.start()
         try:
             if self._dashboard:
-                asyncio.run(self._show())
-            if not self._core.ended.is_set() and not self._stop_asked.is_set():
-                self._headless()
+                asyncio.run(self._run_dashboard())
+            if not self._core.ended.is_set() and not self._stop_requested.is_set():
+                self._run_headless()
         finally:
-            self._close()
+            self._stop()
         if self._core.failure is not None:
-            say(str(self._core.failure))
+            log_line(str(self._core.failure))
             return getattr(self._core.failure, "exit_status", 1)
-        if self._deserted:
-            say(self._deserted)
+        if self._no_agents:
+            log_line(self._no_agents)
             return NO_AGENTS_STATUS
-        if self._core.halted() and self._until_done:
+        if self._core.halted_feeds() and self._until_done:
             return self._status or 1
         return self._status
 
-    def _close(self) -> None:
-        """Stop what is still to stop, and say what became of the run."""
-        self._finished = self._until_done and not self._deserted and self._is_done()
+    def _stop(self) -> None:
+        """Stop the agents and the core, and print the summary of the run."""
+        all_done = self._until_done and not self._no_agents and self._is_done()
         last = self._last_snapshot()
-        # Behind a successor the agents go on: they serve it now (law 5).
+        # The agents keep running if another server took over: they work for that one now.
         if not isinstance(self._core.failure, Superseded):
-            self._agents.stop(self._hurry.is_set, say)
+            self._agents.stop(self._force_stop.is_set, log_line)
         self._core.stop()
         last = self._last_snapshot() or last
         if last is not None:
-            say(progress.summary(last, time.monotonic() - self._began, kept=self._kept))
-            self._judge(last)
-        for text in self._core.halted():
-            say(text)
+            log_line(summary_line(last, time.monotonic() - self._started_at, kept=self._data_kept))
+            self._set_status(last, all_done)
+        for text in self._core.halted_feeds():
+            log_line(text)
 
-    def _judge(self, last: Snapshot) -> None:
-        """Say what is wrong with how it ended, and remember the exit status for that."""
+    def _set_status(self, last: Snapshot, all_done: bool) -> None:
+        """Set the exit status by the last snapshot, and print the reason if it is not 0."""
         for channel in last.channels:
             if not channel.balanced:
-                say(missing(self._reader, channel))
+                log_line(self._reader.missing_tasks_text(channel))
                 self._status = MISSING_STATUS
         failed = sum(channel.failed for channel in last.channels)
-        if failed and self._until_done and self._finished and not self._failed_ok and not self._status:
-            say(
+        if failed and all_done and not self._failed_ok and not self._status:
+            log_line(
                 f"{plural(failed, 'task')} failed: the exit status is {FAILED_STATUS} (--failed-ok makes it 0)"
             )
             self._status = FAILED_STATUS
@@ -140,76 +139,77 @@ class Session:
     def _last_snapshot(self) -> Snapshot | None:
         try:
             return self._reader.snapshot()
-        except Exception:  # A last look is a courtesy: whatever is wrong with it, the agents are stopped.
+        except Exception:  # Only the summary needs it. No error here may keep the agents from being stopped.
             return None
 
-    # -- with a screen -------------------------------------------------------------------------------
-
-    async def _show(self) -> None:
-        """The dashboard, until the person leaves it, the terminal goes away, or the server ends."""
+    async def _run_dashboard(self) -> None:
+        """Show the dashboard until the person leaves it, the terminal closes, or the server ends."""
         from mutitask_tui.dashboard.app import DashboardApp
-        from mutitask_tui.dashboard.preferences import Memory
+        from mutitask_tui.settings.preferences import Preferences
 
         loop = asyncio.get_running_loop()
-        app = DashboardApp(self._backend, memory=Memory(self._config))
-        hung_up = False
+        app = DashboardApp(self._backend, preferences=Preferences(self._config))
+        terminal_closed = False
 
-        def leave(*, stop: bool, gone: bool) -> None:
-            nonlocal hung_up
-            hung_up = hung_up or gone
-            if stop:
-                self._stop_asked.set()
+        def on_stop_signal() -> None:
+            self._stop_requested.set()
+            app.exit(None)
+
+        def on_hang_up() -> None:
+            nonlocal terminal_closed
+            terminal_closed = True
             app.exit(None)
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: leave(stop=True, gone=False))
+            loop.add_signal_handler(number, on_stop_signal)
         if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, lambda: leave(stop=False, gone=True))
-        loop.call_later(_SETTLED_S, _settle)
-        watch = asyncio.create_task(self._watch_core(lambda: app.exit(None)))
+            loop.add_signal_handler(signal.SIGHUP, on_hang_up)
+        tune_after_start(loop)
+        watcher = asyncio.create_task(self._exit_at_end(lambda: app.exit(None)))
         answer = None
         try:
             answer = await app.run_async()
         except Exception as error:
-            say(f"the dashboard failed ({type(error).__name__}: {error}); the server goes on")
+            log_line(f"the dashboard failed ({type(error).__name__}: {error}); the server keeps running")
         finally:
-            watch.cancel()
+            watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watch
-            self._take_signals_back(loop)
-        if hung_up:
+                await watcher
+            self._restore_signals(loop)
+        if terminal_closed:
             streams.detach_terminal()
         elif answer == "exit":
             await asyncio.to_thread(self._core.ended.wait)
-        elif not self._stop_asked.is_set() and not self._core.ended.is_set():
-            say(f"the server goes on without a dashboard; come back with `{self._attach_line}`")
+        elif not self._stop_requested.is_set() and not self._core.ended.is_set():
+            log_line(
+                f"the server keeps running without a dashboard; open it again with `{self._attach_line}`"
+            )
 
-    async def _watch_core(self, leave: Callable[[], None]) -> None:
+    async def _exit_at_end(self, exit_dashboard: Callable[[], None]) -> None:
+        """Close the dashboard when the server ends, when all is done, or when no agent can work."""
         while not self._core.ended.is_set():
             await asyncio.sleep(0.1)
             if self._until_done and not self._stay and await asyncio.to_thread(self._is_done):
                 break
-            if await asyncio.to_thread(self._is_deserted):
+            if await asyncio.to_thread(self._has_no_agents):
                 break
-        leave()
+        exit_dashboard()
 
-    # -- without one ---------------------------------------------------------------------------------
-
-    def _headless(self) -> None:
-        """Progress lines until the end."""
-        said, due = "", 0.0
-        # It must not wait on the event that the signal handler sets: the handler may interrupt it with its lock held.
-        while not self._stop_asked.is_set() and not self._core.ended.wait(0.1):
+    def _run_headless(self) -> None:
+        """Print progress lines until the end."""
+        printed, due = "", 0.0
+        # Do not wait on the event that the signal handler sets: the handler could run while this thread holds its lock.
+        while not self._stop_requested.is_set() and not self._core.ended.wait(0.1):
             done = self._until_done and self._is_done()
             if done or time.monotonic() >= due:
-                due = time.monotonic() + PROGRESS_S
-                said = self._say_progress(said)
-            if done or self._is_deserted():
+                due = time.monotonic() + PROGRESS_INTERVAL_S
+                printed = self._print_progress(printed)
+            if done or self._has_no_agents():
                 return
 
-    def _is_deserted(self) -> bool:
-        """Whether no agent is there or will come, which ends a run that was to go on until it is done."""
-        if not self._until_done or not (why := self._agents.none_left()):
+    def _has_no_agents(self) -> bool:
+        """Return whether a run with `until_done` must end because no agent works and none will be started."""
+        if not self._until_done or not (reason := self._agents.why_none_left()):
             return False
         try:
             snapshot = self._reader.snapshot()
@@ -217,93 +217,58 @@ class Session:
             return False
         if any(device.state != "offline" for device in snapshot.devices):
             return False
-        self._deserted = f"no agent could work, so the run ends; mend that and go on with --resume. {why}"
+        self._no_agents = (
+            f"no agent could work, so the run ends; fix that and continue with --resume. {reason}"
+        )
         return True
 
-    def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
-        """By itself the loop would leave nothing in their place: the next one would kill the server."""
+    def _restore_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Install our signal handlers again after the loop's, without a moment in which a signal kills the server."""
         numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         for number in numbers:
             loop.remove_signal_handler(number)
-        self._on_signals()
+        self._handle_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
-    def _on_signals(self) -> None:
-        """From the first agent on a signal ends the server in order, and no agent is left behind."""
+    def _handle_signals(self) -> None:
+        """Stop the server in order at SIGTERM and SIGINT. Installed before the first agent starts, so none is left."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: self._ask_to_stop())
+            signal.signal(number, lambda _number, _frame: self._request_stop())
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda _number, _frame: streams.detach_terminal())
 
-    def _ask_to_stop(self) -> None:
-        if self._stop_asked.is_set():
-            self._hurry.set()
-        self._stop_asked.set()
+    def _request_stop(self) -> None:
+        if self._stop_requested.is_set():
+            self._force_stop.set()
+        self._stop_requested.set()
 
-    def _say_progress(self, said: str) -> str:
+    def _print_progress(self, printed: str) -> str:
+        """Print the progress if it differs from `printed`, the last such line. Return the new line."""
         try:
             snapshot = self._reader.snapshot()
-            over = snapshot.finished and not self._until_done
-            text = progress.finished(snapshot) if over else progress.line(snapshot)
+            finished = snapshot.finished and not self._until_done
+            text = finished_line(snapshot) if finished else progress_line(snapshot)
             if count := self._agents.given_up():
-                was = "was" if count == 1 else "were"
-                text += f"; {plural(count, 'local agent')} {was} given up (logs in {self._agents.logs})"
+                text += f"; gave up on {plural(count, 'local agent')} (logs in {self._agents.logs})"
         except MutiTaskError as error:
             text = str(error)
-        if text != said:
-            say(text)
+        if text != printed:
+            log_line(text)
         return text
 
     def _is_done(self) -> bool:
+        """Return whether no task is open and every feed has ended. A halted feed counts, unless its item is skipped."""
         try:
             snapshot = self._reader.snapshot()
-            ended, skips = self._reader.allot_ended(), self._reader.desired_skips()
+            allot_ended, skips = self._reader.allot_ended(), self._reader.pending_skips()
         except MutiTaskError:
             return False
-        halted = {text.partition(":")[0] for text in self._core.halted()}
+        halted = {text.partition(":")[0] for text in self._core.halted_feeds()}
         halted -= {f"TaskChannel{channel}" for channel in skips}
-        over = all(
-            (ended or channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
+        return all(
+            (allot_ended or channel.exhausted or f"TaskChannel{channel.id}" in halted) and channel.open == 0
             for channel in snapshot.channels
         )
-        return over
-
-
-def attach(url: str, name: str, *, read_only: bool = False) -> int:
-    """Show a dashboard on a namespace that runs elsewhere; the exit status. Raises `MutiTaskError`."""
-    from mutitask_tui.dashboard.app import DashboardApp
-    from mutitask_tui.dashboard.preferences import Memory
-
-    memory = Memory(load())
-    if os.environ.get("TEXTUAL_DRIVER"):
-        memory.path = None  # Whoever looks on in a browser changes no files here.
-        confine_view()
-    backend = RedisBackend(url, name, read_only=read_only)
-    backend.snapshot()
-
-    async def show() -> None:
-        app = DashboardApp(backend, memory=memory)
-        loop = asyncio.get_running_loop()
-        for signal_name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            if hasattr(signal, signal_name):
-                loop.add_signal_handler(getattr(signal, signal_name), lambda: app.exit(None))
-        loop.call_later(_SETTLED_S, _settle)
-        await app.run_async()
-
-    asyncio.run(show())
-    return 0
-
-
-def _settle() -> None:
-    """What stands after the start stays: let Python's collections pass over it, and come often and small.
-
-    With a thousand devices a full collection took 80 ms, and one of 50,000 young objects 65 ms, and every key that was
-    pressed meanwhile waited. A snapshot that is being read in its thread gives way to a key after a millisecond.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(700, 10, 1_000)
-    sys.setswitchinterval(0.001)

@@ -237,7 +237,7 @@ def test_a_run_whose_directory_is_removed_says_so_and_loses_nothing(
     second = spawn(["mutitask", "run", job, "--headless", "--resume"])
     assert second.wait(30) == 4 and "already has a server" in second.stderr
     assert run.wait(60) == 0, run
-    assert "40 done, 0 failed" in run.stderr and "goes on, because its data was removed" in run.stderr
+    assert "40 done, 0 failed" in run.stderr and "keeps running, because its data was removed" in run.stderr
     exported = mutitask("results", "export")
     assert len(exported.lines) == 40
     record = load_server_file(home / "server.json")

@@ -330,7 +330,7 @@ WALKED = {
     "worker_agent/console/lines.py",
     "worker_agent/console/log.py",
     "mutitask_tui/web/web_server.py",
-    "mutitask_tui/cli/main.py",
+    "mutitask_tui/cli/ctl.py",
     "mutitask_tui/launch/open_namespace.py",
 }
 """The modules that write somewhere themselves: the tests above walk them."""

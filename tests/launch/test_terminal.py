@@ -188,7 +188,7 @@ def test_sigterm_ends_a_server_in_order_and_restores_the_terminal(place: Place) 
     os.kill(server.pid, signal.SIGTERM)
     assert server.ended() == 0
     assert LEAVES_ALTERNATE_SCREEN in server.written[before:] and SHOWS_CURSOR in server.written[before:]
-    assert "the books balance" in server.written
+    assert "counters balanced" in server.written
     assert place.snapshot().server is None
 
 
@@ -248,7 +248,7 @@ def test_a_crash_of_the_view_leaves_the_server_feeding(place: Place, tmp_path: P
     server.until_written("TaskChannel0")
     before = len(server.written)
     server.send("?")
-    server.until_written("come back with `mutitask attach", before)
+    server.until_written("open it again with `mutitask attach", before)
     tail = server.written[before:]
     assert LEAVES_ALTERNATE_SCREEN in tail and SHOWS_CURSOR in tail and "the view has a bug" in tail
     assert place.url.partition("@")[0].rpartition(":")[2] not in tail
@@ -277,7 +277,7 @@ def test_detach_leaves_progress_lines_and_the_line_to_come_back_with(place: Plac
     server.until_written("0 done, 0 failed, 50/50 waiting", before)
     tail = server.written[before:]
     assert LEAVES_ALTERNATE_SCREEN in tail and SHOWS_CURSOR in tail
-    line = re.search(r"come back with `(mutitask attach [^`]*)`", tail)
+    line = re.search(r"open it again with `(mutitask attach [^`]*)`", tail)
     assert line and f"--name {place.name}" in line[1]
     password = place.url.partition("@")[0].rpartition(":")[2]
     assert password not in server.written
@@ -293,13 +293,13 @@ def test_two_views_see_what_the_other_did_and_who(place: Place) -> None:
     one, two = place.attach(), place.attach()
     one.send("P")
     seen = place.until(lambda s: any("pause_all" in e.text for e in s.events), one, two, server)
-    who = next(event.who for event in seen.events if "pause_all" in event.text)
+    who = next(event.source for event in seen.events if "pause_all" in event.text)
     assert who.endswith(f":{one.pid}")
     two.until_written(f":{one.pid}")
     two.until_written("pause_all")
     two.send("S")
     seen = place.until(lambda s: any("start_all" in e.text for e in s.events), one, two, server)
-    assert next(e.who for e in seen.events if "start_all" in e.text).endswith(f":{two.pid}")
+    assert next(e.source for e in seen.events if "start_all" in e.text).endswith(f":{two.pid}")
     one.until_written(f":{two.pid}")
 
 

@@ -1,0 +1,154 @@
+"""`mutitask run JOB`: feed the tasks of a job file and show the dashboard."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mutitask_tui.cli.errors import report_errors
+from mutitask_tui.cli.redis_options import is_embedded, read_password, redis_options
+from worker_agent.console import streams
+
+if TYPE_CHECKING:
+    from mutitask_tui.launch.redis_location import RedisLocation
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@redis_options
+@click.option("--devices", type=click.IntRange(0, 10_000), metavar="N",
+              help="Number of devices in the grid.")  # fmt: skip
+@click.option("--capacity", type=click.IntRange(1), metavar="N",
+              help="Most waiting tasks in a channel. [50]")  # fmt: skip
+@click.option("--retries", type=click.IntRange(0, 98), default=3, show_default=True, metavar="N",
+              help="How often a failed task is retried automatically.")  # fmt: skip
+@click.option("--retry-delay", type=click.FloatRange(0), default=0.0, show_default=True, metavar="SECONDS",
+              help="How long a failed task waits before it is retried.")  # fmt: skip
+@click.option("--lease", type=click.FloatRange(2), default=10.0, show_default=True, metavar="SECONDS",
+              help="How long claims are good without a heartbeat.")  # fmt: skip
+@click.option("--results-max", type=click.IntRange(1), default=1_000_000, show_default=True, metavar="N",
+              help="Feeding pauses while more results than this wait to be drained.")  # fmt: skip
+@click.option("--local-agents", type=click.IntRange(0, 1000), default=0, metavar="N",
+              help="Number of agents to start on this machine.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(1, 1000), metavar="T",
+              help="Local agents: how many tasks each runs at once. [1]")  # fmt: skip
+@click.option("--kind", type=click.Choice(["thread", "process"]),
+              help="Local agents: run tasks in threads or in processes. [thread]")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Local agents: a task that runs longer fails.")  # fmt: skip
+@click.option("--autostart", is_flag=True, help="Devices start running instead of paused.")
+@click.option("--headless", is_flag=True, help="Show no dashboard, even on a terminal.")
+@click.option("--until-done", is_flag=True,
+              help="End when every task is done or failed; with status 7 if a task failed.")  # fmt: skip
+@click.option("--failed-ok", is_flag=True,
+              help="With --until-done: end with status 0 even if tasks failed.")  # fmt: skip
+@click.option("--resume", "mode", flag_value="resume", help="Continue the work that the namespace holds.")
+@click.option("--resume-anyway", "mode", flag_value="anyway",
+              help="The same, even if the generator yields other items than before.")  # fmt: skip
+@click.option("--fresh", "mode", flag_value="fresh", help="Delete the work that the namespace holds.")
+@click.option(
+    "--fsync", type=click.Choice(["everysec", "always", "no"]), default="everysec", show_default=True,
+    help="When the embedded Valkey's writes are on its disk.",
+)  # fmt: skip
+@click.option(
+    "--listen", metavar="HOST", help="Let other machines reach the embedded Valkey at this address."
+)
+@report_errors
+def run(
+    job: Path,
+    redis_url: str | None,
+    name: str,
+    password_file: Path | None,
+    devices: int | None,
+    capacity: int | None,
+    retries: int,
+    retry_delay: float,
+    lease: float,
+    results_max: int,
+    local_agents: int,
+    concurrency: int | None,
+    kind: str | None,
+    timeout: float | None,
+    autostart: bool,
+    headless: bool,
+    until_done: bool,
+    failed_ok: bool,
+    mode: str | None,
+    fsync: str,
+    listen: str | None,
+) -> int:
+    """Feed the tasks of the job file JOB and show the dashboard."""
+    from mutitask_tui.launch.run_server import run_server
+    from worker_agent.job import load_job
+    from worker_agent.protocol.connection.address import check_name
+    from worker_agent.protocol.membership import RunPlan
+
+    check_name(name)
+    agent_options = _agent_options(local_agents, concurrency, kind, timeout)
+    home, environment = Path.cwd(), dict(os.environ)
+    with streams.preserved():
+        loaded = load_job(job)
+        iterators = loaded.iterators()
+    if devices is None:
+        devices = local_agents if local_agents or mode not in ("resume", "anyway") else None
+    plan = RunPlan(
+        channels=len(iterators),
+        devices=devices,
+        capacity=capacity,
+        retries=retries,
+        retry_delay_ms=round(retry_delay * 1000),
+        lease_ms=round(lease * 1000),
+        results_max=results_max,
+        autostart=autostart,
+        mode="resume" if mode == "anyway" else mode or "",  # type: ignore[arg-type]
+        anyway=mode == "anyway",
+    )
+    return run_server(
+        _find_location(redis_url, name, password_file, listen, fsync),
+        name,
+        plan,
+        iterators,
+        job=job,
+        local_agents=local_agents,
+        agent_options=agent_options,
+        agents_home=home,
+        agents_environment=environment,
+        headless=headless,
+        until_done=until_done,
+        failed_ok=failed_ok,
+        announce=bool(listen),
+        totals=lambda: loaded.totals,
+        on_allotted=loaded.on_allotted,
+    )
+
+
+def _agent_options(
+    local_agents: int, concurrency: int | None, kind: str | None, timeout: float | None
+) -> list[str]:
+    """Return the options for the command lines of local agents. Raises `JobError` if there are no local agents."""
+    from worker_agent.protocol.errors import JobError
+
+    given = {"--concurrency": concurrency, "--kind": kind, "--timeout": timeout}
+    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    if words and not local_agents:
+        raise JobError(f"{words[0]} is for agents on this machine: add --local-agents N")
+    return words
+
+
+def _find_location(
+    redis_url: str | None, name: str, password_file: Path | None, listen: str | None, fsync: str
+) -> RedisLocation:
+    """Return the Redis that the options name, or else the embedded Valkey, which is started if necessary."""
+    from mutitask_tui.launch.redis_location import RedisLocation, embedded_location
+    from worker_agent.protocol.connection.address import resolve
+    from worker_agent.protocol.errors import JobError
+
+    url, found = resolve(redis_url, name, password=read_password(password_file))
+    if found and (redis_url or password_file or not is_embedded(url, name)):
+        if listen:
+            raise JobError("--listen is for the embedded Valkey; leave out --redis and MUTITASK_REDIS_URL")
+        return RedisLocation(url)
+    return embedded_location(name, listen or "127.0.0.1", fsync)  # type: ignore[arg-type]
