@@ -1,1 +1,1 @@
-"""The seed's import names; nothing else."""
+"""The import names of MutiTask's first version. This package re-exports them and does nothing else."""

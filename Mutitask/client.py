@@ -1,4 +1,4 @@
-"""`from Mutitask.client import Client`."""
+"""Re-exports `Client` for `from Mutitask.client import Client`."""
 
 from worker_agent import Client
 

@@ -1,4 +1,4 @@
-"""`from Mutitask.server import Server`."""
+"""Re-exports `Server` for `from Mutitask.server import Server`."""
 
 from mutitask_tui import Server
 

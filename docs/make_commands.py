@@ -1,4 +1,4 @@
-"""Writes docs/commands.md from the one registry of commands: `python docs/make_commands.py`."""
+"""Writes docs/commands.md from the registry of commands. Run it with `python docs/make_commands.py`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ HEAD = """\
 Each command has one name everywhere: its key in the dashboard, the `:` line there (`:pause_one 0`), the palette
 (Ctrl+P), `mutitask ctl pause_one 0`, and a method of the server in a program (`server.pause_one(0)`).
 
-`N` is a device's number (for `reset_max_task` a number of tasks), `C` a channel's, `ID` a failed task's id as the
-dashboard shows it, or its number alone for a task of this run. What stands in brackets may be left out: then it is for
-all channels. A key acts on the selected device, channel or failed task. Commands marked *asks* ask for confirmation;
-`mutitask ctl` asks on a terminal only, and `--yes` answers.
+`N` is a device number (for `reset_max_task`, a number of tasks), and `C` is a channel number. `ID` is a failed task's
+id as the dashboard shows it; for a task of this run, its number alone is enough. Arguments in brackets are optional:
+without them the command acts on all channels. A key acts on the selected device, channel or failed task. Commands
+marked *asks* ask for confirmation. `mutitask ctl` asks only on a terminal; `--yes` answers the question.
 
-`mutitask ctl ... --json` prints one object: `command`, `ok`, `text` (a sentence), and what the command found or did.
-The exit status is 0 when it was carried out and 2 when it was refused; [errors.md](errors.md) lists the sentences.
+`mutitask ctl ... --json` prints one object: `command`, `ok`, `text` (a sentence), and the data that the command found
+or changed. The exit status is 0 if the command was carried out and 2 if it was refused. [errors.md](errors.md) lists
+the messages.
 
 | key | command | what it does |
 |---|---|---|
@@ -32,7 +33,7 @@ The exit status is 0 when it was carried out and 2 when it was refused; [errors.
 
 
 def key_of(command: Command) -> str:
-    """The key as a person reads it, or nothing."""
+    """Return the key as a person reads it, or '' if the command has no key."""
     *held, last = command.key.split("+") if command.key else [""]
     if not last:
         return ""
@@ -41,7 +42,7 @@ def key_of(command: Command) -> str:
 
 
 def row(command: Command) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     also = f" (also `{'`, `'.join(command.aliases)}`)" if command.aliases else ""
     asks = " *asks*" if command.dangerous else ""
     where = "" if command.run else " (in a dashboard only)"
@@ -49,7 +50,7 @@ def row(command: Command) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return HEAD + "".join(row(command) for command in COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""The server: feeds generators into bounded channels and shows everything in a dashboard."""
+"""The server. It feeds generators into bounded channels and shows everything in a dashboard."""
 
 from __future__ import annotations
 

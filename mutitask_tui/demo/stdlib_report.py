@@ -1,7 +1,7 @@
-"""A model job: what is in the Python standard library of this machine?
+"""An example job: analyse the Python standard library of this machine.
 
-Each task is the path of one `.py` file, the test suite included where it is installed. Some of those files
-are broken on purpose (they test Python's parser), so a few tasks fail, and that is right.
+Each task is the path of one `.py` file. The library's test suite is included if it is installed. Some of its files
+are invalid on purpose, because they test Python's parser. So a few tasks fail, and that is correct.
 
     mutitask run examples/stdlib_report.py
 """
@@ -16,24 +16,24 @@ from pathlib import Path
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 
-warnings.filterwarnings("ignore", category=SyntaxWarning)  # What newer Pythons say about older files.
+warnings.filterwarnings("ignore", category=SyntaxWarning)  # Newer Pythons warn about older files.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
 def tasks() -> Iterator[str]:
-    """Yield the tasks, always in the same order, so that a stopped run can go on where it was."""
+    """Yield the tasks. The order is always the same, so that a stopped run can be resumed."""
     for path in sorted(LIBRARY.rglob("*.py")):
         if path.is_file() and NOT_THE_LIBRARY.isdisjoint(path.relative_to(LIBRARY).parts):
             yield str(path)
 
 
 def total() -> int:
-    """Count the tasks. It is optional; with it the dashboard knows how much is left."""
+    """Count the tasks. This function is optional. The dashboard uses it to show how much work is left."""
     return len(list(tasks()))
 
 
 def task_function(path: str) -> dict[str, str | int]:
-    """Solve one task, on any device. What it returns is the result; if it raises, the task has failed."""
+    """Run one task on any device. The return value is the result. An exception means that the run failed."""
     content = Path(path).read_bytes()
     nodes = list(ast.walk(ast.parse(content, filename=path)))
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]

@@ -98,12 +98,12 @@ def test_many_failed_tasks_go_back_in_one_act_and_what_is_gone_is_counted(
     assert world.balanced()
 
 
-def test_many_devices_are_paused_by_one_wish(world: World, backend: RedisBackend) -> None:
+def test_many_devices_are_paused_by_one_call(world: World, backend: RedisBackend) -> None:
     world.agent(0), world.agent(1)
     outcome = backend.run_many(find("pause_one"), [[0], [1], [77]])
     assert outcome.text == "asked 2 devices to pause"
     assert world.client.hmget(world.keys.desired_devices, "0", "1", "77") == [b"paused", b"paused", None]
-    with pytest.raises(CommandError, match="none of these devices is there"):
+    with pytest.raises(CommandError, match="none of these devices exists"):
         backend.run_many(find("pause_one"), [[77]])
 
 

@@ -165,10 +165,10 @@ COMMANDS: tuple[Command, ...] = (
     _command("pause_one", "p", "device", "Pause one device; running tasks finish", _N),
     _command("start_all", "S", "all", "Resume all devices"),
     _command("start_one", "s", "device", "Resume one device", _N),
-    _command("pause_allot", "a", "all", "Pause the feeding of tasks from the generators; devices go on"),
+    _command("pause_allot", "a", "all", "Pause the feeding of tasks from the generators; devices continue"),
     _command("start_allot", "A", "all", "Resume the feeding of tasks from the generators"),
     _command(
-        "stop_allot", "w", "all", "End the feeding for good; tasks that wait are still run", dangerous=True
+        "stop_allot", "w", "all", "End the feeding for good; waiting tasks are still run", dangerous=True
     ),
     _command("detect_fail_channel", "f", "all", "Count the failed tasks of each channel"),
     _command(
@@ -235,7 +235,7 @@ COMMANDS: tuple[Command, ...] = (
         "stop_one",
         "t",
         "device",
-        "Stop one agent: it finishes what runs, hands back the rest and exits; a second time: without waiting",
+        "Stop one agent: it finishes running tasks, hands back the rest and exits; a second stop does not wait",
         _N,
         dangerous=True,
     ),
@@ -243,16 +243,16 @@ COMMANDS: tuple[Command, ...] = (
         "stop_all",
         "T",
         "all",
-        "Stop all agents: they finish what runs, hand back the rest and exit; a second time: without waiting",
+        "Stop all agents: they finish running tasks, hand back the rest and exit; a second stop does not wait",
         dangerous=True,
     ),
     _command("purge_device", "z", "device", "Forget a device that is offline", _N),
-    _command("detach", "ctrl+d", "view", "Leave the dashboard; the server goes on"),
+    _command("detach", "ctrl+d", "view", "Leave the dashboard; the server continues"),
     _command(
         "exit",
         "q",
         "all",
-        "Stop all agents and close the server; what waits stays in Redis",
+        "Stop all agents and close the server; waiting tasks stay in Redis",
         dangerous=True,
         aliases=("stop", "quit"),
     ),
