@@ -1,4 +1,4 @@
-"""An agent in a thread of the test, fed by a real server core: what a function does can be seen from within."""
+"""A bench: agents in threads of the test, fed by a real server core, so that a test can see into task functions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NAME = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run."""
+    """The counters, results and failed tasks of a run."""
 
-    books: ChannelView
+    counters: ChannelView
     results: list[Result]
     """In the order of the items."""
     failed: list[FailedTask]
@@ -57,8 +57,8 @@ class Bench:
     def serve(self, items: Iterable[Any], *, autostart: bool = True, **plan: Any) -> ServerCore:
         """Feed the items to channel 0 of a new run."""
         terms = {"capacity": 2_000, "devices": 1} | plan
-        whole = RunPlan(channels=1, autostart=autostart, mode="fresh", **terms)
-        core = ServerCore(self.url, NAME, whole, [iter(items)])
+        run_plan = RunPlan(channels=1, autostart=autostart, mode="fresh", **terms)
+        core = ServerCore(self.url, NAME, run_plan, [iter(items)])
         core.open()
         core.start()
         self._cores.append(core)
@@ -85,32 +85,32 @@ class Bench:
         self, items: Iterable[Any], task_function: Callable[[Any], Any],
         save_function: Callable[[Any], Any] | None = None, *, concurrency: int = 1, **plan: Any,
     ) -> Outcome:  # fmt: skip
-        """Run all items to their end with one agent."""
+        """Run all items with one agent, and return the outcome."""
         self.serve(items, **plan)
         self.agent(task_function, save_function, concurrency=concurrency)
         return self.outcome()
 
-    def books(self) -> ChannelView:
-        books = self._reader.snapshot().channels[0]
-        assert books.balanced, books
-        return books
+    def counters(self) -> ChannelView:
+        counters = self._reader.snapshot().channels[0]
+        assert counters.balanced, counters
+        return counters
 
     def wait_for(self, condition: Callable[[ChannelView], object], timeout: float = 20.0) -> ChannelView:
-        """The books once they meet the condition."""
+        """Wait until the counters meet the condition, and return them. Each look expects them to be balanced."""
 
         def met() -> ChannelView | None:
-            books = self.books()
-            return books if condition(books) else None
+            counters = self.counters()
+            return counters if condition(counters) else None
 
-        return wait_until(met, timeout, what="the books meet the condition")
+        return wait_until(met, timeout, what="the counters meet the condition")
 
     def outcome(self) -> Outcome:
-        """What became of all items, once every one is done or failed."""
-        books = self.wait_for(lambda b: b.exhausted and b.open == 0)
+        """Wait until every task is done or failed, and return the outcome."""
+        counters = self.wait_for(lambda b: b.exhausted and b.open == 0)
         results = [r for r in self._reader.results(0, 0, 10_000)[1] if isinstance(r, Result)]
         failed = list(self._reader.failed_tasks(0, 0, 10_000))
         by_number: Callable[[Any], int] = lambda task: task.number  # noqa: E731
-        return Outcome(books, sorted(results, key=by_number), sorted(failed, key=by_number))
+        return Outcome(counters, sorted(results, key=by_number), sorted(failed, key=by_number))
 
     def claimed_by(self, agent: Agent) -> int:
         session = agent.state.session
@@ -118,7 +118,7 @@ class Bench:
         return int(self.client.hget(self.at.claim_counts, session.actor.id) or 0)
 
     def stop(self) -> None:
-        """End agents and servers in order; another run can follow."""
+        """Stop agents and servers in order. Another run can follow."""
         for agent in self.agents:
             agent.stop()
         for thread in self._threads:
@@ -127,5 +127,5 @@ class Bench:
         for core in self._cores:
             core.stop()
             assert core.failure is None, core.failure
-        for kept in (self.agents, self._threads, self._cores):
-            kept.clear()
+        for started in (self.agents, self._threads, self._cores):
+            started.clear()

@@ -1,4 +1,4 @@
-"""Jobs of agents in process mode, and what their tasks note in the test's folder."""
+"""Jobs for agents in process mode whose tasks write notes into the test's folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def job(fleet: Fleet, text: str) -> None:
 
 
 def noted(fleet: Fleet, name: str) -> str:
-    """What a task noted, once it has."""
+    """Wait until a task has written this note, and return it."""
     path = fleet.folder / name
     fleet.wait_for(lambda _: path.exists())
     return path.read_text()

@@ -1,4 +1,4 @@
-"""The claim that an agent with empty hands sends ahead of the token: one trip, acting once, and never unwanted."""
+"""Claims ahead: an idle agent claims behind the token, in one round trip, only once, and only tasks that it wants."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.connection import connect as connecting
 
 BEHIND_A_BLOCK = b"\r\n1.000\r\n*"
-"""How a block of a second ends, and another command begins behind it in the same piece of data."""
+"""The end of a block of one second, and the start of another command in the same piece of data."""
 
 
 class Trickle:
-    """A generator that yields its next number when it is told to."""
+    """A generator that yields its next number when the test asks for it."""
 
     def __init__(self) -> None:
-        self._told: SimpleQueue[bool] = SimpleQueue()
+        self._signals: SimpleQueue[bool] = SimpleQueue()
 
     def __iter__(self) -> Iterator[int]:
-        return (number for number, _ in enumerate(iter(self._told.get, False)))
+        return (number for number, _ in enumerate(iter(self._signals.get, False)))
 
     def more(self, count: int = 1) -> None:
         for _ in range(count):
-            self._told.put(True)
+            self._signals.put(True)
 
     def end(self) -> None:
-        self._told.put(False)
+        self._signals.put(False)
 
 
 @pytest.fixture
@@ -42,19 +42,19 @@ def trickle() -> Iterator[Trickle]:
     made.end()
 
 
-class Ahead:
-    """The claims sent ahead: how many wait now, and what came of the others."""
+class ClaimsAhead:
+    """Watches the claims sent ahead: how many wait now, and what the others returned."""
 
     def __init__(self) -> None:
         self.waiting = 0
         self.claims: list[Claim | None] = []
-        self._plain = Broker.claim_at_token
+        self._original = Broker.claim_at_token
 
     def __call__(self, broker: Broker, *rest: Any, **how: Any) -> Claim | None:
         self.waiting += 1
         claim = None
         try:
-            claim = self._plain(broker, *rest, **how)
+            claim = self._original(broker, *rest, **how)
         finally:
             self.waiting -= 1
             self.claims.append(claim)
@@ -62,37 +62,39 @@ class Ahead:
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
-    made = Ahead()
+def ahead(monkeypatch: pytest.MonkeyPatch) -> ClaimsAhead:
+    made = ClaimsAhead()
     monkeypatch.setattr(Broker, "claim_at_token", lambda broker, *rest, **how: made(broker, *rest, **how))
     return made
 
 
-def test_a_task_that_comes_to_empty_hands_is_claimed_by_no_call_of_its_own(
+def test_a_task_for_an_idle_agent_is_claimed_without_a_further_call(
     bench, trickle, ahead, monkeypatch, wait_until
 ):
-    alone: list[Any] = []
-    plain = Broker.settle_and_claim
+    calls: list[Any] = []
+    original = Broker.settle_and_claim
 
-    def noted(broker: Broker, channel: int, settlements: Any, want: int, *more: Any, **options: Any) -> Any:
-        claim = plain(broker, channel, settlements, want, *more, **options)
-        alone.append((len(settlements), claim.items))
+    def recorded(
+        broker: Broker, channel: int, settlements: Any, want: int, *more: Any, **options: Any
+    ) -> Any:
+        claim = original(broker, channel, settlements, want, *more, **options)
+        calls.append((len(settlements), claim.items))
         return claim
 
-    monkeypatch.setattr(Broker, "settle_and_claim", noted)
+    monkeypatch.setattr(Broker, "settle_and_claim", recorded)
     bench.serve(trickle)
     bench.agent(lambda task: task)
     for done in range(1, 4):
         wait_until(lambda: ahead.waiting, what="a claim waits behind the token")
         trickle.more()
-        bench.wait_for(lambda books, done=done: books.done == done)
+        bench.wait_for(lambda counters, done=done: counters.done == done)
 
     trickle.end()
     assert bench.outcome().values == [0, 1, 2]
-    assert not any(items for _, items in alone), "what the claimer called itself brought no task"
+    assert not any(items for _, items in calls), "the claim loop's own calls returned no task"
 
 
-def test_a_paused_agent_calls_its_claim_back_and_leaves_the_token_to_others(
+def test_a_paused_agent_withdraws_its_claim_ahead_and_leaves_the_token_to_others(
     bench, trickle, ahead, wait_until
 ):
     bench.serve(trickle, devices=2)
@@ -102,14 +104,14 @@ def test_a_paused_agent_calls_its_claim_back_and_leaves_the_token_to_others(
     bench.commands.pause_one(0)
     wait_until(lambda: first.state.paused, what="the first one is paused")
     trickle.more(20)
-    bench.wait_for(lambda books: books.done == 20)
+    bench.wait_for(lambda counters: counters.done == 20)
 
     assert (first.in_flight.done, other.in_flight.done) == (0, 20)
     bench.commands.pause_one(1)
     wait_until(lambda: other.state.paused, what="the other one too")
     trickle.more(5)
-    bench.wait_for(lambda books: books.allotted == 25)
-    bench.wait_for(lambda books: books.waiting == 5 and books.claimed == 0)
+    bench.wait_for(lambda counters: counters.allotted == 25)
+    bench.wait_for(lambda counters: counters.waiting == 5 and counters.claimed == 0)
     bench.commands.start_one(0)
     trickle.end()
     outcome = bench.outcome()
@@ -117,7 +119,7 @@ def test_a_paused_agent_calls_its_claim_back_and_leaves_the_token_to_others(
     assert {result.attempt for result in outcome.results} == {0}
 
 
-def test_an_agent_that_stops_calls_its_claim_back(bench, trickle, ahead, wait_until):
+def test_a_stopping_agent_withdraws_its_claim_ahead(bench, trickle, ahead, wait_until):
     bench.serve(trickle)
     agent = bench.agent(lambda task: task)
     wait_until(lambda: ahead.waiting, what="a claim waits behind the token")
@@ -126,14 +128,14 @@ def test_an_agent_that_stops_calls_its_claim_back(bench, trickle, ahead, wait_un
     wait_until(lambda: bench.client.hlen(bench.keys.agents) == 0, what="it has left")
     trickle.more(3)
 
-    bench.wait_for(lambda books: books.allotted == 3)
+    bench.wait_for(lambda counters: counters.allotted == 3)
     wait_until(lambda: not ahead.waiting, what="its last block is over")
-    books = bench.books()
-    assert (books.waiting, books.claimed) == (3, 0)
+    counters = bench.counters()
+    assert (counters.waiting, counters.claimed) == (3, 0)
 
 
 class Distant:
-    """An agent behind a proxy, and the server before it."""
+    """An agent that reaches Redis through a proxy. The server does not."""
 
     def __init__(self, bench: Bench, proxy: Proxy) -> None:
         self.ran: list[int] = []
@@ -159,7 +161,7 @@ def test_a_claim_ahead_whose_reply_is_lost_claims_once(proxy, bench, trickle, ah
     distant = Distant(bench, proxy)
     for number in range(1, 7):
         trickle.more()
-        bench.wait_for(lambda books, number=number: books.done == number)
+        bench.wait_for(lambda counters, number=number: counters.done == number)
 
     trickle.end()
     assert lost.swallowed == 3
@@ -176,24 +178,28 @@ def test_a_claim_ahead_that_arrives_late_claims_nothing(
     distant = Distant(bench, proxy)
     assert held.caught.wait(20)
     wait_until(
-        lambda: None in ahead.claims and ahead.waiting, 20, what="it gave up, and has sent another one ahead"
+        lambda: None in ahead.claims and ahead.waiting,
+        20,
+        what="it gave up, and has sent another claim ahead",
     )
     bench.commands.pause_one(0)
-    wait_until(lambda: distant.agent.state.paused and not ahead.waiting, what="it is paused, with no claim ahead")
+    wait_until(
+        lambda: distant.agent.state.paused and not ahead.waiting, what="it is paused, with no claim ahead"
+    )
     trickle.more(2)
-    bench.wait_for(lambda books: books.waiting == 2)
+    bench.wait_for(lambda counters: counters.waiting == 2)
 
     answer = held.release()
 
     assert b"stale" in answer
-    books = bench.books()
-    assert (books.waiting, books.claimed) == (2, 0)
+    counters = bench.counters()
+    assert (counters.waiting, counters.claimed) == (2, 0)
     bench.commands.start_one(0)
     trickle.end()
     assert bench.outcome().values == distant.ran == [0, 1]
 
 
-def test_an_agent_whose_scripts_were_flushed_goes_on_and_sends_claims_ahead_again(
+def test_an_agent_continues_after_a_script_flush_and_sends_claims_ahead_again(
     bench, trickle, ahead, wait_until
 ):
     bench.serve(trickle)
@@ -201,7 +207,7 @@ def test_an_agent_whose_scripts_were_flushed_goes_on_and_sends_claims_ahead_agai
     wait_until(lambda: ahead.waiting, what="a claim waits behind the token")
     bench.client.script_flush()
     trickle.more()
-    bench.wait_for(lambda books: books.done == 1)
+    bench.wait_for(lambda counters: counters.done == 1)
     wait_until(lambda: ahead.waiting, what="it sends claims ahead again")
 
     trickle.more()

@@ -1,4 +1,4 @@
-"""What tasks and generators fork finds Python's defaults, and never goes on in our code."""
+"""A process that a task or a generator forks gets Python's defaults, and never runs MutiTask's code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def task_function(task):
 
 
 @KINDS
-def test_pools_in_tasks_and_in_the_generator_end(fleet: Fleet, kind: str) -> None:
+def test_process_pools_in_tasks_and_in_the_generator_end(fleet: Fleet, kind: str) -> None:
     job(fleet, POOLS)
     fleet.serve()
 
@@ -60,7 +60,7 @@ def task_function(numbers):
 
 
 @KINDS
-def test_a_forked_child_finds_the_signal_handlers_that_python_starts_with(fleet: Fleet, kind: str) -> None:
+def test_a_forked_child_gets_the_signal_handlers_that_python_starts_with(fleet: Fleet, kind: str) -> None:
     numbers = [int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGPIPE)]
     job(fleet, HANDLERS.replace("SIGNALS", repr(numbers)))
     fleet.serve()
@@ -88,7 +88,9 @@ def task_function(task):
 
 
 @KINDS
-def test_a_copy_that_comes_back_into_our_code_ends_with_its_own_status(fleet: Fleet, kind: str) -> None:
+def test_a_forked_copy_that_returns_into_mutitasks_code_ends_with_its_own_status(
+    fleet: Fleet, kind: str
+) -> None:
     job(fleet, COPIES)
     fleet.serve()
 
@@ -116,7 +118,7 @@ def to_redis():
     return found
 
 def in_child():
-    # Another thread may just be connecting: of that socket nobody knows yet.
+    # Another thread may just be connecting. That socket cannot be found yet.
     return min((in_one_child() for _ in range(5)), key=lambda found: found[1])
 
 def in_one_child():
@@ -140,7 +142,7 @@ def task_function(task):
 
 
 @KINDS
-def test_a_forked_child_holds_none_of_our_connections(fleet: Fleet, kind: str) -> None:
+def test_a_forked_child_holds_none_of_mutitasks_connections(fleet: Fleet, kind: str) -> None:
     job(fleet, SOCKETS.replace("{port}", str(fleet.client.connection_pool.connection_kwargs["port"])))
     fleet.serve()
 
@@ -188,7 +190,7 @@ def task_function(task):
 
 @KINDS
 @pytest.mark.parametrize("how", ["spawn", "forkserver", "loky"])
-def test_processes_that_are_spawned_find_the_jobs_functions(fleet: Fleet, kind: str, how: str) -> None:
+def test_spawned_processes_find_the_jobs_functions(fleet: Fleet, kind: str, how: str) -> None:
     job(fleet, LOKY if how == "loky" else SPAWNED.replace("METHOD", how))
     fleet.serve()
 

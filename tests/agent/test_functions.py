@@ -1,4 +1,4 @@
-"""What a person's functions may do, and what becomes of it."""
+"""What task and save functions may do, and how MutiTask records it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker_agent import current_task
 from worker_agent.protocol import wire
 
 
-def test_what_is_false_is_a_result_and_none_is_a_failure(bench):
+def test_a_falsy_value_is_a_result_and_none_is_a_failure(bench):
     falsy = [0, "", [], False, 0.0, {}, b"", None]
 
     outcome = bench.run(falsy, lambda task: task)
@@ -25,7 +25,7 @@ def test_what_is_false_is_a_result_and_none_is_a_failure(bench):
     assert (failed.number, failed.stage, failed.error) == (7, "run", "the task function returned None")
 
 
-def test_an_exception_is_kept_with_its_type_its_message_and_the_persons_own_frames(bench):
+def test_an_exception_is_kept_with_its_type_its_message_and_the_users_own_frames(bench):
     def deeper(task):
         raise LookupError(f"nothing under {task!r}")
 
@@ -44,7 +44,7 @@ def test_an_exception_is_kept_with_its_type_its_message_and_the_persons_own_fram
 
 
 @pytest.mark.parametrize("style", ["plain", "async"])
-def test_whatever_a_task_raises_fails_that_task_alone(bench, style):
+def test_any_exception_of_a_task_fails_that_task_alone(bench, style):
     def endless(depth):
         return endless(depth + 1) + 1
 
@@ -93,7 +93,7 @@ def test_whatever_a_task_raises_fails_that_task_alone(bench, style):
     assert outcome.values == [f"after {name}" for name in wild]
 
 
-def test_a_result_that_cannot_travel_fails_its_task_and_names_the_type(bench):
+def test_a_result_that_cannot_be_packed_fails_its_task_and_names_the_type(bench):
     outcome = bench.run([1, 2], lambda task: (lambda: task) if task == 1 else task)
 
     (failed,) = outcome.failed
@@ -102,10 +102,10 @@ def test_a_result_that_cannot_travel_fails_its_task_and_names_the_type(bench):
     assert outcome.values == [2]
 
 
-def test_a_body_that_does_not_unpack_fails_without_a_retry_and_the_rest_goes_on(bench):
+def test_a_body_that_does_not_unpack_fails_without_a_retry_and_other_tasks_run(bench):
     runs = []
     bench.serve(range(5), autostart=False)
-    bench.wait_for(lambda books: books.exhausted and books.waiting == 5)
+    bench.wait_for(lambda counters: counters.exhausted and counters.waiting == 5)
     item = bench.client.lindex(bench.at.waiting, 2)
     bench.client.lset(bench.at.waiting, 2, item[: wire.HEADER_BYTES] + b"\xc1 is never used in msgpack")
     bench.agent(lambda task: runs.append(task) or task)
@@ -134,7 +134,7 @@ def test_a_failing_task_runs_four_times_and_keeps_the_reason_of_its_last_run(ben
     assert outcome.results[0].attempt == 3
     (failed,) = outcome.failed
     assert (failed.runs, failed.error) == (4, "run 4")
-    assert bench.client.hlen(bench.at.reasons) == 1, "the reasons of what is done are forgotten"
+    assert bench.client.hlen(bench.at.reasons) == 1, "the reasons of a done task are deleted"
 
 
 def test_no_retries_means_one_run(bench):
@@ -164,7 +164,7 @@ def test_a_failed_task_waits_for_the_retry_delay(bench):
     assert outcome.values == ["fails", "other"]
     first, second = runs["fails"]
     assert second - first >= 300
-    assert runs["other"][0] < second, "others go on meanwhile"
+    assert runs["other"][0] < second, "other tasks run meanwhile"
 
 
 def test_coroutine_functions_are_awaited_however_they_are_wrapped(bench):
@@ -196,7 +196,7 @@ def test_coroutine_functions_share_one_loop_in_each_thread(bench):
 
 
 @pytest.mark.parametrize("style", ["plain", "async"])
-def test_a_save_function_takes_the_results_and_none_is_left_in_redis(bench, style):
+def test_a_save_function_gets_the_results_and_none_is_left_in_redis(bench, style):
     saved = []
 
     def save(result):
@@ -209,12 +209,12 @@ def test_a_save_function_takes_the_results_and_none_is_left_in_redis(bench, styl
     outcome = bench.run(range(20), lambda task: {"task": task}, save if style == "plain" else save_later)
 
     assert sorted(result["task"] for result in saved) == list(range(20))
-    assert outcome.books.done == 20
+    assert outcome.counters.done == 20
     assert outcome.results == []
     assert not bench.client.exists(bench.at.results)
 
 
-def test_a_save_function_that_raises_brings_the_task_back_and_is_named_as_the_stage(bench):
+def test_a_save_function_that_raises_causes_a_retry_and_is_named_as_the_stage(bench):
     saves = Counter()
 
     def save(result):
@@ -225,7 +225,7 @@ def test_a_save_function_that_raises_brings_the_task_back_and_is_named_as_the_st
     outcome = bench.run(["later", "never"], lambda task: task, save)
 
     assert saves == {"later": 3, "never": 4}
-    assert (outcome.books.done, outcome.books.failed) == (1, 1)
+    assert (outcome.counters.done, outcome.counters.failed) == (1, 1)
     (failed,) = outcome.failed
     assert (failed.stage, failed.error_type, failed.error) == ("save", "OSError", "disk full at never")
 

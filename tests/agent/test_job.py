@@ -1,3 +1,5 @@
+"""What a job file may hold, and what the messages about a wrong one say."""
+
 from __future__ import annotations
 
 import sys
@@ -8,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import ROOT
 from worker_agent.job import as_iterators, check_save_function, check_task_function, load_job
 from worker_agent.protocol.errors import JobError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_generator_function_is_called_and_makes_one_channel(job_file):
         "map(int, '1')",
     ],
 )
-def test_iterators_and_lists_of_them_are_taken(job_file, given):
+def test_iterators_and_lists_of_iterators_are_accepted(job_file, given):
     assert [list(one) for one in load_job(job_file(f"tasks = {given}\n" + SOLVE)).iterators()] == [[1]]
 
 
@@ -90,7 +91,7 @@ def test_siblings_of_the_job_file_can_be_imported(job_file, tmp_path):
     assert job.functions_for(0)[0](2) == 10
 
 
-def test_a_job_file_shadows_no_module_and_its_functions_know_where_they_live(job_file):
+def test_a_job_file_shadows_no_module_and_its_functions_name_their_own_module(job_file):
     import json
 
     job = load_job(job_file(SOLVE, "json.py"))
@@ -99,7 +100,7 @@ def test_a_job_file_shadows_no_module_and_its_functions_know_where_they_live(job
     assert getattr(sys.modules[function.__module__], "task_function") is function  # noqa: B009
 
 
-def test_what_stands_under_main_is_not_run(job_file):
+def test_code_under_main_does_not_run(job_file):
     load_job(job_file(SOLVE + "if __name__ == '__main__':\n    raise SystemExit(1)\n"))
 
 
@@ -110,7 +111,7 @@ def test_totals_are_numbers_or_functions_that_count(job_file):
     assert load_job(job_file(SOLVE + "totals = [1, None, lambda: 5]\n")).totals == (1, None, 5)
 
 
-def test_an_agent_needs_no_tasks_and_a_server_is_told(job_file):
+def test_an_agent_needs_no_tasks_and_a_server_does(job_file):
     job = load_job(job_file(SOLVE))
     assert job.functions_for(7)[0](1) == 2
     with pytest.raises(JobError, match="has no `tasks`: add a generator function"):
@@ -119,7 +120,7 @@ def test_an_agent_needs_no_tasks_and_a_server_is_told(job_file):
         job.iterators()
 
 
-# What is wrong with a job file is said in one sentence
+# An unusable job file is described in one sentence
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_an_agent_needs_no_tasks_and_a_server_is_told(job_file):
         (SOLVE + "on_allotted = 5\n", r"`on_allotted` is an int: make it a function"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_used_says_where_and_what_to_do(job_file, text, sentence):
+def test_the_message_about_an_unusable_file_says_where_and_what_to_do(job_file, text, sentence):
     path = job_file(text)
     with pytest.raises(JobError, match=sentence) as caught:
         load_job(path)
@@ -166,14 +167,14 @@ def test_a_file_that_cannot_be_used_says_where_and_what_to_do(job_file, text, se
         ("5", "given as an int"),
     ],
 )
-def test_tasks_that_are_no_iterators_say_what_to_give(job_file, given, sentence):
+def test_the_message_about_tasks_that_are_no_iterators_says_what_to_pass(job_file, given, sentence):
     path = job_file(f"tasks = {given}\n" + SOLVE)
     with pytest.raises(JobError, match=sentence) as caught:
         load_job(path).iterators()
     assert str(path) in str(caught.value)
 
 
-def test_too_few_functions_for_the_generators_are_noticed_at_once(job_file):
+def test_too_few_functions_for_the_generators_are_refused_at_once(job_file):
     job = load_job(job_file("tasks = [iter([]), iter([])]\ndef f(task): return task\ntask_functions = [f]\n"))
     with pytest.raises(JobError, match="has 2 generators and 1 task functions"):
         job.iterators()
@@ -190,7 +191,7 @@ def test_too_few_functions_for_the_generators_are_noticed_at_once(job_file):
         ("a\0.py", "no file name"),
     ],
 )
-def test_a_file_that_is_none_is_named(job_file, tmp_path, name, sentence):
+def test_the_message_about_a_missing_or_wrong_file_says_why(job_file, tmp_path, name, sentence):
     job_file(SOLVE, "job.txt")
     with pytest.raises(JobError, match=sentence):
         load_job(f"{tmp_path}/{name}")
@@ -213,7 +214,7 @@ async def async_task():
     yield 1
 
 
-def test_generators_and_iterators_are_taken_as_they_are():
+def test_generators_and_iterators_are_returned_unchanged():
     generator, iterator = task(), iter([2])
     assert as_iterators([generator, iterator]) == [generator, iterator]
     assert as_iterators(generator) == [generator]
@@ -235,7 +236,7 @@ def test_generators_and_iterators_are_taken_as_they_are():
         (None, "a NoneType: pass a list"),
     ],
 )
-def test_anything_else_is_a_type_error_that_says_what_to_pass(given, sentence):
+def test_any_other_value_is_a_type_error_that_says_what_to_pass(given, sentence):
     with pytest.raises(TypeError, match=sentence):
         as_iterators(given)
 
@@ -268,7 +269,7 @@ class Solver:
         partial(pow, 2),
     ],
 )
-def test_whatever_can_be_called_with_one_task_is_a_task_function(function):
+def test_anything_that_can_be_called_with_one_task_is_a_task_function(function):
     assert check_task_function(function) is function
     assert check_save_function(function) is function
 
@@ -276,12 +277,12 @@ def test_whatever_can_be_called_with_one_task_is_a_task_function(function):
 @pytest.mark.parametrize(
     "function", [lambda: 1, lambda a, b: 1, lambda *, a: 1, Solver, 5, None, task(), task]
 )
-def test_whatever_cannot_be_is_a_type_error(function):
+def test_anything_else_is_no_task_function_and_a_type_error(function):
     with pytest.raises(TypeError, match="task function"):
         check_task_function(function)
 
 
-# The model job
+# The demo job
 
 
 def test_the_demo_reports_every_file_of_the_standard_library_and_fails_on_the_broken_ones(recwarn):
@@ -304,7 +305,7 @@ def test_the_demo_reports_every_file_of_the_standard_library_and_fails_on_the_br
     assert report["functions"] > 10 and report["classes"] >= 5
 
 
-def test_the_demo_counts_and_fails_as_it_says(tmp_path, recwarn):
+def test_the_demo_counts_and_fails_as_documented(tmp_path, recwarn):
     solve, _ = load_job(ROOT / "examples" / "stdlib_report.py").functions_for(0)
     good = tmp_path / "good.py"
     good.write_bytes(b"class A:\n    async def f(self): pass\n    def g(self):\n        return '\\d' is 1\n")
@@ -319,7 +320,7 @@ def test_the_demo_counts_and_fails_as_it_says(tmp_path, recwarn):
             solve(str(tmp_path / "bad.py"))
 
 
-def test_the_demo_imports_none_of_us(spawn):
+def test_the_demo_does_not_import_mutitask(spawn):
     program = spawn(
         [
             "python",

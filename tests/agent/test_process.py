@@ -1,4 +1,4 @@
-"""An agent as a process: what it needs, what it imports, what it leaves."""
+"""An agent as a process: what it waits for, what it imports, and which keys it leaves."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def test_a_working_agent_has_imported_neither_textual_nor_the_server(fleet):
 
 PURPOSES = {
     r"meta": "the run's terms",
-    r"fleet": "how many devices the grid has, and when somebody last swept",
+    r"fleet": "the number of devices in the grid, and the time of the last sweep",
     r"events": "the event log, at most about 1,000 lines",
-    r"devices": "the last report of each device",
-    r"wish:devices": "what a person wishes of each device",
-    r"channel:0:books": "the channel's counts, of the server",
-    r"channel:0:tally": "the same, of the agents",
-    r"channel:0:marks": "by what a resumed run tells another generator from its own",
-    r"channel:0:history": "the last minutes' counts, for the sparkline",
-    r"channel:0:results": "results that nobody drained yet",
+    r"devices": "the last heartbeat of each device",
+    r"wish:devices": "the desired state of each device",
+    r"channel:0:books": "the channel's counters that the server changes",
+    r"channel:0:tally": "the channel's counters that agents change",
+    r"channel:0:marks": "digests of items, with which a resumed run recognises its generator",
+    r"channel:0:history": "the counters of the last hour, for the sparkline",
+    r"channel:0:results": "results that are not drained yet",
     r"channel:0:failed": "the FailChannel",
     r"channel:0:failed_at": "when they failed",
     r"channel:0:reasons": "why they failed",
-    r"(channel:0:token|token:server)": "at most one entry, that wakes whoever comes next",
+    r"(channel:0:token|token:server)": "at most one entry, which ends a long poll",
 }
 
 
-def test_a_run_that_is_over_leaves_no_key_without_a_purpose_or_an_end(fleet):
+def test_a_finished_run_leaves_no_key_without_a_purpose_or_an_expiry(fleet):
     fleet.job(
         """
         def tasks():
@@ -88,16 +88,16 @@ def test_a_run_that_is_over_leaves_no_key_without_a_purpose_or_an_end(fleet):
     server = fleet.serve("--capacity", "100", "--retry-delay", "0.1", "--retries", "1")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
     fleet.ctl("detect_all")
-    fleet.wait_for(lambda books: books.exhausted and books.open == 0)
+    fleet.wait_for(lambda counters: counters.exhausted and counters.open == 0)
     fleet.ctl("exit")
     assert [program.wait() for program in (*agents, server)] == [0, 0, 0], (server, agents)
 
     keys = fleet.client.execute_command("KEYS", "*")
     left = {key.decode().removeprefix(f"{{mt:{NAME}}}:"): fleet.client.ttl(key) for key in keys}
 
-    for_ever = {key for key, ttl in left.items() if ttl < 0}
-    assert not {key for key in for_ever if not any(re.fullmatch(purpose, key) for purpose in PURPOSES)}
-    assert {"meta", "channel:0:books", "channel:0:results", "channel:0:failed"} <= for_ever
+    permanent = {key for key, ttl in left.items() if ttl < 0}
+    assert not {key for key in permanent if not any(re.fullmatch(purpose, key) for purpose in PURPOSES)}
+    assert {"meta", "channel:0:books", "channel:0:results", "channel:0:failed"} <= permanent
     assert all(ttl <= 86_400 for ttl in left.values()), left
     for token in ("channel:0:token", "token:server"):
         assert fleet.client.llen(f"{{mt:{NAME}}}:{token}") <= 1

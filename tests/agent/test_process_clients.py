@@ -18,7 +18,7 @@ client.start()
 """
 
 
-def test_a_program_hands_functions_of_its_modules_to_its_children(fleet, spawn):
+def test_a_program_passes_functions_of_its_modules_to_its_children(fleet, spawn):
     fleet.job("def tasks():\n    yield from range(50)\n\ndef task_function(task):\n    return None\n")
     (fleet.folder / "my_functions.py").write_text("import os\n\ndef solve(task):\n    return os.getppid()\n")
     (fleet.folder / "program.py").write_text(PROGRAM)
@@ -34,7 +34,7 @@ def test_a_program_hands_functions_of_its_modules_to_its_children(fleet, spawn):
 
 
 @pytest.mark.parametrize("function", ["lambda task: task", "own", "partial(solve, 1)"])
-def test_a_program_is_told_which_functions_cannot_be_handed_to_children(fleet, spawn, function):
+def test_a_function_that_children_cannot_import_is_refused(fleet, spawn, function):
     (fleet.folder / "my_functions.py").write_text("def solve(*tasks):\n    return tasks\n")
     program = PROGRAM.replace("(solve)", f"({function})")
     own = "from functools import partial\n\ndef own(task):\n    return task\n"
@@ -49,16 +49,16 @@ def test_a_program_is_told_which_functions_cannot_be_handed_to_children(fleet, s
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [("kind='fork'", "kind must be 'thread' or 'process', not 'fork'"),
      ("timeout=0", "timeout must be above 0 seconds, or None")],
 )  # fmt: skip
-def test_a_program_is_told_what_kind_and_timeout_may_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_wrong_kind_or_timeout_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         eval(f"Client(0, {wrong})", {"Client": Client})
 
 
-def test_replacing_processes_is_refused_where_there_are_none(spawn, tmp_path):
+def test_replacing_processes_is_refused_in_thread_mode(spawn, tmp_path):
     (tmp_path / "job.py").write_text("def task_function(task):\n    return task\n")
 
     ended = spawn(["worker-agent", tmp_path / "job.py", "--max-tasks-per-child", "5"])

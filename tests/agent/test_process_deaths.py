@@ -1,4 +1,4 @@
-"""`--kind process`: whatever a task does to its process, the agent goes on, and no other task pays for it."""
+"""`--kind process`: whatever a task does to its process, the agent continues, and no other task is affected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.programs import Program
 KILLS = 15
 
 
-def test_a_task_that_kills_its_process_fails_as_crashed_and_its_agent_and_all_others_go_on(fleet):
+def test_a_task_that_kills_its_process_fails_as_crashed_and_all_other_tasks_run(fleet):
     deaths = {
         100: ("os._exit(0)", "exit status 0"),
         200: ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
@@ -44,14 +44,19 @@ def task_function(task):
         how = deaths[failed.number][1]
         assert (failed.stage, failed.error_type) == ("crashed", "ProcessDied")
         assert failed.error == f"its process died three times while it ran, the last time with {how}"
-        assert agent.stderr.count(f"task {failed.number}'s process died ({how}): this counts as a crash of the task") == 3
+        assert (
+            agent.stderr.count(
+                f"task {failed.number}'s process died ({how}): this counts as a crash of the task"
+            )
+            == 3
+        )
     fleet.ctl("reload_one_fail_task", "0", "100")
-    fleet.wait_for(lambda books: books.failed == 3 and books.claimed == 0)
-    assert agent.stderr.count("task 100's process died") == 6, "a reload gives it three more"
+    fleet.wait_for(lambda counters: counters.failed == 3 and counters.claimed == 0)
+    assert agent.stderr.count("task 100's process died") == 6, "a reload allows three more crashes"
     stop(agent)
 
 
-def test_tasks_may_do_to_their_process_what_they_like(fleet):
+def test_tasks_may_do_anything_to_their_process(fleet):
     job(
         fleet,
         """
@@ -98,7 +103,7 @@ def task_function(task):
     assert " died " not in agent.stderr
 
 
-def test_what_a_task_left_running_neither_keeps_its_slot_nor_outlives_its_process(fleet):
+def test_a_process_that_a_task_left_running_neither_blocks_the_slot_nor_outlives_the_child(fleet):
     job(
         fleet,
         """
@@ -129,8 +134,8 @@ def children_of(agent: Program) -> list[int]:
     return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
-def test_children_that_are_killed_at_random_moments_lose_nothing_and_no_task_twice(fleet, wait_until):
-    """The tasks are short, with a longer one now and then, behind which others are taken back from a child."""
+def test_killing_children_at_random_moments_loses_no_task_and_records_none_twice(fleet, wait_until):
+    """The tasks are short. Behind a longer one now and then, tasks are taken back from a child."""
     count, chance = 3_000, random.Random(7)
     job(
         fleet,
@@ -148,27 +153,27 @@ def task_function(task):
     agent = fleet.agent(*PROCESS, "--concurrency", "2")
 
     for _ in range(KILLS):
-        before = fleet.books().done
-        fleet.wait_for(lambda books, before=before: books.done > before or books.done == count)
-        # The agent may have buried it meanwhile.
+        before = fleet.counters().done
+        fleet.wait_for(lambda counters, before=before: counters.done > before or counters.done == count)
+        # The agent may have reaped the child meanwhile.
         with contextlib.suppress(ProcessLookupError):
             if children := children_of(agent):
                 os.kill(chance.choice(children), signal.SIGKILL)
 
-    books = fleet.wait_until_over(count)
+    counters = fleet.wait_until_over(count)
     results, failed = fleet.results(), fleet.failed()
     numbers = [recorded.number for recorded in results] + [task.number for task in failed]
     assert sorted(numbers) == list(range(count))
-    assert (books.done, books.failed) == (len(results), len(failed))
+    assert (counters.done, counters.failed) == (len(results), len(failed))
     assert all(recorded.value == recorded.number for recorded in results)
     assert {recorded.attempt for recorded in results} == {0}
-    # Chance may hit one task three times; but each kill counts for one task, and for no other.
+    # One task may be hit three times by chance. But each kill counts for one task only.
     assert {task.stage for task in failed} <= {"crashed"}
     assert sum(recorded.crashes for recorded in results) + 3 * len(failed) <= KILLS
     stop(agent)
 
 
-def test_a_child_that_dies_with_nothing_to_do_is_replaced_and_no_task_pays(fleet, wait_until):
+def test_an_idle_child_that_dies_is_replaced_and_no_task_counts_a_crash(fleet, wait_until):
     job(
         fleet,
         """
@@ -183,7 +188,7 @@ def task_function(task):
     )
     fleet.serve("--lease", "600")
     agent = fleet.agent(*PROCESS)
-    fleet.wait_for(lambda books: books.done == 1)
+    fleet.wait_for(lambda counters: counters.done == 1)
     (child,) = children_of(agent)
 
     os.kill(child, signal.SIGKILL)

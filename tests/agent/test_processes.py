@@ -1,4 +1,4 @@
-"""`--kind process`: how agents end, and what becomes of their children."""
+"""`--kind process`: how agents and their child processes start, run tasks and end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.settlements import DONE
 from worker_agent.settings import Settings
 
-# --- Ends --------------------------------------------------------------------------------------------------
+# How agents and children end
 
 LONG = """
 import subprocess
@@ -24,22 +24,22 @@ def tasks():
     yield "long"
 
 def task_function(task):
-    note("began", f"{os.getpid()} {subprocess.Popen(['sleep', '600']).pid}")
+    note("started", f"{os.getpid()} {subprocess.Popen(['sleep', '600']).pid}")
     wait_for("release")
     return task
 """
 
 
-def begin_a_long_task(fleet: Fleet) -> tuple[Program, list[int]]:
-    """The agent, and the processes of the task that it runs."""
+def start_a_long_task(fleet: Fleet) -> tuple[Program, list[int]]:
+    """Start an agent with a long task. Return the agent, and the ids of the task's processes."""
     job(fleet, LONG)
     fleet.serve("--lease", "600")
     agent = fleet.agent(*PROCESS)
-    return agent, [int(pid) for pid in noted(fleet, "began").split()]
+    return agent, [int(pid) for pid in noted(fleet, "started").split()]
 
 
-def test_children_and_what_they_started_die_with_an_agent_that_is_killed(fleet, wait_until):
-    agent, pids = begin_a_long_task(fleet)
+def test_children_and_their_subprocesses_die_with_a_killed_agent(fleet, wait_until):
+    agent, pids = start_a_long_task(fleet)
     assert all(map(is_running, pids))
 
     agent.kill()
@@ -48,7 +48,7 @@ def test_children_and_what_they_started_die_with_an_agent_that_is_killed(fleet, 
 
 
 def test_a_stopped_agent_lets_a_child_finish_its_task(fleet):
-    agent, pids = begin_a_long_task(fleet)
+    agent, pids = start_a_long_task(fleet)
     agent.terminate()
     wait_for_text(agent, "stopping: waiting for 1 running tasks")
     assert is_running(pids[0])
@@ -60,7 +60,7 @@ def test_a_stopped_agent_lets_a_child_finish_its_task(fleet):
 
 
 def test_an_agent_stopped_twice_kills_its_children_and_hands_their_tasks_back(fleet):
-    agent, pids = begin_a_long_task(fleet)
+    agent, pids = start_a_long_task(fleet)
     agent.terminate()
     wait_for_text(agent, "stopping: waiting for ")
 
@@ -70,12 +70,12 @@ def test_an_agent_stopped_twice_kills_its_children_and_hands_their_tasks_back(fl
     assert "stopped; 1 tasks handed back" in agent.stderr
     assert not any(map(is_running, pids))
     assert fleet.waiting_counts() == {0: (0, 0)}
-    assert fleet.books().claimed == 0
+    assert fleet.counters().claimed == 0
 
 
-def test_whoever_stops_child_and_agent_together_makes_no_crash_of_it(fleet):
-    """As systemd does, which signals every process of a service."""
-    agent, pids = begin_a_long_task(fleet)
+def test_a_signal_to_child_and_agent_together_counts_no_crash(fleet):
+    """systemd signals every process of a service."""
+    agent, pids = start_a_long_task(fleet)
 
     os.kill(pids[0], signal.SIGTERM)
     agent.terminate()
@@ -84,8 +84,8 @@ def test_whoever_stops_child_and_agent_together_makes_no_crash_of_it(fleet):
     assert fleet.waiting_counts() == {0: (0, 0)}
 
 
-def test_a_child_hears_no_ctrl_c(fleet):
-    agent, pids = begin_a_long_task(fleet)
+def test_a_child_ignores_ctrl_c(fleet):
+    agent, pids = start_a_long_task(fleet)
     assert os.getpgid(pids[0]) not in (os.getpgid(agent.pid), os.getpgid(0))
 
     os.kill(pids[0], signal.SIGINT)
@@ -96,10 +96,10 @@ def test_a_child_hears_no_ctrl_c(fleet):
     stop(agent)
 
 
-# --- Children ----------------------------------------------------------------------------------------------
+# What children run
 
 
-def test_a_child_is_replaced_after_as_many_tasks_as_were_allowed(fleet):
+def test_a_child_is_replaced_after_its_maximum_number_of_tasks(fleet):
     job(
         fleet,
         """
@@ -122,12 +122,12 @@ def task_function(task):
     stop(agent)
 
 
-def test_from_a_child_comes_back_only_what_it_has_not_begun(fleet, wait_until):
+def test_only_tasks_that_have_not_started_are_taken_back_from_a_child(fleet, wait_until):
     job(
         fleet,
         """
 def task_function(task):
-    note(f"began-{task}", "")
+    note(f"started-{task}", "")
     if task == 1:
         wait_for("release")
     return task
@@ -141,7 +141,7 @@ def task_function(task):
     try:
         assert child.load_functions() == ""
         child.give(items)
-        wait_until((fleet.folder / "began-1").exists)
+        wait_until((fleet.folder / "started-1").exists)
 
         assert child.take_back(4) == 2
         assert child.take_back(4) == 0
@@ -151,13 +151,13 @@ def task_function(task):
         while None not in answers:
             answers += child.receive(None)
         assert [answer and answer[0] for answer in answers] == [DONE, DONE, None]
-        assert sorted(path.name for path in fleet.folder.glob("began-?")) == ["began-0", "began-1"]
+        assert sorted(path.name for path in fleet.folder.glob("started-?")) == ["started-0", "started-1"]
     finally:
         child.kill()
         assert child.reap() == -signal.SIGKILL
 
 
-def test_what_waits_behind_a_long_task_in_a_child_goes_to_another(fleet):
+def test_tasks_behind_a_long_task_in_a_child_go_to_another_child(fleet):
     job(
         fleet,
         """
@@ -173,14 +173,14 @@ def task_function(task):
     fleet.serve("--lease", "600", "--capacity", "1000")
     agent = fleet.agent(*PROCESS, "--concurrency", "2")
 
-    fleet.wait_for(lambda books: books.done == 999)
+    fleet.wait_for(lambda counters: counters.done == 999)
 
     (fleet.folder / "release").touch()
     fleet.expect_each_once(list(range(1_000)))
     stop(agent)
 
 
-def test_a_paused_agent_hands_back_what_its_children_have_not_begun(fleet):
+def test_a_paused_agent_hands_back_tasks_that_its_children_have_not_started(fleet):
     job(
         fleet,
         """
@@ -200,19 +200,19 @@ def task_function(task):
 
     fleet.ctl("pause_one", "0")
 
-    fleet.wait_for(lambda books: books.claimed == 1 and books.waiting == 499)
+    fleet.wait_for(lambda counters: counters.claimed == 1 and counters.waiting == 499)
     (fleet.folder / "release").touch()
-    fleet.wait_for(lambda books: books.claimed == 0 and books.done == 501)
+    fleet.wait_for(lambda counters: counters.claimed == 0 and counters.done == 501)
     fleet.ctl("start_one", "0")
     fleet.expect_each_once(list(range(1_000)))
     stop(agent)
 
 
-def test_an_agent_whose_children_cannot_start_keeps_no_task_and_tries_again(fleet):
+def test_an_agent_whose_children_cannot_start_keeps_no_task_and_retries(fleet):
     job(
         fleet,
         """
-if len(sys.argv) == 1 and not Path(FOLDER, "mended").exists():
+if len(sys.argv) == 1 and not Path(FOLDER, "repaired").exists():
     raise RuntimeError("no licence here")
 
 def tasks():
@@ -226,9 +226,9 @@ def task_function(task):
     agent = fleet.agent(*PROCESS)
     wait_for_text(agent, "a child process could not start (JobError: ")
     assert "no licence here" in agent.stderr
-    assert fleet.books().waiting == 5
+    assert fleet.counters().waiting == 5
 
-    (fleet.folder / "mended").touch()
+    (fleet.folder / "repaired").touch()
 
     fleet.expect_each_once(list(range(5)))
     stop(agent)
@@ -253,14 +253,14 @@ def save_function(result):
     fleet.serve()
     agent = fleet.agent(*PROCESS)
 
-    books = fleet.wait_until_over(2)
+    counters = fleet.wait_until_over(2)
 
-    assert (books.done, fleet.results()) == (2, [])
+    assert (counters.done, fleet.results()) == (2, [])
     assert [noted(fleet, name) for name in "AB"] == ["0 0 0", "1 0 0"]
     stop(agent)
 
 
-def test_local_agents_take_kind_timeout_and_concurrency(fleet, spawn):
+def test_local_agents_accept_kind_timeout_and_concurrency(fleet, spawn):
     job(
         fleet,
         """

@@ -1,4 +1,4 @@
-"""A slot outlives whatever a task does to it, and an agent whose own threads fail ends in order."""
+"""A slot survives whatever a task does to it, and a stopping agent leaves in order."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def task_function(task):
 
 
 @KINDS
-def test_an_error_whose_class_has_no_name_is_a_failure_like_others(fleet: Fleet, kind: str) -> None:
+def test_an_error_whose_class_has_no_name_is_an_ordinary_failure(fleet: Fleet, kind: str) -> None:
     job(fleet, NAMELESS)
     fleet.serve("--retries", "0")
 
     fleet.agent("--device", "0", "--kind", kind)
 
-    fleet.wait_for(lambda books: books.done == 19 and books.failed == 1)
+    fleet.wait_for(lambda counters: counters.done == 19 and counters.failed == 1)
     (failed,) = fleet.failed()
     assert failed.error_type == "E"
 
@@ -52,7 +52,7 @@ def task_function(task):
 
 
 @KINDS
-def test_a_task_that_replaces_names_of_our_libraries_changes_nothing_of_ours(fleet: Fleet, kind: str) -> None:
+def test_a_task_that_replaces_names_of_a_library_does_not_affect_mutitask(fleet: Fleet, kind: str) -> None:
     job(fleet, PATCHING)
     fleet.serve()
 
@@ -61,7 +61,7 @@ def test_a_task_that_replaces_names_of_our_libraries_changes_nothing_of_ours(fle
     fleet.expect_each_once([(number,) for number in range(20)])
 
 
-def test_our_packing_is_not_that_of_a_patched_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packing_does_not_use_a_patched_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("packb", "unpackb", "Packer", "Unpacker"):
         monkeypatch.setattr(f"msgpack.{name}", None)
 
@@ -69,7 +69,7 @@ def test_our_packing_is_not_that_of_a_patched_msgpack(monkeypatch: pytest.Monkey
     assert codec.unpackb(codec.packb([1])) == [1]
 
 
-NONSENSE = """
+INVALID = """
 import worker_agent.execution.child
 
 def tasks():
@@ -84,8 +84,8 @@ def task_function(task):
 """
 
 
-def test_a_child_that_answers_nonsense_is_replaced_and_its_task_runs_again(fleet: Fleet) -> None:
-    job(fleet, NONSENSE)
+def test_a_child_that_sends_an_invalid_answer_is_replaced_and_its_task_runs_again(fleet: Fleet) -> None:
+    job(fleet, INVALID)
     fleet.serve()
 
     agent = fleet.agent("--device", "0", "--kind", "process")
@@ -99,40 +99,40 @@ def tasks():
     yield 1
 
 def task_function(task):
-    note("began", "")
+    note("started", "")
     wait_for("never")
 """
 
 
-def test_a_drain_time_out_hands_back_what_still_runs(fleet: Fleet) -> None:
+def test_a_drain_timeout_hands_back_running_tasks(fleet: Fleet) -> None:
     job(fleet, HANGING)
     fleet.serve()
     agent = fleet.agent("--device", "0", "--drain-timeout", "0.2")
-    noted(fleet, "began")
+    noted(fleet, "started")
 
     agent.terminate()
 
     assert agent.wait() == 1, agent
     assert "for 1 running tasks, 0.2 s at most" in agent.stderr
     assert "tasks that still run after 0.2 s (--drain-timeout) are handed back" in agent.stderr
-    assert (fleet.books().waiting, fleet.books().claimed) == (1, 0)
+    assert (fleet.counters().waiting, fleet.counters().claimed) == (1, 0)
 
 
-def test_a_second_stop_by_command_hands_back_what_runs(fleet: Fleet) -> None:
+def test_a_second_stop_command_hands_back_running_tasks(fleet: Fleet) -> None:
     job(fleet, HANGING)
     fleet.serve()
     agent = fleet.agent("--device", "0")
-    noted(fleet, "began")
+    noted(fleet, "started")
     fleet.ctl("stop_one", "0")
     wait_for_text(agent, "stopping: waiting for 1 running tasks, without a limit")
 
     fleet.ctl("stop_one", "0")
 
     assert agent.wait() == 1, agent
-    assert (fleet.books().waiting, fleet.books().claimed) == (1, 0)
+    assert (fleet.counters().waiting, fleet.counters().claimed) == (1, 0)
 
 
-def test_an_agent_reports_what_it_did_before_it_leaves(fleet: Fleet) -> None:
+def test_an_agent_reports_its_last_counts_before_it_leaves(fleet: Fleet) -> None:
     job(fleet, "def tasks():\n    yield from range(50)\n\ndef task_function(task):\n    return task\n")
     fleet.serve()
     agent = fleet.agent("--device", "0")
@@ -159,7 +159,7 @@ def task_function(task):
 """
 
 
-def test_threads_that_a_library_replaced_are_refused_and_processes_work(fleet: Fleet) -> None:
+def test_an_agent_refuses_threads_that_a_library_replaced_and_processes_work(fleet: Fleet) -> None:
     job(fleet, PATCHED)
     fleet.serve()
 

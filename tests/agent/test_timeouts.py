@@ -1,4 +1,4 @@
-"""`--timeout`: a run that takes too long fails, and its slot goes on with something else."""
+"""`--timeout`: a run that takes too long fails, and another thread or process takes its slot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.crashes.fleet import wait_for_text
 from worker_agent.protocol.identity import is_gone, process_of
 
-GIVEN_UP = "it ran longer than the limit of 0.3 s (--timeout)"
+TIMED_OUT = "it ran longer than the limit of 0.3 s (--timeout)"
 
 
 class Gate:
@@ -35,11 +35,11 @@ def gate():
     made.opened.set()
 
 
-def said(caplog: pytest.LogCaptureFixture, text: str) -> int:
+def log_count(caplog: pytest.LogCaptureFixture, text: str) -> int:
     return sum(text in record.getMessage() for record in caplog.records)
 
 
-def test_a_run_over_its_time_fails_at_stage_timeout_and_the_others_go_on(bench, gate):
+def test_a_run_over_its_time_limit_fails_at_stage_timeout_and_other_tasks_run(bench, gate):
     bench.serve([*range(300), "shut", *range(300)], retries=1)
     bench.agent(gate, concurrency=2, timeout=0.3)
 
@@ -48,35 +48,35 @@ def test_a_run_over_its_time_fails_at_stage_timeout_and_the_others_go_on(bench, 
     assert outcome.values == [*range(300), *range(300)]
     (failed,) = outcome.failed
     assert (failed.number, failed.stage, failed.error_type) == (300, "timeout", "TimeoutError")
-    assert failed.error == GIVEN_UP
-    assert gate.reached == 2, "it was run again, as after any failed run"
+    assert failed.error == TIMED_OUT
+    assert gate.reached == 2, "the task was retried, as after any failed run"
 
 
-def test_what_comes_of_a_run_that_was_given_up_is_dropped_and_the_log_says_so_once(
-    bench, gate, caplog, wait_until
-):
+def test_the_outcome_of_an_abandoned_run_is_dropped_and_logged_once(bench, gate, caplog, wait_until):
     caplog.set_level(logging.INFO, "worker_agent")
     bench.serve(["shut", "shut", *range(20)], retries=0)
     agent = bench.agent(gate, concurrency=2, timeout=0.3)
-    bench.wait_for(lambda books: books.failed == 2 and books.done == 20)
+    bench.wait_for(lambda counters: counters.failed == 2 and counters.done == 20)
 
     gate.opened.set()
 
     wait_until(lambda: not [t for t in threading.enumerate() if t.name in ("slot-0", "slot-1")])
-    books = bench.books()
-    assert (books.done, books.failed, agent.in_flight.done, agent.in_flight.errors) == (20, 2, 20, 2)
-    assert said(caplog, "an abandoned run has ended: its outcome is dropped") == 1
+    counters = bench.counters()
+    assert (counters.done, counters.failed, agent.in_flight.done, agent.in_flight.errors) == (20, 2, 20, 2)
+    assert log_count(caplog, "an abandoned run has ended: its outcome is dropped") == 1
 
 
-def test_threads_that_hang_are_never_more_than_twice_as_many_as_were_asked_for(
-    bench, gate, caplog, wait_until
-):
+def test_there_are_at_most_twice_as_many_hanging_threads_as_the_concurrency(bench, gate, caplog, wait_until):
     bench.serve([*["shut"] * 5, *range(20)], retries=0)
     agent = bench.agent(gate, timeout=0.3)
-    bench.wait_for(lambda books: books.failed == 2)
-    wait_until(lambda: said(caplog, "this agent takes no more tasks until one of them ends; --kind process kills"))
+    bench.wait_for(lambda counters: counters.failed == 2)
+    wait_until(
+        lambda: log_count(
+            caplog, "this agent takes no more tasks until one of them ends; --kind process kills"
+        )
+    )
 
-    wait_until(lambda: bench.claimed_by(agent) == 0, what="what had not begun went back")
+    wait_until(lambda: bench.claimed_by(agent) == 0, what="queued tasks were handed back")
 
     assert gate.reached == 2
     assert agent.in_flight.slots == 0
@@ -87,7 +87,7 @@ def test_threads_that_hang_are_never_more_than_twice_as_many_as_were_asked_for(
     assert agent.in_flight.slots == 1
 
 
-def test_short_runs_are_not_touched_by_a_short_limit(bench):
+def test_a_short_limit_does_not_affect_shorter_runs(bench):
     bench.serve([0.001] * 500)
     bench.agent(lambda task: time.sleep(task) or task, concurrency=4, timeout=0.5)
 
@@ -119,14 +119,14 @@ def test_a_process_that_hangs_is_killed_and_replaced(fleet):
     fleet.serve("--lease", "600", "--capacity", "500", "--retries", "1")
     agent = fleet.agent("--device", "0", "--kind", "process", "--concurrency", "2", "--timeout", "0.3")
 
-    books = fleet.wait_until_over(402)
+    counters = fleet.wait_until_over(402)
 
-    assert (books.done, books.failed) == (400, 2)
+    assert (counters.done, counters.failed) == (400, 2)
     for failed in fleet.failed():
-        assert (failed.stage, failed.error_type, failed.error) == ("timeout", "TimeoutError", GIVEN_UP)
+        assert (failed.stage, failed.error_type, failed.error) == ("timeout", "TimeoutError", TIMED_OUT)
     for task in ("hang", "deaf"):
         ran = [int(line) for line in (fleet.folder / task).read_text().split()]
-        assert len(ran) == len(set(ran)) == 2, "once and one retry, each in a process of its own"
+        assert len(ran) == len(set(ran)) == 2, "one run and one retry, each in a process of its own"
         assert not any(is_running(pid) for pid in ran)
     assert {(recorded.attempt, recorded.crashes) for recorded in fleet.results()} == {(0, 0)}
     agent.terminate()
@@ -134,12 +134,12 @@ def test_a_process_that_hangs_is_killed_and_replaced(fleet):
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process has that number, and is no mere remainder."""
+    """Return whether a process with this id runs and is no zombie."""
     identity = process_of(pid)
     return bool(identity.start) and not is_gone(identity)
 
 
-def test_a_stopped_agent_waits_for_a_hanging_run_no_longer_than_its_time(fleet):
+def test_a_stopped_agent_waits_for_a_hanging_run_no_longer_than_its_time_limit(fleet):
     fleet.job(HANGS.replace("*range(200), ", ""))
     fleet.serve("--lease", "600", "--retries", "0")
     agent = fleet.agent("--device", "0", "--timeout", "1")
@@ -151,4 +151,4 @@ def test_a_stopped_agent_waits_for_a_hanging_run_no_longer_than_its_time(fleet):
     assert agent.wait(20) == 0, agent
     (failed,) = fleet.failed()
     assert (failed.task, failed.stage) == ("hang", "timeout")
-    assert fleet.books().claimed == 0
+    assert fleet.counters().claimed == 0

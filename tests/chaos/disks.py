@@ -73,7 +73,7 @@ class Filling:
     def fill_saves(self) -> None:
         """Fill the disk of results until saves fail."""
         self.saves.fill()
-        at_first = self.fleet.books()
+        at_first = self.fleet.counters()
         enough = at_first.failed + at_first.delayed + 20
         self.fleet.wait_for(lambda books: books.failed + books.delayed >= enough)
 
@@ -96,7 +96,7 @@ class Filling:
             # A process that still waits for its next try would not notice, or report, the next full disk.
             for program, times in zip([self.server, *self.agents], self._back, strict=True):
                 wait_for_text(program, BACK, times=times + 1)
-        before = self.fleet.books()
+        before = self.fleet.counters()
         self.fleet.wait_for(lambda books: books.done > before.done + 50, 60)
         if self.saves in disks:
             self.failed += before.failed + before.delayed
@@ -146,7 +146,7 @@ def fill_disks(context: Context, fsync: str) -> Row:
         chosen: list[tuple[SmallDisk, ...]] = []
         for _ in range(times):
             chosen = chosen or context.random.sample(ways, len(ways))
-            mark = disks.fleet.books().done + context.random.randrange(50, 400)
+            mark = disks.fleet.counters().done + context.random.randrange(50, 400)
             disks.fleet.wait_for(lambda books, mark=mark: books.done >= mark)
             full = chosen.pop()
             if disks.saves in full:

@@ -57,7 +57,7 @@ def agents_frozen(context: Context) -> Row:
     wrong: list[str] = []
     with Watch(fleet) as watch:
         for time in range(times):
-            mark = fleet.books().done + context.random.randrange(20, 200)
+            mark = fleet.counters().done + context.random.randrange(20, 200)
             fleet.wait_for(lambda books, mark=mark: books.done >= mark)
             freeze_until_recovered(fleet, agent)
             wake = wake_to_a_free_device if time % 2 else wake_beside_a_successor
@@ -79,11 +79,11 @@ def servers_frozen(context: Context) -> Row:
     wrong: list[str] = []
     with Watch(fleet) as watch:
         for _ in range(times):
-            mark = fleet.books().allotted + context.random.randrange(50, 300)
+            mark = fleet.counters().allotted + context.random.randrange(50, 300)
             fleet.wait_for(lambda books, mark=mark: books.allotted >= mark)
             server.freeze()
             frozen, server = server, fleet.serve(*LEASE, "--resume")
-            mark = fleet.books().allotted + context.random.randrange(1, 200)
+            mark = fleet.counters().allotted + context.random.randrange(1, 200)
             fleet.wait_for(lambda books, mark=mark: books.allotted >= mark)
             frozen.thaw()
             status = frozen.wait()

@@ -48,7 +48,7 @@ class Holding:
 
     def begin(self) -> tuple[Program, str]:
         """Let one task take the GIL. Return its agent and the agent's actor."""
-        mark = self.fleet.books().done + self._random.randrange(20, 400)
+        mark = self.fleet.counters().done + self._random.randrange(20, 400)
         self.fleet.wait_for(lambda books: books.done >= mark)
         holding = self.fleet.folder / "holding"
         (self.fleet.folder / "hold").touch()

@@ -71,7 +71,7 @@ def power_cut(context: Context) -> Row:
             disk.cut_power()
             watch.forget()
             fleet.redis.start()
-            forgotten += before.done - fleet.books().done
+            forgotten += before.done - fleet.counters().done
             assert server.wait() != 0, server
             assert "it lost its last writes; start the server again with --resume" in server.stderr, server
             server = fleet.serve("--resume")

@@ -28,9 +28,9 @@ def hold(fleet: Fleet, state: State, seconds: float) -> None:
     """Keep Redis in the state for `seconds`, then wait until work continues."""
     with state.enter(fleet.redis):
         time.sleep(seconds)
-    before = fleet.books()
+    before = fleet.counters()
     wait_until(
-        lambda: fleet.books().done > before.done + 50 and fleet.books().allotted > before.allotted,
+        lambda: fleet.counters().done > before.done + 50 and fleet.counters().allotted > before.allotted,
         30, what=f"work continues after: {state}",
     )  # fmt: skip
 

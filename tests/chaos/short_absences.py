@@ -59,7 +59,7 @@ def redis_away_shortly(context: Context) -> Row:
     with Watch(fleet) as watch:
         for number in range(times):
             wait_for_reports(fleet, len(programs))
-            before = fleet.books()
+            before = fleet.counters()
             fleet.wait_for(lambda books, before=before: books.done > before.done + 20 and books.claimed > 0)
             time.sleep(context.random.uniform(0, 1))
             seconds = context.random.uniform(0.8, context.random.choice((1.6, 3.0)))

@@ -57,7 +57,7 @@ def thousand(context: Context) -> Row:
     back_s = 0.0
     with Watch(fleet, look_s=0.25) as watch:
         for _ in range(kills):
-            mark = fleet.books().done + context.random.randrange(agents, 5 * agents)
+            mark = fleet.counters().done + context.random.randrange(agents, 5 * agents)
             fleet.wait_for(lambda books, mark=mark: books.done >= mark, 60)
             fleet.redis.kill()
             time.sleep(context.random.uniform(0, context.size(1, 10)))

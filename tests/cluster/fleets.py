@@ -61,7 +61,7 @@ def runs(folder: Path) -> list[int]:
 def look(fleet: Fleet) -> ChannelView | None:
     """The books of channel 0, which balance; None while Redis is away."""
     try:
-        books = fleet.books()
+        books = fleet.counters()
     except RedisUnavailable:
         return None
     assert books.balanced, books

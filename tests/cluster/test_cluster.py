@@ -47,7 +47,7 @@ def test_a_namespace_lives_on_one_shard_and_every_command_finds_it(fleet: Fleet)
     at = ["--redis", cluster.url, "--name", NAME]
     assert mutitask("status", "--json", *at).json["channels"][0]["done"] == 200
     assert len(mutitask("results", "export", "--drain", *at).lines) == 200
-    assert fleet.books().results == 0
+    assert fleet.counters().results == 0
     shown = "".join(p.stdout + p.stderr for p in (server, *agents)) + mutitask("status", *at).stdout
     assert "redis+cluster://127.0.0.1:" in shown and cluster.password not in shown
 
@@ -71,13 +71,13 @@ def test_a_cluster_named_as_one_redis_is_said_with_what_to_write(cluster: RealCl
     other = next(node for node in cluster.masters if node is not owner)
     said = mutitask("status", "--redis", other.url, "--name", NAME)
     assert said.status == 3
-    assert f"write redis+cluster://127.0.0.1:{other.port} in the place of the address" in said.stderr
+    assert f"use the address redis+cluster://127.0.0.1:{other.port}" in said.stderr
     assert said.stderr.count("\n") == 1 and cluster.password not in said.stderr
 
 
 def test_keys_of_several_slots_are_no_namespace_of_ours(cluster: RealCluster) -> None:
     broker = Broker(connect(cluster.url), NAME, Actor.operator(), address="here")
-    with pytest.raises(RedisRefused, match="takes the keys of one namespace for keys of several slots"):
+    with pytest.raises(RedisRefused, match="treats the keys of one namespace as keys of several slots"):
         broker.query("MGET", "a", "b")
 
 

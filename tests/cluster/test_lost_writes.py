@@ -25,7 +25,7 @@ def test_writes_lost_with_a_master_are_told_and_resumed_and_nothing_is_recorded_
     fleet = fleet_on(sentinels)
     server, agents = at_work(fleet, 200)
     stop_replication(sentinels)
-    kept = fleet.books().done
+    kept = fleet.counters().done
     lost = wait_for(fleet, lambda books: books.done >= kept + 200).done - kept
     sentinels.master().kill()
 
@@ -50,7 +50,7 @@ def test_a_master_without_its_replica_takes_no_writes_where_it_was_told_so(fleet
         wait_for(fleet, lambda books: books.done >= 100)
         replica = stop_replication(cautious)
         wait_for_text(agent, "is not ready")
-        stood = fleet.books().done
+        stood = fleet.counters().done
         with replica.client() as client:
             client.config_set("masterauth", cautious.password)
         wait_for_text(agent, "answers again")

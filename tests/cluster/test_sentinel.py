@@ -33,13 +33,13 @@ def test_what_is_wrong_with_the_address_is_said_in_one_sentence(sentinels: RealS
     right, (first, *_) = sentinels.sentinel_password, sentinels.sentinels
     nobody = f"redis+sentinel://127.0.0.1:{free_port()}/ours?sentinel_password={right}"
     cases = {
-        sentinels.address("wrong"): "refuse the password; pass theirs as sentinel_password=",
-        sentinels.address(right, "nosuch"): "know no service 'nosuch'; write the name that they watch it by",
+        sentinels.address("wrong"): "refuse the password; pass their password as sentinel_password=",
+        sentinels.address(right, "nosuch"): "know no service 'nosuch'; use the name under which they watch it",
         sentinels.address(right).replace(f":{sentinels.password}@", ":x@"): "refuses the password",
         f"redis+sentinel://:{sentinels.password}@127.0.0.1:{sentinels.master().port}/ours": "the Sentinels at",
-        nobody: "that answers knows the master: Connection refused",
+        nobody: "answers with a master: Connection refused",
         f"redis+sentinel://127.0.0.1:{first.port}": "comes the name of the service",
-        f"redis+sentinel://127.0.0.1:{first.port}/ours/x": "a database is a number",
+        f"redis+sentinel://127.0.0.1:{first.port}/ours/x": "the database must be a number",
     }
     for url, says in cases.items():
         said = mutitask("status", "--redis", url, "--name", NAME)

@@ -125,7 +125,7 @@ class Fleet:
     def snapshot(self) -> Snapshot:
         return self._reader.snapshot()
 
-    def books(self, channel: int = 0) -> ChannelView:
+    def counters(self, channel: int = 0) -> ChannelView:
         return self.snapshot().channels[channel]
 
     def device(self, number: int) -> DeviceView:
@@ -173,9 +173,9 @@ class Fleet:
         """
 
         def met() -> ChannelView | None:
-            books = self.books()
-            assert books.balanced, books
-            return books if condition(books) else None
+            counters = self.counters()
+            assert counters.balanced, counters
+            return counters if condition(counters) else None
 
         return wait_until(met, timeout, what="the counters meet the condition")
 
@@ -185,12 +185,12 @@ class Fleet:
 
     def expect_each_once(self, expected: list[Any], *, failed: int = 0) -> list[Recorded]:
         """Expect that every item was allotted once, in order, and recorded exactly once unless it failed."""
-        books = self.wait_until_over(len(expected))
+        counters = self.wait_until_over(len(expected))
         results = sorted(self.results(), key=lambda recorded: recorded.number)
         numbers = [recorded.number for recorded in results]
         assert len(set(numbers)) == len(numbers), "a result was recorded twice"
-        assert (books.done, books.failed, books.deleted) == (len(expected) - failed, failed, 0)
-        assert len(results) == books.done
+        assert (counters.done, counters.failed, counters.deleted) == (len(expected) - failed, failed, 0)
+        assert len(results) == counters.done
         if not failed:
             assert numbers == list(range(len(expected)))
         wrong = [(r.number, r.value) for r in results if r.value != expected[r.number]]

@@ -44,7 +44,7 @@ def redis_now_ms(fleet: Fleet) -> int:
 
 def freeze_in_the_middle(fleet: Fleet, agent: Program) -> str:
     """Freeze an agent that has tasks in flight. Return its actor."""
-    fleet.wait_for(lambda books: books.done >= 200)
+    fleet.wait_for(lambda counters: counters.done >= 200)
     fleet.freeze_with_claims(agent)
     return fleet.actor_of(agent)
 
@@ -74,7 +74,7 @@ def test_an_agent_killed_in_the_middle_of_a_batch_loses_and_doubles_nothing(flee
 def test_tasks_of_a_killed_agent_are_recovered_without_a_server(fleet):
     fleet.job(SHORT_TASKS)
     server = fleet.serve("--lease", "2", "--capacity", str(COUNT))
-    fleet.wait_for(lambda books: books.exhausted)
+    fleet.wait_for(lambda counters: counters.exhausted)
     server.terminate()
     assert server.wait() == 0, server
     victim = fleet.agent("--device", "0")
@@ -114,7 +114,7 @@ def test_an_agent_that_was_frozen_until_others_had_its_tasks_continues_as_a_new_
     frozen = fleet.agent("--device", "0")
     before = freeze_in_the_middle(fleet, frozen)
     other = fleet.agent("--device", "1")
-    fleet.wait_for(lambda books: books.done == 600)
+    fleet.wait_for(lambda counters: counters.done == 600)
 
     frozen.thaw()
 

@@ -37,7 +37,7 @@ def stop_with_a_long_task_and_others_in_hand(fleet: Fleet) -> Program:
     fleet.job(ONE_LONG_TASK)
     fleet.serve("--capacity", str(COUNT), "--lease", "600")
     agent = fleet.agent("--device", "0", "--concurrency", "2")
-    fleet.wait_for(lambda books: books.done >= 20)
+    fleet.wait_for(lambda counters: counters.done >= 20)
     assert (fleet.folder / "began").exists()
     fleet.freeze_with_claims(agent, least=6)
     agent.terminate()
@@ -60,7 +60,7 @@ def test_a_stopped_agent_hands_back_tasks_that_have_not_started_and_finishes_run
     agent = stop_with_a_long_task_and_others_in_hand(fleet)
     fleet.agent("--device", "1")
 
-    fleet.wait_for(lambda books: books.done == COUNT - 1)
+    fleet.wait_for(lambda counters: counters.done == COUNT - 1)
     assert agent.running
     assert fleet.held_by(agent) == 1
     (fleet.folder / "release").touch()
@@ -77,7 +77,7 @@ def test_an_agent_stopped_twice_ends_at_once_and_hands_back_running_tasks(fleet)
 
     assert agent.wait() == 1, agent
     assert handed_back(agent) >= 2
-    assert fleet.books().claimed == 0
+    assert fleet.counters().claimed == 0
     assert fleet.client.hget(fleet.keys.agents, "0") is None
     (fleet.folder / "release").touch()
     fleet.agent("--device", "0")
@@ -110,7 +110,7 @@ def test_exit_ends_agents_and_server_in_order_and_leaves_waiting_tasks(fleet):
     )
     server = fleet.serve("--capacity", "40")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    fleet.wait_for(lambda books: books.done == 50 and books.waiting > 0)
+    fleet.wait_for(lambda counters: counters.done == 50 and counters.waiting > 0)
 
     said = fleet.ctl("exit")
 
@@ -119,9 +119,9 @@ def test_exit_ends_agents_and_server_in_order_and_leaves_waiting_tasks(fleet):
         wait_for_text(agent, "asked to stop")
     (fleet.folder / "open").touch()
     assert [program.wait() for program in (*agents, server)] == [0, 0, 0], (server, agents)
-    books = fleet.books()
-    assert books.waiting > 0
-    assert (books.claimed, books.exhausted, books.balanced) == (0, False, True)
+    counters = fleet.counters()
+    assert counters.waiting > 0
+    assert (counters.claimed, counters.exhausted, counters.balanced) == (0, False, True)
     assert fleet.snapshot().server is None
     fleet.serve("--resume")
     fleet.agent("--device", "0")
@@ -155,7 +155,7 @@ def test_the_device_of_a_killed_agent_is_taken_over_at_once(fleet):
     (fleet.folder / "release").touch()
     server = fleet.serve("--lease", "600", "--capacity", str(COUNT))
     first = fleet.agent("--device", "0")
-    fleet.wait_for(lambda books: books.exhausted and books.done >= 20)
+    fleet.wait_for(lambda counters: counters.exhausted and counters.done >= 20)
     fleet.freeze_with_claims(first)
     server.terminate()  # No process is left to fence the agent: the new agent sees that its process is gone.
     assert server.wait() == 0, server

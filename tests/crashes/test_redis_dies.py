@@ -24,7 +24,7 @@ def test_redis_killed_and_restarted_loses_nothing_and_ends_no_process(own_fleet)
     server = fleet.serve("--lease", "2", "--capacity", "40")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
     for part in (1, 2):
-        fleet.wait_for(lambda books, part=part: books.done >= part * 250)
+        fleet.wait_for(lambda counters, part=part: counters.done >= part * 250)
         fleet.redis.kill()
         fleet.redis.start()
         fleet.every_write_on_disk()
@@ -54,7 +54,7 @@ def test_redis_frozen_for_longer_than_the_leases_takes_no_tasks_from_agents(own_
     )
     server = fleet.serve("--lease", "2", "--capacity", "300")
     agent = fleet.agent("--device", "0")
-    fleet.wait_for(lambda books: books.done >= 50)
+    fleet.wait_for(lambda counters: counters.done >= 50)
     fleet.redis.freeze()
     fleet.wait_for_stall(agent)
     fleet.redis.thaw()
@@ -88,12 +88,12 @@ def test_an_agent_whose_claims_redis_lost_claims_again_and_leaves_nothing_claime
         """
     )
     server = fleet.serve("--lease", "600", "--capacity", "600")
-    fleet.wait_for(lambda books: books.exhausted)
+    fleet.wait_for(lambda counters: counters.exhausted)
     agent = fleet.agent("--device", "0")
     fleet.freeze_with_claims(agent)
-    kept, done = fleet.redis.written(), fleet.books().done
+    kept, done = fleet.redis.written(), fleet.counters().done
     agent.thaw()
-    fleet.wait_for(lambda books: books.done >= done + 150)
+    fleet.wait_for(lambda counters: counters.done >= done + 150)
 
     lose_writes_since(fleet, kept)
 
@@ -122,10 +122,10 @@ def test_a_server_with_nothing_left_to_feed_learns_that_redis_lost_writes(own_fl
         """
     )
     server = fleet.serve("--capacity", "600")
-    fleet.wait_for(lambda books: books.allotted == 300)
+    fleet.wait_for(lambda counters: counters.allotted == 300)
     kept = fleet.redis.written()
     (fleet.folder / "go").touch()
-    fleet.wait_for(lambda books: books.exhausted)
+    fleet.wait_for(lambda counters: counters.exhausted)
 
     lose_writes_since(fleet, kept)
 

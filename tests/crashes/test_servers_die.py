@@ -44,9 +44,9 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
     agents = [fleet.agent_later("--device", str(device)) for device in (0, 1)]
     server = fleet.serve("--lease", "600", "--capacity", "40")
     for part in (1, 2, 3):
-        fleet.wait_for(lambda books, part=part: books.allotted >= part * 250)
+        fleet.wait_for(lambda counters, part=part: counters.allotted >= part * 250)
         server.kill()
-        assert not fleet.books().exhausted
+        assert not fleet.counters().exhausted
         next_stage(fleet, part)
         server = fleet.serve("--lease", "600", "--resume", "--until-done")
 
@@ -59,7 +59,7 @@ def test_a_server_killed_again_and_again_resumes_at_exactly_the_next_item(fleet)
 
 
 def freeze_while_feeding(fleet: Fleet, server: Program) -> None:
-    fleet.wait_for(lambda books: books.allotted >= 250)
+    fleet.wait_for(lambda counters: counters.allotted >= 250)
     server.freeze()
     for stage in (1, 2, 3):
         next_stage(fleet, stage)
@@ -71,7 +71,7 @@ def test_a_server_that_was_frozen_while_a_successor_resumed_allots_nothing_more(
     frozen = fleet.serve("--lease", "2", "--capacity", "40")
     freeze_while_feeding(fleet, frozen)
     successor = fleet.serve("--resume", "--lease", "2")
-    fleet.wait_for(lambda books: books.allotted >= 500)
+    fleet.wait_for(lambda counters: counters.allotted >= 500)
 
     frozen.thaw()
 
@@ -98,13 +98,13 @@ def test_a_server_that_was_frozen_past_its_lease_continues_if_no_other_took_over
 def test_agents_continue_when_their_server_is_asked_to_stop(fleet):
     fleet.job(COUNTED)
     server = fleet.serve("--capacity", str(COUNT))
-    fleet.wait_for(lambda books: books.exhausted)
+    fleet.wait_for(lambda counters: counters.exhausted)
     server.terminate()
     assert server.wait() == 0, server
 
     agent = fleet.agent("--device", "0")
     successor = fleet.serve("--resume")
-    fleet.wait_for(lambda books: books.done > 0)
+    fleet.wait_for(lambda counters: counters.done > 0)
     successor.terminate()
     assert successor.wait() == 0, successor
 
