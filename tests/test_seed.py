@@ -1,4 +1,4 @@
-"""The seed's two programs, word for word, as two processes on a machine without Redis, driven by keys."""
+"""The two programs of MutiTask's first version, unchanged, run as two processes without a Redis. Keys drive them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ a.start(channel=0)
 """
 
 REQUESTS = """\
-'''Stands for the library of that name: pages whose number ends in 7 are not there.'''
+'''Replaces the library of that name: pages whose number ends in 7 do not exist.'''
 class Response:
     def __init__(self, status_code):
         self.status_code = status_code
@@ -61,21 +61,21 @@ PtyRun = Callable[..., "Terminal[str]"]
 
 
 def status() -> Any:
-    said = mutitask("status", "--json")
-    return said.json if said.status == 0 else None
+    ran = mutitask("status", "--json")
+    return ran.json if ran.status == 0 else None
 
 
 def until(holds: Callable[[Any], object], *terminals: Terminal[str]) -> Any:
-    """Wait for a status, and let nobody wait for us to read."""
+    """Wait for a status that meets the condition, and read the terminals so that no program blocks."""
 
-    def look() -> Any:
+    def matching_status() -> Any:
         for terminal in terminals:
             with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
-                terminal.expect("nothing is ever like this", timeout=0.02)
+                terminal.expect("this text never appears", timeout=0.02)
         found = status()
         return found if found and holds(found) else None
 
-    return wait_until(look, 30, what=f"a status that holds; last: {status()}")
+    return wait_until(matching_status, 30, what=f"a status that holds; last: {status()}")
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def until(holds: Callable[[Any], object], *terminals: Terminal[str]) -> Any:
         ("from Mutitask.server import Server", "from Mutitask.client import Client"),
         ("from mutitask_tui import Server", "from worker_agent import Client"),
     ],
-    ids=["the seed's names", "our names"],
+    ids=["first version", "package names"],
 )
-def test_the_seeds_two_programs(
+def test_the_two_programs_of_the_first_version(
     server_import: str, client_import: str, state_dir: Path, pty_run: PtyRun, tmp_path: Path
 ) -> None:
     if default_redis_listens():
-        pytest.skip("a Redis that is not ours listens on localhost:6379")
+        pytest.skip("another Redis listens on localhost:6379")
     (tmp_path / "server.py").write_text(SERVER.replace("from Mutitask.server import Server", server_import))
     (tmp_path / "client.py").write_text(CLIENT.replace("from Mutitask.client import Client", client_import))
     (tmp_path / "requests.py").write_text(REQUESTS)
@@ -102,10 +102,10 @@ def test_the_seeds_two_programs(
     client.expect("Device0 serves TaskChannel0 of 'default'")
     assert load_server_file(state_dir / "default" / "server.json")
 
-    begun = until(lambda s: s["devices"][0]["pid"] and s["channels"][0]["waiting"] == 20, server)
-    assert [device["state"] for device in begun["devices"]] == ["paused"] + ["offline"] * 4
-    assert begun["channels"][0]["capacity"] == 20 and begun["channels"][0]["done"] == 0
-    assert begun["server"]["pid"] == server.pid
+    started = until(lambda s: s["devices"][0]["pid"] and s["channels"][0]["waiting"] == 20, server)
+    assert [device["state"] for device in started["devices"]] == ["paused"] + ["offline"] * 4
+    assert started["channels"][0]["capacity"] == 20 and started["channels"][0]["done"] == 0
+    assert started["server"]["pid"] == server.pid
 
     server.send("S")
     client.expect("started: taking tasks")
@@ -116,8 +116,8 @@ def test_the_seeds_two_programs(
     assert ended["channels"][0]["balanced"] and ended["channels"][0]["exhausted"]
     assert (
         ended["channels"][0]["allotted"] == 99 and ended["channels"][0]["results"] == 0
-    )  # They were printed.
-    # Four runs of each failed one; a device tells its numbers once a second.
+    )  # The save function printed them.
+    # Each failed task ran four times. A device reports its counters once a second.
     reported = until(lambda s: s["devices"][0]["failed"] == 40, server, client)
     assert reported["devices"][0]["state"] == "running" and reported["devices"][0]["done"] == 89
 
@@ -134,4 +134,4 @@ def test_the_seeds_two_programs(
     server.close()
     assert (client.exitstatus, server.exitstatus) == (0, 0), (client.before, server.before)
     assert "Traceback" not in client.before + server.before
-    assert not (state_dir / "default" / "server.json").exists()  # `exit` ended the embedded Valkey too.
+    assert not (state_dir / "default" / "server.json").exists()  # `exit` also ended the embedded Valkey.

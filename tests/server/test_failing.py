@@ -1,4 +1,4 @@
-"""A thread of the server that ends by an error ends the server in order, and says so."""
+"""If one of the server's threads raises, the server ends in order and says why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_failing_thread_ends_the_server(
     monkeypatch.setattr(duty, method, fails)
     with House(redis_url, "failing", iter(range(9))) as house:
         assert wait_until(house.core.ended.is_set, 10)
-        said = str(house.core.failure)
-    assert said.startswith(
+        message = str(house.core.failure)
+    assert message.startswith(
         "the server failed (ZeroDivisionError: not foreseen) and ends: Redis keeps the tasks"
     )

@@ -1,4 +1,4 @@
-"""Who pushes what a feed lays ready, and what happens when the channel's count is not the one that it had come to."""
+"""Which thread pushes a feed's items, and what happens if the channel's count differs from the feed's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker_agent.protocol.membership import RunPlan
 
 @contextmanager
 def feeding(url: str, items: Iterator[Any], *, resume: bool = False) -> Iterator[ServerCore]:
-    """A server that feeds one channel of capacity 10 (30 where it is resumed) from these items."""
+    """Run a server that feeds one channel from these items. The capacity is 10, or 30 if the run is resumed."""
     plan = RunPlan(1, 0, 30, mode="resume") if resume else RunPlan(1, 0, 10)
     core = ServerCore(url, "feeding", plan, [items])
     core.open()
@@ -33,7 +33,7 @@ def feeding(url: str, items: Iterator[Any], *, resume: bool = False) -> Iterator
 
 
 def numbers(client: redis.Redis, at: ChannelKeys) -> list[int]:
-    """The numbers of the items that wait, in their order."""
+    """Return the numbers of the waiting items, in their order."""
     return [wire.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
 
 
@@ -43,7 +43,7 @@ def test_a_push_whose_answer_was_lost_is_not_pushed_again(
     at = Keys("feeding").channel(0)
     with feeding(redis_url, iter(range(30))) as core:
         wait_until(lambda: client.llen(at.waiting) == 10)
-        # Items 10 and 11 arrive as a push does whose answer never came back.
+        # Items 10 and 11 arrive like a push whose answer was lost.
         assert core.run is not None
         client.rpush(at.waiting, *[wire.header(core.run.id, n) + wire.pack(n) for n in (10, 11)])
         client.hincrby(at.counters, "allotted", 2)
@@ -54,7 +54,7 @@ def test_a_push_whose_answer_was_lost_is_not_pushed_again(
         assert client.hget(at.counters, "allotted") == b"30"
 
 
-def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_the_remedy(
+def test_lost_writes_end_the_server_with_a_message_that_names_the_remedy(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     at = Keys("feeding").channel(0)
@@ -71,7 +71,7 @@ def test_a_redis_that_forgot_what_it_acknowledged_ends_the_server_which_names_th
         assert numbers(client, at) == list(range(30))
 
 
-def test_a_redis_that_forgot_is_noticed_though_nothing_is_left_to_push_and_no_connection_broke(
+def test_lost_writes_are_noticed_even_if_nothing_is_left_to_push_and_no_connection_broke(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     at = Keys("feeding").channel(0)
@@ -87,7 +87,7 @@ def test_a_redis_that_forgot_is_noticed_though_nothing_is_left_to_push_and_no_co
         assert numbers(client, at) == list(range(8))
 
 
-def test_the_end_of_a_generator_that_redis_forgot_is_told_again(
+def test_the_end_of_a_generator_is_recorded_again_after_redis_lost_it(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     at = Keys("feeding").channel(0)
@@ -98,29 +98,29 @@ def test_the_end_of_a_generator_that_redis_forgot_is_told_again(
         assert numbers(client, at) == list(range(8)) and not core.ended.is_set()
 
 
-def test_a_source_hears_of_each_push_and_of_nothing_that_was_not_pushed(
+def test_on_allotted_is_called_after_each_push_and_only_for_pushed_items(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     at = Keys("feeding").channel(0)
-    heard: list[tuple[int, Any, int]] = []
+    calls: list[tuple[int, Any, int]] = []
     plan = RunPlan(1, 0, 10)
     core = ServerCore(
-        redis_url, "feeding", plan, [iter("abcdefghijklmno")], on_allotted=lambda *told: heard.append(told)
+        redis_url, "feeding", plan, [iter("abcdefghijklmno")], on_allotted=lambda *call: calls.append(call)
     )
     core.open()
     core.start()
     try:
-        wait_until(lambda: heard and heard[-1][0] == 10)
-        assert heard[-1] == (10, "j", 0)
+        wait_until(lambda: calls and calls[-1][0] == 10)
+        assert calls[-1] == (10, "j", 0)
         client.ltrim(at.waiting, 10, -1)
         client.lpush(Keys("feeding").server_token, "1")
-        wait_until(lambda: heard[-1] == (15, "o", 0))
-        assert [count for count, _, _ in heard] == sorted({count for count, _, _ in heard})
+        wait_until(lambda: calls[-1] == (15, "o", 0))
+        assert [count for count, _, _ in calls] == sorted({count for count, _, _ in calls})
     finally:
         core.stop()
 
 
-def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
+def test_an_on_allotted_that_raises_halts_the_feed_after_the_pushed_items(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     def broken(_count: int, _last: Any, _channel: int) -> None:
@@ -142,8 +142,8 @@ def test_a_source_that_cannot_let_go_stops_the_feed_behind_what_was_pushed(
         core.stop()
 
 
-class Singly:
-    """Yields its items one by one, each when the one before it has been allotted for some time."""
+class OneByOne:
+    """Yields items one by one, each some time after the previous one was allotted."""
 
     def __init__(self, count: int, allotted: Callable[[], int]) -> None:
         self._count = count
@@ -157,41 +157,41 @@ class Singly:
             yield number
 
 
-def test_items_that_come_singly_are_pushed_by_the_thread_that_reads_them(
+def test_items_that_come_one_by_one_are_pushed_by_the_thread_that_reads_them(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = Keys("feeding").channel(0)
-    by: list[str] = []
-    plain = Broker.allot
+    threads: list[str] = []
+    allot = Broker.allot
 
-    def noted(broker: Broker, *asked: Any, **options: Any) -> Any:
-        by.append(threading.current_thread().name)
-        return plain(broker, *asked, **options)
+    def recording_allot(broker: Broker, *args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return allot(broker, *args, **options)
 
-    monkeypatch.setattr(Broker, "allot", noted)
-    with feeding(redis_url, iter(Singly(8, lambda: int(client.hget(at.counters, "cursor") or 0)))):
+    monkeypatch.setattr(Broker, "allot", recording_allot)
+    with feeding(redis_url, iter(OneByOne(8, lambda: int(client.hget(at.counters, "cursor") or 0)))):
         wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
 
     assert numbers(client, at) == list(range(8))
-    assert by[-1] == "allotter", "the end of the generator is no item"
-    assert by.count("feed-0") >= 4
+    assert threads[-1] == "allotter", "the feed pushes only items, not the end of the generator"
+    assert threads.count("feed-0") >= 4
 
 
-def test_a_redis_that_forgot_is_noticed_where_items_come_singly_too(
+def test_lost_writes_are_noticed_while_items_come_one_by_one(
     client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
 ) -> None:
     at = Keys("feeding").channel(0)
-    forgot = threading.Event()
+    writes_lost = threading.Event()
 
     def allotted() -> int:
         count = int(client.hget(at.counters, "cursor") or 0)
-        if count == 4 and not forgot.is_set():
+        if count == 4 and not writes_lost.is_set():
             client.rpop(at.waiting, 2)
             client.hset(at.counters, mapping={"allotted": 2, "cursor": 2})
-            forgot.set()
-        return 100 if forgot.is_set() else count
+            writes_lost.set()
+        return 100 if writes_lost.is_set() else count
 
-    with feeding(redis_url, iter(Singly(8, allotted))) as core:
+    with feeding(redis_url, iter(OneByOne(8, allotted))) as core:
         assert core.ended.wait(20)
         assert "Redis knows of 2" in str(core.failure)
     with feeding(redis_url, iter(range(8)), resume=True):

@@ -1,4 +1,4 @@
-"""Files that a command writes take no other file's place."""
+"""The files that a command writes replace no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person drills down to, as a dashboard's link gives it."""
+"""The details of a namespace, as the dashboard's backend returns them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def world(client: redis.Redis) -> World:
 
 @pytest.fixture
 def backend(world: World, redis_url: str) -> RedisBackend:
-    """A dashboard's link to that namespace."""
+    """A dashboard's backend for that namespace."""
     return RedisBackend(redis_url, world.keys.name, source="operator")
 
 
 def fail(world: World, task: object, *errors: Exception) -> str:
-    """A task of channel 0 that failed once for each error, the last time for good; its id."""
+    """Add a task to channel 0 that fails once for each error, the last time for good. Return its id."""
     agent = world.agent(0)
     world.client.rpush(world.at.waiting, wire.header("testtest", world.cursor()) + wire.pack(task))
     world.client.hincrby(world.at.counters, "allotted", 1)
@@ -42,7 +42,7 @@ def fail(world: World, task: object, *errors: Exception) -> str:
     return id_
 
 
-def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
+def test_a_failed_task_has_its_whole_payload_and_the_error_of_each_run(
     world: World, backend: RedisBackend
 ) -> None:
     id_ = fail(world, {"n": [1, "two"]}, ValueError("first"), KeyError("second"))
@@ -60,7 +60,7 @@ def test_a_failed_task_is_there_with_its_whole_payload_and_every_runs_error(
 @pytest.mark.parametrize(
     "payload", [(1, 2), {1: "a"}, dt.date(2026, 1, 1), b"bytes", float("nan"), {"a": (1,)}]
 )
-def test_what_json_would_change_is_not_offered_to_be_edited_as_json(
+def test_a_payload_that_json_would_change_cannot_be_edited_as_json(
     world: World, backend: RedisBackend, payload: object
 ) -> None:
     detail = backend.failed_task(0, fail(world, payload, ValueError()))
@@ -68,7 +68,7 @@ def test_what_json_would_change_is_not_offered_to_be_edited_as_json(
     assert detail.json is None
 
 
-def test_failed_tasks_are_grouped_by_error_and_place(world: World, backend: RedisBackend) -> None:
+def test_failed_tasks_are_grouped_by_error_and_location(world: World, backend: RedisBackend) -> None:
     for number in range(3):
         fail(world, number, ValueError("no"))
     fail(world, 9, KeyError("other"))
@@ -77,7 +77,7 @@ def test_failed_tasks_are_grouped_by_error_and_place(world: World, backend: Redi
     assert groups[0].where == "no"
 
 
-def test_the_place_of_an_error_is_the_last_frame_and_not_the_text_that_would_not_parse() -> None:
+def test_the_location_of_an_error_is_the_last_frame_and_not_the_text_that_did_not_parse() -> None:
     trace = (
         '  File "/a/job.py", line 7, in parse\n    x\n  File "/data/bad.py", line 1\n    !\nSyntaxError: no'
     )
@@ -86,7 +86,7 @@ def test_the_place_of_an_error_is_the_last_frame_and_not_the_text_that_would_not
     assert error_location("", "first line\nsecond") == "first line"
 
 
-def test_many_failed_tasks_go_back_in_one_act_and_what_is_gone_is_counted(
+def test_many_failed_tasks_are_reloaded_in_one_call_and_missing_ones_are_counted(
     world: World, backend: RedisBackend
 ) -> None:
     ids = [fail(world, number, ValueError()) for number in range(3)]
@@ -107,7 +107,7 @@ def test_many_devices_are_paused_by_one_call(world: World, backend: RedisBackend
         backend.run_many(find("pause_one"), [[77]])
 
 
-def test_a_read_only_link_refuses_every_act_and_still_looks(world: World, redis_url: str) -> None:
+def test_a_read_only_backend_refuses_every_command_and_still_reads(world: World, redis_url: str) -> None:
     backend = RedisBackend(redis_url, world.keys.name, read_only=True)
     world.agent(0)
     with pytest.raises(CommandError, match="read-only: pause_all is refused"):
@@ -117,7 +117,7 @@ def test_a_read_only_link_refuses_every_act_and_still_looks(world: World, redis_
     assert backend.snapshot().devices[0].state == "paused"
 
 
-def test_waiting_tasks_and_the_newest_results_can_be_peeked_at(world: World, backend: RedisBackend) -> None:
+def test_waiting_tasks_and_the_newest_results_can_be_read(world: World, backend: RedisBackend) -> None:
     world.feed(3)
     first, second = backend.waiting_tasks(0, 2)
     assert (first.number, second.number) == (0, 1)

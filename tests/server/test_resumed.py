@@ -1,4 +1,4 @@
-"""A resumed run whose generator yields other items than before is told so, and goes on where a person says so."""
+"""A resumed run halts if its generator yields other items than before. `--resume-anyway` lets it continue."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def resumed(redis_url: str, items: Iterator[Any], **plan: Any) -> House:
     return House(redis_url, "again", items, devices=1, mode="resume", autostart=True, **plan)
 
 
-def half_fed(redis_url: str, items: Iterator[Any], until: int = 2_500) -> None:
-    """A run whose server ends once so many items are allotted."""
+def feed_partly(redis_url: str, items: Iterator[Any], until: int = 2_500) -> None:
+    """Start a run and end its server when `until` items are allotted."""
     with House(redis_url, "again", items, devices=1, capacity=until) as house:
         house.until(lambda s: s.channels[0].allotted == until)
 
 
 def strings(count: int) -> Iterator[Any]:
-    """Items of which some are sets: their order differs between processes, and counts for nothing."""
+    """Yield items that contain sets. The order in a set differs between processes and must not matter."""
     return ({"n": number, "tags": {f"tag {number}", "all", "more"}} for number in range(count))
 
 
-def test_the_same_generator_goes_on(redis_url: str) -> None:
-    half_fed(redis_url, strings(3_000))
+def test_the_same_generator_continues(redis_url: str) -> None:
+    feed_partly(redis_url, strings(3_000))
     with resumed(redis_url, strings(3_000), capacity=5_000) as house:
         house.until(lambda s: s.channels[0].exhausted)
         assert house.channel().allotted == 3_000
@@ -45,26 +45,26 @@ OTHERS: dict[str, tuple[Callable[[], Iterator[Any]], int]] = {
     "one more": (lambda: itertools.chain(range(1_500), [0.5], range(1_500, 3_000)), 2_000),
     "at the end": (lambda: (n if n < 2_400 else str(n) for n in range(3_000)), 2_499),
     "of another type": (lambda: (float(n) for n in range(3_000)), 0),
-    "what cannot travel": (lambda: (object() for _ in range(3_000)), 0),
+    "unpackable": (lambda: (object() for _ in range(3_000)), 0),
 }
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_another_generator_is_told_with_the_first_item_that_differs(redis_url: str, other: str) -> None:
+def test_another_generator_halts_at_the_first_item_that_differs(redis_url: str, other: str) -> None:
     items, number = OTHERS[other]
-    half_fed(redis_url, iter(range(3_000)))
+    feed_partly(redis_url, iter(range(3_000)))
     with resumed(redis_url, items(), capacity=5_000) as house:
         channel = house.until(lambda s: bool(s.channels[0].halted)).channels[0]
         assert channel.halted.startswith(f"item {number} differs from the one that was allotted")
         assert "--resume-anyway to continue with this one from item 2500 on" in channel.halted
         assert channel.allotted == 2_500 and channel.balanced
     with resumed(redis_url, iter(range(3_000)), capacity=5_000) as house:
-        house.until(lambda s: s.channels[0].exhausted)  # The right one goes on after all.
+        house.until(lambda s: s.channels[0].exhausted)  # The right generator continues.
         assert house.channel().allotted == 3_000 and not house.channel().halted
 
 
-def test_anyway_goes_on_and_later_resumes_compare_with_the_new_one(redis_url: str) -> None:
-    half_fed(redis_url, iter(range(3_000)))
+def test_anyway_continues_and_later_resumes_compare_with_the_new_generator(redis_url: str) -> None:
+    feed_partly(redis_url, iter(range(3_000)))
     with resumed(redis_url, (-n for n in range(5_000)), anyway=True, capacity=4_500) as house:
         house.until(lambda s: s.channels[0].allotted == 4_500)
     with resumed(redis_url, (-n for n in range(5_000)), capacity=9_000) as house:
@@ -74,8 +74,8 @@ def test_anyway_goes_on_and_later_resumes_compare_with_the_new_one(redis_url: st
         assert "item 3000 differs" in house.until(lambda s: bool(s.channels[0].halted)).channels[0].halted
 
 
-def test_anyway_a_generator_that_is_shorter_is_exhausted(redis_url: str) -> None:
-    half_fed(redis_url, iter(range(3_000)))
+def test_with_anyway_a_shorter_generator_is_exhausted(redis_url: str) -> None:
+    feed_partly(redis_url, iter(range(3_000)))
     with resumed(redis_url, iter(range(7))) as house:
         channel = house.until(lambda s: bool(s.channels[0].halted)).channels[0]
         assert channel.halted.startswith("the generator ended after 7 items, and 2500 were allotted")
@@ -83,7 +83,7 @@ def test_anyway_a_generator_that_is_shorter_is_exhausted(redis_url: str) -> None
         house.until(lambda s: s.channels[0].exhausted)
 
 
-def test_a_passed_over_item_leaves_no_mark(redis_url: str) -> None:
+def test_a_skipped_item_leaves_no_mark(redis_url: str) -> None:
     def items() -> Iterator[Any]:
         yield from range(1_000)
         yield object()
@@ -97,7 +97,7 @@ def test_a_passed_over_item_leaves_no_mark(redis_url: str) -> None:
         house.until(lambda s: s.channels[0].exhausted and not s.channels[0].halted)
 
 
-def test_the_digest_is_that_of_the_script(redis_url: str, client: redis.Redis) -> None:
+def test_the_digest_equals_the_one_of_the_script(redis_url: str, client: redis.Redis) -> None:
     bodies = ["", "x", "y" * 4_000, "z" * 4_096, "ä" * 50_000]
     with House(redis_url, "again", iter(bodies), devices=1) as house:
         house.until(lambda s: s.channels[0].exhausted)
@@ -110,9 +110,11 @@ def test_the_digest_is_that_of_the_script(redis_url: str, client: redis.Redis) -
     assert parse_marks({b"x": b"y", b"last": b"z", b"-1": b"q", b"9": b"late"}, 5) == {}
 
 
-def test_the_command_says_it_and_goes_on_with_resume_anyway(redis_url: str, tmp_path: Path) -> None:
+def test_the_command_reports_the_difference_and_continues_with_resume_anyway(
+    redis_url: str, tmp_path: Path
+) -> None:
     text = "def tasks():\n    yield from {}\ndef task_function(task):\n    return task\n"
-    half_fed(redis_url, iter(range(10)), until=5)
+    feed_partly(redis_url, iter(range(10)), until=5)
     other = write_job(tmp_path, text.format("'abcdefghijkl'"))
     at = [
         "--redis",
@@ -125,7 +127,7 @@ def test_the_command_says_it_and_goes_on_with_resume_anyway(redis_url: str, tmp_
         "--local-agents",
         "1",
     ]
-    said = mutitask("run", other, "--resume", *at)
-    assert said.status == 1 and "item 0 differs from the one that was allotted" in said.stderr
-    said = mutitask("run", other, "--resume-anyway", *at)
-    assert said.status == 0 and "12 tasks allotted: 12 done" in said.stderr
+    ran = mutitask("run", other, "--resume", *at)
+    assert ran.status == 1 and "item 0 differs from the one that was allotted" in ran.stderr
+    ran = mutitask("run", other, "--resume-anyway", *at)
+    assert ran.status == 0 and "12 tasks allotted: 12 done" in ran.stderr

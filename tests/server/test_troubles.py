@@ -1,4 +1,4 @@
-"""What is wrong with a run that goes on is said, in the headless lines and in `status` alike."""
+"""The headless lines and `status` name what is wrong with a run that continues."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.cli.tools import House
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
 
-def test_runs_that_fail_and_are_tried_again_are_counted(redis_url: str) -> None:
+def test_failed_runs_of_retried_tasks_are_counted(redis_url: str) -> None:
     def fails(_task: int) -> None:
         raise ValueError("no")
 
-    with House(redis_url, "vain", iter(range(200)), devices=1, capacity=200, retries=50) as house:
+    with House(redis_url, "failing", iter(range(200)), devices=1, capacity=200, retries=50) as house:
         house.until(lambda s: s.channels[0].exhausted)
         house.agent(0, task_function=fails)
         house.done("start_one", 0)
@@ -30,7 +30,7 @@ def test_runs_that_fail_and_are_tried_again_are_counted(redis_url: str) -> None:
 
 
 def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
-    with House(redis_url, "alone", iter(range(9)), iter(range(9)), devices=2) as house:
+    with House(redis_url, "unserved", iter(range(9)), iter(range(9)), devices=2) as house:
         house.agent(0, task_function=lambda task: task + 1)
         house.done("start_all")
         house.until(lambda s: bool(troubles(s)))
@@ -45,7 +45,7 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
 
 def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:
     for errors in (1, 0):
-        with House(redis_url, "anew", iter(range(1)), devices=1, retries=0, mode="fresh") as house:
+        with House(redis_url, "fresh", iter(range(1)), devices=1, retries=0, mode="fresh") as house:
             house.agent(0, task_function=lambda task, errors=errors: None if errors else 1)
             house.done("start_all")
             house.until(lambda s: s.channels[0].failed + s.channels[0].done == 1)
@@ -53,7 +53,7 @@ def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("server", [None, "young", "old"])
-def test_nothing_is_said_of_channels_before_agents_can_have_come(server: str | None) -> None:
+def test_no_channel_is_called_unserved_before_agents_had_time_to_start(server: str | None) -> None:
     now = snapshot(devices=())
     assert now.server is not None
     age = GRACE_MS - 1 if server == "young" else GRACE_MS
