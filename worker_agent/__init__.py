@@ -1,4 +1,4 @@
-"""What a device runs: claims tasks, runs one function on each, saves the results. Light: no Textual."""
+"""The agent of a device: claims tasks, runs a function on each, and saves the results. It does not need Textual."""
 
 from __future__ import annotations
 

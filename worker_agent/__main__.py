@@ -1,4 +1,4 @@
-"""`python -m worker_agent` is `worker-agent`."""
+"""Runs `worker-agent` as `python -m worker_agent`."""
 
 from worker_agent.cli import main
 

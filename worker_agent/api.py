@@ -1,4 +1,4 @@
-"""Client: the seed's interface to an agent, for a person's own program."""
+"""`Client`: runs an agent in a user's own program."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 
 class Client:
-    """An agent for one device.
+    """An agent for one device. Without an address it uses the embedded Valkey of this machine.
 
-    Where no address is named, the embedded Valkey of this machine is found by itself. Raises `TypeError`
-    or `ValueError` with what to pass instead.
+    - `concurrency` is how many tasks run at once.
+    - `kind="process"` runs tasks in child processes. They import the functions by name, so the functions must be at the
+      top level of a module that can be imported, not of the program itself.
+    - `timeout` limits one run, in seconds. None sets no limit.
+    - `drain_timeout` limits how long a stopped agent waits for its running tasks, in seconds. None sets no limit.
 
-    `kind="process"` runs tasks in `concurrency` child processes, which import the functions by name: they must
-    stand at the top of a module that can be imported, not of the program itself. `timeout` is for one run, in seconds;
-    `drain_timeout` for how long a stopped agent waits for what it runs (None: without a limit).
+    Raises `TypeError` or `ValueError` that says what to pass instead.
     """
 
     def __init__(
@@ -59,14 +60,14 @@ class Client:
         self._save_function: Callable[[Any], Any] | None = None
 
     def initial_task_function(self, task_func: Callable[[Any], Any]) -> None:
-        """Set the function that solves one task: it returns a result, or None for failure."""
+        """Set the function that solves one task. It returns the result, or None if the task failed."""
         from worker_agent.job import check_task_function
 
         check_task_function(task_func)
         self._task_function = task_func
 
     def initial_save_function(self, save_func: Callable[[Any], Any] | None) -> None:
-        """Set the function that saves one result; None leaves results to the channel's result list in Redis."""
+        """Set the function that saves one result. With None, results go to the channel's result channel in Redis."""
         from worker_agent.job import check_save_function
 
         if save_func is not None:
@@ -74,9 +75,9 @@ class Client:
         self._save_function = save_func
 
     def start(self, channel: int = 0) -> None:
-        """Serve a channel until stopped; ends the process with a status other than 0 where that fails.
+        """Serve a channel until stopped. On failure, end the process with an exit status other than 0.
 
-        Raises `TypeError` where no task function was set, or where other processes could not import one.
+        Raises `TypeError` if no task function was set, or if child processes cannot import a function.
         """
         from worker_agent.agent.process import run_agent
         from worker_agent.protocol.connection.address import resolve

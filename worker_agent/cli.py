@@ -1,4 +1,4 @@
-"""`worker-agent JOB --device 0 --channel 0`: the agent as a command."""
+"""The command line of an agent: `worker-agent JOB --device 0 --channel 0`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DeviceNumber(click.ParamType[int | None]):
     name = "N|auto"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """The number; None for `auto`."""
+        """Return the number, or None for `auto`."""
         text = str(value)
         if text == "auto":
             return None
@@ -37,7 +37,7 @@ class DeviceNumber(click.ParamType[int | None]):
     help="A file (0600) with the password; or set MUTITASK_REDIS_PASSWORD.",
 )  # fmt: skip
 @click.option(
-    "--device", type=DeviceNumber(), default="auto", show_default=True, help="The device that this is."
+    "--device", type=DeviceNumber(), default="auto", show_default=True, help="The device to register on."
 )
 @click.option("--channel", type=click.IntRange(0), default=0, show_default=True, help="The channel to serve.")
 @click.option(
@@ -46,19 +46,19 @@ class DeviceNumber(click.ParamType[int | None]):
 )  # fmt: skip
 @click.option(
     "--kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
-    help="What tasks run in. Processes survive what kills or blocks them.",
+    help="Run tasks in threads or in processes. The agent survives a task that kills or blocks its process.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-    help="A task that runs longer fails. A process is killed then, a thread only left alone.",
+    help="A task that runs longer fails. Its process is killed; its thread is only abandoned.",
 )  # fmt: skip
 @click.option(
     "--max-tasks-per-child", type=click.IntRange(1), metavar="N",
-    help="With --kind process: replace a process that ran so many tasks.",
+    help="With --kind process: replace a process after this many tasks.",
 )  # fmt: skip
 @click.option(
     "--drain-timeout", type=click.FloatRange(0), metavar="SECONDS",
-    help="When told to stop, wait so long for what runs, then hand it back. [no limit]",
+    help="After a stop, wait this long for running tasks, then hand them back. [no limit]",
 )  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
@@ -78,8 +78,8 @@ def worker_agent(
 ) -> None:
     """Run the tasks of one channel with the functions of the job file JOB.
 
-    It waits for a server if none is there yet. SIGTERM or Ctrl+C: what runs finishes, what has not begun
-    goes back. A second one does not wait.
+    It waits for a server if there is none yet. After SIGTERM or Ctrl+C, running tasks finish, and tasks that
+    have not started are handed back. A second signal does not wait.
     """
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.agent.process import run_agent
@@ -89,7 +89,7 @@ def worker_agent(
     try:
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
-            raise JobError("--max-tasks-per-child goes with --kind process: threads cannot be replaced")
+            raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
         task_function, save_function = _functions(job, channel, kind, debug=debug)
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
@@ -119,9 +119,10 @@ def worker_agent(
 def _functions(
     job: Path, channel: int, kind: str, *, debug: bool
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any] | None]:
-    """The job's functions. In process mode the job is loaded in child processes only: it may replace what we run on.
+    """Return the job's task function and save function.
 
-    Raises `JobError`; where a child has told why, it ends this process with the child's status.
+    In process mode only child processes load the job, since it may replace parts of Python that the agent needs.
+    Raises `JobError`. If a child process has reported the error, this process ends with the child's exit status.
     """
     from worker_agent.console.log import log_to_stderr
     from worker_agent.job import load_job
@@ -135,7 +136,9 @@ def _functions(
 
     status = check_job(job, channel, debug=debug)
     if status < 0:
-        raise JobError(f"{job} cannot be loaded: it ended its process ({describe_exit(status)})")
+        raise JobError(
+            f"{job} cannot be loaded: it ended the process that loaded it ({describe_exit(status)})"
+        )
     if status:
         write_end_note("ended")
         sys.exit(status)
@@ -147,6 +150,6 @@ def _only_in_children(_task: object) -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script `worker-agent`."""
     streams.save_stderr()
     worker_agent(prog_name="worker-agent")

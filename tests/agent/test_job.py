@@ -126,13 +126,13 @@ def test_an_agent_needs_no_tasks_and_a_server_does(job_file):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("def tasks(:\n", r"cannot be loaded, line 1, SyntaxError: .*: mend that line\.$"),
-        ("a = 1\nb = a / 0\n", r"line 2, ZeroDivisionError: division by zero: mend that line\.$"),
-        ("import no_such_module_here\n", r"line 1, ModuleNotFoundError: .*: install what it imports"),
-        ("\n\nraise SystemExit(3)\n", r"line 3, SystemExit: 3: put what ends the program under `if __name__"),
+        ("def tasks(:\n", r"cannot be loaded, line 1, SyntaxError: .*: fix that line\.$"),
+        ("a = 1\nb = a / 0\n", r"line 2, ZeroDivisionError: division by zero: fix that line\.$"),
+        ("import no_such_module_here\n", r"line 1, ModuleNotFoundError: .*: install that module"),
+        ("\n\nraise SystemExit(3)\n", r"line 3, SystemExit: 3: put the code that ends the program under `if __name__"),
         ("def f():\n    raise KeyError\nf()\n", r"line 2, KeyError: mend"),
-        ("raise ValueError('one\\ntwo')\n", r"ValueError: one: mend that line\.$"),
-        ("open('/no/such/file')\n", r"line 1, FileNotFoundError: .*: see that the file"),
+        ("raise ValueError('one\\ntwo')\n", r"ValueError: one: fix that line\.$"),
+        ("open('/no/such/file')\n", r"line 1, FileNotFoundError: .*: check that the file"),
         ("a = 1\n", r"has no `task_function`: add `def task_function\(task\)"),
         ("task_function = 'solve'\n", r"The task function is a str: pass a function whose one parameter is the task"),
         ("def task_function(): pass\n", r"`task_function\(\)` cannot be called with the task alone"),
@@ -158,12 +158,12 @@ def test_the_message_about_an_unusable_file_says_where_and_what_to_do(job_file, 
         ("'abc'", "given as a str: pass a generator that yields each task"),
         ("[1, 2]", "given as an int: pass a list with one generator for each channel"),
         ("[]", "list of generators is empty"),
-        ("range(3)", r"given as a range in the place of a generator: pass \[iter"),
-        ("[[1, 2]]", "given as a list in the place of a generator"),
+        ("range(3)", r"given as a range instead of a generator: pass \[iter"),
+        ("[[1, 2]]", "given as a list instead of a generator"),
         ("lambda n: iter([n])", "has a parameter"),
-        ("lambda: [1]", "returned a list, and no iterator: let it `yield` each task"),
+        ("lambda: [1]", "returned a list, not an iterator: let it `yield` each task"),
         ("lambda: iter(1 / 0)", r"calling `<lambda>` failed, line 1, ZeroDivisionError"),
-        ("[iter([])] * 2", "same generator stands there twice"),
+        ("[iter([])] * 2", "same generator is listed twice"),
         ("5", "given as an int"),
     ],
 )
@@ -187,8 +187,8 @@ def test_too_few_functions_for_the_generators_are_refused_at_once(job_file):
     [
         ("missing.py", "cannot be read"),
         (".", "is a directory"),
-        ("job.txt", "is no Python file"),
-        ("a\0.py", "no file name"),
+        ("job.txt", "is not a Python file"),
+        ("a\0.py", "not a file name"),
     ],
 )
 def test_the_message_about_a_missing_or_wrong_file_says_why(job_file, tmp_path, name, sentence):
@@ -199,7 +199,7 @@ def test_the_message_about_a_missing_or_wrong_file_says_why(job_file, tmp_path, 
 
 @pytest.mark.parametrize("total", ["-1", "True", "'5'", "lambda: 1 / 0"])
 def test_a_total_that_is_no_count_is_refused(job_file, total):
-    with pytest.raises(JobError, match=r"a total is a number|counting the tasks failed"):
+    with pytest.raises(JobError, match=r"a total must be a whole number|counting the tasks failed"):
         load_job(job_file(SOLVE + f"total = {total}\n")).totals  # noqa: B018
 
 
@@ -228,9 +228,9 @@ def test_generators_and_iterators_are_returned_unchanged():
         ("abc", "a str: pass a generator"),
         (["abc"], "a str: pass a generator"),
         ([1, 2], "an int: pass a list"),
-        ([[1, 2]], r"a list in the place of a generator: pass \[iter"),
-        ([range(3)], "a range in the place"),
-        ({"a": 1}, "a dict in the place"),
+        ([[1, 2]], r"a list instead of a generator: pass \[iter"),
+        ([range(3)], "a range instead of"),
+        ({"a": 1}, "a dict instead of"),
         ([async_task()], "an async_generator: pass an ordinary generator"),
         ([], "is empty"),
         (None, "a NoneType: pass a list"),

@@ -64,4 +64,4 @@ def test_replacing_processes_is_refused_in_thread_mode(spawn, tmp_path):
     ended = spawn(["worker-agent", tmp_path / "job.py", "--max-tasks-per-child", "5"])
 
     assert ended.wait() == 2
-    assert "worker-agent: --max-tasks-per-child goes with --kind process" in ended.stderr
+    assert "worker-agent: --max-tasks-per-child needs --kind process" in ended.stderr

@@ -46,7 +46,7 @@ def current_task() -> CurrentTask:
     """Return the task that this thread is running. Raises `RuntimeError` outside task and save functions."""
     current = LOCAL.current.task
     if current is None:
-        raise RuntimeError("current_task() answers only inside a task function or a save function")
+        raise RuntimeError("current_task() works only inside a task function or a save function")
     item, channel, device = current
     return CurrentTask(
         item[2:22].decode(), int(item[10:22]), int(item[22:24]), int(item[24:25]), channel, device

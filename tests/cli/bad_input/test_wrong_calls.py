@@ -47,7 +47,7 @@ PROGRAM_ROWS = [
     (
         "Server(5).start([[1, 2]])",
         TypeError,
-        r"Tasks are given as a list in the place of a generator: pass \[iter",
+        r"Tasks are given as a list instead of a generator: pass \[iter",
     ),
     (
         "Server(5).start([double])",
