@@ -1,4 +1,4 @@
-"""`make bench`, or `python -m benchmarks [PART ...]`: MutiTask, its peers and the limit, on the same work in turn."""
+"""`make bench`, or `python -m benchmarks [PART ...]`: compares MutiTask with its peers and with the bare loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 from dataclasses import replace
 
 from benchmarks import report, store
-from benchmarks.plan import Plan, say
+from benchmarks.plan import Plan, progress
 from benchmarks.systems import PEERS, install
 
 PARTS = {
-    "noop": "no-ops that wait in Redis",
-    "feeding": "from a generator into Redis",
-    "whole": "the whole way, 1 to 8 agents",
-    "latency": "at 100 tasks/s",
+    "noop": "drain no-ops that wait in Redis",
+    "feeding": "feed tasks from a generator into Redis",
+    "whole": "from a generator to the results, 1 to 8 agents",
+    "latency": "latency at 100 tasks/s",
     "tasks": "1 ms and 100 ms tasks, 32 at once",
-    "mixed": "a hundredth of the tasks takes 2 s",
-    "payloads": "100 B, 10 kB and 1 MB",
+    "mixed": "1 % of the tasks take 2 s, the others 1 ms",
+    "payloads": "payloads of 100 B, 10 kB and 1 MB",
     "pausing": "pause_all with 200 devices",
     "growth": "1 to 1,000 devices, 1,000 to 1,000,000 waiting tasks",
     "footprint": "an agent's start, memory and idle CPU",
@@ -27,23 +27,21 @@ PARTS = {
 
 
 def options() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parts = "\n".join(f"  {name:10} {what}" for name, what in PARTS.items())
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description=f"{__doc__}\n\nparts:\n{parts}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; without it all of them")
-    parser.add_argument("--quick", action="store_true", help="one round of each and less work: a few minutes")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="the parts to measure [all]")
+    parser.add_argument("--quick", action="store_true", help="one round and less work: a few minutes")
+    parser.add_argument("--short", action="store_true", help="MutiTask and the bare loop only: a few seconds")
+    parser.add_argument("--rounds", type=int, help="how often each figure is measured [3]")
+    parser.add_argument("--peers", help="only these peers, separated by commas; `none` for no peer")
     parser.add_argument(
-        "--short", action="store_true", help="MutiTask and the bare loop alone, within seconds"
+        "--report", action="store_true", help="measure nothing; write the page and the chart from the summary"
     )
-    parser.add_argument("--rounds", type=int, help="how often each figure is taken [3]")
-    parser.add_argument("--peers", help="only these peers, with commas; `none` for none of them")
-    parser.add_argument(
-        "--report", action="store_true", help="measure nothing, write the docs from what is kept"
-    )
-    parser.add_argument("--no-docs", action="store_true", help="keep nothing and write no docs")
+    parser.add_argument("--no-docs", action="store_true", help="store no results and write no page")
     chosen = parser.parse_args()
     for part in chosen.parts:
         if part not in PARTS:
@@ -52,7 +50,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, keep, write."""
+    """Measure, store the results and write the page."""
     chosen = options()
     if chosen.short:
         importlib.import_module("benchmarks.short").run()
@@ -60,35 +58,35 @@ def main() -> None:
     if not chosen.report:
         measure(chosen)
     if not chosen.no_docs:
-        say(f"written: {', '.join(report.write())}")
+        progress(f"written: {', '.join(report.write())}")
 
 
 def measure(chosen: argparse.Namespace) -> None:
-    """The parts that were asked for, each kept as soon as it is over."""
+    """Measure the chosen parts. Store the results of each part as soon as it ends."""
     plan = (
         Plan(rounds=1, seconds=1.0, tasks=20_000, many=50_000, quick=True) if chosen.quick else Plan(3, 3.0)
     )
     if chosen.rounds:
         plan = replace(plan, rounds=chosen.rounds)
-    wanted = None if chosen.peers is None else chosen.peers.split(",")
-    present, missing = [], {}
+    names = None if chosen.peers is None else chosen.peers.split(",")
+    installed, missing = [], {}
     for peer in PEERS:
-        if wanted is not None and peer.name not in wanted:
+        if names is not None and peer.name not in names:
             continue
         if why := install(peer):
             missing[peer.label] = why
-            say(f"{peer.label} is left out: {why}")
+            progress(f"{peer.label} is left out: {why}")
         else:
-            present.append(peer)
-    plan = replace(plan, peers=tuple(present))
+            installed.append(peer)
+    plan = replace(plan, peers=tuple(installed))
     for part in chosen.parts or PARTS:
-        say(f"== {part}: {PARTS[part]}")
-        began = time.monotonic()
+        progress(f"== {part}: {PARTS[part]}")
+        started = time.monotonic()
         rows = importlib.import_module(f"benchmarks.parts.{part}").run(plan)
-        took_s = time.monotonic() - began
-        say(f"   {part} took {took_s:.0f} s")
+        took_s = time.monotonic() - started
+        progress(f"   {part} took {took_s:.0f} s")
         if not chosen.no_docs:
-            say(f"   raw figures: {store.save(part, rows, plan, missing, took_s)}")
+            progress(f"   raw figures: {store.save(part, rows, plan, missing, took_s)}")
 
 
 if __name__ == "__main__":

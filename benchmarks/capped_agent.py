@@ -1,4 +1,7 @@
-"""`worker-agent` with its claims capped, to measure what batches give: `python -m benchmarks.capped_agent N ARGS`."""
+"""Runs `worker-agent` with at most N tasks in a claim: `python -m benchmarks.capped_agent N ARGS`.
+
+This shows how much batches save.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from worker_agent.execution import in_flight
 
 if __name__ == "__main__":
     if not hasattr(in_flight, "MAX_CLAIM_TASKS"):
-        sys.exit("worker_agent.execution.in_flight.MAX_CLAIM_TASKS is gone: limit the tasks of a claim in another way")
+        sys.exit(
+            "worker_agent.execution.in_flight.MAX_CLAIM_TASKS is gone: limit the tasks of a claim in another way"
+        )
     in_flight.MAX_CLAIM_TASKS = int(sys.argv.pop(1))
     main()

@@ -1,4 +1,4 @@
-"""The chart of `docs/benchmarks.md`, drawn by matplotlib in an environment of its own."""
+"""Draws the chart of `docs/benchmarks.md` with matplotlib, in a separate virtual environment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import figure, systems
+from benchmarks.figures import figure, measured_peers
 from benchmarks.systems import CHART, install
 
-PLACE = Path(__file__).parent.parent / "docs" / "benchmarks.svg"
+CHART_FILE = Path(__file__).parent.parent / "docs" / "benchmarks.svg"
 PAINTER = Path(__file__).with_name("painter.py")
-HELD = {"persistence": "off", "delay_ms": 0.0, "results": True}
+BASE = {"persistence": "off", "delay_ms": 0.0, "results": True}
 
 
 Bar = tuple[str, float, float, float]
@@ -27,9 +27,9 @@ def draw(parts: dict[str, Any]) -> list[str]:
     if why := install(CHART):
         raise SystemExit(f"no chart: matplotlib {why}")
     subprocess.run(
-        [str(CHART.python), str(PAINTER), str(PLACE)], input=json.dumps(panels), text=True, check=True
+        [str(CHART.python), str(PAINTER), str(CHART_FILE)], input=json.dumps(panels), text=True, check=True
     )
-    return [str(PLACE)]
+    return [str(CHART_FILE)]
 
 
 def panels_of(parts: dict[str, Any]) -> list[tuple[str, list[Bar]]]:
@@ -41,26 +41,26 @@ def panels_of(parts: dict[str, Any]) -> list[tuple[str, list[Bar]]]:
             ("bare loop", "1000"),
             ("MutiTask", "adaptive"),
             ("MutiTask", "1"),
-            *((s, "") for s in systems(rows)),
+            *((s, "") for s in measured_peers(rows)),
         ]
         panels.append(
-            ("No-ops worked off, results kept, tasks/s (log)", bars(rows, "drained_per_s", names, HELD))
+            ("No-ops worked off, results kept, tasks/s (log)", bars(rows, "drained_per_s", names, BASE))
         )
     if "feeding" in parts:
         rows = parts["feeding"]["rows"]
-        names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in systems(rows))]
+        names = [("bare loop", None), ("MutiTask", None), *((s, None) for s in measured_peers(rows))]
         panels.append(("Fed from a generator, tasks/s (log)", bars(rows, "rate", names, {})))
     return panels
 
 
 def bars(
-    rows: list[dict[str, Any]], field: str, names: list[tuple[str, str | None]], held: dict[str, Any]
+    rows: list[dict[str, Any]], field: str, names: list[tuple[str, str | None]], conditions: dict[str, Any]
 ) -> list[Bar]:
     """Return a bar for each name (a system and its batch) that was measured, the longest first."""
     found = []
     for name, batch in names:
-        key = {**held, "system": name, **({} if batch is None else {"batch": batch})}
+        key = {**conditions, "system": name, **({} if batch is None else {"batch": batch})}
         if one := figure(rows, field, **key):
             label = f"{name}, batch 1" if batch == "1" else name
-            found.append((label, one.middle, one.low, one.high))
+            found.append((label, one.median, one.low, one.high))
     return sorted(found, key=lambda bar: -bar[1])

@@ -1,4 +1,4 @@
-"""The real dashboard on a pseudo-terminal, with a clock on its keys: a part of `benchmarks/fleet.py`."""
+"""Runs the real dashboard on a pseudo-terminal and measures how fast it reacts to keys. Used by `benchmarks.fleet`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from types import TracebackType
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE
 
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_SYNC_ASKED, _SYNC_KNOWN = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
-"""Whether the terminal can hold a picture back until it is whole; good ones can."""
+_SYNC_QUERY, _SYNC_SUPPORTED = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+"""The query whether the terminal supports synchronized output, and the answer of a terminal that does."""
 _SYNC_END = b"\x1b[?2026l"
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
-def read_first() -> None:
-    """Run before all others, where that is allowed: a terminal is on the machine of whoever looks at it.
+def raise_priority() -> None:
+    """Raise the priority of this process and its later children, if that is allowed.
 
-    What is started from here on does so too.
+    A real terminal runs on the machine of the viewer, where it does not compete with the other processes.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
         Path("/proc/self/autogroup").write_text("-15")
 
 
-class Watched:
-    """`mutitask attach` on a terminal of 200x60 that somebody reads."""
+class WatchedDashboard:
+    """`mutitask attach` on a terminal whose output is read all the time."""
 
     def __init__(self, url: str, name: str, *, refresh: float, rows: int = 60, columns: int = 200) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="mutitask-watched-")
@@ -58,17 +58,18 @@ class Watched:
         )  # fmt: skip
         os.close(other)
         self.pid = self._process.pid
-        read_first()
+        raise_priority()
         self.bytes_read = 0
         self.frames = 0
         self._shown = b""
-        """What was drawn, without the escapes."""
-        self._half = b""
+        """The output of the dashboard without escape sequences."""
+        self._incomplete = b""
+        """The start of an escape sequence that has not arrived completely."""
         self._cursor = 0
         self._typed = ""
         self._line_open = False
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> WatchedDashboard:
         return self
 
     def __exit__(
@@ -76,22 +77,22 @@ class Watched:
     ) -> None:
         self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired, SystemExit):
-            self.rest(0.5)
+            self.read_for(0.5)
             self._process.wait(5)
         self._process.kill()
         self._process.wait()
         os.close(self._terminal)
         self._directory.cleanup()
 
-    def rest(self, seconds: float) -> None:
-        """Only read, and count from now on."""
+    def read_for(self, seconds: float) -> None:
+        """Read the output for some seconds. Count bytes and frames from 0."""
         self.bytes_read = self.frames = 0
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._read(left)
 
-    def until_shown(self, text: bytes) -> None:
-        """Read until the terminal was sent this text."""
+    def wait_for_text(self, text: bytes) -> None:
+        """Read until the dashboard has shown this text."""
         end = time.monotonic() + 20
         while text not in self._shown:
             if time.monotonic() > end:
@@ -99,37 +100,39 @@ class Watched:
             self._read(0.1)
 
     def press(self, key: bytes, shown: re.Pattern[bytes]) -> float:
-        """Seconds from a key to the bytes that show what it did."""
+        """Press a key. Return the seconds until the output matches `shown`."""
         self._shown = b""
-        looked = 0
-        began = time.perf_counter()
+        searched = 0
+        started = time.perf_counter()
         os.write(self._terminal, key)
-        while not shown.search(self._shown, max(0, looked - 100)):
-            if time.perf_counter() - began > _PATIENCE_S:
+        while not shown.search(self._shown, max(0, searched - 100)):
+            if time.perf_counter() - started > _TIMEOUT_S:
                 raise SystemExit(f"broken run: {key!r} shows nothing: {self._shown[-600:]!r}")
-            looked = len(self._shown)
+            searched = len(self._shown)
             self._read(0.1)
-        took = time.perf_counter() - began
-        self.rest(0.03 + 0.1 * (took * 997 % 1))  # Not in step with the snapshots.
+        took = time.perf_counter() - started
+        self.read_for(
+            0.03 + 0.1 * (took * 997 % 1)
+        )  # A varying pause, so that keys are not in step with snapshots.
         return took
 
     def move(self, number: int) -> float:
-        """Move the cursor through the devices; the status line names the new one."""
+        """Move the cursor to another device, until the status line names it."""
         key, step = (b"\x1b[C", 1) if number % 40 < 20 else (b"\x1b[D", -1)
         self._cursor += step
         return self.press(key, re.compile(rb"Device%d \xc2\xb7 TaskChannel" % self._cursor))
 
     def type(self, number: int) -> float:
-        """Type into the command line."""
+        """Type a letter into the command line, until it is shown."""
         if not self._line_open:
             self._line_open = True
-            self.rest(0.2)
+            self.read_for(0.2)
             os.write(self._terminal, b":")
-            self.rest(0.5)
+            self.read_for(0.5)
         if len(self._typed) >= 20:
             self._typed = ""
             os.write(self._terminal, b"\x15")
-            self.rest(0.3)
+            self.read_for(0.3)
         letter = "qzxjkvwy"[number % 8]
         self._typed += letter
         return self.press(letter.encode(), re.compile(re.escape(self._typed[-3:].encode())))
@@ -139,15 +142,15 @@ class Watched:
         if not ready:
             return
         try:
-            got = os.read(self._terminal, 1 << 16)
+            data = os.read(self._terminal, 1 << 16)
         except OSError:
             raise SystemExit("broken run: the dashboard ended") from None
-        if _SYNC_ASKED in got:
-            os.write(self._terminal, _SYNC_KNOWN)
-        self.bytes_read += len(got)
-        self.frames += got.count(_SYNC_END)
-        # Without escapes, each looked at once: a reader that is slow makes the dashboard look slow.
-        got = self._half + got
-        cut = got.rfind(b"\x1b", len(got) - 40) if got.rfind(b"\x1b") >= len(got) - 40 else len(got)
-        self._half = got[cut:]
-        self._shown = (self._shown + _ESCAPE.sub(b"", got[:cut]))[-300_000:]
+        if _SYNC_QUERY in data:
+            os.write(self._terminal, _SYNC_SUPPORTED)
+        self.bytes_read += len(data)
+        self.frames += data.count(_SYNC_END)
+        # Remove the escape sequences once per byte. A slow reader would make the dashboard look slow.
+        data = self._incomplete + data
+        cut = data.rfind(b"\x1b", len(data) - 40) if data.rfind(b"\x1b") >= len(data) - 40 else len(data)
+        self._incomplete = data[cut:]
+        self._shown = (self._shown + _ESCAPE.sub(b"", data[:cut]))[-300_000:]

@@ -1,4 +1,4 @@
-"""Medians and ratios out of the rows that the parts have kept."""
+"""Medians, percentiles and ratios of summary rows."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.systems import FASTER, PEERS
+from benchmarks.systems import FASTER_SETTINGS, PEERS
 
 Row = dict[str, Any]
-PURE = {peer.label for peer in PEERS} - {"ArdiQ"}
-"""The peers that are written in Python alone."""
+"""A measurement: its conditions and its figures."""
+PURE_PYTHON = {peer.label for peer in PEERS} - {"ArdiQ"}
+"""The labels of the peers that are written in Python only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The median of some values, and the lowest and highest of them."""
+    """The median, the lowest and the highest of some values."""
 
-    middle: float
+    median: float
     low: float
     high: float
 
     def text(self) -> str:
-        """With its spread, where there is one."""
+        """Return the median, with the lowest and the highest value if they differ."""
         spread = "" if self.low == self.high else f" ({self.low:,.0f}–{self.high:,.0f})"
-        return f"{self.middle:,.0f}{spread}"
+        return f"{self.median:,.0f}{spread}"
 
 
 def figure(rows: Iterable[Row], field: str, **where: object) -> Figure | None:
-    """Of the rows that are like this; None where there are none."""
+    """Return the figure of a field over the rows that equal `where`, or None if there are none."""
     values = [row[field] for row in rows if field in row and all(row.get(k) == v for k, v in where.items())]
     return Figure(statistics.median(values), min(values), max(values)) if values else None
 
 
-def middle(rows: Iterable[Row], field: str, **where: object) -> float:
-    """The median alone; 0 where there are no rows."""
+def median_of(rows: Iterable[Row], field: str, **where: object) -> float:
+    """Return the median of a field over the rows that equal `where`, or 0 if there are none."""
     found = figure(rows, field, **where)
-    return found.middle if found else 0.0
+    return found.median if found else 0.0
 
 
-def systems(rows: Iterable[Row]) -> list[str]:
-    """The peers that have rows."""
+def measured_peers(rows: Iterable[Row]) -> list[str]:
+    """Return the labels of the peers that have rows."""
     seen = {row.get("system") for row in rows}
-    return [peer.label for peer in (*PEERS, *FASTER) if peer.label in seen]
+    return [peer.label for peer in (*PEERS, *FASTER_SETTINGS) if peer.label in seen]
 
 
-def best(rows: list[Row], field: str, names: Iterable[str], **where: object) -> tuple[str, float]:
-    """The fastest of those, and how fast."""
-    found = [(middle(rows, field, system=name, **where), name) for name in names]
-    rate, name = max(found, default=(0.0, ""))
+def fastest(rows: list[Row], field: str, names: Iterable[str], **where: object) -> tuple[str, float]:
+    """Return the fastest of the systems in `names`, and its rate."""
+    rates = [(median_of(rows, field, system=name, **where), name) for name in names]
+    rate, name = max(rates, default=(0.0, ""))
     return name, rate
 
 
@@ -58,6 +59,6 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def times(one: float, other: float) -> float:
-    """How many times the other; 0 where the other was not measured."""
+def ratio(one: float, other: float) -> float:
+    """Return `one / other`, or 0 if the other was not measured."""
     return one / other if other else 0.0

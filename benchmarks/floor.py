@@ -1,7 +1,7 @@
-"""What Valkey's CPU for a task is made of: `python -m benchmarks.floor --batch 100`.
+"""Shows what Valkey's CPU per task consists of: `python -m benchmarks.floor --batch 100`.
 
-Each row moves the same items through the same Valkey in the same batches and does a little more than the row before;
-the last is MutiTask's own call.
+Each row moves the same items through the same Valkey in the same batches, and does a little more than the row before.
+The last row is MutiTask's own call.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from worker_agent.protocol.membership import RunPlan
 from worker_agent.protocol.settlements import Settlement
 
 Drain = Callable[[redis.Redis, int], None]
-"""Takes all that was put there, in batches of that many."""
+"""Takes all waiting items in batches of the given size."""
 
 POP = "return redis.call('LPOP', KEYS[1], ARGV[1]) or {}"
-KEEP_RESULTS = """
+SAVE_RESULTS = """
 if #ARGV > 1 then redis.call('RPUSH', KEYS[3], unpack(ARGV, 2)) end
 return redis.call('LPOP', KEYS[1], ARGV[1]) or {}
 """
-BY_ID_TOGETHER = """
+CLAIMS_BY_ID_BATCHED = """
 local ids, results = {}, {}
 for i = 2, #ARGV do
   ids[#ids + 1] = string.sub(ARGV[i], 3, 22)
@@ -48,7 +48,7 @@ end
 if #items > 0 then redis.call('HSET', KEYS[2], unpack(pairs_)) end
 return items
 """
-BY_ID = """
+CLAIMS_BY_ID = """
 for i = 2, #ARGV do
   redis.call('HDEL', KEYS[2], string.sub(ARGV[i], 3, 22))
   redis.call('RPUSH', KEYS[3], ARGV[i])
@@ -60,13 +60,13 @@ return items
 
 
 def results_of(items: list[bytes]) -> list[bytes]:
-    """The results of a batch that was run."""
+    """Return the results of a batch of items."""
     result = wire.pack([0, 0, 0])
     return [item[: wire.HEADER_BYTES] + result for item in items]
 
 
-def by_script(text: str) -> Drain:
-    """Drain by a script that takes results and returns claimed items, as `limit.BARE` does."""
+def script_drain(text: str) -> Drain:
+    """Return a drain that calls a script. The script takes results and returns claimed items, like `limit.BARE`."""
 
     def drain(client: redis.Redis, batch: int) -> None:
         sha = client.script_load(text)
@@ -79,8 +79,8 @@ def by_script(text: str) -> Drain:
     return drain
 
 
-def by_mutitask(client: redis.Redis, batch: int) -> None:
-    """Drain by an agent's one call, without an agent."""
+def mutitask_drain(client: redis.Redis, batch: int) -> None:
+    """Drain with the call that an agent uses, but without an agent."""
     agent = Broker(client, "floor", Actor.agent(0), address="here")
     agent.join(0, 0, this_process())
     agent.heartbeat(0, 0, "running", b"heartbeat")
@@ -91,12 +91,12 @@ def by_mutitask(client: redis.Redis, batch: int) -> None:
 
 
 def fill(url: str, tasks: int) -> None:
-    """Push the items of all rows but the last."""
+    """Push the items for all rows except the last."""
     limit.fill(url, tasks, 1000)
 
 
 def feed(url: str, tasks: int) -> None:
-    """Allot as many items to MutiTask."""
+    """Allot the same number of items to MutiTask."""
     feeder = Broker(connect(url), "floor", Actor.server(), address="here")
     plan = RunPlan(channels=1, devices=1, capacity=tasks, autostart=True)
     run = feeder.open_run(plan, this_process())
@@ -106,27 +106,27 @@ def feed(url: str, tasks: int) -> None:
 
 
 ROWS: dict[str, tuple[Callable[[str, int], None], Drain]] = {
-    "pop alone": (fill, by_script(POP)),
-    "and keep results": (fill, by_script(KEEP_RESULTS)),
-    "and claims, one value a batch (bare loop)": (fill, by_script(limit.BARE)),
-    "the same with claims by id, one command a batch": (fill, by_script(BY_ID_TOGETHER)),
-    "the same with claims by id, one command a task": (fill, by_script(BY_ID)),
-    "MutiTask's settle_and_claim": (feed, by_mutitask),
+    "pop items": (fill, script_drain(POP)),
+    "and save results": (fill, script_drain(SAVE_RESULTS)),
+    "and save claims, one value per batch (bare loop)": (fill, script_drain(limit.BARE)),
+    "the same, claims by id, one command per batch": (fill, script_drain(CLAIMS_BY_ID_BATCHED)),
+    "the same, claims by id, one command per task": (fill, script_drain(CLAIMS_BY_ID)),
+    "MutiTask's settle_and_claim": (feed, mutitask_drain),
 }
 
 
 def cpu_us(label: str, tasks: int, batch: int) -> float:
-    """Valkey's CPU for a task of that row, in us, on a server of its own."""
-    put, drain = ROWS[label]
+    """Return Valkey's CPU per task of a row in us, measured on a new server."""
+    fill_or_feed, drain = ROWS[label]
     with valkey() as server:
-        put(server.url, tasks)
+        fill_or_feed(server.url, tasks)
         idle = server.cpu_s()
         drain(connect(server.url), batch)
         return (server.cpu_s() - idle) / tasks * 1e6
 
 
 def main() -> None:
-    """Measure the rows in turn, several times, and print the medians."""
+    """Measure the rows in turn, several times. Print the medians."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -139,7 +139,7 @@ def main() -> None:
         for label in ROWS:
             found[label].append(cpu_us(label, chosen.tasks, chosen.batch))
     print(
-        f"Valkey's CPU, us/task, {chosen.tasks:,} tasks in batches of {chosen.batch}: median (least to most)\n"
+        f"Valkey's CPU, us/task, {chosen.tasks:,} tasks in batches of {chosen.batch}: median (minimum to maximum)\n"
     )
     for label, values in found.items():
         print(f"{label:50} {statistics.median(values):6.2f}   ({min(values):.2f} to {max(values):.2f})")

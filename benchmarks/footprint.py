@@ -1,9 +1,9 @@
-"""How much memory an agent needs: an idle `worker-agent` beside a bare process with the libraries that it stands on.
+"""Measures the memory of an idle `worker-agent`, compared with a bare process with the same libraries.
 
-    python benchmarks/footprint.py
+    python -m benchmarks.footprint
 
-Starts a Valkey of its own, a server, an agent that joined it, and a process that has imported redis (with hiredis),
-msgpack and click, holds one connection and waits. Prints what each has resident, and the difference. Linux only.
+It starts a Valkey, a server, an agent, and a bare process that imports redis (with hiredis), msgpack and click, holds
+one connection and waits. It prints the resident memory of both and the difference. Linux only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAME = "footprint"
 
 
 def resident_kb(pid: int) -> int:
-    """What the process has in memory now, shared libraries included."""
+    """Return the resident memory of a process in kB, including shared libraries."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -39,7 +39,7 @@ def resident_kb(pid: int) -> int:
 
 
 def settled_kb(pid: int) -> int:
-    """The same once it has stood still for half a second."""
+    """Return the resident memory in kB when it has not changed for half a second."""
     before = resident_kb(pid)
     while True:
         time.sleep(0.5)
@@ -50,7 +50,7 @@ def settled_kb(pid: int) -> int:
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Until the condition holds, for 20 seconds at most."""
+    """Wait until the condition is true, at most 20 seconds."""
     until = time.monotonic() + 20
     while not condition():
         if time.monotonic() > until:
@@ -59,7 +59,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 def measure() -> tuple[int, int]:
-    """Resident kB of the bare process and of the idle agent."""
+    """Return the resident kB of the bare process and of the idle agent."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         own = stack.enter_context(embedded.ensure(NAME, throwaway=True))
@@ -73,12 +73,12 @@ def measure() -> tuple[int, int]:
             stack.callback(process.kill)
             return process  # type: ignore[no-any-return]
 
-        place = ["--redis", own.url, "--name", NAME]
+        namespace = ["--redis", own.url, "--name", NAME]
         out = stack.enter_context(log.open("wb"))
         serve = "from mutitask_tui.cli.main import main; main()"
-        start("-c", serve, "run", job, "--headless", *place, stdout=out, stderr=out)
-        agent = start("-m", "worker_agent", job, *place, stdout=out, stderr=out)
-        wait_for(lambda: " serves " in log.read_text(), "the agent has its device")
+        start("-c", serve, "run", job, "--headless", *namespace, stdout=out, stderr=out)
+        agent = start("-m", "worker_agent", job, *namespace, stdout=out, stderr=out)
+        wait_for(lambda: " serves " in log.read_text(), "the agent is registered")
         bare = start("-c", BARE, own.url, stdout=subprocess.PIPE)
         assert bare.stdout is not None
         bare.stdout.readline()
@@ -86,7 +86,7 @@ def measure() -> tuple[int, int]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the memory."""
     bare, agent = measure()
     print(f"bare process   {bare / 1024:6.1f} MB")
     print(f"idle agent     {agent / 1024:6.1f} MB")

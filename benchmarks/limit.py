@@ -1,4 +1,7 @@
-"""The limit: a bare loop that moves the same bytes through the same Redis in the same batches, with no lifecycle."""
+"""The bare loop: moves the same bytes through the same Redis in the same batches, without any task lifecycle.
+
+It is the limit that a task queue can reach.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import redis
 from worker_agent.protocol import wire
 from worker_agent.protocol.connection.connect import connect
 
-# Takes back what was claimed, keeps results, claims the next: what no queue that loses nothing can do without.
+# Settle the claimed tasks, save their results and claim the next. Every queue that loses no task must do this.
 BARE = """
 local results = {}
 for i = 2, #ARGV do results[#results + 1] = ARGV[i] end
@@ -26,20 +29,20 @@ return items or {}
 
 
 def fill(url: str, tasks: int, batch: int) -> float:
-    """Pack tasks and push them in batches; tasks a second."""
+    """Pack tasks and push them in batches. Return the tasks per second."""
     client: redis.Redis = connect(url)
-    began = time.perf_counter()
+    started = time.perf_counter()
     for first in range(0, tasks, batch):
         numbers = range(first, min(tasks, first + batch))
         items = [wire.header("benchmrk", number) + wire.pack(number) for number in numbers]
         client.rpush("limit:waiting", *items)
-    return tasks / (time.perf_counter() - began)
+    return tasks / (time.perf_counter() - started)
 
 
 def drain(url: str, tasks: int, batch: int, function: Callable[[Any], Any] = lambda task: task) -> float:
-    """Tasks a second of a bare loop over what `fill` has put there."""
+    """Run all tasks that `fill` pushed. Return the tasks per second. Raises `SystemExit` if results are missing."""
     client: redis.Redis = connect(url)
-    began = time.perf_counter()
+    started = time.perf_counter()
     sha = client.script_load(BARE)
     results: list[bytes] = []
     while True:
@@ -50,9 +53,9 @@ def drain(url: str, tasks: int, batch: int, function: Callable[[Any], Any] = lam
         for item in claimed:
             value = function(wire.unpack(item[wire.HEADER_BYTES :]))
             results.append(item[: wire.HEADER_BYTES] + wire.pack([0, 0, value]))
-    took = time.perf_counter() - began
-    kept = client.llen("limit:results")
-    if kept != tasks:
-        raise SystemExit(f"broken run: the bare loop kept {kept} of {tasks} results")
+    took = time.perf_counter() - started
+    saved = client.llen("limit:results")
+    if saved != tasks:
+        raise SystemExit(f"broken run: the bare loop saved {saved} of {tasks} results")
     client.delete("limit:waiting", "limit:claims", "limit:results")
     return tasks / took

@@ -1,16 +1,17 @@
-"""What the parts have in common: one drain of a backlog by one system, as one figure with what it cost Valkey."""
+"""Measures how fast one system drains one backlog, and what that costs Valkey."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import ParamSpec, TypeVar
 
 from benchmarks import limit
 from benchmarks.mutitask import MutiTask
 from benchmarks.peers.kit import Options
-from benchmarks.processes import Broken, desk
+from benchmarks.processes import BrokenRun, Workspace
 from benchmarks.proxy import delayed
 from benchmarks.systems import Peer
 from benchmarks.valkey import Valkey, valkey
@@ -18,24 +19,29 @@ from benchmarks.valkey import Valkey, valkey
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One backlog put into Redis and worked off: both in tasks a second, and Valkey's CPU for each task, in us."""
+    """The figures of one backlog that was fed into Redis and then drained."""
 
     tasks: int
+    """The number of tasks."""
     fed_per_s: float
+    """Tasks fed per second; 0 if not measured."""
     drained_per_s: float
+    """Tasks drained per second."""
     feed_us: float
+    """Valkey's CPU to feed one task, in us."""
     drain_us: float
+    """Valkey's CPU to drain one task, in us."""
     memory: float = 0.0
-    """Valkey's bytes for each waiting task."""
+    """Valkey's memory for one waiting task, in bytes."""
 
-    def told(self) -> dict[str, float]:
-        """As JSON has it."""
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures as plain data for JSON."""
         return asdict(self)
 
 
 @contextlib.contextmanager
-def place(persistence: str, delay_ms: float = 0.0) -> Iterator[tuple[Valkey, str]]:
-    """A Valkey, and the address at which the systems reach it: with a delay before it where one is asked for."""
+def redis_under_test(persistence: str, delay_ms: float = 0.0) -> Iterator[tuple[Valkey, str]]:
+    """Start a Valkey. Yield it and the URL for the systems, which adds `delay_ms` to each request."""
     with valkey(persistence) as server:
         if delay_ms:
             with delayed(server.port, delay_ms) as port:
@@ -45,79 +51,94 @@ def place(persistence: str, delay_ms: float = 0.0) -> Iterator[tuple[Valkey, str
 
 
 def drain_peer(peer: Peer, persistence: str, options: Options, delay_ms: float = 0.0) -> Drain:
-    """A peer: from the start of its first task to the end of its last; the worker's own start does not count."""
+    """Measure a peer, from the start of its first task to the end of its last. The worker's start does not count."""
     if not peer.redis:
-        with desk(options) as here:
-            took = float(here.told(peer, "whole")["seconds"])
+        with Workspace(options) as workspace:
+            took = float(workspace.run_peer(peer, "whole")["seconds"])
         return Drain(options.tasks, 0.0, options.tasks / took, 0.0, 0.0)
-    with place(persistence, delay_ms) as (server, url), desk(replace(options, url=url)) as here:
-        empty, idle = server.memory(), server.cpu_s()
-        took = float(here.told(peer, "feed")["seconds"])
-        held, fed = server.memory() - empty, server.cpu_s()
-        here.peer(peer, "work")
-        first, last = here.until_run(options.tasks)
-        cpu = server.cpu_s() - fed
+    with (
+        redis_under_test(persistence, delay_ms) as (server, url),
+        Workspace(replace(options, url=url)) as workspace,
+    ):
+        empty, idle_cpu = server.memory(), server.cpu_s()
+        took = float(workspace.run_peer(peer, "feed")["seconds"])
+        memory, fed_cpu = server.memory() - empty, server.cpu_s()
+        workspace.start_peer(peer, "work")
+        first, last = workspace.wait_until_run(options.tasks)
+        drain_cpu = server.cpu_s() - fed_cpu
     tasks = options.tasks
     seconds = last - first + (options.nap_ms / 1000 if options.function == "nap" else 0.0)
     return Drain(
-        tasks, tasks / took, tasks / seconds, (fed - idle) / tasks * 1e6, cpu / tasks * 1e6, held / tasks
+        tasks,
+        tasks / took,
+        tasks / seconds,
+        (fed_cpu - idle_cpu) / tasks * 1e6,
+        drain_cpu / tasks * 1e6,
+        memory / tasks,
     )
 
 
 def drain_mutitask(persistence: str, options: Options, delay_ms: float = 0.0, warm_up: int = 0) -> Drain:
-    """MutiTask: from the command that starts the agent until the books say that all are done.
+    """Measure MutiTask, from the command that resumes the agent until the counters show that all tasks are done.
 
-    With `warm_up` the clock starts once so many are done.
+    With `warm_up` the clock starts when that many tasks are done.
     """
-    with place(persistence, delay_ms) as (server, url), desk(replace(options, url=url)) as here:
-        system = MutiTask(here, server)
-        system.join()
-        empty, idle = server.memory(), server.cpu_s()
-        system.feed()
-        took = system.fed().seconds
-        held, fed = server.memory() - empty, server.cpu_s()
-        began = system.start_agents()
+    with (
+        redis_under_test(persistence, delay_ms) as (server, url),
+        Workspace(replace(options, url=url)) as workspace,
+    ):
+        system = MutiTask(workspace, server)
+        system.add_agents()
+        empty, idle_cpu = server.memory(), server.cpu_s()
+        system.start_feed()
+        took = system.wait_until_fed().seconds
+        memory, fed_cpu = server.memory() - empty, server.cpu_s()
+        started = system.resume_agents()
         if warm_up:
-            began = system.until_done(warm_up)
-            warm_up = system.done()
-        ended = system.until_done(options.tasks)
-        cpu = server.cpu_s() - fed
+            started = system.wait_until_done(warm_up)
+            warm_up = system.done_count()
+        ended = system.wait_until_done(options.tasks)
+        drain_cpu = server.cpu_s() - fed_cpu
     tasks = options.tasks
     return Drain(
         tasks,
         tasks / took,
-        (tasks - warm_up) / (ended - began),
-        (fed - idle) / tasks * 1e6,
-        cpu / tasks * 1e6,
-        held / tasks,
+        (tasks - warm_up) / (ended - started),
+        (fed_cpu - idle_cpu) / tasks * 1e6,
+        drain_cpu / tasks * 1e6,
+        memory / tasks,
     )
 
 
 def drain_bare(persistence: str, tasks: int, batch: int, delay_ms: float = 0.0) -> Drain:
-    """The bare loop, which is the limit."""
-    with place(persistence, delay_ms) as (server, url):
-        idle = server.cpu_s()
-        fed = limit.fill(url, tasks, batch)
-        after = server.cpu_s()
-        drained = limit.drain(url, tasks, batch)
-        cpu = server.cpu_s() - after
-    return Drain(tasks, fed, drained, (after - idle) / tasks * 1e6, cpu / tasks * 1e6)
+    """Measure the bare loop, which is the limit."""
+    with redis_under_test(persistence, delay_ms) as (server, url):
+        idle_cpu = server.cpu_s()
+        fed_per_s = limit.fill(url, tasks, batch)
+        fed_cpu = server.cpu_s()
+        drained_per_s = limit.drain(url, tasks, batch)
+        drain_cpu = server.cpu_s() - fed_cpu
+    return Drain(tasks, fed_per_s, drained_per_s, (fed_cpu - idle_cpu) / tasks * 1e6, drain_cpu / tasks * 1e6)
 
 
-def tried(what: str, run, *arguments, **named):  # type: ignore[no-untyped-def]
-    """A measurement of a peer; a broken one is said and is None, so that the others go on."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def run_or_report(label: str, run: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R | None:
+    """Run a measurement. If it is broken, print the reason and return None, so that the others continue."""
     try:
         return run(*arguments, **named)
-    except Broken as error:
-        print(f"  {what}: {error}", flush=True)
+    except BrokenRun as error:
+        print(f"  {label}: {error}", flush=True)
         return None
 
 
 def plain_loop(tasks: int) -> float:
-    """The no-op called in a plain Python loop, in tasks a second."""
+    """Call the no-op in a plain Python loop. Return the calls per second."""
     from benchmarks.noop_job import task_function
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     for task in range(tasks):
         task_function(task)
-    return tasks / (time.perf_counter() - began)
+    return tasks / (time.perf_counter() - started)

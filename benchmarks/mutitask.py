@@ -1,4 +1,4 @@
-"""MutiTask under measurement: a server and agents as processes, and what the books say of them."""
+"""Runs MutiTask for a measurement: a server and agents as processes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
 from benchmarks.peers.kit import HERE
-from benchmarks.processes import PATIENCE_S, Broken, Desk, line, say
+from benchmarks.processes import TIMEOUT_S, BrokenRun, Workspace, read_line, send_line
 from benchmarks.valkey import Valkey
 from worker_agent.protocol.keys import Keys
 
@@ -20,76 +21,80 @@ NAME = "bench"
 
 
 @dataclass(slots=True)
-class Fed:
-    """When the server began to feed (monotonic) and how long it took."""
+class FeedTime:
+    """When the server started to feed (monotonic, in seconds) and how long it took in seconds."""
 
-    began: float
+    started: float
     seconds: float
 
 
 class MutiTask:
-    """A namespace of one channel on a Valkey. The agents join paused; `start_agents` lets them run."""
+    """A namespace with one channel on a Valkey. Agents start paused; `resume_agents` lets them run."""
 
-    def __init__(self, desk: Desk, valkey: Valkey, *, trickle: bool = False) -> None:
-        self.desk = desk
+    def __init__(self, workspace: Workspace, valkey: Valkey, *, trickle: bool = False) -> None:
+        self.workspace = workspace
         self.client: redis.Redis = valkey.client()
         self.keys = Keys(NAME)
         self.channel = self.keys.channel(0)
         self.agents: list[subprocess.Popen[bytes]] = []
         operation = "trickle" if trickle else "serve"
-        self.server = desk.start([sys.executable, HERE / "on_mutitask.py", operation], operation, pipes=True)
-        line(self.server, desk)
+        self.server = workspace.start(
+            [sys.executable, HERE / "on_mutitask.py", operation], operation, pipes=True
+        )
+        read_line(self.server, workspace)
 
-    def agent(self, device: int) -> subprocess.Popen[bytes]:
-        """Start one agent."""
-        asked = self.desk.options
-        program = ["benchmarks.capped_agent", str(asked.batch)] if asked.batch else ["worker_agent"]
-        return self.desk.start(
+    def start_agent(self, device: int) -> subprocess.Popen[bytes]:
+        """Start the agent of a device."""
+        options = self.workspace.options
+        program = ["benchmarks.capped_agent", str(options.batch)] if options.batch else ["worker_agent"]
+        return self.workspace.start(
             [
-                sys.executable, "-m", *program, HERE / "mutitask_job.py", "--redis", asked.url, "--name", NAME,
-                "--device", str(device), "--kind", asked.kind, "--concurrency", str(asked.concurrency or 1),
+                sys.executable, "-m", *program, HERE / "mutitask_job.py", "--redis", options.url, "--name", NAME,
+                "--device", str(device), "--kind", options.kind, "--concurrency", str(options.concurrency or 1),
             ],
             "work",
         )  # fmt: skip
 
-    def join(self, agents: int = 1) -> None:
-        """Let so many agents join, and wait until they have."""
-        for number in range(len(self.agents), len(self.agents) + agents):
-            self.agents.append(self.agent(number))
-        self.until(lambda: self.client.hlen(self.keys.agents) == len(self.agents))
+    def add_agents(self, count: int = 1) -> None:
+        """Start `count` more agents and wait until they are registered."""
+        for number in range(len(self.agents), len(self.agents) + count):
+            self.agents.append(self.start_agent(number))
+        self.wait_until(lambda: self.client.hlen(self.keys.agents) == len(self.agents))
 
-    def feed(self) -> None:
-        """Begin to feed."""
-        say(self.server)
+    def start_feed(self) -> None:
+        """Let the server start to feed."""
+        send_line(self.server)
 
-    def fed(self) -> Fed:
+    def wait_until_fed(self) -> FeedTime:
         """Wait until the last task is in Redis."""
-        told = json.loads(line(self.server, self.desk))
-        return Fed(told["began"], told["seconds"])
+        answer = json.loads(read_line(self.server, self.workspace))
+        return FeedTime(answer["started"], answer["seconds"])
 
-    def start_agents(self) -> float:
-        """Let the agents run; when that was said (monotonic)."""
-        began = time.monotonic()
+    def resume_agents(self) -> float:
+        """Let the agents run tasks. Return the time before the command (monotonic, in seconds)."""
+        started = time.monotonic()
         self.client.hset(self.keys.desired_devices, "default", "running")
         for number in range(len(self.agents)):
             self.client.lpush(self.keys.device_token(number), "1")
-        return began
+        return started
 
-    def done(self) -> int:
-        """How many tasks are done, their results kept."""
-        told: Any = self.client.hget(self.channel.agent_counters, "done")
-        return int(told or 0)
+    def done_count(self) -> int:
+        """Return how many tasks are done. Their results are in Redis."""
+        done: Any = self.client.hget(self.channel.agent_counters, "done")
+        return int(done or 0)
 
-    def until_done(self, count: int, patience_s: float = PATIENCE_S) -> float:
-        """Wait until so many are done; when that was seen (monotonic)."""
-        self.until(lambda: self.done() >= count, patience_s)
+    def wait_until_done(self, count: int, timeout_s: float = TIMEOUT_S) -> float:
+        """Wait until `count` tasks are done. Return the present time (monotonic, in seconds)."""
+        self.wait_until(lambda: self.done_count() >= count, timeout_s)
         return time.monotonic()
 
-    def until(self, holds: Any, patience_s: float = PATIENCE_S) -> None:
-        """Wait until it holds."""
-        until = time.monotonic() + patience_s
-        while not holds():
-            self.desk.check()
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until the condition is true. Raises `BrokenRun` after `timeout_s`."""
+        until = time.monotonic() + timeout_s
+        while not condition():
+            self.workspace.check_processes()
             if time.monotonic() > until:
-                raise Broken(f"MutiTask: not within {patience_s:g} s; {self.done()} done: {self.desk.log()}")
+                raise BrokenRun(
+                    f"MutiTask: not within {timeout_s:g} s; {self.done_count()} done: {self.workspace.log_tail()}"
+                )
             time.sleep(0.002)

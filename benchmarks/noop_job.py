@@ -1,6 +1,6 @@
-"""The benchmark's job: a task that does nothing but come back."""
+"""A job whose tasks do nothing."""
 
 
 def task_function(task: int) -> int:
-    """Give the task back."""
+    """Return the task."""
     return task

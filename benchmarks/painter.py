@@ -1,4 +1,7 @@
-"""Paints bars as SVG: `painter.py FILE`, with the panels as JSON on its input. Needs matplotlib and nothing of ours."""
+"""Draws bar charts as SVG: `painter.py FILE`, with the panels as JSON on stdin.
+
+It needs matplotlib only, and nothing of this project.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,31 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-OURS, LIMIT, PEER = "#1f6feb", "#9aa4b2", "#d0d7de"
+MUTITASK, BARE_LOOP, PEER = "#1f6feb", "#9aa4b2", "#d0d7de"
 panels = json.load(sys.stdin)
-# Text stays text, so that the file is small and can be searched; the same figures give the same file.
+# Text stays text, so that the file is small and searchable. The fixed salt gives the same file for the same figures.
 plt.rcParams.update(
     {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "mutitask"}
 )
 height = 0.6 + 0.26 * max(len(bars) for _, bars in panels)
 figure, axes = plt.subplots(1, len(panels), figsize=(4.9 * len(panels), height), squeeze=False)
 for axis, (title, bars) in zip(axes[0], panels, strict=True):
-    colours = [OURS if b[0].startswith("MutiTask") else LIMIT if b[0] == "bare loop" else PEER for b in bars]
-    places = range(len(bars))
-    axis.barh(places, [b[1] for b in bars], color=colours, height=0.7)
+    colours = [
+        MUTITASK if bar[0].startswith("MutiTask") else BARE_LOOP if bar[0] == "bare loop" else PEER
+        for bar in bars
+    ]
+    rows = range(len(bars))
+    axis.barh(rows, [b[1] for b in bars], color=colours, height=0.7)
     spread = [[b[1] - b[2] for b in bars], [b[3] - b[1] for b in bars]]
     axis.errorbar(
-        [b[1] for b in bars], places, xerr=spread, fmt="none", ecolor="#57606a", elinewidth=0.8, capsize=2
+        [b[1] for b in bars], rows, xerr=spread, fmt="none", ecolor="#57606a", elinewidth=0.8, capsize=2
     )
     axis.set_xscale("log")
     axis.set_xlim(min(b[2] for b in bars) / 2, max(b[3] for b in bars) * 4)
-    axis.set_yticks(places, [b[0] for b in bars])
+    axis.set_yticks(rows, [b[0] for b in bars])
     axis.invert_yaxis()
-    for place, bar in zip(places, bars, strict=True):
-        axis.text(bar[3] * 1.15, place, f"{bar[1]:,.0f}", va="center", fontsize=8)
+    for row, bar in zip(rows, bars, strict=True):
+        axis.text(bar[3] * 1.15, row, f"{bar[1]:,.0f}", va="center", fontsize=8)
     axis.set_title(title, loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="y", length=0)

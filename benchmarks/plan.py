@@ -1,4 +1,4 @@
-"""How much is measured: the full run, the quick one and the short one of CI."""
+"""How much a benchmark run measures."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from benchmarks.systems import PEERS, Peer
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run. `left_out` says why peers are missing; `rounds` is how often each figure is taken, in turn."""
+    """The amount of work of a run."""
 
     rounds: int
+    """How often each figure is measured."""
     seconds: float
-    """About how long one backlog of a peer lasts."""
+    """About how long a peer needs for its backlog, in seconds."""
     tasks: int = 20_000
+    """The size of a normal backlog."""
     many: int = 100_000
+    """The size of a large backlog, for fast systems."""
     quick: bool = False
+    """Whether this is a quick run (`--quick`)."""
     peers: tuple[Peer, ...] = PEERS
+    """The peers to measure."""
 
     def count(self, peer: Peer, seconds: float | None = None) -> int:
-        """How many no-ops a peer is given: as many as the others, or as many as it does in a few seconds."""
-        return max(500, min(self.tasks, int(peer.about * (seconds or self.seconds))))
+        """Return how many no-ops a peer gets: `tasks`, or as many as it runs in `seconds` if that is less."""
+        return max(500, min(self.tasks, int(peer.expected_rate * (seconds or self.seconds))))
 
-    def turn(self, number: int) -> list[Peer]:
-        """The peers in the order of that round: another one begins each time."""
+    def rotated(self, number: int) -> list[Peer]:
+        """Return the peers in the order of round `number`. Each round starts with another peer."""
         start = number * 3 % max(1, len(self.peers))
         return [*self.peers[start:], *self.peers[:start]]
 
-    def on_redis(self, number: int) -> list[Peer]:
-        """Those of them that stand on Redis."""
-        return [peer for peer in self.turn(number) if peer.redis]
+    def redis_peers(self, number: int) -> list[Peer]:
+        """Return the peers that use Redis, in the order of round `number`."""
+        return [peer for peer in self.rotated(number) if peer.redis]
 
 
-def say(text: str) -> None:
-    """Tell how far the run is."""
+def progress(text: str) -> None:
+    """Print a line about the progress of the run."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""Starts the adapters and the agents, keeps what they print, and ends them with all their children."""
+"""Starts the processes of a measurement, keeps their output, and ends them with all their children."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.kit import Options, Reading
+from benchmarks.peers.kit import Options, TallyReader
 from benchmarks.systems import Peer
 
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 
 
-class Broken(Exception):
-    """A run that came to nothing: a process ended, or what was awaited did not come."""
+class BrokenRun(Exception):
+    """A measurement failed: a process ended, or an expected event did not happen in time."""
 
 
-class Desk:
-    """A directory and the processes of one measurement; as a context it ends them and takes the directory away."""
+class Workspace:
+    """The directory and the processes of one measurement. Leaving its context ends and removes them all."""
 
     def __init__(self, options: Options) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="mutitask-bench-")
         self.path = Path(self._directory.name)
         self.options = replace(options, directory=str(self.path))
+        self.agent_counters = TallyReader(self.path)
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.reading = Reading(self.path)
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,7 +53,11 @@ class Desk:
     def start(
         self, command: Sequence[str | Path], log: str, *, pipes: bool = False
     ) -> subprocess.Popen[bytes]:
-        """A process that knows the options; with `pipes` its input and output can be used."""
+        """Start a process that gets the options in its environment.
+
+        Its stderr goes to a log file named after `log`, and so does its stdout. With `pipes` stdin and stdout are
+        pipes instead.
+        """
         pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
         with (self.path / f"log-{log}").open("ab") as out:
             process = subprocess.Popen(
@@ -64,65 +68,61 @@ class Desk:
         self._processes.append(process)
         return process
 
-    def peer(self, peer: Peer, operation: str, *, pipes: bool = False) -> subprocess.Popen[bytes]:
-        """An operation of a peer's adapter, in the peer's environment."""
+    def start_peer(self, peer: Peer, operation: str, *, pipes: bool = False) -> subprocess.Popen[bytes]:
+        """Start an operation of a peer's adapter in the environment of the peer."""
         return self.start([peer.python, peer.adapter, operation], operation, pipes=pipes)
 
-    def told(self, peer: Peer, operation: str) -> dict[str, Any]:
-        """What an operation of a peer's adapter tells once it is over."""
-        process = self.peer(peer, operation, pipes=True)
+    def run_peer(self, peer: Peer, operation: str) -> dict[str, Any]:
+        """Run an operation of a peer's adapter to its end. Return the JSON object of its last line.
+
+        Raises `BrokenRun` if the operation fails or takes longer than `TIMEOUT_S`.
+        """
+        process = self.start_peer(peer, operation, pipes=True)
         try:
-            out, _ = process.communicate(timeout=PATIENCE_S)
+            out, _ = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise Broken(f"{peer.label}: {operation} took longer than {PATIENCE_S:g} s") from None
+            raise BrokenRun(f"{peer.label}: {operation} took longer than {TIMEOUT_S:g} s") from None
         if process.returncode or not out.strip():
-            raise Broken(f"{peer.label}: {operation} ended with {process.returncode}: {self.log()}")
+            raise BrokenRun(f"{peer.label}: {operation} ended with {process.returncode}: {self.log_tail()}")
         answer: dict[str, Any] = json.loads(out.splitlines()[-1])
         return answer
 
-    def check(self) -> None:
-        """No worker may have ended with an error."""
+    def check_processes(self) -> None:
+        """Raise `BrokenRun` if a process has ended with an error."""
         for process in self._processes:
             if process.poll():
-                raise Broken(f"{process.args} ended with {process.returncode}: {self.log()}")
+                raise BrokenRun(f"{process.args} ended with {process.returncode}: {self.log_tail()}")
 
-    def until_run(self, count: int, patience_s: float = PATIENCE_S) -> tuple[float, float]:
-        """Wait until so many tasks have run; when the first ended and when the last."""
-        until = time.monotonic() + patience_s
+    def wait_until_run(self, count: int, timeout_s: float = TIMEOUT_S) -> tuple[float, float]:
+        """Wait until `count` tasks have run. Return when the first and the last ended (monotonic, in seconds)."""
+        until = time.monotonic() + timeout_s
         while True:
-            ran, first, last = self.reading.now()
+            ran, first, last = self.agent_counters.read()
             if ran >= count:
                 return first, last
             if time.monotonic() > until:
-                raise Broken(f"only {ran} of {count} tasks ran in {patience_s:g} s: {self.log()}")
-            self.check()
+                raise BrokenRun(f"only {ran} of {count} tasks ran in {timeout_s:g} s: {self.log_tail()}")
+            self.check_processes()
             time.sleep(0.005)
 
-    def log(self) -> str:
-        """The last that they printed."""
+    def log_tail(self) -> str:
+        """Return the last output of all processes."""
         logs = sorted(self.path.glob("log-*"))
         return " | ".join(log.read_text(errors="replace")[-600:] for log in logs if log.stat().st_size)
 
 
-def line(process: subprocess.Popen[bytes], desk: Desk) -> bytes:
-    """The next line that a process prints."""
+def read_line(process: subprocess.Popen[bytes], workspace: Workspace) -> bytes:
+    """Return the next line that a process prints. Raises `BrokenRun` if the process ends instead."""
     assert process.stdout is not None
-    got = process.stdout.readline()
-    if not got:
+    line = process.stdout.readline()
+    if not line:
         process.wait()
-        raise Broken(f"{process.args} ended with {process.returncode}: {desk.log()}")
-    return got
+        raise BrokenRun(f"{process.args} ended with {process.returncode}: {workspace.log_tail()}")
+    return line
 
 
-def say(process: subprocess.Popen[bytes]) -> None:
-    """Give a process the line that it waits for."""
+def send_line(process: subprocess.Popen[bytes]) -> None:
+    """Send an empty line to a process that waits for one."""
     assert process.stdin is not None
     process.stdin.write(b"\n")
     process.stdin.flush()
-
-
-@contextlib.contextmanager
-def desk(options: Options) -> Iterator[Desk]:
-    """A desk as a context."""
-    with Desk(options) as here:
-        yield here

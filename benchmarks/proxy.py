@@ -1,4 +1,4 @@
-"""A proxy that holds back what clients send to Redis for a while, in a process of its own: latency on a loopback."""
+"""A proxy in its own process that delays each request to Redis. It simulates the latency of a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
-    """Pass bytes on, each piece so long after it came; later pieces do not wait for earlier ones."""
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+    """Forward each piece of data `delay_s` seconds after it arrives. Later pieces do not wait for earlier ones."""
     loop = asyncio.get_running_loop()
     try:
         while data := await reader.read(1 << 20):
@@ -26,10 +26,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
 async def _serve(port: int, delay_s: float) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 21)
-            await asyncio.gather(
-                _pass_on(reader, behind_writer, delay_s), _pass_on(behind_reader, writer, 0.0)
-            )
+            redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 21)
+            await asyncio.gather(_forward(reader, redis_writer, delay_s), _forward(redis_reader, writer, 0.0))
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=1 << 21)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -39,7 +37,7 @@ async def _serve(port: int, delay_s: float) -> None:
 
 @contextlib.contextmanager
 def delayed(port: int, delay_ms: float) -> Iterator[int]:
-    """A port of the loopback whose requests reach `port` so much later."""
+    """Start a proxy. Yield its port on the loopback, whose requests reach `port` after `delay_ms`."""
     command = [sys.executable, "-m", "benchmarks.proxy", str(port), str(delay_ms)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""Writes `docs/benchmarks.md`, the part between its marks, and the chart, from what is kept."""
+"""Writes the generated part of `docs/benchmarks.md` and its chart from `benchmarks/summary.json`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def page(summary: dict[str, Any]) -> str:
     head, _, rest = PAGE.read_text().partition(BEGIN)
     _, mark, tail = rest.partition(END)
     if not mark:
-        raise SystemExit(f"{PAGE} has lost its marks {BEGIN} and {END}: put them back")
+        raise SystemExit(f"{PAGE} has lost its marks {BEGIN} and {END}: restore them")
     return f"{head}{BEGIN}\n\n{measured(summary)}\n{END}{tail}"
 
 
 def measured(summary: dict[str, Any]) -> str:
     """Return the generated part of the page."""
     parts = summary["parts"]
-    pieces = [where(parts), goals_table(parts)]
+    pieces = [conditions(parts), goals_table(parts)]
     pieces += [
         piece for name, of in tables.TABLES.items() if name in parts for piece in of(parts[name]["rows"])
     ]
@@ -42,8 +42,8 @@ def measured(summary: dict[str, Any]) -> str:
     return "\n\n".join(piece for piece in pieces if piece) + "\n"
 
 
-def where(parts: dict[str, Any]) -> str:
-    """The machine, and how long ago."""
+def conditions(parts: dict[str, Any]) -> str:
+    """Return when, on which machine and for how long the figures were measured."""
     newest = max(parts.values(), key=lambda part: part["when"])
     machine = newest["machine"]
     quick = " Parts of it are from a quick run." if any(part["quick"] for part in parts.values()) else ""
@@ -58,19 +58,20 @@ def where(parts: dict[str, Any]) -> str:
 
 
 def goals_table(parts: dict[str, Any]) -> str:
-    """What was to be reached."""
+    """Return the table of the goals."""
     words = {True: "yes", False: "**no**", None: ""}
     rows = [[goal.text, goal.figure, words[goal.reached]] for goal in goals(parts)]
     return "### Goals\n\n" + tables.table(["goal", "figure", "reached"], rows, text=1)
 
 
 def versions(summary: dict[str, Any]) -> str:
-    """What was measured, in which setting."""
+    """Return the table of the peers, and the reasons for those that are missing."""
     rows = []
     for label, peer in sorted(summary.get("peers", {}).items(), key=lambda pair: str(pair[0]).lower()):
-        have = peer["versions"]
-        told = ", ".join(f"{name} {have[name]}" for name in sorted(have, key=str.lower) if name != "python")
-        rows.append([label, peer["setting"], f"{told}, Python {have['python']}"])
+        installed = peer["versions"]
+        names = sorted(installed.keys() - {"python"}, key=str.lower)
+        packages = ", ".join(f"{name} {installed[name]}" for name in names)
+        rows.append([label, peer["setting"], f"{packages}, Python {installed['python']}"])
     text = "### Peers\n\n" + tables.table(["peer", "setting", "versions"], rows, text=3)
     for label, why in summary.get("missing", {}).items():
         text += f"\n\n{label} is missing: {why}."

@@ -1,10 +1,12 @@
-"""Many simulated agents in one process: `python -m benchmarks.simulated --first 0 --count 250 --name NS`.
+"""Simulates many agents in one process: `python -m benchmarks.simulated --first 0 --count 250 --name NS`.
 
-Each is an actor of its own that speaks the real protocol: it joins its device, reports every second, blocks on its
-device's token, looks at its wishes and obeys them, settles and claims in one call. Only the tasks are simulated: a
-batch takes `--task-ms` a task of waiting, and results in the tasks themselves with `--results`, else in nothing. One
-thread obeys and reports, one settles and claims, one waits for tasks; a real agent has these to itself. While Redis is
-away they wait, as real ones do. The address comes from MUTITASK_REDIS_URL.
+Each agent is a separate actor that speaks the real protocol. It registers, sends a heartbeat every second, waits for
+its device's token, follows its desired state, and settles and claims in one call. Only the tasks are simulated: a task
+takes `--task-ms` of waiting. Its result is the task itself with `--results`, and nothing without.
+
+All agents of the process share three kinds of threads, which a real agent has for itself: one reconciles and sends
+heartbeats, one settles and claims, and one per channel waits for tasks. While Redis is unavailable they wait, like real
+agents. The address of Redis comes from MUTITASK_REDIS_URL.
 """
 
 from __future__ import annotations
@@ -39,16 +41,18 @@ from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement
 
-REPORT_S = 1.0
-MOST_TOGETHER = 8
-TOGETHER_S = 0.02
-"""Reports that are due within this time go in one trip: real agents are many, and their machines are others."""
-NOTHING_S = 1.0
-"""How long a device that found nothing waits if no token comes."""
-AWAY_S = 0.2
-"""How long a waiter rests while Redis is away."""
+HEARTBEAT_S = 1.0
+"""The interval between two heartbeats of an agent."""
+PIPELINE_S = 0.02
+"""Calls that are due within this time share a round trip, to save CPU that real agents use on other machines."""
+PIPELINE_DEVICES = 8
+"""How many agents share a round trip to settle and claim, at most."""
+LONG_POLL_S = 1.0
+"""How long an idle agent waits for a token before it claims anyway."""
+RETRY_S = 0.2
+"""The pause before the next attempt while Redis is unavailable."""
 IDLE_GROUPS = tuple(Path(root, "mutitask-simulated") for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup"))
-"""Control groups, of the first or the second version, that get only what others leave; root may make them."""
+"""Control groups (version 1 or 2) that run only when other processes are idle. Only root can create them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,49 +61,55 @@ class Device:
 
     number: int
     channel: int
-    work: Broker
-    reports: Broker
-    report_due: float
+    task_broker: Broker
+    heartbeat_broker: Broker
+    heartbeat_due: float
+    """When the next heartbeat is due (monotonic, in seconds)."""
     paused: bool = True
     items: list[bytes] = field(default_factory=list)
+    """The claimed items."""
     claim: int = 0
-    begun: float = 0.0
+    """The number of the claim."""
+    claimed_at: float = 0.0
+    """When the items were claimed (monotonic, in seconds)."""
     done: int = 0
-    answered: str = ""
+    detect_answered: str = ""
+    """The last detect that was answered."""
     since_ms: int = field(default_factory=lambda: int(time.time() * 1000))
 
     @property
     def state(self) -> Literal["running", "paused"]:
-        """What it reports."""
+        """The observed state of the agent."""
         return "paused" if self.paused else "running"
 
     def report(self) -> bytes:
-        """What a real agent's report holds."""
+        """Return the report of a heartbeat, like that of a real agent."""
         return wire.pack(
             {
                 "host": f"sim-{self.number // 50:02}", "version": "simulated", "python": "3", "concurrency": 1,
                 "channel": self.channel, "state": self.state,
                 "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
-                "tasks": [[text_of(self.items[0]), time.monotonic() - self.begun]] if self.items else [],
+                "tasks": [[text_of(self.items[0]), time.monotonic() - self.claimed_at]] if self.items else [],
                 "done": self.done, "failed": 0,
             }
         )  # fmt: skip
 
 
 class CallRecorder:
-    """A client that only notes what brokers ask of it, and asks it all in one pipeline."""
+    """A stand-in for a Redis client. It records the calls of several brokers and sends them in one pipeline."""
 
-    def __init__(self, meanwhile: list[Any]) -> None:
+    def __init__(self, placeholder: list[Any]) -> None:
+        """`placeholder` is the reply that a broker gets while its call is only recorded."""
         self._calls: list[tuple[Any, ...]] = []
-        self._meanwhile = meanwhile
+        self._placeholder = placeholder
 
     def execute_command(self, *command: Any) -> list[Any]:
-        """Note a call; what it returns is thrown away."""
+        """Record a call and return the placeholder."""
         self._calls.append(command)
-        return self._meanwhile
+        return self._placeholder
 
-    def by(self, broker: Broker, call: Callable[[Broker], object]) -> None:
-        """Note what this call asks."""
+    def record(self, broker: Broker, call: Callable[[Broker], object]) -> None:
+        """Record the commands that `call` sends by this broker."""
         client, broker.client = broker.client, self
         try:
             call(broker)
@@ -107,14 +117,14 @@ class CallRecorder:
             broker.client = client
 
     def send(self, client: Any) -> list[Any]:
-        """The answers."""
+        """Send all recorded commands in one pipeline. Return the replies."""
         if not self._calls:
             return []
         with client.pipeline(transaction=False) as pipe:
             for command in self._calls:
                 pipe.execute_command(*command)
-            answers: list[Any] = pipe.execute()
-            return answers
+            replies: list[Any] = pipe.execute()
+            return replies
 
 
 class Fleet:
@@ -131,7 +141,7 @@ class Fleet:
         results: bool,
         eager: bool,
     ) -> None:
-        self._together_s, self._most_together = (0.0, 1) if eager else (TOGETHER_S, MOST_TOGETHER)
+        self._pipeline_s, self._pipeline_devices = (0.0, 1) if eager else (PIPELINE_S, PIPELINE_DEVICES)
         self._task_s, self._batch, self._results = task_s, batch, results
         self._wake = threading.Condition()
         self._due: list[tuple[float, int, Device]] = []
@@ -139,50 +149,50 @@ class Fleet:
         self._url = url
         self._where, identity = redact(url), this_process()
         self._retry = RetryPolicy()
-        working, reporting = connect(url), connect(url)
-        self._working, self._reporting = working, reporting
+        task_client, heartbeat_client = connect(url), connect(url)
+        self._task_client, self._heartbeat_client = task_client, heartbeat_client
         now = time.monotonic()
         self._devices: dict[int, Device] = {}
         for number in numbers:
             channel = number % channels
             actor = Actor.agent(channel)
-            work = Broker(working, namespace, actor, address=self._where, retry=self._retry)
-            work.join(number, channel, identity)
-            reports = Broker(reporting, namespace, actor, address=self._where, retry=self._retry)
-            due = now + random.random() * REPORT_S
-            self._devices[number] = Device(number, channel, work, reports, due)
-        self._tokens = {work.keys.device_token(n).encode(): d for n, d in self._devices.items()}
-        self._channel_keys = [work.keys.channel(channel).token for channel in range(channels)]
+            task_broker = Broker(task_client, namespace, actor, address=self._where, retry=self._retry)
+            task_broker.join(number, channel, identity)
+            heartbeat_broker = Broker(
+                heartbeat_client, namespace, actor, address=self._where, retry=self._retry
+            )
+            due = now + random.random() * HEARTBEAT_S
+            self._devices[number] = Device(number, channel, task_broker, heartbeat_broker, due)
+        self._tokens = {task_broker.keys.device_token(n).encode(): d for n, d in self._devices.items()}
+        self._channel_keys = [task_broker.keys.channel(channel).token for channel in range(channels)]
 
     def run(self) -> None:
-        """Until the process is ended."""
-        for target in (self._work, *(lambda c=c: self._wait(c) for c in self._idle)):
+        """Run until the process is killed."""
+        for target in (self._run_tasks, *(lambda c=c: self._wait_for_tasks(c) for c in self._idle)):
             threading.Thread(target=target, daemon=True).start()
-        self._obey()
+        self._heartbeat_loop()
 
-    # -- wishes and reports --------------------------------------------------------------------------
-
-    def _obey(self) -> None:
+    def _heartbeat_loop(self) -> None:
         client = connect(self._url, blocking=True)
-        self._look(list(self._devices.values()), report=True)
+        self._reconcile(list(self._devices.values()), heartbeat=True)
         names: list[Any] = list(self._tokens)
         while True:
             now = time.monotonic()
-            late = [device for device in self._devices.values() if device.report_due <= now]
-            for device in late:
-                device.report_due += REPORT_S
-            self._look(late, report=True)
-            next_due = min(device.report_due for device in self._devices.values()) + self._together_s
+            due = [device for device in self._devices.values() if device.heartbeat_due <= now]
+            for device in due:
+                device.heartbeat_due += HEARTBEAT_S
+            self._reconcile(due, heartbeat=True)
+            next_due = min(device.heartbeat_due for device in self._devices.values()) + self._pipeline_s
             wait = max(0.001, next_due - time.monotonic())
             try:
-                woken = self._woken(client, names, wait)
+                woken = self._wait_for_device_tokens(client, names, wait)
             except (RedisError, OSError):
-                time.sleep(min(wait, AWAY_S))
+                time.sleep(min(wait, RETRY_S))
             else:
-                self._look(woken)
+                self._reconcile(woken)
 
-    def _woken(self, client: Any, names: list[Any], wait: float) -> list[Device]:
-        """The devices whose token came within `wait` seconds."""
+    def _wait_for_device_tokens(self, client: Any, names: list[Any], wait: float) -> list[Device]:
+        """Wait at most `wait` seconds for device tokens. Return the devices that got one."""
         found = client.blpop(names, timeout=wait)
         if not found:
             return []
@@ -193,7 +203,10 @@ class Fleet:
         return [self._tokens[found[0]], *more]
 
     def _send(self, calls: CallRecorder, client: Any) -> list[Any]:
-        """The answers; a started Redis knows no scripts, and a pipeline cannot fall back to the whole script."""
+        """Send recorded calls and return the replies.
+
+        A restarted Redis does not know the scripts, and a pipeline cannot fall back to EVAL, so they are loaded again.
+        """
 
         def once() -> list[Any]:
             try:
@@ -208,91 +221,94 @@ class Fleet:
 
         return self._retry(once)
 
-    def _look(self, devices: list[Device], *, report: bool = False) -> None:
-        """Look at the wishes of some, obey, and report: each kind of call in one pipeline for all of them."""
+    def _reconcile(self, devices: list[Device], *, heartbeat: bool = False) -> None:
+        """Read the desired states of some devices and follow them. Each kind of call uses one pipeline for all.
+
+        Devices whose state changes send a heartbeat, or all of them with `heartbeat`.
+        """
         calls = CallRecorder([b"", b"", b""])
         for device in devices:
-            calls.by(device.reports, lambda broker, d=device: broker.read_desired(d.number))
-        reporting = []
-        for device, (desired, _, detect) in zip(devices, self._send(calls, self._reporting), strict=True):
+            calls.record(device.heartbeat_broker, lambda broker, d=device: broker.read_desired(d.number))
+        to_report = []
+        for device, (desired, _, detect) in zip(
+            devices, self._send(calls, self._heartbeat_client), strict=True
+        ):
             paused, answer = desired != b"running", detect.decode()
             changed = paused != device.paused
             if changed:
                 device.paused = paused
                 self._push(time.monotonic(), device)
-            if answer and answer != device.answered:
-                device.answered = answer
-                device.reports.answer_detect(answer, wire.pack([device.number, device.state]))
-            if changed or report:
-                reporting.append(device)
+            if answer and answer != device.detect_answered:
+                device.detect_answered = answer
+                device.heartbeat_broker.answer_detect(answer, wire.pack([device.number, device.state]))
+            if changed or heartbeat:
+                to_report.append(device)
         calls = CallRecorder([b"ok", b"0", b"0", b"0", b"0"])
-        for device in reporting:
-            calls.by(
-                device.reports,
+        for device in to_report:
+            calls.record(
+                device.heartbeat_broker,
                 lambda broker, d=device: broker.heartbeat(d.number, d.channel, d.state, d.report()),
             )
-        answers = self._send(calls, self._reporting)
-        for device, told in zip(reporting, answers, strict=True):
-            if told[0] == b"lost":
-                sys.exit(f"Device{device.number} was declared dead")
-            if told[1] == b"1":
-                recover_and_promote(device.reports, device.number)
-
-    # -- tasks ---------------------------------------------------------------------------------------
+        replies = self._send(calls, self._heartbeat_client)
+        for device, reply in zip(to_report, replies, strict=True):
+            if reply[0] == b"lost":
+                sys.exit(f"the lease of Device{device.number} expired")
+            if reply[1] == b"1":
+                recover_and_promote(device.heartbeat_broker, device.number)
 
     def _push(self, due: float, device: Device) -> None:
         with self._wake:
             heapq.heappush(self._due, (due, device.number, device))
             self._wake.notify()
 
-    def _work(self) -> None:
+    def _run_tasks(self) -> None:
         try:
-            self._work_on()
+            self._task_loop()
         except MutiTaskError as error:
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
 
-    def _work_on(self) -> None:
+    def _task_loop(self) -> None:
         while True:
             with self._wake:
                 while (wait := self._due[0][0] - time.monotonic() if self._due else None) is None or wait > 0:
                     self._wake.wait(wait)
-            # A little later than the first of them, so that some are due together and go in one trip.
-            time.sleep(max(0.0, wait + self._together_s / 2))
+            # Wait a little longer, so that several devices are due and share a round trip.
+            time.sleep(max(0.0, wait + self._pipeline_s / 2))
             now, due = time.monotonic(), []
             with self._wake:
-                while self._due and self._due[0][0] <= now and len(due) < self._most_together:
+                while self._due and self._due[0][0] <= now and len(due) < self._pipeline_devices:
                     due.append(heapq.heappop(self._due)[2])
-            self._exchange(list(dict.fromkeys(due)), now)
+            self._settle_and_claim(list(dict.fromkeys(due)), now)
 
-    def _exchange(self, devices: list[Device], now: float) -> None:
+    def _settle_and_claim(self, devices: list[Device], now: float) -> None:
         calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0"]), []
         for device in devices:
-            finished = min(len(device.items), int((now - device.begun) / self._task_s + 0.01))
+            finished = min(len(device.items), int((now - device.claimed_at) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:
-                continue  # Woken by a wish, in the midst of a batch: its end is on the list.
+                continue  # Woken by a state change during a batch. Another entry of the heap stands for its end.
             settlements = self._settlements(device, finished)
             if device.paused and not settlements:
                 continue
             want = 0 if device.paused else self._batch
-            calls.by(
-                device.work,
+            calls.record(
+                device.task_broker,
                 lambda broker, d=device, s=settlements, w=want: broker.settle_and_claim(d.channel, s, w),
             )
             asking.append((device, finished))
-        for (device, finished), reply in zip(asking, self._send(calls, self._working), strict=True):
+        for (device, finished), reply in zip(asking, self._send(calls, self._task_client), strict=True):
             if reply[0] != b"ok":
-                raise LeaseLost(f"Device{device.number} was declared dead")
+                raise LeaseLost(f"the lease of Device{device.number} expired")
             items = wire.unpack_items(reply[3])
             device.done += finished
-            device.items, device.claim, device.begun = items, int(reply[4]), now
+            device.items, device.claim, device.claimed_at = items, int(reply[4]), now
             if items:
                 self._push(now + len(items) * self._task_s, device)
             elif not device.paused:
                 self._idle[device.channel].append(device)
 
     def _settlements(self, device: Device, finished: int) -> list[Settlement]:
-        """Settles what is finished and hands back the rest."""
+        """Return the settlements of a batch: the first `finished` items are done, the others are handed back."""
         settlements: list[Settlement] = []
         for place, item in enumerate(device.items, 1):
             if place > finished:
@@ -303,8 +319,8 @@ class Fleet:
                 settlements.append((device.claim, place, b"s", b""))
         return settlements
 
-    def _wait(self, channel: int) -> None:
-        """Wait for tasks on behalf of the idle ones; a token wakes one, which passes it on."""
+    def _wait_for_tasks(self, channel: int) -> None:
+        """Wait for tasks on behalf of the idle agents of a channel. A token wakes one of them."""
         client = connect(self._url, blocking=True)
         idle = self._idle[channel]
         while True:
@@ -312,25 +328,25 @@ class Fleet:
                 time.sleep(0.005)
                 continue
             try:
-                came = client.blpop([self._channel_keys[channel]], timeout=NOTHING_S)
+                token = client.blpop([self._channel_keys[channel]], timeout=LONG_POLL_S)
             except (RedisError, OSError):
-                time.sleep(AWAY_S)
+                time.sleep(RETRY_S)
                 continue
-            for _ in range(1 if came else len(idle)):
+            for _ in range(1 if token else len(idle)):
                 self._push(time.monotonic(), idle.popleft())
 
 
 def _result(device: int, item: bytes) -> bytes:
-    """A result channel's line: the task is its own result."""
+    """Return an entry of the result channel. The task is its own result."""
     task = wire.unpack(item[wire.HEADER_BYTES :])
     return item[: wire.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
 
 
 def lower_priority() -> None:
-    """Let others run first, as real agents do by being on other machines.
+    """Lower the priority of this process, because real agents run on other machines.
 
-    Where the kernel shares out by session, a process's own niceness counts for nothing; and only a group that is marked
-    as idle gives way at once.
+    If the kernel schedules by session, the niceness of a process has no effect. Only an idle control group yields the
+    CPU at once.
     """
     os.nice(19)
     with contextlib.suppress(OSError):
@@ -344,14 +360,14 @@ def lower_priority() -> None:
 
 
 def remove_groups() -> None:
-    """Take the groups away once nobody is in them."""
+    """Remove the control groups that have no processes."""
     for group in IDLE_GROUPS:
         with contextlib.suppress(OSError):
             group.rmdir()
 
 
 def main() -> None:
-    """Simulate until the process is ended."""
+    """Simulate until the process is killed."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -361,14 +377,14 @@ def main() -> None:
     options.add_argument("--channels", type=int, default=1)
     options.add_argument("--task-ms", type=float, default=20.0)
     options.add_argument("--batch", type=int, default=50)
-    options.add_argument("--results", action="store_true", help="keep each task as its own result")
+    options.add_argument("--results", action="store_true", help="save each task as its own result")
     options.add_argument(
         "--at", type=float, default=0.0, help="join at this time, in seconds since the epoch"
     )
     options.add_argument(
         "--eager",
         action="store_true",
-        help="do not give way to other processes: the agents are what is measured",
+        help="keep the normal priority, because the agents are what is measured",
     )
     chosen = options.parse_args()
     if not chosen.eager:

@@ -1,7 +1,7 @@
-"""What an agent's Python costs for a no-op, without Redis: `python -m benchmarks.slot [--rounds N]`.
+"""Measures the Python code of an agent for a no-op, without Redis: `python -m benchmarks.slot [--rounds N]`.
 
-Prints us for a task, the least of some rounds: laying a claim before the slots, a slot's way of a task (take, unpack,
-call, pack, report), making the arguments of the settling call, and the same work in a plain loop, as the limit does it.
+It prints the us per task, the minimum of all rounds: to add a claim, to run a task in a slot (take, unpack, call, pack,
+finish) and to encode the settlements. For comparison it prints the same work in a plain loop, like the bare loop.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PACKED = msgpack.packb(ITEMS)
 
 
 def no_op(task: int) -> int:
-    """The task function."""
+    """Return the task."""
     return task
 
 
-def agents_way() -> list[float]:
-    """Seconds for all tasks: laid before the slot, run by it, settled."""
+def agent_steps() -> list[float]:
+    """Return the seconds of each step for all tasks: add the claim, run the tasks, encode the settlements."""
     in_flight, runner = InFlight(1), Runner(no_op, None, 0, 0)
     marks = [time.perf_counter()]
     in_flight.add_claim(Claim(wire.unpack_items(PACKED), 1, 1, 0))
@@ -47,17 +47,17 @@ def agents_way() -> list[float]:
 
 
 def plain_loop() -> list[float]:
-    """Seconds for the same without an agent."""
-    began = time.perf_counter()
+    """Return the seconds for the same work without an agent."""
+    started = time.perf_counter()
     for item in wire.unpack_items(PACKED):
         value = no_op(wire.unpack(item[wire.HEADER_BYTES :]))
         _ = item[: wire.HEADER_BYTES] + wire.pack([0, 0, value])
-    return [time.perf_counter() - began]
+    return [time.perf_counter() - started]
 
 
-def least(work: Callable[[], list[float]], rounds: int) -> list[float]:
-    """The least of each part, in us for a task."""
-    return [min(part) / TASKS * 1e6 for part in zip(*(work() for _ in range(rounds)), strict=True)]
+def minimum(measure: Callable[[], list[float]], rounds: int) -> list[float]:
+    """Return the minimum of each step over all rounds, in us per task."""
+    return [min(step) / TASKS * 1e6 for step in zip(*(measure() for _ in range(rounds)), strict=True)]
 
 
 def main() -> None:
@@ -67,11 +67,11 @@ def main() -> None:
     )
     options.add_argument("--rounds", type=int, default=200)
     rounds = options.parse_args().rounds
-    laid, run, settled = least(agents_way, rounds)
-    [plain] = least(plain_loop, rounds)
+    add, run, encode = minimum(agent_steps, rounds)
+    [plain] = minimum(plain_loop, rounds)
     for label, us in (
-        ("laid before the slots", laid), ("a slot's way of a task", run), ("made ready to settle", settled),
-        ("the work alone, in a plain loop", plain),
+        ("add the claim", add), ("run a task in a slot", run), ("encode the settlements", encode),
+        ("the same work in a plain loop", plain),
     ):  # fmt: skip
         print(f"{label:33} {us:5.2f} us")
 

@@ -63,9 +63,9 @@ def machine() -> dict[str, Any]:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    told = subprocess.run([str(find_binary()), "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run([str(find_binary()), "--version"], capture_output=True, text=True, check=True)
     return {
         "cpu": model, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(), "valkey": told.stdout.split("v=")[1].split()[0],
+        "python": platform.python_version(), "valkey": version.stdout.split("v=")[1].split()[0],
         "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip

@@ -15,13 +15,13 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "feeding": ("system", "rate", "us"),
     "whole": ("capacity", "agents", "rate", "us"),
-    "tasks": ("system", "way", "nap_ms", "rate", "alone"),
+    "tasks": ("system", "pool", "nap_ms", "rate", "alone"),
     "mixed": (
         "concurrency", "took", "ideal", "longest_idle", "idle_share", "behind_p99", "behind_most", "behind_free",
     ),
     "payloads": ("system", "bytes", "fed_per_s", "drained_per_s", "drain_us"),
     "growth": (
-        "devices", "rate", "us", "resting_us_a_device",
+        "devices", "rate", "us", "idle_us_per_device",
         "waiting", "fed_per_s", "feed_us", "drained_per_s", "drain_us", "memory",
     ),
 }  # fmt: skip

@@ -5,31 +5,31 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.figures import PURE, Row, best, figure, middle, systems, times
+from benchmarks.figures import PURE_PYTHON, Row, fastest, figure, measured_peers, median_of, ratio
 
-OURS = tuple(("MutiTask", batch) for batch in ("adaptive", "100", "16", "1"))
-LIMIT = tuple(("bare loop", batch) for batch in ("1000", "100", "16", "1"))
+MUTITASK = tuple(("MutiTask", batch) for batch in ("adaptive", "100", "16", "1"))
+BARE_LOOP = tuple(("bare loop", batch) for batch in ("1000", "100", "16", "1"))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
-    """A table in markdown; the first `text` columns are text, the others figures."""
-    line = ["---" if place < text else "---:" for place in range(len(head))]
+    """Return a Markdown table. The first `text` columns are text; the others are numbers, aligned to the right."""
+    line = ["---" if column < text else "---:" for column in range(len(head))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, line, *rows))
 
 
 def noop(rows: list[Row]) -> list[str]:
-    """Part 1."""
+    """Return the tables of part 1."""
     small = [row for row in rows if row.get("tasks", 0) <= 20_000]
     large = [row for row in rows if row.get("tasks", 0) > 20_000]
     field = "drained_per_s"
-    held = {"persistence": "off", "delay_ms": 0.0, "results": True}
-    peers = sorted(systems(small), key=lambda name: -middle(small, field, system=name, **held))
-    _, peer = best(small, field, peers, **held)
-    bare = middle(small, field, system="bare loop", batch="1000", **held)
+    base = {"persistence": "off", "delay_ms": 0.0, "results": True}
+    peers = sorted(measured_peers(small), key=lambda name: -median_of(small, field, system=name, **base))
+    _, fastest_peer = fastest(small, field, peers, **base)
+    bare = median_of(small, field, system="bare loop", batch="1000", **base)
     body = []
-    for system, batch in (*OURS, *LIMIT, *((name, "") for name in peers)):
+    for system, batch in (*MUTITASK, *BARE_LOOP, *((name, "") for name in peers)):
         key = {"system": system, "batch": batch}
-        main = figure(small, field, **key, **held)
+        main = figure(small, field, **key, **base)
         if main is None:
             continue
         other = [
@@ -38,16 +38,16 @@ def noop(rows: list[Row]) -> list[str]:
             figure(small, field, **key, persistence="always", delay_ms=0.0, results=True),
             figure(small, field, **key, persistence="off", delay_ms=1.0, results=True),
         ]
-        cpu = middle(small, "drain_us", **key, **held)
+        cpu = median_of(small, "drain_us", **key, **base)
         body.append(
             [
-                f"{system}, batch {batch}" if batch else system, main.text(), f"{times(main.middle, peer):.2f}",
-                f"{times(main.middle, bare):.2f}", f"{cpu:.1f}" if cpu else "",
-                *(f"{found.middle:,.0f}" if found else "" for found in other),
+                f"{system}, batch {batch}" if batch else system, main.text(), f"{ratio(main.median, fastest_peer):.2f}",
+                f"{ratio(main.median, bare):.2f}", f"{cpu:.1f}" if cpu else "",
+                *(f"{found.median:,.0f}" if found else "" for found in other),
             ]
         )  # fmt: skip
     head = [
-        "20,000 waiting no-ops, one worker process", "tasks/s, results kept", "x best peer", "x bare loop",
+        "20,000 waiting no-ops, one worker process", "tasks/s, results saved", "x fastest peer", "x bare loop",
         "Valkey CPU, us/task", "no results", "file, everysec", "file, always", "1 ms before Redis",
     ]  # fmt: skip
     pieces = ["### No-ops that wait in Redis\n\n" + table(head, body)]
@@ -58,54 +58,54 @@ def noop(rows: list[Row]) -> list[str]:
             found = figure(large, field, system=name, batch=batch)
             if found:
                 body.append(
-                    [name, found.text(), f"{middle(large, 'drain_us', system=name, batch=batch):.1f}"]
+                    [name, found.text(), f"{median_of(large, 'drain_us', system=name, batch=batch):.1f}"]
                 )
         pieces.append(
-            table([f"{tasks:,} waiting no-ops", "tasks/s, results kept", "Valkey CPU, us/task"], body)
+            table([f"{tasks:,} waiting no-ops", "tasks/s, results saved", "Valkey CPU, us/task"], body)
         )
-    plain = middle(rows, "rate", system="plain loop")
+    plain = median_of(rows, "rate", system="plain loop")
     if plain:
         pieces.append(f"The same function called in a plain Python loop: {plain:,.0f} calls/s.")
     return pieces
 
 
 def feeding(rows: list[Row]) -> list[str]:
-    """Part 2."""
-    peers = sorted(systems(rows), key=lambda name: -middle(rows, "rate", system=name))
-    _, peer = best(rows, "rate", peers)
-    _, pure = best(rows, "rate", PURE)
+    """Return the table of part 2."""
+    peers = sorted(measured_peers(rows), key=lambda name: -median_of(rows, "rate", system=name))
+    _, fastest_peer = fastest(rows, "rate", peers)
+    _, fastest_pure = fastest(rows, "rate", PURE_PYTHON)
     body = []
     for name in ("MutiTask", "bare loop", *peers):
         found = figure(rows, "rate", system=name)
         if found:
-            ratio = f"{times(found.middle, peer):.2f}", f"{times(found.middle, pure):.2f}"
-            body.append([name, found.text(), *ratio, f"{middle(rows, 'us', system=name):.1f}"])
+            ratios = f"{ratio(found.median, fastest_peer):.2f}", f"{ratio(found.median, fastest_pure):.2f}"
+            body.append([name, found.text(), *ratios, f"{median_of(rows, 'us', system=name):.1f}"])
     head = [
         "from a generator into Redis",
         "tasks/s",
-        "x best peer",
-        "x best in pure Python",
+        "x fastest peer",
+        "x fastest in pure Python",
         "Valkey CPU, us/task",
     ]
     return ["### Feeding\n\n" + table(head, body)]
 
 
 def whole(rows: list[Row]) -> list[str]:
-    """Part 3."""
+    """Return the table of part 3."""
     body = []
-    for capacity, agents in sorted({(row["capacity"], row["agents"]) for row in rows}, reverse=False):
+    for capacity, agents in sorted({(row["capacity"], row["agents"]) for row in rows}):
         key = {"capacity": capacity, "agents": agents}
         found = figure(rows, "rate", **key)
         if found:
-            body.append([f"{capacity:,}", str(agents), found.text(), f"{middle(rows, 'us', **key):.1f}"])
-    head = ["generator to results: capacity", "agents", "tasks/s", "Valkey CPU, us/task"]
-    return ["### The whole way\n\n" + table(head, body)]
+            body.append([f"{capacity:,}", str(agents), found.text(), f"{median_of(rows, 'us', **key):.1f}"])
+    head = ["capacity", "agents", "tasks/s", "Valkey CPU, us/task"]
+    return ["### From the generator to the results\n\n" + table(head, body)]
 
 
 def latency(rows: list[Row]) -> list[str]:
-    """Part 4."""
+    """Return the table of part 4."""
     found = {row["system"]: row for row in rows}
-    peers = sorted(systems(rows), key=lambda name: found[name]["started"][0])
+    peers = sorted(measured_peers(rows), key=lambda name: found[name]["started"][0])
     body = []
     for name in ("MutiTask", *peers):
         waits = [*found[name]["started"], *found[name]["read"]]
@@ -115,27 +115,27 @@ def latency(rows: list[Row]) -> list[str]:
 
 
 def tasks(rows: list[Row]) -> list[str]:
-    """Part 5."""
+    """Return the table of part 5."""
     body = []
     order = {"MutiTask": 0}
-    keys = {(row["system"], row["way"]) for row in rows}
-    for system, way in sorted(keys, key=lambda key: (order.get(key[0], 1), key[1], key[0])):
+    keys = {(row["system"], row["pool"]) for row in rows}
+    for system, pool in sorted(keys, key=lambda key: (order.get(key[0], 1), key[1], key[0])):
         cells = []
         for nap_ms in (1.0, 100.0):
             found = [
                 (row["rate"], row["rate"] / row["alone"])
                 for row in rows
-                if row["system"] == system and row["way"] == way and row["nap_ms"] == nap_ms
+                if row["system"] == system and row["pool"] == pool and row["nap_ms"] == nap_ms
             ]
             if found:
                 rate, share = (statistics.median(values) for values in zip(*found, strict=True))
                 cells += [f"{rate:,.0f}", f"{share:.0%}"]
             else:
                 cells += ["", ""]
-        body.append([system, way, *cells])
+        body.append([system, pool, *cells])
     head = [
         "32 at once",
-        "in",
+        "by",
         "1 ms tasks/s",
         "of the functions alone",
         "100 ms tasks/s",
@@ -145,38 +145,38 @@ def tasks(rows: list[Row]) -> list[str]:
 
 
 def mixed(rows: list[Row]) -> list[str]:
-    """Part 5, second half."""
+    """Return the table of the second half of part 5."""
     body = []
     for slots in sorted({row["concurrency"] for row in rows}):
-        of = [row for row in rows if row["concurrency"] == slots]
+        runs = [row for row in rows if row["concurrency"] == slots]
         body.append(
             [
-                str(slots), f"{statistics.median(row['took'] for row in of):.2f}",
-                f"{statistics.median(row['ideal'] for row in of):.2f}",
-                f"{max(row['longest_idle'] for row in of):.2f}" if slots == 1 else "",
-                f"{statistics.median(row['idle_share'] for row in of):.1%}" if slots == 1 else "",
-                f"{max(row['behind_p99'] for row in of):.3f}", f"{max(row['behind_most'] for row in of):.3f}",
-                f"{max(row['behind_free'] for row in of):.3f}",
+                str(slots), f"{statistics.median(row['took'] for row in runs):.2f}",
+                f"{statistics.median(row['ideal'] for row in runs):.2f}",
+                f"{max(row['longest_idle'] for row in runs):.2f}" if slots == 1 else "",
+                f"{statistics.median(row['idle_share'] for row in runs):.1%}" if slots == 1 else "",
+                f"{max(row['behind_p99'] for row in runs):.3f}", f"{max(row['behind_most'] for row in runs):.3f}",
+                f"{max(row['behind_free'] for row in runs):.3f}",
             ]
         )  # fmt: skip
     head = [
-        "4 agents: slots each", "took, s", "work divided evenly, s", "longest idle while tasks had not begun, s",
-        "idle share", "short task claimed and not begun, p99, s", "most, s",
-        "most while not every slot ran a long one, s",
+        "4 agents: slots each", "total time, s", "ideal time, s", "longest idle time while tasks were left, s",
+        "idle share", "short task claimed but not started, p99, s", "maximum, s",
+        "maximum while the device had a free slot, s",
     ]  # fmt: skip
     return ["### 99 % of 1 ms and 1 % of 2 s\n\n" + table(head, body)]
 
 
 def payloads(rows: list[Row]) -> list[str]:
-    """Part 6."""
+    """Return the table of part 6."""
     sizes = sorted({row["bytes"] for row in rows})
     body = []
-    for name in ("MutiTask", *systems(rows)):
+    for name in ("MutiTask", *measured_peers(rows)):
         cells = []
         for size in sizes:
             key = {"system": name, "bytes": size}
-            cells += [f"{middle(rows, field, **key):,.0f}" for field in ("fed_per_s", "drained_per_s")]
-            cells.append(f"{middle(rows, 'drain_us', **key):,.1f}")
+            cells += [f"{median_of(rows, field, **key):,.0f}" for field in ("fed_per_s", "drained_per_s")]
+            cells.append(f"{median_of(rows, 'drain_us', **key):,.1f}")
         body.append([name, *cells])
     named = {100: "100 B", 10_000: "10 kB", 1_000_000: "1 MB"}
     head = ["tasks/s"] + [
@@ -186,24 +186,24 @@ def payloads(rows: list[Row]) -> list[str]:
 
 
 def pausing(rows: list[Row]) -> list[str]:
-    """Part 7."""
+    """Return the table of part 7."""
     body = [
         [f"{row['rate']:,}/s", f"{row['p50']:.0f}", f"{row['p99']:.0f}", str(row["count"])] for row in rows
     ]
     return [
         "### `pause_all`\n\n"
-        + table(["200 simulated devices, work flowing at", "p50, ms", "p99, ms", "times"], body)
+        + table(["200 simulated devices, tasks/s", "p50, ms", "p99, ms", "repetitions"], body)
     ]
 
 
 def growth(rows: list[Row]) -> list[str]:
-    """Part 8."""
+    """Return the tables of part 8."""
     devices = [
         [
             f"{row['devices']:,}",
             f"{row['rate']:,.0f}",
             f"{row['us']:.2f}",
-            f"{row['resting_us_a_device']:,.0f}",
+            f"{row['idle_us_per_device']:,.0f}",
         ]
         for row in rows
         if "devices" in row
@@ -216,28 +216,28 @@ def growth(rows: list[Row]) -> list[str]:
         for row in rows
         if "waiting" in row
     ]  # fmt: skip
-    first = ["simulated devices", "tasks/s in all", "Valkey CPU, us/task", "at rest, us/s a device"]
+    first = ["simulated devices", "total tasks/s", "Valkey CPU, us/task", "idle, us/s per device"]
     second = [
         "waiting tasks",
         "fed, tasks/s",
         "us/task",
         "drained, tasks/s",
         "us/task",
-        "bytes of Redis a task",
+        "Redis memory, bytes/task",
     ]
     return ["### Growth\n\n" + table(first, devices), table(second, waiting)]
 
 
 def footprint(rows: list[Row]) -> list[str]:
-    """Part 9."""
-    starts, held = rows
+    """Return the table of part 9."""
+    starts, memory = rows
     agent, bare = starts["agent_s"] * 1000, starts["bare_s"] * 1000
     body = [
-        ["start to first task (bare: first answer), ms", f"{agent:.0f}", f"{bare:.0f}"],
-        ["resident, idle, MB", f"{held['idle_kb'] / 1024:.1f}", f"{held['bare_kb'] / 1024:.1f}"],
-        ["resident after 20,000 tasks, MB", f"{held['early_kb'] / 1024:.1f}", ""],
-        [f"resident after {held['tasks']:,} tasks, MB", f"{held['late_kb'] / 1024:.1f}", ""],
-        ["CPU when idle", f"{held['idle_cpu']:.2%}", ""],
+        ["start to first task (bare process: to first answer), ms", f"{agent:.0f}", f"{bare:.0f}"],
+        ["resident memory, idle, MB", f"{memory['idle_kb'] / 1024:.1f}", f"{memory['bare_kb'] / 1024:.1f}"],
+        ["resident memory after 20,000 tasks, MB", f"{memory['early_kb'] / 1024:.1f}", ""],
+        [f"resident memory after {memory['tasks']:,} tasks, MB", f"{memory['late_kb'] / 1024:.1f}", ""],
+        ["idle CPU", f"{memory['idle_cpu']:.2%}", ""],
     ]
     return ["### An agent's footprint\n\n" + table(["", "agent", "bare process"], body)]
 

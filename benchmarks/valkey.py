@@ -1,4 +1,4 @@
-"""One Valkey for one measurement, with the persistence that is asked for, and what it says of itself."""
+"""Starts a fresh Valkey for each measurement and reads its CPU and memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import redis
 from mutitask_tui.embedded.binary import find_binary
 
 PERSISTENCE = ("off", "everysec", "always")
-"""The append-only file: none, synced every second, synced before each answer."""
+"""The modes of the append-only file: no file, synced every second, synced before each answer."""
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -28,24 +28,24 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """A running server. `pid` is its process."""
+    """A running server. `pid` is its process id."""
 
     url: str
     port: int
     pid: int
 
     def client(self) -> redis.Redis:
-        """A client of its own."""
+        """Return a new client."""
         return redis.Redis(port=self.port)
 
     def cpu_s(self) -> float:
-        """The CPU time that it has used so far, in seconds."""
+        """Return the CPU time that the server has used so far, in seconds."""
         with self.client() as client:
             info: Any = client.info("cpu")
         return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
 
     def memory(self) -> int:
-        """The bytes that its data takes."""
+        """Return the memory that the data takes, in bytes."""
         with self.client() as client:
             info: Any = client.info("memory")
         return int(info["used_memory"])
@@ -53,10 +53,10 @@ class Valkey:
 
 @contextlib.contextmanager
 def valkey(persistence: str = "off") -> Iterator[Valkey]:
-    """A server on a free port of the loopback, gone at the end with all that it held."""
+    """Start a server on a free port of the loopback interface. The end of the context removes it and its data."""
     with tempfile.TemporaryDirectory(prefix="mutitask-bench-valkey-") as directory:
         port = free_port()
-        kept = (
+        append_only = (
             ["--appendonly", "no"]
             if persistence == "off"
             else ["--appendonly", "yes", "--appendfsync", persistence]
@@ -64,7 +64,7 @@ def valkey(persistence: str = "off") -> Iterator[Valkey]:
         process = subprocess.Popen(
             [
                 str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-                "--dir", directory, "--loglevel", "warning", "--auto-aof-rewrite-percentage", "0", *kept,
+                "--dir", directory, "--loglevel", "warning", "--auto-aof-rewrite-percentage", "0", *append_only,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -24,7 +24,7 @@ def test_the_page_is_generated_from_the_summary() -> None:
 
 
 def test_the_chart_shows_the_figures_of_the_summary() -> None:
-    drawn = chart.PLACE.read_text()
+    drawn = chart.CHART_FILE.read_text()
 
     panels = chart.panels_of(store.load()["parts"])
 

@@ -1,4 +1,4 @@
-"""Part 5, second half: 99 % tasks of 1 ms and 1 % of 2 s on 4 agents: who waits behind whom, and who stands idle."""
+"""Part 5, second half: 99 % tasks of 1 ms and 1 % of 2 s on 4 agents. How long do tasks wait and agents idle?"""
 
 from __future__ import annotations
 
@@ -9,69 +9,76 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.figures import percentile
-from benchmarks.measure import place
+from benchmarks.measure import redis_under_test
 from benchmarks.mutitask import MutiTask
 from benchmarks.peers.kit import Options
-from benchmarks.plan import Plan, say
-from benchmarks.processes import desk
+from benchmarks.plan import Plan, progress
+from benchmarks.processes import Workspace
 from worker_agent.protocol import wire
-from worker_agent.protocol.settlements import held_in
+from worker_agent.protocol.settlements import unsettled_items
 
 AGENTS = 4
-LOOK_S = 0.005
+POLL_S = 0.005
 LONG = 50
-"""Of a hundred tasks, the one that takes 2 s; as in `mutitask_job.py`."""
-
+"""The number of the long task (2 s) in each hundred tasks, as in `mutitask_job.py`."""
 
 Spans = list[tuple[float, float]]
+"""The start and the end of runs (monotonic, in seconds)."""
 
 
 @dataclass(slots=True)
 class Stay:
-    """A task in an agent's hands: by whose actor, from when and until when it was seen there (monotonic)."""
+    """The time during which an agent held a claimed task."""
 
     holder: bytes
+    """The actor id of the agent."""
     since: float
+    """When the claim was first seen (monotonic, in seconds)."""
     until: float
+    """When the claim was last seen."""
 
 
 Held = dict[int, list[Stay]]
+"""The stays of each task, by task number."""
 
 
-def watch(system: MutiTask, tasks: int) -> Held:
-    """Look at the claims until all are done."""
+def watch_claims(system: MutiTask, tasks: int) -> Held:
+    """Poll the claims until all tasks are done."""
     held: Held = defaultdict(list)
     before: dict[int, bytes] = {}
     client = system.client
-    while system.done() < tasks:
-        system.desk.check()
+    while system.done_count() < tasks:
+        system.workspace.check_processes()
         holders: Any = client.hkeys(system.channel.claim_counts)
-        now, at_present = time.monotonic(), {}
+        now, present = time.monotonic(), {}
         for holder in holders:
             claims: Any = client.hgetall(system.channel.claims(holder.decode()))
-            at_present.update({int(item[10:22]): holder for item in held_in(claims)})
-        for task, holder in at_present.items():
+            present.update({int(item[10:22]): holder for item in unsettled_items(claims)})
+        for task, holder in present.items():
             if before.get(task) == holder:
                 held[task][-1].until = now
             else:
                 held[task].append(Stay(holder, now, now))
-        before = at_present
-        time.sleep(LOOK_S)
+        before = present
+        time.sleep(POLL_S)
     return held
 
 
-def waits(held: Held, begun: dict[int, float]) -> list[Stay]:
-    """Each short task in an agent's hands until it began, or was handed back."""
+def short_waits(held: Held, started: dict[int, float]) -> list[Stay]:
+    """Return how long each short task was claimed before it started or was handed back."""
     return [
-        Stay(stay.holder, stay.since, max(stay.since, min(stay.until, begun[task])))
+        Stay(stay.holder, stay.since, max(stay.since, min(stay.until, started[task])))
         for task, stays in held.items()
         for stay in stays
-        if task % 100 != LONG and stay.since < begun[task]
+        if task % 100 != LONG and stay.since < started[task]
     ]
 
 
-def with_a_free_slot(runs: Spans, slots: int, since: float, until: float) -> float:
-    """How long of that time fewer long tasks than `slots` ran: a device whose slots all run one has none to give."""
+def time_with_free_slot(runs: Spans, slots: int, since: float, until: float) -> float:
+    """Return for how many seconds between `since` and `until` fewer than `slots` long tasks ran.
+
+    While all slots of a device run long tasks, it cannot start a short one.
+    """
     long = [(begin, end) for begin, end in runs if end - begin > 1.0 and begin < until and end > since]
     edges = sorted({since, until, *(edge for span in long for edge in span if since < edge < until)})
     return sum(
@@ -82,33 +89,36 @@ def with_a_free_slot(runs: Spans, slots: int, since: float, until: float) -> flo
 
 
 def idle(runs: dict[int, Spans], until: float) -> tuple[float, float]:
-    """While tasks waited or were not begun (until the last began): the longest gap of a device and the idle share."""
-    longest = total = whole = 0.0
+    """Return the longest idle time of an agent in seconds, and the idle share, until `until`.
+
+    `until` is when the last task started, so there was always work before.
+    """
+    longest = idle_total = total = 0.0
     for spans in runs.values():
         spans.sort()
-        began = busy_until = spans[0][0]
+        first_start = busy_until = spans[0][0]
         for start, end in spans:
             if start > until:
                 break
             longest = max(longest, start - busy_until)
-            total += max(0.0, start - busy_until)
+            idle_total += max(0.0, start - busy_until)
             busy_until = max(busy_until, end)
         if busy_until < until:
-            longest, total = max(longest, until - busy_until), total + until - busy_until
-        whole += until - began
-    return longest, total / whole if whole else 0.0
+            longest, idle_total = max(longest, until - busy_until), idle_total + until - busy_until
+        total += until - first_start
+    return longest, idle_total / total if total else 0.0
 
 
-def mix(tasks: int, concurrency: int) -> dict[str, Any]:
-    """One run of the mix."""
+def measure(tasks: int, concurrency: int) -> dict[str, Any]:
+    """Run the mix once with this many slots in each agent."""
     options = Options("", "", tasks=tasks, function="mixed", concurrency=concurrency)
-    with place("off") as (server, url), desk(replace(options, url=url)) as here:
-        system = MutiTask(here, server)
-        system.join(AGENTS)
-        system.feed()
-        system.fed()
-        started = system.start_agents()
-        held = watch(system, tasks)
+    with redis_under_test("off") as (server, url), Workspace(replace(options, url=url)) as workspace:
+        system = MutiTask(workspace, server)
+        system.add_agents(AGENTS)
+        system.start_feed()
+        system.wait_until_fed()
+        resumed = system.resume_agents()
+        held = watch_claims(system, tasks)
         results: Any = system.client.lrange(system.channel.results, 0, -1)
         holders = {stay.holder for stays in held.values() for stay in stays}
         pids = {
@@ -116,17 +126,16 @@ def mix(tasks: int, concurrency: int) -> dict[str, Any]:
             for holder in holders
         }
     runs: dict[int, Spans] = defaultdict(list)
-    begun: dict[int, float] = {}
+    started: dict[int, float] = {}
     for item in results:
         _, _, (task, pid, began, ended) = wire.unpack(item[wire.HEADER_BYTES :])
         runs[pid].append((began, ended))
-        begun[task] = began
-    last_begun = max(begun.values())
-    gap, share = idle(runs, last_begun) if concurrency == 1 else (0.0, 0.0)
-    stays = waits(held, begun)
+        started[task] = began
+    gap, share = idle(runs, max(started.values())) if concurrency == 1 else (0.0, 0.0)
+    stays = short_waits(held, started)
     behind = [stay.until - stay.since for stay in stays]
-    free = [with_a_free_slot(runs[pids[s.holder]], concurrency, s.since, s.until) for s in stays]
-    took = max(end for spans in runs.values() for _, end in spans) - started
+    free = [time_with_free_slot(runs[pids[s.holder]], concurrency, s.since, s.until) for s in stays]
+    took = max(end for spans in runs.values() for _, end in spans) - resumed
     work = sum(end - start for spans in runs.values() for start, end in spans)
     return {
         "concurrency": concurrency, "tasks": tasks, "took": took, "ideal": work / AGENTS / concurrency,
@@ -136,14 +145,14 @@ def mix(tasks: int, concurrency: int) -> dict[str, Any]:
 
 
 def run(plan: Plan) -> list[dict[str, Any]]:
-    """All rounds, at most two."""
+    """Measure all rounds, at most two."""
     rows = []
     for _ in range(min(2, plan.rounds)):
         for concurrency in (1, 4):
-            found = mix(500 if plan.quick else 1000, concurrency)
-            say(
+            found = measure(500 if plan.quick else 1000, concurrency)
+            progress(
                 f"  {concurrency} at once: {found['took']:.2f} s (work alone {found['ideal']:.2f} s), longest idle "
-                f"{found['longest_idle']:.2f} s, share {found['idle_share']:.1%}, claimed and not begun: "
+                f"{found['longest_idle']:.2f} s, share {found['idle_share']:.1%}, claimed and not started: "
                 f"p99 {found['behind_p99']:.2f} s, most {found['behind_most']:.2f} s, "
                 f"with a free slot {found['behind_free']:.2f} s"
             )

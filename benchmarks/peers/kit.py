@@ -1,13 +1,13 @@
-"""What every adapter shares: what it is asked, the tasks, and the tally that they keep. Standard library only.
+"""The code that all adapters share: options, tasks and counters. It uses the standard library only.
 
-An adapter (`on_NAME.py`) runs in its peer's own virtual environment as `python on_NAME.py OPERATION`:
+An adapter (`on_NAME.py`) runs in the virtual environment of its peer as `python on_NAME.py OPERATION`:
 
-- `work` runs one worker until it is ended,
-- `feed` puts `tasks` tasks into Redis from a generator, and prints `{"seconds": ...}`,
-- `trickle` puts `rate` tasks a second into Redis for `seconds`, each `stamp(index)`, and prints a line of JSON for
-  each: its index, when it was yielded (monotonic), and the Redis command that tells once its result can be read.
+- `work` runs one worker until it is killed,
+- `feed` feeds `tasks` tasks from a generator into Redis, and prints `{"seconds": ...}`,
+- `trickle` feeds `rate` tasks per second into Redis for `seconds`, each of them `stamp(index)`. For each task it prints
+  a line of JSON: the index, when the task was yielded (monotonic), and the Redis command that tests for its result.
 
-Options come as JSON in the environment, because workers that a peer's own command starts read them too.
+The options are JSON in the environment, so that workers started by a peer's own command read them too.
 """
 
 from __future__ import annotations
@@ -30,51 +30,58 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an adapter is asked. `payload` is in bytes; 0 makes the task a running number."""
+    """The options of one measurement."""
 
     url: str
+    """The URL of Redis."""
     directory: str
-    """Where the tally is kept."""
+    """The directory of the tally files."""
     tasks: int = 0
+    """The number of tasks."""
     payload: int = 0
+    """The size of a payload in bytes; 0 for a running number."""
     function: str = "noop"
-    """`noop`, `nap` (a task that sleeps `nap_ms`) or `stamp`."""
+    """The task function: `noop`, `nap` (sleeps `nap_ms`), `stamp` (records its start) and others of MutiTask's job."""
     nap_ms: float = 1.0
+    """How long `nap` sleeps, in ms."""
     results: bool = True
+    """Whether results are saved in Redis."""
     concurrency: int = 0
-    """Tasks at once in the worker; 0 as the peer's documentation or benchmark has it for throughput."""
+    """How many tasks a worker runs at once; 0 for the setting that the peer recommends for throughput."""
     rate: float = 100.0
+    """How many tasks per second a trickle feeds."""
     seconds: float = 10.0
+    """How long a trickle lasts, in seconds."""
     capacity: int = 0
-    """Most waiting tasks, for MutiTask; 0 lets all of them wait."""
+    """MutiTask's capacity; 0 for the number of tasks."""
     batch: int = 0
-    """Most tasks in one claim, for MutiTask; 0 as it likes."""
+    """The most tasks in one of MutiTask's claims; 0 for its own choice."""
     kind: str = "thread"
-    """`thread` or `process`, for peers that have both."""
+    """MutiTask's executor: `thread` or `process`."""
 
     def environment(self) -> dict[str, str]:
-        """What to add to the environment of an adapter that is asked this."""
+        """Return the environment variables for an adapter."""
         return {VARIABLE: json.dumps(asdict(self)), "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
 
 
-def asked() -> Options:
-    """What this adapter is asked."""
+def read_options() -> Options:
+    """Return the options of this adapter."""
     return Options(**json.loads(os.environ[VARIABLE]))
 
 
 class Tally:
-    """How many tasks ran, when the first ended and when the last: one small mapped file for each thread."""
+    """Counts the tasks that ran, with the times of the first and the last. Each thread maps a small file of its own."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
-        self._mine = threading.local()
+        self._local = threading.local()
 
     def mark(self) -> None:
-        """One more has run."""
+        """Count one more task."""
         try:
-            counts, times = self._mine.cells
+            counts, times = self._local.cells
         except AttributeError:
-            counts, times = self._mine.cells = self._open()
+            counts, times = self._local.cells = self._open()
             times[1] = time.monotonic()
         counts[0] += 1
         times[2] = time.monotonic()
@@ -87,15 +94,15 @@ class Tally:
         return cells.cast("Q"), cells.cast("d")
 
 
-class Reading:
-    """Reads the tally of other processes."""
+class TallyReader:
+    """Reads the tallies of other processes."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._cells: dict[Path, tuple[memoryview, memoryview]] = {}
 
-    def now(self) -> tuple[int, float, float]:
-        """How many have run, when the first ended and when the last (monotonic, in seconds)."""
+    def read(self) -> tuple[int, float, float]:
+        """Return how many tasks ran, and when the first and the last ended (monotonic, in seconds)."""
         for path in self._directory.glob("tally-*"):
             if path not in self._cells and path.stat().st_size == mmap.PAGESIZE:
                 with path.open("r+b") as file:
@@ -108,7 +115,7 @@ class Reading:
 
 
 class Stamps:
-    """When each task began: a mapped file of doubles, one for each index."""
+    """The start times of tasks: a mapped file with one double for each index (monotonic, in seconds)."""
 
     def __init__(self, directory: str, most: int = 1 << 17) -> None:
         path = Path(directory) / "stamps"
@@ -118,33 +125,33 @@ class Stamps:
 
 
 if VARIABLE in os.environ:
-    OPTIONS = asked()
+    OPTIONS = read_options()
     TALLY = Tally(OPTIONS.directory)
     STAMPS = Stamps(OPTIONS.directory)
 
 
 def noop(task: Any) -> Any:
-    """A task that does nothing but come back."""
+    """Return the task."""
     TALLY.mark()
     return task
 
 
 def nap(task: Any) -> Any:
-    """A task that sleeps."""
+    """Sleep, then return the task."""
     time.sleep(OPTIONS.nap_ms / 1000)
     TALLY.mark()
     return task
 
 
 async def nap_async(task: Any) -> Any:
-    """The same on an event loop."""
+    """`nap` for peers that run coroutines."""
     await asyncio.sleep(OPTIONS.nap_ms / 1000)
     TALLY.mark()
     return task
 
 
 def stamp(index: int) -> int:
-    """A task that notes when it began."""
+    """Record when the task started, then return the task."""
     STAMPS.at[index] = time.monotonic()
     TALLY.mark()
     return index
@@ -169,7 +176,7 @@ COROUTINES: dict[str, Callable[[Any], Awaitable[Any]]] = {
 
 
 def items(options: Options) -> Iterator[Any]:
-    """The tasks, as a generator."""
+    """Yield the tasks."""
     if options.payload:
         body = "x" * options.payload
         for _ in range(options.tasks):
@@ -179,7 +186,7 @@ def items(options: Options) -> Iterator[Any]:
 
 
 def chunks(source: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """The same in lists, for batch calls: of at most `size` and about 8 MB."""
+    """Yield lists of tasks for batch calls, each of at most `size` tasks and about 8 MB."""
     if OPTIONS.payload:
         size = max(1, min(size, 8_000_000 // OPTIONS.payload))
     chunk: list[Any] = []
@@ -192,68 +199,68 @@ def chunks(source: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def fed(feed: Callable[[Iterator[Any]], object]) -> None:
-    """Time a feed, and say how long it took."""
-    began = time.monotonic()
+def time_feed(feed: Callable[[Iterator[Any]], object]) -> None:
+    """Run `feed` with all tasks and print how long it took."""
+    started = time.monotonic()
     feed(items(OPTIONS))
-    print(json.dumps({"seconds": time.monotonic() - began}))
+    print(json.dumps({"seconds": time.monotonic() - started}))
 
 
-async def fed_async(feed: Callable[[Iterator[Any]], Awaitable[object]]) -> None:
-    """The same for peers that feed from a coroutine."""
-    began = time.monotonic()
+async def time_feed_async(feed: Callable[[Iterator[Any]], Awaitable[object]]) -> None:
+    """`time_feed` for peers that feed from a coroutine."""
+    started = time.monotonic()
     await feed(items(OPTIONS))
-    print(json.dumps({"seconds": time.monotonic() - began}))
+    print(json.dumps({"seconds": time.monotonic() - started}))
 
 
-async def one_by_one(
-    send: Callable[[Any], Awaitable[object]], source: Iterator[Any], at_once: int = 32
+async def send_concurrently(
+    send: Callable[[Any], Awaitable[object]], source: Iterator[Any], concurrency: int = 32
 ) -> None:
-    """Send tasks with so many calls under way at once, as the benchmark of streaQ's repository does for peers."""
+    """Send tasks with `concurrency` calls at once, as the benchmark in streaQ's repository does for its peers."""
 
     async def sender() -> None:
         for item in source:
             await send(item)
 
-    await asyncio.gather(*(sender() for _ in range(at_once)))
+    await asyncio.gather(*(sender() for _ in range(concurrency)))
 
 
-def due() -> Iterator[tuple[int, float]]:
-    """The index of each task of a trickle and when it is due (monotonic)."""
-    began = time.monotonic() + 0.2
+def schedule() -> Iterator[tuple[int, float]]:
+    """Yield the index of each task of a trickle, and when it is due (monotonic, in seconds)."""
+    started = time.monotonic() + 0.2
     for index in range(int(OPTIONS.rate * OPTIONS.seconds)):
-        yield index, began + index / OPTIONS.rate
+        yield index, started + index / OPTIONS.rate
 
 
-def told(index: int, yielded: float, *command: str) -> None:
-    """Say that a task was sent, and how to see its result."""
+def report_sent(index: int, yielded: float, *command: str) -> None:
+    """Print that a task was sent, with the command that tests for its result."""
     sys.stdout.write(json.dumps([index, yielded, command]) + "\n")
     sys.stdout.flush()
 
 
 def trickle(send: Callable[[int], tuple[str, ...]]) -> None:
-    """Send tasks when they are due."""
-    for index, at in due():
+    """Send each task when it is due."""
+    for index, at in schedule():
         time.sleep(max(0.0, at - time.monotonic()))
         yielded = time.monotonic()
-        told(index, yielded, *send(index))
+        report_sent(index, yielded, *send(index))
 
 
 async def trickle_async(send: Callable[[int], Awaitable[tuple[str, ...]]]) -> None:
-    """The same for peers that send from a coroutine."""
-    for index, at in due():
+    """`trickle` for peers that send from a coroutine."""
+    for index, at in schedule():
         await asyncio.sleep(max(0.0, at - time.monotonic()))
         yielded = time.monotonic()
-        told(index, yielded, *await send(index))
+        report_sent(index, yielded, *await send(index))
 
 
-def become(command: str, *arguments: str) -> None:
-    """Turn into a command of this virtual environment, run in this directory."""
+def exec_command(command: str, *arguments: str) -> None:
+    """Replace this process by a command of this virtual environment, in this directory."""
     os.chdir(HERE)
     program = str(Path(sys.executable).with_name(command))
     os.execv(program, [program, *arguments])
 
 
 def run(**operations: Callable[[], object]) -> None:
-    """Do what the command line says."""
+    """Run the operation that the command line names."""
     operations[sys.argv[1]]()

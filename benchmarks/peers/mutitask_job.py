@@ -1,4 +1,7 @@
-"""The job of the benchmark's agents: the function that was asked for; the no-op does not even count itself."""
+"""The job of MutiTask's agents. Its task function is the one that the options name.
+
+The no-op does not count itself, because MutiTask's own counters show how many tasks are done.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,27 @@ import kit
 
 
 def noop(task: Any) -> Any:
-    """Give the task back."""
+    """Return the task."""
     return task
 
 
 def nap(task: Any) -> Any:
-    """Sleep, then give the task back."""
+    """Sleep, then return the task."""
     time.sleep(kit.OPTIONS.nap_ms / 1000)
     return task
 
 
 async def nap_async(task: Any) -> Any:
-    """The same as a coroutine."""
+    """`nap` as a coroutine."""
     await asyncio.sleep(kit.OPTIONS.nap_ms / 1000)
     return task
 
 
 def mixed(task: int) -> list[float]:
-    """1 ms, or 2 s for each hundredth task; who ran it, when it began and when it ended (monotonic)."""
-    began = time.monotonic()
+    """Sleep 1 ms, or 2 s for each hundredth task. Return the task, process id, start and end (monotonic)."""
+    started = time.monotonic()
     time.sleep(2.0 if task % 100 == 50 else 0.001)
-    return [task, os.getpid(), began, time.monotonic()]
+    return [task, os.getpid(), started, time.monotonic()]
 
 
 task_function = {
@@ -41,4 +44,4 @@ task_function = {
 if not kit.OPTIONS.results:
 
     def save_function(result: Any) -> None:
-        """Let it go: what is saved by a function does not go to Redis."""
+        """Drop the result. With a save function no result goes to Redis."""

@@ -1,8 +1,8 @@
 """ArdiQ, whose worker loop is written in Rust.
 
-Settings: its command-line worker with its default concurrency of 16 and prefetch of 32 (ardiq.bytay.dev, reference,
-"Configuration"; 64 is measured beside it), `enqueue_many` of prepared tasks for feeding. Results cannot be turned off;
-they are kept for `result_ttl_ms`.
+Settings: its command-line worker with the default concurrency of 16 and prefetch of 32 (ardiq.bytay.dev, reference,
+"Configuration"), and `enqueue_many` of prepared tasks. A concurrency of 64 is measured too. Results cannot be turned
+off; ArdiQ keeps them for `result_ttl_ms`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import kit
 from ardiq import Ardiq
 
 OPTIONS = kit.OPTIONS
-MANY = {"concurrency": OPTIONS.concurrency} if OPTIONS.concurrency else {}
-app = Ardiq(redis_url=OPTIONS.url, queue_name="benchmark", **MANY)
+CONCURRENCY = {"concurrency": OPTIONS.concurrency} if OPTIONS.concurrency else {}
+app = Ardiq(redis_url=OPTIONS.url, queue_name="benchmark", **CONCURRENCY)
 TASKS = {name: app.task(name=name)(function) for name, function in kit.COROUTINES.items()}
 
 
 def work() -> None:
-    kit.become("ardiq", "run", "on_ardiq:app", "--quiet")
+    kit.exec_command("ardiq", "run", "on_ardiq:app", "--quiet")
 
 
 async def feed() -> None:
@@ -31,8 +31,8 @@ async def feed() -> None:
         for chunk in kit.chunks(source, 1000):
             await app.enqueue_many([task.prepare(item) for item in chunk])
 
-    await kit.fed_async(send_all)
-    # Its Rust runtime has been seen to crash the interpreter while that ends, after large payloads.
+    await kit.time_feed_async(send_all)
+    # After large payloads its Rust runtime sometimes crashes the interpreter at exit.
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,7 +1,7 @@
 """arq.
 
-Settings: `max_jobs` 32 and 32 enqueues at once, as the benchmark of streaQ's repository runs it; `poll_delay` 10 ms
-instead of 0.5 s, which lets it drain a backlog four times as fast; `keep_result=0` where results are not wanted.
+Settings: `max_jobs` 32 and 32 enqueues at once, as in the benchmark of streaQ's repository. `poll_delay` is 10 ms
+instead of 0.5 s, which drains a backlog four times as fast. `keep_result=0` for runs without results.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def work() -> None:
 
 async def feed() -> None:
     pool = await create_pool(settings)
-    await kit.fed_async(
-        lambda source: kit.one_by_one(lambda item: pool.enqueue_job(OPTIONS.function, item), source)
+    await kit.time_feed_async(
+        lambda source: kit.send_concurrently(lambda item: pool.enqueue_job(OPTIONS.function, item), source)
     )
 
 

@@ -1,8 +1,9 @@
 """Celery on Redis.
 
-Settings: `worker_prefetch_multiplier` 128 and no rate limits, for many short tasks and throughput; results ignored
-where they are not wanted (docs.celeryq.dev, userguide/optimizing and userguide/tasks, "Tips and Best Practices"). The
-pool is prefork with as many children as cores, its default; threads where tasks sleep. Acknowledged early, its default.
+Settings: `worker_prefetch_multiplier` 128 and no rate limits, for throughput with many short tasks. Results are ignored
+in runs without results (docs.celeryq.dev, userguide/optimizing and userguide/tasks, "Tips and Best Practices"). The
+pool is prefork with one child per core (the default), or threads for tasks that sleep. Early acknowledgement is the
+default.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ TASKS = {name: app.task(name=name)(function) for name, function in kit.BLOCKING.
 def work() -> None:
     pool = ["-P", "threads", "-c", str(OPTIONS.concurrency)] if OPTIONS.concurrency else ["-P", "prefork"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING"]
-    kit.become("celery", "-A", "on_celery", "worker", *pool, *quiet)
+    kit.exec_command("celery", "-A", "on_celery", "worker", *pool, *quiet)
 
 
 def feed() -> None:
@@ -36,7 +37,7 @@ def feed() -> None:
             for item in source:
                 task.apply_async((item,), producer=producer)
 
-    kit.fed(send_all)
+    kit.time_feed(send_all)
 
 
 def trickle() -> None:

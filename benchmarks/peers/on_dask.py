@@ -1,8 +1,8 @@
-"""Dask distributed: its own scheduler, no Redis.
+"""Dask distributed, which has its own scheduler and does not use Redis.
 
-Settings: a scheduler and one worker process of two threads, one for each core of the machine that this was written on
-(distributed.dask.org, "Worker": threads for functions that release the lock, processes otherwise), `client.map` with
-`batch_size` (distributed.dask.org, API), `pure=False` so that equal tasks are run each time.
+Settings: a scheduler and one worker process of two threads, one per core of the reference machine
+(distributed.dask.org, "Worker": threads for functions that release the GIL, processes otherwise). `client.map` with
+`batch_size` (distributed.dask.org, API). `pure=False`, so that equal tasks run each time.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ def cluster() -> LocalCluster:
 
 
 def whole() -> None:
-    """Feed and run at once; the results stay on the worker until they are gathered."""
-    with cluster() as at, Client(at) as client:
+    """Feed and run the tasks local_cluster the same time. The results stay on the worker until `gather`."""
+    with cluster() as local_cluster, Client(local_cluster) as client:
         function = kit.BLOCKING[OPTIONS.function]
         wait(client.map(function, range(100), pure=False))
-        began = time.monotonic()
+        started = time.monotonic()
         futures = client.map(function, list(kit.items(OPTIONS)), pure=False, batch_size=BATCH)
         if OPTIONS.results:
             client.gather(futures)
         else:
             wait(futures)
-        print(json.dumps({"seconds": time.monotonic() - began}))
+        print(json.dumps({"seconds": time.monotonic() - started}))
 
 
 def trickle() -> None:
-    with cluster() as at, Client(at) as client:
+    with cluster() as local_cluster, Client(local_cluster) as client:
         wait(client.map(kit.noop, range(100), pure=False))
         futures = []
-        for index, at_s in kit.due():
+        for index, at_s in kit.schedule():
             time.sleep(max(0.0, at_s - time.monotonic()))
             yielded = time.monotonic()
             future = client.submit(kit.stamp, index, pure=False)
             future.add_done_callback(
-                lambda _done, index=index, yielded=yielded: kit.told(
+                lambda _done, index=index, yielded=yielded: kit.report_sent(
                     index, yielded, "READ-AT", repr(time.monotonic())
                 )
             )

@@ -1,7 +1,7 @@
 """Dramatiq on Redis.
 
-Settings: one process of 8 threads (`-p 1`; 8 threads a process is its default: dramatiq.io, guide, "Workers"), the
-Results middleware with its Redis backend where results are kept. As many threads as asked for where tasks sleep.
+Settings: one process (`-p 1`) of 8 threads, the default number of threads (dramatiq.io, guide, "Workers"), or as many
+threads as the options ask for. Runs with results use the Results middleware with its Redis backend.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ backend = RedisBackend(url=OPTIONS.url)
 if OPTIONS.results:
     broker.add_middleware(Results(backend=backend))
 dramatiq.set_broker(broker)
-KEPT = {"store_results": True} if OPTIONS.results else {}
-ACTORS = {name: dramatiq.actor(function, actor_name=name, **KEPT) for name, function in kit.BLOCKING.items()}
+STORE_RESULTS = {"store_results": True} if OPTIONS.results else {}
+ACTORS = {
+    name: dramatiq.actor(function, actor_name=name, **STORE_RESULTS)
+    for name, function in kit.BLOCKING.items()
+}
 
 
 def work() -> None:
-    kit.become("dramatiq", "on_dramatiq", "-p", "1", "-t", str(OPTIONS.concurrency or 8), "--skip-logging")
+    kit.exec_command(
+        "dramatiq", "on_dramatiq", "-p", "1", "-t", str(OPTIONS.concurrency or 8), "--skip-logging"
+    )
 
 
 def feed() -> None:
@@ -33,7 +38,7 @@ def feed() -> None:
         for item in source:
             actor.send(item)
 
-    kit.fed(send_all)
+    kit.time_feed(send_all)
 
 
 def trickle() -> None:

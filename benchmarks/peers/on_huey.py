@@ -1,8 +1,8 @@
 """Huey on Redis.
 
-Settings: one consumer of 2 threads (huey.readthedocs.io, "Consuming Tasks": threads are the default worker type, more
-workers are for tasks that wait; with 1, 4 or 8 no-ops were slower on two cores), no periodic tasks; `results=False`
-where they are not wanted.
+Settings: one consumer of 2 threads and no periodic tasks (huey.readthedocs.io, "Consuming Tasks": threads are the
+default worker type, and more workers help only tasks that wait). No-ops were slower with 1, 4 or 8 threads on 2 cores.
+`results=False` for runs without results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def feed() -> None:
         for item in source:
             task(item)
 
-    kit.fed(send_all)
+    kit.time_feed(send_all)
 
 
 def trickle() -> None:

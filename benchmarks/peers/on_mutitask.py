@@ -1,8 +1,8 @@
 """MutiTask's server.
 
-`serve` opens a namespace, prints a line, begins to feed when it reads one, prints `{"seconds": ...}` when the last task
-is in Redis, and stops when its input ends. `trickle` does the same with the generator of a trickle. The agents are the
-real `worker-agent`, with the job in `mutitask_job.py`.
+`serve` opens a namespace and prints a line. It starts to feed when it reads a line, prints `{"seconds": ...}` when the
+last task is in Redis, and stops when its stdin ends. `trickle` does the same with the generator of a trickle. The
+agents are the real `worker-agent` with the job in `mutitask_job.py`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ NAME = "bench"
 OPTIONS = kit.OPTIONS
 
 
-def trickling() -> Iterator[int]:
-    """Tasks that are yielded when they are due."""
-    for index, at in kit.due():
+def trickled_tasks() -> Iterator[int]:
+    """Yield each task when it is due."""
+    for index, at in kit.schedule():
         time.sleep(max(0.0, at - time.monotonic()))
-        kit.told(index, time.monotonic())
+        kit.report_sent(index, time.monotonic())
         yield index
 
 
-def serve(iterator: Iterator[Any], look_s: float) -> None:
-    """Feed it all. Looking whether that is done takes the interpreter from the feed: a trickle is left alone."""
+def serve(iterator: Iterator[Any], poll_s: float) -> None:
+    """Feed all tasks. Check every `poll_s` seconds whether the feed is done.
+
+    Each check takes time from the feed, so a trickle is checked rarely.
+    """
     plan = RunPlan(
         channels=1, devices=1, capacity=OPTIONS.capacity or max(1, OPTIONS.tasks), results_max=10_000_000
     )
@@ -41,14 +44,14 @@ def serve(iterator: Iterator[Any], look_s: float) -> None:
     core.open()
     print("opened", flush=True)
     sys.stdin.readline()
-    client, books = connect(OPTIONS.url), Keys(NAME).channel(0).counters
-    began = time.monotonic()
+    client, counters = connect(OPTIONS.url), Keys(NAME).channel(0).counters
+    started = time.monotonic()
     core.start()
-    while client.hget(books, "exhausted") != b"1":
+    while client.hget(counters, "exhausted") != b"1":
         if core.ended.is_set():
             sys.exit(f"the server ended: {core.failure}")
-        time.sleep(look_s)
-    print(json.dumps({"seconds": time.monotonic() - began, "began": began}), flush=True)
+        time.sleep(poll_s)
+    print(json.dumps({"seconds": time.monotonic() - started, "started": started}), flush=True)
     sys.stdin.read()
     core.stop()
 
@@ -56,5 +59,5 @@ def serve(iterator: Iterator[Any], look_s: float) -> None:
 if __name__ == "__main__":
     kit.run(
         serve=lambda: serve(kit.items(OPTIONS), 0.001 if OPTIONS.tasks < 200_000 else 0.01),
-        trickle=lambda: serve(trickling(), 0.5),
+        trickle=lambda: serve(trickled_tasks(), 0.5),
     )

@@ -1,7 +1,7 @@
 """SAQ on Redis.
 
-Settings: concurrency 32, `dequeue_timeout` 1 and 32 enqueues at once, as the benchmark of streaQ's repository runs it;
-hiredis, as its own benchmarks/README has it; `ttl=-1` (results dropped at once) where they are not wanted.
+Settings: concurrency 32, `dequeue_timeout` 1 and 32 enqueues at once, as in the benchmark of streaQ's repository, and
+hiredis, as in its own benchmarks/README. `ttl=-1` (drops results at once) for runs without results.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ async def work() -> None:
 
 async def feed() -> None:
     queue = Queue.from_url(OPTIONS.url)
-    await kit.fed_async(
-        lambda source: kit.one_by_one(
+    await kit.time_feed_async(
+        lambda source: kit.send_concurrently(
             lambda item: queue.enqueue(OPTIONS.function, task=item, ttl=TTL), source
         )
     )
@@ -48,7 +48,7 @@ async def trickle() -> None:
 
     async def send(index: int) -> tuple[str, ...]:
         job = await queue.enqueue("stamp", task=index, ttl=TTL)
-        # The job itself holds the result; leaving the set of incomplete jobs is what tells.
+        # The job itself holds the result. It is readable when the job leaves the set of incomplete jobs.
         return "ZSCORE-GONE", "saq:default:incomplete", job.id
 
     await kit.trickle_async(send)

@@ -1,7 +1,7 @@
 """streaQ.
 
-Settings: concurrency 32, uvloop, coredis in optimized mode and `enqueue_many`, as the benchmark in its own repository
-(benchmarks/bench_streaq.py) has it; `ttl=0` where results are not wanted.
+Settings: concurrency 32, uvloop, coredis in optimized mode and `enqueue_many`, as in the benchmark of its own
+repository (benchmarks/bench_streaq.py). `ttl=0` for runs without results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def feed() -> None:
             await worker.enqueue_many([task.enqueue(item) for item in chunk])
 
     async with worker:
-        await kit.fed_async(send_all)
+        await kit.time_feed_async(send_all)
 
 
 async def trickle() -> None:

@@ -1,8 +1,8 @@
 """taskiq with taskiq-redis.
 
-Settings: a stream broker that reads 100 messages at once (its default), one worker process of 100 tasks at once (its
-default), uvloop, the Redis result backend where results are kept, 32 enqueues at once as in the benchmark of streaQ's
-repository.
+Settings: a stream broker that reads 100 messages at once (the default), one worker process that runs 100 tasks at once
+(the default), uvloop, and 32 enqueues at once, as in the benchmark of streaQ's repository. Runs with results use the
+Redis result backend.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ TASKS = {name: broker.task(task_name=name)(function) for name, function in kit.C
 
 
 def work() -> None:
-    many = str(OPTIONS.concurrency or 100)
-    kit.become(
-        "taskiq", "worker", "on_taskiq:broker", "--workers", "1", "--max-async-tasks", many, "--log-level", "WARNING"
+    concurrency = str(OPTIONS.concurrency or 100)
+    kit.exec_command(
+        "taskiq", "worker", "on_taskiq:broker", "--workers", "1", "--max-async-tasks", concurrency,
+        "--log-level", "WARNING",
     )  # fmt: skip
 
 
 async def feed() -> None:
     await broker.startup()
-    await kit.fed_async(lambda source: kit.one_by_one(TASKS[OPTIONS.function].kiq, source))
+    await kit.time_feed_async(lambda source: kit.send_concurrently(TASKS[OPTIONS.function].kiq, source))
     await broker.shutdown()
 
 
