@@ -27,7 +27,7 @@ def carry_out(chosen: list[Scenario], seed: int, *, long: bool) -> tuple[list[Ro
     rows: list[Row] = []
     wrong: list[str] = []
     for scenario in chosen:
-        began, before = time.monotonic(), len(wrong)
+        started_at, before = time.monotonic(), len(wrong)
         print(f"{scenario.name}: {scenario.fault} ...", end=" ", flush=True)
         try:
             row = scenario.run(seed, long=long)
@@ -38,7 +38,7 @@ def carry_out(chosen: list[Scenario], seed: int, *, long: bool) -> tuple[list[Ro
             rows.append(row)
             wrong += [f"{scenario.name}: {each}" for each in row.wrong]
         held = len(wrong) == before
-        print(f"{'held' if held else 'DID NOT HOLD'}, {time.monotonic() - began:.1f} s", flush=True)
+        print(f"{'held' if held else 'DID NOT HOLD'}, {time.monotonic() - started_at:.1f} s", flush=True)
     return rows, wrong
 
 
@@ -60,11 +60,11 @@ def main() -> int:
         return 0
     seed = seed_of(chosen.seed)
     print(f"seed {seed}: run it again with --seed {seed} or {SEED_VARIABLE}={seed}", flush=True)
-    began = time.monotonic()
+    started_at = time.monotonic()
     picked = [scenario for scenario in there if not chosen.only or scenario.name in chosen.only]
     rows, wrong = carry_out(picked, seed, long=chosen.long)
     command = f"make chaos ARGS='{'--long ' if chosen.long else ''}--seed {seed}'"
-    about = surroundings(command, time.monotonic() - began)
+    about = surroundings(command, time.monotonic() - started_at)
     print(f"\n{about}\n\n{table(rows)}")
     if wrong:
         print(

@@ -75,15 +75,15 @@ class Filling:
         self.saves.fill()
         at_first = self.fleet.counters()
         enough = at_first.failed + at_first.delayed + 20
-        self.fleet.wait_for(lambda books: books.failed + books.delayed >= enough)
+        self.fleet.wait_for(lambda counters: counters.failed + counters.delayed >= enough)
 
     def fill_state(self) -> None:
         """Fill Valkey's disk until all processes report it, or until Valkey has ended and cannot restart."""
         sentence = "Cannot store the embedded Valkey's data in " if self.ends else TAKES_NO_WRITES
         programs = [self.server] if self.ends else [self.server, *self.agents]
-        told = [program.stderr.count(sentence) for program in programs]
+        message_counts = [program.stderr.count(sentence) for program in programs]
         self.state.fill()
-        for program, times in zip(programs, told, strict=True):
+        for program, times in zip(programs, message_counts, strict=True):
             wait_for_text(program, sentence, times=times + 1)
         self._back = [program.stderr.count(BACK) for program in programs]
 
@@ -97,7 +97,7 @@ class Filling:
             for program, times in zip([self.server, *self.agents], self._back, strict=True):
                 wait_for_text(program, BACK, times=times + 1)
         before = self.fleet.counters()
-        self.fleet.wait_for(lambda books: books.done > before.done + 50, 60)
+        self.fleet.wait_for(lambda counters: counters.done > before.done + 50, 60)
         if self.saves in disks:
             self.failed += before.failed + before.delayed
             self.fleet.ctl("reload_all_fail_tasks")
@@ -147,7 +147,7 @@ def fill_disks(context: Context, fsync: str) -> Row:
         for _ in range(times):
             chosen = chosen or context.random.sample(ways, len(ways))
             mark = disks.fleet.counters().done + context.random.randrange(50, 400)
-            disks.fleet.wait_for(lambda books, mark=mark: books.done >= mark)
+            disks.fleet.wait_for(lambda counters, mark=mark: counters.done >= mark)
             full = chosen.pop()
             if disks.saves in full:
                 disks.fill_saves()
@@ -156,7 +156,7 @@ def fill_disks(context: Context, fsync: str) -> Row:
             time.sleep(context.random.uniform(0, longest_s))
             disks.make_room(*full)
         count = enough(disks.fleet)
-        if disks.fleet.wait_for(lambda books: books.exhausted and books.open == 0, 60).failed:
+        if disks.fleet.wait_for(lambda counters: counters.exhausted and counters.open == 0, 60).failed:
             disks.fleet.ctl("reload_all_fail_tasks")
         row = judge(context, disks.fleet, watch, count, times=times, saved=disks.saved)
         expect_running(row, [disks.server, *disks.agents])

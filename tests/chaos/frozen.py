@@ -23,9 +23,9 @@ def freeze_until_recovered(fleet: Fleet, agent: Program) -> None:
 
 def wake_to_a_free_device(fleet: Fleet, wrong: list[str], agent: Program) -> Program:
     """Wake the agent. It reports the tasks that it drops, and continues on its device as a new actor."""
-    told = agent.stderr.count(" serves ")
+    serves_count = agent.stderr.count(" serves ")
     agent.thaw()
-    wait_for_text(agent, " serves ", times=told + 1)
+    wait_for_text(agent, " serves ", times=serves_count + 1)
     if not DROPPED.search(agent.stderr):
         wrong.append(f"a frozen agent did not say what it dropped: {agent}")
     before = fleet.device(1).done
@@ -58,7 +58,7 @@ def agents_frozen(context: Context) -> Row:
     with Watch(fleet) as watch:
         for time in range(times):
             mark = fleet.counters().done + context.random.randrange(20, 200)
-            fleet.wait_for(lambda books, mark=mark: books.done >= mark)
+            fleet.wait_for(lambda counters, mark=mark: counters.done >= mark)
             freeze_until_recovered(fleet, agent)
             wake = wake_to_a_free_device if time % 2 else wake_beside_a_successor
             agent = wake(fleet, wrong, agent)
@@ -80,11 +80,11 @@ def servers_frozen(context: Context) -> Row:
     with Watch(fleet) as watch:
         for _ in range(times):
             mark = fleet.counters().allotted + context.random.randrange(50, 300)
-            fleet.wait_for(lambda books, mark=mark: books.allotted >= mark)
+            fleet.wait_for(lambda counters, mark=mark: counters.allotted >= mark)
             server.freeze()
             frozen, server = server, fleet.serve(*LEASE, "--resume")
             mark = fleet.counters().allotted + context.random.randrange(1, 200)
-            fleet.wait_for(lambda books, mark=mark: books.allotted >= mark)
+            fleet.wait_for(lambda counters, mark=mark: counters.allotted >= mark)
             frozen.thaw()
             status = frozen.wait()
             if status != 4 or f"(pid {server.pid}) holds this namespace now" not in frozen.stderr:

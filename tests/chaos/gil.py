@@ -49,7 +49,7 @@ class Holding:
     def begin(self) -> tuple[Program, str]:
         """Let one task take the GIL. Return its agent and the agent's actor."""
         mark = self.fleet.counters().done + self._random.randrange(20, 400)
-        self.fleet.wait_for(lambda books: books.done >= mark)
+        self.fleet.wait_for(lambda counters: counters.done >= mark)
         holding = self.fleet.folder / "holding"
         (self.fleet.folder / "hold").touch()
         wait_until(
@@ -111,16 +111,16 @@ def gil_in_threads(context: Context) -> Row:
     with Watch(fleet) as watch:
         for _ in range(held.times):
             agent, actor = held.begin()
-            began, told = time.monotonic(), agent.stderr.count(" serves ")
+            started_at, serves_count = time.monotonic(), agent.stderr.count(" serves ")
             claims = fleet.at().claims(actor)
             wait_until(
                 lambda claims=claims: not fleet.client.exists(claims), 60, what="its tasks are recovered"
             )
-            longest_s = max(longest_s, time.monotonic() - began)
+            longest_s = max(longest_s, time.monotonic() - started_at)
             assert not held.over, "its tasks were recovered only after it released the GIL"
             wait_until(lambda: held.over, held.hold_s + 30, what="the GIL is released")
             held.forget()
-            wait_for_text(agent, " serves ", times=told + 1)
+            wait_for_text(agent, " serves ", times=serves_count + 1)
         row = judge(context, fleet, watch, enough(fleet), times=held.times)
     expect_running(row, [held.server, *held.agents])
     for said in (

@@ -56,8 +56,8 @@ def killers_in_threads(context: Context) -> Row:
                 if not agent.running:
                     ended += 1
                     agents[device] = fleet.candidate("--device", str(device))
-            books = fleet.counters()
-            return books.exhausted and books.open == 0
+            counters = fleet.counters()
+            return counters.exhausted and counters.open == 0
 
         wait_until(over, 300, every=0.02, what="every task is done or failed")
         row = judge(context, fleet, watch, count, times=many, killers=killers)

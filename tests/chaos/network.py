@@ -80,9 +80,9 @@ class NetworkCuts:
             return False
 
         wait_until(caught, 60, every=0.05, what="the agent has tasks in flight")
-        began, claims = time.monotonic(), fleet.at().claims(fleet.actor_of(agent))
+        started_at, claims = time.monotonic(), fleet.at().claims(fleet.actor_of(agent))
         wait_until(lambda: not fleet.client.exists(claims), 60, what="its tasks are recovered")
-        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        self.longest_s = max(self.longest_s, time.monotonic() - started_at)
         time.sleep(self._context.random.uniform(0, 0.5))
         drop()
         mend()

@@ -35,13 +35,13 @@ def no_server(context: Context) -> Row:
     fleet = context.fleet()
     path = fleet.job(job(count, context.size(2, 10) / 1000))
     server = fleet.serve("--lease", "2", "--capacity", str(count), "--retry-delay", "1")
-    fleet.wait_for(lambda books: books.exhausted)
+    fleet.wait_for(lambda counters: counters.exhausted)
     server.kill()
     with Watch(fleet) as watch:
-        began = time.monotonic()
+        started_at = time.monotonic()
         recovery = kill_again_and_again(context, fleet, ["worker-agent", str(path)], count, kills)
         row = judge(context, fleet, watch, count, times=kills, timeout=300, fail_first=FAILS_FIRST)
-        took = time.monotonic() - began
+        took = time.monotonic() - started_at
     row.expect(fleet.snapshot().server is None, "there is a server")
     row.remarks.append(f"{took:.0f} s without a server, with {AGENTS} agents")
     row.remarks.append(f"recovered after at most {recovery.longest_s:.1f} s")

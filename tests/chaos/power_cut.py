@@ -67,7 +67,7 @@ def power_cut(context: Context) -> Row:
     marks = [int(count * context.random.uniform(each + 0.4, each + 0.8) / times) for each in range(times)]
     with Watch(fleet) as watch, Disk(fleet.redis) as disk:
         for mark in marks:
-            before = fleet.wait_for(lambda books, mark=mark: books.done >= mark, 60)
+            before = fleet.wait_for(lambda counters, mark=mark: counters.done >= mark, 60)
             disk.cut_power()
             watch.forget()
             fleet.redis.start()

@@ -27,7 +27,7 @@ def kill_redis(context: Context, fsync: str) -> Row:
     marks = sorted(context.random.randrange(1, int(count * 0.9)) for _ in range(kills))
     with Watch(fleet) as watch:
         for mark in marks:
-            fleet.wait_for(lambda books, mark=mark: books.done >= mark, 60)
+            fleet.wait_for(lambda counters, mark=mark: counters.done >= mark, 60)
             fleet.redis.kill()
             fleet.redis.start()
         row = judge(context, fleet, watch, count, times=kills)

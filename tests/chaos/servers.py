@@ -29,7 +29,7 @@ def servers_killed(context: Context) -> Row:
             else:
                 feeding = server
                 wait_until(lambda s=feeding: s.stderr.count("\n") >= 2, 60, what="the server feeds")
-                fleet.wait_for(lambda books, mark=mark: books.allotted >= mark, 60)
+                fleet.wait_for(lambda counters, mark=mark: counters.allotted >= mark, 60)
                 time.sleep(random.uniform(0, 0.1))
             assert server.running, server
             server.kill()

@@ -60,7 +60,9 @@ def redis_away_shortly(context: Context) -> Row:
         for number in range(times):
             wait_for_reports(fleet, len(programs))
             before = fleet.counters()
-            fleet.wait_for(lambda books, before=before: books.done > before.done + 20 and books.claimed > 0)
+            fleet.wait_for(
+                lambda counters, before=before: counters.done > before.done + 20 and counters.claimed > 0
+            )
             time.sleep(context.random.uniform(0, 1))
             seconds = context.random.uniform(0.8, context.random.choice((1.6, 3.0)))
             go_away(fleet, seconds, killed=number % 3 < 2)

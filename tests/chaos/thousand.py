@@ -58,15 +58,17 @@ def thousand(context: Context) -> Row:
     with Watch(fleet, look_s=0.25) as watch:
         for _ in range(kills):
             mark = fleet.counters().done + context.random.randrange(agents, 5 * agents)
-            fleet.wait_for(lambda books, mark=mark: books.done >= mark, 60)
+            fleet.wait_for(lambda counters, mark=mark: counters.done >= mark, 60)
             fleet.redis.kill()
             time.sleep(context.random.uniform(0, context.size(1, 10)))
             fleet.redis.start()
-            began = now_ms(fleet)
+            started_at = now_ms(fleet)
             wait_until(
-                lambda since=began: min(reported_ms(fleet)) >= since, 60, what="every agent reports again"
+                lambda since=started_at: min(reported_ms(fleet)) >= since,
+                60,
+                what="every agent reports again",
             )
-            back_s = max(back_s, (now_ms(fleet) - began) / 1000)
+            back_s = max(back_s, (now_ms(fleet) - started_at) / 1000)
         row = judge(context, fleet, watch, enough(fleet), times=kills, timeout=120)
     row.fault = f"{agents:,} {row.fault}"
     row.expect(all(program.running for program in (server, *processes)), f"one ended: {server} {processes}")

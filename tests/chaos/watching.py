@@ -96,22 +96,22 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.wait(self._look_s):
             try:
-                books = self._reader.snapshot().channels[0]
+                counters = self._reader.snapshot().channels[0]
             except MutiTaskError:
                 self._note_pause()
                 continue
             self.looks += 1
-            if not books.balanced:
-                self.unbalanced.append(str(books))
-            settled = books.done + books.deleted + (0 if self._reloads else books.failed)
-            if settled < self._settled or books.allotted < self._allotted:
-                self.back.append(f"{self._allotted}, {self._settled} before: {books}")
-            if settled > self._settled or (books.open == 0 and self._since is not None):
+            if not counters.balanced:
+                self.unbalanced.append(str(counters))
+            settled = counters.done + counters.deleted + (0 if self._reloads else counters.failed)
+            if settled < self._settled or counters.allotted < self._allotted:
+                self.back.append(f"{self._allotted}, {self._settled} before: {counters}")
+            if settled > self._settled or (counters.open == 0 and self._since is not None):
                 self._note_pause()
                 self._since = time.monotonic()
             else:
                 self._note_pause()
-            self._settled, self._allotted = settled, books.allotted
+            self._settled, self._allotted = settled, counters.allotted
 
     def _note_pause(self) -> None:
         if self._since is not None:
@@ -136,12 +136,12 @@ def judge(
     whose number it divides failed in its first run. No other task may have used up a retry. `saved` reads the results
     if a save function of the job stores them.
     """
-    books = fleet.wait_until_over(count, timeout)
+    counters = fleet.wait_until_over(count, timeout)
     recorded = saved() if saved else fleet.results()
     failed = {task.number: task for task in fleet.failed()}
     there = {each.number for each in recorded}
     row = Row(
-        context.fault, times, books.allotted, books.done, books.failed,
+        context.fault, times, counters.allotted, counters.done, counters.failed,
         lost=len(set(range(count)) - there - failed.keys()),
         twice=len(recorded) - len(there),
         balanced=not watch.unbalanced, looks=watch.looks, pause_s=watch.pause_s,
@@ -152,7 +152,9 @@ def judge(
     row.expect(watch.looks, "the watch took no snapshot")
     row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
     row.expect(there <= set(range(count)), "results of tasks that nobody yielded")
-    row.expect(books.done == len(recorded) and books.deleted == 0, f"{len(recorded)} results, but {books}")
+    row.expect(
+        counters.done == len(recorded) and counters.deleted == 0, f"{len(recorded)} results, but {counters}"
+    )
     wrong = [each for each in recorded if each.value != each.number]
     row.expect(not wrong, f"an item was allotted under another's number: {wrong[:3]}")
     innocent = [task for number, task in failed.items() if number not in killers]

@@ -1,4 +1,4 @@
-"""Inputs for the decoders: valid ones, mutated ones, random ones; how many, says `MUTITASK_FUZZ`."""
+"""Valid, mutated and random inputs for the decoders. `MUTITASK_FUZZ` sets their number."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import reason
 
 LONG = os.environ.get("MUTITASK_FUZZ") == "long"
-"""A million inputs over all, for some minutes; the short form takes seconds."""
+"""True for the long form: a million inputs in some minutes. The short form takes seconds."""
 MUTANTS = 24 if LONG else 8
-"""Hypothesis takes most of the time of an input, so each of its examples is tried in several mutations."""
+"""Mutations of each example. Hypothesis needs most of the time, so each of its examples is used several times."""
 
 
 def budget(short: int, long: int) -> settings:
-    """How many examples; each is counted as `MUTANTS` inputs where the test mutates it."""
+    """Return Hypothesis settings with this number of examples. A mutated example gives `MUTANTS` inputs."""
     return settings(
         max_examples=(long if LONG else short),
         deadline=None,
@@ -68,7 +68,7 @@ SCRAPS = [
 
 
 def mutations(seed: bytes, draw: st.DataObject) -> list[bytes]:
-    """`MUTANTS` variants of a valid input: bits and bytes changed, pieces cut, doubled, swapped, put in."""
+    """Return `MUTANTS` variants of a valid input: changed bits and bytes, removed, doubled and inserted pieces."""
     randomness = draw.draw(st.randoms(use_true_random=False))
     found = []
     for _ in range(MUTANTS):

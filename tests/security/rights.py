@@ -1,4 +1,4 @@
-"""The users of docs/security.md, made on a real server exactly as the page says."""
+"""Create the users of docs/security.md on a real server, exactly as the page says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSWORD = "of-the-role"
 
 
 def commands(name: str) -> dict[str, list[str]]:
-    """Each role's `ACL SETUSER` command, as it stands in the page, for the namespace `name`."""
+    """Return the page's `ACL SETUSER` command of each role, for the namespace `name`."""
     found = {}
     for block in re.findall(r"```sh\n(valkey-cli ACL SETUSER .*?)```", PAGE.read_text(), re.DOTALL):
         text = block.replace("\\\n", " ").replace("NAME", name).replace("PASSWORD", PASSWORD)
@@ -27,7 +27,7 @@ def commands(name: str) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Roles:
-    """The roles' URLs."""
+    """The Redis URL of each role."""
 
     server: str
     agent: str
@@ -36,7 +36,7 @@ class Roles:
 
 @contextmanager
 def made(place: RealServer, name: str) -> Iterator[Roles]:
-    """The page's users on that server."""
+    """Create the page's users on a server, and delete them at the end."""
     with place.client() as admin:
         lines = commands(name)
         for words in lines.values():
@@ -53,9 +53,9 @@ def made(place: RealServer, name: str) -> Iterator[Roles]:
 
 
 def denials(place: RealServer) -> list[str]:
-    """What the server refused for want of rights, so far.
+    """Return every call that the server has refused because of missing rights.
 
-    What is merely tried does not count: redis-py tells its name, and a server looks whether Redis evicts keys.
+    Optional calls do not count: redis-py sends its name, and MutiTask's server checks whether Redis evicts keys.
     """
     with place.client(decode_responses=True) as admin:
         entries = admin.acl_log()

@@ -1,4 +1,4 @@
-"""Small inputs that would take much memory, time or stack are refused, within bounds that a process enforces."""
+"""Small inputs that would need much memory, time or stack are refused. A child process enforces the limits."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MIB = 1024 * 1024
 
 
 def tuples(depth: int, inside: bytes) -> bytes:
-    """Tuples in tuples as bytes, whatever is inside, without the packer's own limits."""
+    """Return the bytes of nested tuples around any content, without the limits of the packer."""
     for _ in range(depth):
         inside = struct.pack(">BIb", 0xC9, len(inside) + 1, 5) + b"\x91" + inside
     return inside
 
 
 def announced(count: int, size: int) -> bytes:
-    """Lists in lists, each of which announces `count` elements, in `size` bytes."""
+    """Return `size` bytes of nested lists. Each list announces `count` elements."""
     return (b"\xdd" + struct.pack(">I", count)) * (size // 5)
 
 
@@ -77,7 +77,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 def nested_dtype(depth: int) -> Any:
-    """A structured type in structured types."""
+    """Return a structured dtype that is nested `depth` times."""
     inner: Any = "<i8"
     for _ in range(depth):
         inner = [["a", inner]]
@@ -85,7 +85,7 @@ def nested_dtype(depth: int) -> Any:
 
 
 HARMLESS = ("an array of nothing, many times", "tuples of 500 lists each", "a dtype in dtypes")
-"""What takes so little that it may as well be read."""
+"""Inputs that need so little that reading them is allowed."""
 
 READ = """
 import resource, sys, time
@@ -119,8 +119,8 @@ def test_a_bomb_is_refused_before_it_takes_memory_or_time(name: str) -> None:
     assert done.stdout.startswith(b"refused: ") or name in HARMLESS, done.stdout
 
 
-def test_what_is_announced_and_missing_takes_no_memory() -> None:
-    """The same, counted by Python: what a list of 1 MiB announces on each level would be 4 GB."""
+def test_announced_and_missing_data_takes_no_memory() -> None:
+    """Python counts the memory here. A list of 1 MiB would announce 4 GB over all levels."""
     for bomb in (
         BOMBS["lists that announce as much as there are bytes, 500 deep"](),
         BOMBS["the same, small"](),
@@ -135,7 +135,7 @@ def test_what_is_announced_and_missing_takes_no_memory() -> None:
         assert time.process_time() - began < 2
 
 
-def test_what_is_large_and_honest_still_travels() -> None:
+def test_large_valid_values_are_packed_and_unpacked() -> None:
     for value in (bytes(60 * MIB), [list(range(1000))] * 200, (bytes(40 * MIB),), ((1, "x" * 30 * MIB),)):
         assert wire.unpack(wire.pack(value)) == value
 
@@ -149,19 +149,19 @@ def test_what_is_large_and_honest_still_travels() -> None:
     ],
     ids=["int", "negative int", "tuples"],
 )
-def test_what_could_not_be_read_again_is_not_packed(value: Any, says: str) -> None:
+def test_values_that_could_not_be_unpacked_are_not_packed(value: Any, says: str) -> None:
     with pytest.raises(Unpackable, match=says):
         wire.pack(value)
 
 
-def test_the_largest_int_that_travels_can_be_shown() -> None:
+def test_the_largest_int_that_can_be_packed_can_be_shown() -> None:
     largest = 2 ** (8 * wire.MAX_INT_BYTES - 1) - 1
     assert wire.unpack(wire.pack(largest)) == largest
     assert wire.unpack(wire.pack(-largest)) == -largest
     assert len(str(largest)) == 4_299
 
 
-def test_reasons_that_cannot_be_are_left_out() -> None:
+def test_invalid_reasons_are_left_out() -> None:
     good = msgpack.packb({"at": 5, "device": 1, "message": "first"})
     for bad in (
         msgpack.packb({"at": float("inf")}), msgpack.packb({"at": "9" * 5000}), msgpack.packb([1]),
@@ -172,18 +172,18 @@ def test_reasons_that_cannot_be_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["<U2", [["a", "<U2"]]])
-def test_an_array_of_text_that_is_none_is_refused(dtype: Any) -> None:
+def test_an_array_of_invalid_text_is_refused(dtype: Any) -> None:
     raw = b"a\x00\x00\x00\xdf\x00\x00\x7a"
     packed = msgpack.packb(msgpack.ExtType(13, msgpack.packb([dtype, [1], raw])))
     with pytest.raises(wire.Undecodable):
         wire.unpack(packed)
 
 
-# -- values that travel and are hard to show ---------------------------------------------------------------
+# Values that can be packed and are hard to show
 
 
 def chain(levels: int, lists: int) -> bytes:
-    """Lists in a tuple, in lists in a tuple, ..."""
+    """Return the bytes of lists in a tuple, in lists in a tuple, and so on."""
     inside = b"\xc0"
     for _ in range(levels):
         inside = tuples(1, b"\x91" * lists + inside)
@@ -198,7 +198,9 @@ HARD = {
 }
 SHOWING: dict[str, Callable[[bytes], Any]] = {
     "failed": lambda body: parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"").view.task,
-    "failed as a line": lambda body: failed_line(parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"")),
+    "failed as a line": lambda body: failed_line(
+        parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"")
+    ),
     "waiting": lambda body: waiting_task(wire.header("run12345", 1) + body),
     "result": lambda body: result_view(parse_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)),
     "result as a line": lambda body: result_line(
@@ -210,12 +212,12 @@ SHOWING: dict[str, Callable[[bytes], Any]] = {
 
 @pytest.mark.parametrize("value", [value for value in HARD if value != "lists in tuples in lists"])
 @pytest.mark.parametrize("place", SHOWING)
-def test_a_value_that_is_hard_to_show_is_shown_somehow(place: str, value: str) -> None:
+def test_a_value_that_is_hard_to_show_raises_no_error(place: str, value: str) -> None:
     SHOWING[place](HARD[value])
 
 
 @pytest.mark.parametrize("place", SHOWING)
-def test_a_value_nested_more_than_a_thousand_deep_is_shown_somehow(place: str) -> None:
+def test_a_value_nested_more_than_a_thousand_deep_raises_no_error(place: str) -> None:
     SHOWING[place](HARD["lists in tuples in lists"])
 
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey is its user's alone: loopback, a password of its own, files that nobody else can read."""
+"""Only its user can use the embedded Valkey: it has loopback, a password of its own, and private files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def open_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory that everybody can enter, with the state directory in it: only its own rights protect it."""
+    """A directory that every user can enter. The state directory in it has only its own rights as protection."""
     place = Path(tempfile.mkdtemp(prefix="mutitask-open-"))
     place.chmod(0o777)
     monkeypatch.setenv("MUTITASK_STATE_DIR", str(place / "state" / "mutitask"))
@@ -49,7 +49,7 @@ def as_nobody(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def listening(port: int) -> set[str]:
-    """The local addresses on which somebody listens at that port, as the kernel writes them."""
+    """Return the local addresses on which a program listens at this port, in the kernel's notation."""
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -60,13 +60,13 @@ def listening(port: int) -> set[str]:
     return found
 
 
-def test_it_listens_on_loopback_alone_unless_told(open_place: Path) -> None:
+def test_it_listens_only_on_loopback_by_default(open_place: Path) -> None:
     server = ensure("n", port=free_port())
     assert listening(server.port) == {"0100007F"}
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_its_files_are_private_whatever_the_umask(
+def test_its_files_are_private_with_any_umask(
     open_place: Path, spawn: Callable[..., Program], mask: int
 ) -> None:
     program = f"""
@@ -86,7 +86,7 @@ ensure("n", port={free_port()})
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_another_user_cannot_read_its_files_nor_change_them(open_place: Path) -> None:
+def test_another_user_can_neither_read_nor_change_its_files(open_place: Path) -> None:
     home = ensure("n", port=free_port()).directory
     assert as_nobody("ls", open_place).returncode == 0
     assert as_nobody("ls", home).returncode != 0
@@ -99,7 +99,7 @@ def test_another_user_cannot_read_its_files_nor_change_them(open_place: Path) ->
 
 
 def talk(port: int, *lines: str) -> list[str]:
-    """What another user hears who sends these lines, an answer each."""
+    """Send these lines as another user. Return one answer for each line."""
     script = "".join(
         f"printf '%s\\r\\n' '{line}' >&3; IFS= read -r a <&3; printf '%s\\n' \"$a\"; " for line in lines
     )
@@ -117,11 +117,11 @@ def test_another_user_may_ping_and_nothing_else(open_place: Path) -> None:
     )  # fmt: skip
     assert (answers[0], answers[-1]) == ("+PONG", "+PONG")
     assert all(answer.startswith(("-NOPERM", "-WRONGPASS", "+OK")) for answer in answers[1:-1]), answers
-    # A user without a password takes any; it stays the one that may ping.
+    # A user without a password accepts any password, and may still only ping.
     assert [i for i, answer in enumerate(answers) if answer == "+OK"] == [11]
 
 
-def test_its_password_is_long_and_another_for_each_namespace(open_place: Path) -> None:
+def test_its_password_is_long_and_different_in_each_namespace(open_place: Path) -> None:
     passwords = set()
     for name in ("a", "b"):
         ensure(name, port=free_port())
@@ -135,24 +135,24 @@ def test_its_password_is_long_and_another_for_each_namespace(open_place: Path) -
     assert len(passwords) == 2
 
 
-# -- whose it is ---------------------------------------------------------------------------------------------
+# Ownership
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize(
     "part", ["", "data", "password", "users.acl", "valkey.conf", "data/appendonlydir", ".."]
 )
-def test_what_another_user_owns_is_not_taken_for_ours(open_place: Path, part: str) -> None:
+def test_files_of_another_user_are_refused(open_place: Path, part: str) -> None:
     server = ensure("n", port=free_port())
     server.stop()
     os.chown(server.directory / part, NOBODY, NOBODY)
     with pytest.raises(Untrusted, match="belongs to nobody and not to root: start this as that user"):
         ensure("n", port=free_port())
     said = mutitask("run", open_place / "job.py", "--headless")
-    assert said.status == 2  # Before anything else the job is looked for.
+    assert said.status == 2  # The command looks for the job first.
 
 
-def test_a_link_to_another_users_directory_is_not_taken_for_ours(open_place: Path) -> None:
+def test_a_link_to_another_users_directory_is_refused(open_place: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can give files away")
     theirs = open_place / "theirs"
@@ -172,7 +172,7 @@ def test_a_state_directory_that_others_can_write_is_refused(open_place: Path) ->
         ensure("n", port=free_port())
 
 
-def test_a_kept_password_that_others_could_read_is_refused(open_place: Path) -> None:
+def test_a_stored_password_that_others_could_read_is_refused(open_place: Path) -> None:
     server = ensure("n", port=free_port())
     server.stop()
     (server.directory / "password").chmod(0o644)
@@ -190,7 +190,7 @@ def task_function(task):
 """
 
 
-def test_the_agents_logs_are_private_whatever_the_umask(
+def test_the_agents_logs_are_private_with_any_umask(
     open_place: Path, spawn: Callable[..., Program], tmp_path: Path
 ) -> None:
     job = tmp_path / "job.py"
@@ -206,7 +206,7 @@ def test_the_agents_logs_are_private_whatever_the_umask(
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-# -- removed while it runs -----------------------------------------------------------------------------------
+# Removal of the directory while Valkey runs
 
 
 def test_a_removed_directory_does_not_lead_to_a_second_server(open_place: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_removed_directory_does_not_lead_to_a_second_server(open_place: Path) 
     os.kill(first.pid, 9)
 
 
-def test_a_run_whose_directory_is_removed_says_so_and_loses_nothing(
+def test_a_run_whose_directory_is_removed_reports_it_and_loses_nothing(
     open_place: Path, spawn: Callable[..., Program], tmp_path: Path, wait_until: Callable[..., object]
 ) -> None:
     job = tmp_path / "job.py"

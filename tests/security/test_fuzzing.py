@@ -1,6 +1,6 @@
-"""Whatever bytes come, each decoder answers with a value or with the one exception that it documents.
+"""For any bytes, each decoder returns a value or raises the one exception that it documents.
 
-In CI some tens of thousands of inputs; `MUTITASK_FUZZ=long pytest tests/security/test_fuzzing.py` a million.
+CI tries some tens of thousands of inputs. `MUTITASK_FUZZ=long pytest tests/security/test_fuzzing.py` tries a million.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def reads_history(line: bytes) -> None:
 
 
 def runs(item: bytes) -> None:
-    """A claimed item, which scripts let through only with a header."""
+    """Run a claimed item. The scripts pass only items with a header."""
     settlement, _ = RUNNER.run(wire.header("run12345", 7) + item)
     assert settlement[:1] in (b"d", b"x", b"f")
 
@@ -161,7 +161,7 @@ DECODERS: list[tuple[Decoder, list[bytes], int, int]] = [
 @pytest.mark.parametrize(
     ("decoder", "seeds", "short", "long"), DECODERS, ids=lambda v: getattr(v, "__name__", "")
 )
-def test_no_bytes_make_a_decoder_fail_otherwise_than_it_says(
+def test_no_bytes_make_a_decoder_raise_an_undocumented_exception(
     decoder: Decoder, seeds: list[bytes], short: int, long: int
 ) -> None:
     for known in (*seeds, *SEEDS, *SCRAPS):
@@ -177,7 +177,7 @@ def test_no_bytes_make_a_decoder_fail_otherwise_than_it_says(
     fuzz()
 
 
-# -- addresses and the server file -------------------------------------------------------------------------
+# Addresses and the server file
 
 SECRET = "s3cr3t-[x]/@:"
 schemes = st.sampled_from(
@@ -188,9 +188,7 @@ awkward = st.text(st.sampled_from("ab/@:?#[]%&=,.\\ \t\n\x00ä0-9"), max_size=12
 
 @budget(600, 20_000)
 @given(schemes, awkward, awkward, awkward)
-def test_an_address_is_shown_without_the_password_whatever_else_it_holds(
-    scheme: str, user: str, host: str, tail: str
-) -> None:
+def test_any_address_is_shown_without_its_password(scheme: str, user: str, host: str, tail: str) -> None:
     for password in (SECRET, "Geheim7Geheim"):
         for url in (
             f"{scheme}{user}:{password}@{host}/{tail}",
@@ -198,13 +196,13 @@ def test_an_address_is_shown_without_the_password_whatever_else_it_holds(
             f"{scheme}{user}:{password}@{host}:6379/0?{tail}",
         ):
             shown = redact(url)
-            # At the last @ the password is over; only what could be one anew behind it is open to doubt.
+            # The password ends at the last @. Only the text after it might look like another password.
             assert password not in shown, (url, shown)
 
 
 @budget(500, 8_000)
 @given(schemes, awkward, awkward)
-def test_an_address_that_cannot_be_used_is_refused_with_a_sentence(scheme: str, host: str, tail: str) -> None:
+def test_an_address_that_cannot_be_used_is_refused_with_a_message(scheme: str, host: str, tail: str) -> None:
     for url in (f"{scheme}{host}{tail}", f"{scheme}u:Geheim7@{host}/{tail}", f"{scheme}{host}?db={tail}"):
         try:
             connect(url).close()
@@ -230,7 +228,9 @@ def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state") / "n" / "server.json"
 
 
-NOTE = dump_server_file(ServerFile("redis://u:p@127.0.0.1:6379/0", "127.0.0.1", 6379, "u", "p", this_process()))
+NOTE = dump_server_file(
+    ServerFile("redis://u:p@127.0.0.1:6379/0", "127.0.0.1", 6379, "u", "p", this_process())
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -240,7 +240,7 @@ values = st.recursive(
 
 @budget(100, 3_000)
 @given(st.data())
-def test_a_damaged_server_file_is_refused_with_a_sentence(note: Path, data: st.DataObject) -> None:
+def test_a_damaged_server_file_is_refused_with_a_message(note: Path, data: st.DataObject) -> None:
     os.environ["MUTITASK_STATE_DIR"] = str(note.parents[1])
     note.parent.mkdir(mode=0o700, exist_ok=True)
     changed = json.loads(NOTE) | data.draw(

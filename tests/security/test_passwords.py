@@ -1,4 +1,4 @@
-"""A password comes from the URL, the environment or a file, and is shown nowhere: not in arguments, not in output."""
+"""A password comes from the URL, the environment or a file. No argument and no output ever shows it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def password_file(tmp_path: Path) -> Path:
 
 
 def everything_in(client: redis.Redis) -> bytes:
-    """All keys, and what is in them, uncompressed."""
+    """Return all keys with their values, uncompressed."""
     found: list[Any] = []
     for key in client.keys("*"):
         kind = client.type(key)
@@ -76,7 +76,7 @@ def everything_in(client: redis.Redis) -> bytes:
 
 
 def arguments_of_what_runs(mark: Path) -> list[bytes]:
-    """The arguments of every process whose environment or arguments speak of `mark`."""
+    """Return the arguments of every process whose environment or arguments contain `mark`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -168,7 +168,7 @@ def test_a_password_is_shown_nowhere(
 
 
 def test_a_crash_report_that_shows_locals_does_not_show_the_password(place: RealServer) -> None:
-    """Textual shows the locals of each frame; redis-py's frames hold what it logs in with."""
+    """Textual shows the local variables of each frame, and the frames of redis-py hold the password."""
     url = build_url("127.0.0.1", place.port, username="s3cr3t", password=f"{SECRET}2")
     reader = Reader(url, NAME)
     broker = Broker(connect(url), NAME, Actor.operator(), address=reader.where)
@@ -186,7 +186,7 @@ def test_a_crash_report_that_shows_locals_does_not_show_the_password(place: Real
         assert_clean(shown.encode(), "the report")
 
 
-# -- where it comes from -----------------------------------------------------------------------------------
+# Sources of the password
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def logs_in_with(url: str) -> tuple[str | None, str | None]:
         ("redis://h:1/0", None, None, (None, None)),
     ],
 )
-def test_the_file_stands_above_the_url_and_the_url_above_the_environment(
+def test_the_file_has_priority_over_the_url_and_the_url_over_the_environment(
     unset: pytest.MonkeyPatch, url: str, file: str | None, variable: str | None, expected: tuple[str, str]
 ) -> None:
     if variable:
@@ -240,7 +240,7 @@ def test_the_file_stands_above_the_url_and_the_url_above_the_environment(
     }
 
 
-def test_where_nobody_names_an_address_the_environments_password_is_for_the_default_one(
+def test_without_an_address_the_environments_password_is_used_for_the_default_address(
     unset: pytest.MonkeyPatch,
 ) -> None:
     unset.setenv("MUTITASK_REDIS_PASSWORD", SECRET)
@@ -261,7 +261,7 @@ def test_where_nobody_names_an_address_the_environments_password_is_for_the_defa
         ("ä".encode(), "ä"),
     ],
 )
-def test_a_newline_at_the_files_end_is_dropped_and_nothing_else(
+def test_only_a_newline_at_the_end_of_the_file_is_dropped(
     tmp_path: Path, content: bytes, password: str
 ) -> None:
     file = tmp_path / "pw"
@@ -282,7 +282,7 @@ def test_a_file_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: i
     )
 
 
-def test_a_file_that_holds_no_password_is_refused_with_a_sentence(
+def test_a_file_without_a_password_is_refused_with_a_message(
     tmp_path: Path, spawn: Callable[..., Program]
 ) -> None:
     empty, binary = tmp_path / "empty", tmp_path / "binary"

@@ -1,4 +1,4 @@
-"""One hostile text walked through everything that prints or logs: no escape, forged line or endless one comes out."""
+"""Send a hostile text through every place that prints or logs: no escape, forged line or endless line comes out."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ HOSTILE = SHORT + "x" * 50_000
 IN_SOURCE = repr(HOSTILE).replace("\\ud800", "")
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 SPARE = 100
-"""What stands around a text in its line: the time, the program's name."""
+"""The most characters around a text in its line: the time and the name of the program."""
 
 
 def expect_fit(text: str, *, longest: int = LINE + SPARE) -> None:
-    """No hidden character but the ends of lines, no forged line, none without an end."""
+    """Expect no hidden characters except line ends, no forged line, and no line longer than `longest`."""
     assert text, "nothing was printed"
     assert not [c for c in text if c != "\n" and unicodedata.category(c) in HIDDEN]
     for line in text.split("\n"):
@@ -56,13 +56,13 @@ def expect_fit(text: str, *, longest: int = LINE + SPARE) -> None:
 
 
 def raw(program: Program) -> str:
-    """What it wrote, byte for byte."""
+    """Return the program's output, byte for byte."""
     return (program.stdout_path.read_bytes() + program.stderr_path.read_bytes()).decode()
 
 
 @pytest.fixture
 def house(redis_url: str, client: redis.Redis) -> Iterator[House]:
-    """A namespace in which every text that a stranger can write is hostile."""
+    """A namespace in which every text from outside MutiTask is hostile."""
 
     def tasks() -> Iterator[object]:
         yield 1
@@ -182,7 +182,7 @@ def test_a_jobs_path_and_its_error_are_fit(
 
 
 class Lies:
-    """What listens in the place of a Redis, and answers everything with one hostile error."""
+    """A false Redis that answers every call with one hostile error."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -208,7 +208,7 @@ LINES = ["status", "ctl pause_all", "results export", "run {job} --headless", "s
 
 
 @pytest.mark.parametrize("line", [f"mutitask {line}" for line in LINES] + ["worker-agent {job}"])
-def test_what_redis_says_is_fit(tmp_path: Path, spawn: Callable[..., Program], line: str) -> None:
+def test_errors_of_redis_are_fit(tmp_path: Path, spawn: Callable[..., Program], line: str) -> None:
     lies, job = Lies(), job_of(tmp_path, JOB)
     program = spawn([str(job) if word == "{job}" else word for word in line.split()] + ["--redis", lies.url])
     assert program.wait(20) == 3
@@ -276,7 +276,7 @@ def test_a_program_that_serves_prints_fit_lines(tmp_path: Path, spawn: Callable[
     lies.close()
 
 
-def test_our_log_is_fit_whichever_handlers_a_program_has(caplog: pytest.LogCaptureFixture) -> None:
+def test_our_log_is_fit_with_any_handlers_of_a_program(caplog: pytest.LogCaptureFixture) -> None:
     from worker_agent.console.log import LOG
 
     with caplog.at_level(logging.INFO):
@@ -289,7 +289,7 @@ def test_our_log_is_fit_whichever_handlers_a_program_has(caplog: pytest.LogCaptu
         assert record.exc_info is None
 
 
-def test_lines_that_nobody_can_read_any_more_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_for_a_closed_reader_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", closefd=True) as gone:
@@ -299,7 +299,7 @@ def test_lines_that_nobody_can_read_any_more_are_dropped(monkeypatch: pytest.Mon
             gone.close()
 
 
-# -- the filter itself ---------------------------------------------------------------------------------------
+# The filter itself
 
 
 def test_each_hidden_character_is_dropped_or_escaped() -> None:
@@ -319,7 +319,7 @@ def test_each_hidden_character_is_dropped_or_escaped() -> None:
     assert json.loads(printable_json(text)) == json.loads(text)
 
 
-def test_a_line_has_an_end() -> None:
+def test_a_line_has_a_maximum_length() -> None:
     assert len(printable(HOSTILE)) <= LINE and printable("a" * 10_000).endswith("…")
 
 
@@ -333,7 +333,7 @@ WALKED = {
     "mutitask_tui/cli/ctl.py",
     "mutitask_tui/launch/open_namespace.py",
 }
-"""The modules that write somewhere themselves: the tests above walk them."""
+"""The modules that write output themselves. The tests above cover them."""
 
 
 def test_nothing_else_prints() -> None:

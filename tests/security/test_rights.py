@@ -1,4 +1,4 @@
-"""Each role of docs/security.md works with exactly the rights that the page gives it, and can do nothing else."""
+"""Each role of docs/security.md works with exactly the rights of the page, and can do nothing else."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def roles(shared_server: RealServer, client: redis.Redis) -> Iterator[Roles]:
 
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Exports go to the current directory."""
+    """Change to a temporary directory, because exports go to the current directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
-    """All keys and what they hold."""
+    """Return all keys with their dumped values."""
     return {key: client.dump(key) for key in sorted(client.keys("*"))}
 
 
 def refused(url: str, *command: Any) -> bool:
-    """Whether that user may not do that, directly."""
+    """Return whether Redis refuses this command to the user of the URL."""
     with redis.Redis.from_url(url, protocol=3) as user:
         try:
             user.execute_command(*command)
@@ -63,7 +63,7 @@ def refused(url: str, *command: Any) -> bool:
 
 
 def refused_in_script(url: str, command: str, key: str, *args: str) -> bool:
-    """The same within a script that declares the key, or does not."""
+    """Return whether Redis refuses the command in a script, both with and without the declared key."""
     call = f"return redis.call({', '.join(repr(word) for word in (command, key, *args))})"
     refusals = 0
     with redis.Redis.from_url(url, protocol=3) as user:
@@ -75,7 +75,7 @@ def refused_in_script(url: str, command: str, key: str, *args: str) -> bool:
     return refusals == 2
 
 
-# -- an agent ----------------------------------------------------------------------------------------------
+# An agent
 
 
 def test_an_agent_works_with_its_rights(
@@ -87,7 +87,7 @@ def test_an_agent_works_with_its_rights(
     ) as house:
         house.url = roles.agent
         house.agent(0)
-        house.agent(3, channel=1)  # Beyond the grid: it grows.
+        house.agent(3, channel=1)  # A device outside the grid makes the grid larger.
         house.url = roles.server
         assert house.done("start_all")
         house.until(lambda s: s.channels[0].done == 27 and s.channels[0].failed == 3)
@@ -121,12 +121,12 @@ def test_agents_recover_a_dead_one_without_a_server(
     assert denials(shared_server) == []
 
 
-WISHES = ["devices", "channels", "server", "stop", "detect"]
+DESIRED = ["devices", "channels", "server", "stop", "detect"]
 
 
-@pytest.mark.parametrize("wish", WISHES)
-def test_an_agent_cannot_write_wishes(roles: Roles, wish: str) -> None:
-    key = f"{KEYS.prefix}:wish:{wish}"
+@pytest.mark.parametrize("desired", DESIRED)
+def test_an_agent_cannot_write_the_desired_state(roles: Roles, desired: str) -> None:
+    key = f"{KEYS.prefix}:wish:{desired}"
     assert refused(roles.agent, "HSET", key, "0", "running")
     assert refused_in_script(roles.agent, "HSET", key, "0", "running")
     assert refused(roles.agent, "HDEL", key, "0")
@@ -153,7 +153,7 @@ def test_an_agent_cannot_write_meta(client: redis.Redis, roles: Roles, field: st
         ("DEL", "results"),
     ],
 )
-def test_an_agent_cannot_read_results_and_fails_nor_drop_a_channel(
+def test_an_agent_can_neither_read_results_and_failed_tasks_nor_drop_a_channel(
     client: redis.Redis, roles: Roles, command: tuple[str, ...]
 ) -> None:
     name, key, *args = command
@@ -190,7 +190,7 @@ def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
     assert client.hgetall(KEYS.desired_devices) == before
 
 
-# -- a server ----------------------------------------------------------------------------------------------
+# A server
 
 AT_WORK = [
     "detect_all", "detect_one 0", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
@@ -244,7 +244,7 @@ def test_a_server_and_every_command_work_with_its_rights(
     assert denials(shared_server) == []
 
 
-def test_a_server_takes_over_from_a_dead_one_and_begins_afresh_with_its_rights(
+def test_a_server_takes_over_from_a_dead_one_and_starts_fresh_with_its_rights(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
     lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
@@ -260,12 +260,12 @@ def test_a_server_takes_over_from_a_dead_one_and_begins_afresh_with_its_rights(
     assert denials(shared_server) == []
 
 
-# -- a read-only dashboard ---------------------------------------------------------------------------------
+# A read-only dashboard
 
 
 @pytest.fixture
 def held(client: redis.Redis, roles: Roles) -> Iterator[House]:
-    """A namespace with work of every kind, and nobody at it any more."""
+    """A namespace with work of every kind, without a running server or agent."""
     with House(roles.server, NAME, iter(range(20)), devices=2, capacity=5) as house:
         house.agent(0, task_function=double)
         house.done("start_all")
@@ -305,7 +305,7 @@ def test_a_dashboard_opens_read_only_on_a_terminal(
 
 
 def arguments(command: Command, failed_id: str) -> list[str]:
-    """Arguments with which the command could be carried out."""
+    """Return valid arguments for the command."""
     by_kind = {"device": "1", "channel": "0", "fail": failed_id, "count": "9", "json": "5"}
     return [by_kind[param.kind] for param in command.params]
 
@@ -318,7 +318,7 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
 ) -> None:
     (failed_id, *_) = held.failed_ids()
     client.hset(KEYS.channel(0).counters, "halted", "item 20 is nothing")
-    # An agent must be there for those that stop one.
+    # The commands that stop an agent need one.
     client.hset(KEYS.agents, "0", "a0-0123456789abcdef")
     client.zadd(KEYS.leases, {"a0-0123456789abcdef": 9_999_999_999_999})
     before = everything(client)
@@ -337,7 +337,7 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
     assert everything(client) == before
 
 
-def test_a_read_only_link_refuses_by_itself_and_detect_is_refused_by_redis(roles: Roles, held: House) -> None:
+def test_a_read_only_backend_refuses_by_itself_and_redis_refuses_detect(roles: Roles, held: House) -> None:
     link = RedisBackend(roles.dashboard, NAME, read_only=True)
     for command in WRITING:
         values = command.parse(arguments(command, "x"))
@@ -347,7 +347,7 @@ def test_a_read_only_link_refuses_by_itself_and_detect_is_refused_by_redis(roles
 
 
 @pytest.mark.parametrize("role", ["agent", "dashboard"])
-def test_whoever_may_not_serve_is_refused_at_once_and_leaves_no_trace(
+def test_a_program_with_the_rights_of_another_role_is_refused_at_once_and_changes_nothing(
     client: redis.Redis, roles: Roles, role: str, tmp_path: Path, spawn: Callable[..., Any]
 ) -> None:
     job = tmp_path / "job.py"

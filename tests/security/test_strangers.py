@@ -1,4 +1,4 @@
-"""Whoever has full rights can write anything anywhere: what is not ours is shown as foreign or said in one sentence."""
+"""Another program with full rights may write anything anywhere: MutiTask shows it as foreign, or reports it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GARBAGE = [
 ]
 
 SOME_TIME = re.compile(rb"1[0-9]{12}")
-"""In ms since the epoch."""
+"""A time in ms since the epoch."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def _url(redis_url: str) -> None:
 
 
 def look_everywhere(url: str) -> list[str]:
-    """Everything that dashboards ask for; the sentences of what could not be had."""
+    """Send every query of a dashboard. Return the messages of those that failed."""
     link = RedisBackend(url, NAME)
     said: list[str] = []
     questions: list[Callable[[], Any]] = [
@@ -79,7 +79,7 @@ def look_everywhere(url: str) -> list[str]:
 
 
 def still_works(house: House, client: redis.Redis) -> None:
-    """A task that is pushed now is run, and commands are obeyed."""
+    """Expect that a newly pushed task runs and that commands work."""
     done = int(client.hget(AT.agent_counters, "done") or 0)
     client.rpush(AT.waiting, wire.header(house.core.run.id, 777) + wire.pack(5))
     house.until(lambda s: s.channels[0].done > done)
@@ -108,7 +108,7 @@ def test_foreign_items_are_kept_as_they_are_and_counted(house: House, client: re
 @pytest.mark.parametrize(
     "key", [AT.results, AT.history, KEYS.device_log(0), KEYS.server_token, KEYS.device_token(0)]
 )
-def test_garbage_in_a_list_hurts_nobody(house: House, client: redis.Redis, key: str) -> None:
+def test_garbage_in_a_list_does_no_harm(house: House, client: redis.Redis, key: str) -> None:
     client.rpush(key, *GARBAGE, *SCRAPS)
     assert look_everywhere(house.url) == []
     assert status().status == 0
@@ -117,9 +117,9 @@ def test_garbage_in_a_list_hurts_nobody(house: House, client: redis.Redis, key: 
     still_works(house, client)
 
 
-@pytest.mark.parametrize("wish", ["devices", "channels", "server", "stop", "detect"])
-def test_garbage_in_a_wish_hurts_nobody(house: House, client: redis.Redis, wish: str) -> None:
-    key = f"{KEYS.prefix}:wish:{wish}"
+@pytest.mark.parametrize("desired", ["devices", "channels", "server", "stop", "detect"])
+def test_garbage_in_the_desired_state_does_no_harm(house: House, client: redis.Redis, desired: str) -> None:
+    key = f"{KEYS.prefix}:wish:{desired}"
     for number, garbage in enumerate(GARBAGE):
         client.hset(key, mapping={garbage or b"empty": garbage, f"skip:{number}": garbage, b"7": garbage})
     client.hset(key, mapping={b"quit": b"\xff\xfe", b"skip:0": b"9" * 400, b"skip:99": b"1"})
@@ -129,7 +129,7 @@ def test_garbage_in_a_wish_hurts_nobody(house: House, client: redis.Redis, wish:
     ends: set[float | None] = set()
 
     def renewed_twice() -> bool:
-        """It looks at the wishes after each renewal."""
+        """Return whether the lease was renewed twice. The server reads the desired state after each renewal."""
         ends.add(client.zscore(KEYS.server_lease, house.core._broker.actor.id))
         return len(ends) > 2
 
@@ -137,7 +137,7 @@ def test_garbage_in_a_wish_hurts_nobody(house: House, client: redis.Redis, wish:
     assert not house.core.ended.is_set()
 
 
-def test_garbage_in_the_events_hurts_nobody(house: House, client: redis.Redis) -> None:
+def test_garbage_in_the_events_does_no_harm(house: House, client: redis.Redis) -> None:
     for garbage in (*GARBAGE, *SCRAPS):
         client.rpush(KEYS.events, garbage, b"1700000000000" + garbage, b"1700000000000" + wire.pack(garbage))
         client.rpush(KEYS.events, b"1700000000000" + wire.pack([garbage, garbage, garbage]))
@@ -145,7 +145,7 @@ def test_garbage_in_the_events_hurts_nobody(house: House, client: redis.Redis) -
     still_works(house, client)
 
 
-def test_garbage_in_a_report_hurts_nobody(house: House, client: redis.Redis) -> None:
+def test_garbage_in_a_report_does_no_harm(house: House, client: redis.Redis) -> None:
     for number, garbage in enumerate((*GARBAGE, *SCRAPS)):
         client.hset(KEYS.devices, mapping={str(number + 1): garbage, garbage: garbage})
         client.hset(KEYS.devices, str(number + 100), b"1700000000000" + garbage)
@@ -155,7 +155,7 @@ def test_garbage_in_a_report_hurts_nobody(house: House, client: redis.Redis) -> 
     still_works(house, client)
 
 
-def test_garbage_among_the_agents_and_leases_hurts_nobody(house: House, client: redis.Redis) -> None:
+def test_garbage_among_the_agents_and_leases_does_no_harm(house: House, client: redis.Redis) -> None:
     for number, garbage in enumerate(GARBAGE):
         client.hset(KEYS.agents, mapping={garbage or b"e": garbage, str(number + 20): garbage})
         client.zadd(KEYS.leases, {garbage: 5, b"a0-" + garbage: 5, b"a99999-" + garbage: 5})
@@ -165,7 +165,7 @@ def test_garbage_among_the_agents_and_leases_hurts_nobody(house: House, client: 
     still_works(house, client)
 
 
-# A running server or agent ends its reports over such a number: SECURITY.md, "What is known".
+# Malformed values of these numbers end a running server and the heartbeats of agents: SECURITY.md, "What is known".
 NUMBERS = [
     "channels",
     "started_ms",
@@ -176,23 +176,25 @@ NUMBERS = [
 ]
 
 
-def test_garbage_in_the_fleets_numbers_hurts_nobody(house: House, client: redis.Redis) -> None:
+def test_garbage_in_the_fleets_numbers_does_no_harm(house: House, client: redis.Redis) -> None:
     for garbage in (*GARBAGE, *SCRAPS, b"x", b"nan", b"inf", b"-1", b"9" * 4400, b"999999999999"):
         client.hset(KEYS.fleet, "devices", garbage)
         assert look_everywhere(house.url) == []
         assert [device.id for device in house.snapshot().devices] == [0]
         client.hset(KEYS.fleet, "swept_ms", garbage)
-        # Whoever reports finds that a sweep is due, and writes the time; the first of them may be faster than this one.
+        # Any heartbeat may find that a sweep is due and write the time, also before this test does.
         if house.core._broker.renew_server_lease():
             recover_and_promote(house.core._broker, None)
         assert SOME_TIME.fullmatch(client.hget(KEYS.fleet, "swept_ms")), garbage
     client.hset(KEYS.fleet, "swept_ms", GARBAGE[0])
-    wait_until(lambda: SOME_TIME.fullmatch(client.hget(KEYS.fleet, "swept_ms")), what="a sweep of their own")
+    wait_until(
+        lambda: SOME_TIME.fullmatch(client.hget(KEYS.fleet, "swept_ms")), what="a sweep by server or agent"
+    )
     assert house.done("add_device")
     still_works(house, client)
 
 
-def test_a_number_of_meta_that_is_none_is_said_in_one_sentence(house: House, client: redis.Redis) -> None:
+def test_a_malformed_number_in_meta_is_reported_in_one_sentence(house: House, client: redis.Redis) -> None:
     agent, thread = house.agents[0]
     agent.stop()
     thread.join(10)
@@ -219,7 +221,7 @@ WRONG_KIND = [
 ]  # fmt: skip
 
 
-def test_a_key_of_another_kind_is_said_in_one_sentence_and_goes_on_when_it_is_gone(
+def test_a_key_of_another_type_is_reported_in_one_sentence_and_work_continues_without_it(
     house: House, client: redis.Redis
 ) -> None:
     for key in WRONG_KIND:
@@ -231,12 +233,14 @@ def test_a_key_of_another_kind_is_said_in_one_sentence_and_goes_on_when_it_is_go
         if kept:
             client.restore(key, 0, kept)
         assert said.status == 3 and said.stderr.count("\n") == 1, (key, said)
-        assert "holds a key of this namespace that is not ours; choose another --name" in said.stderr
-        assert all("not ours" in text for text in refusals), (key, refusals)
+        assert (
+            "holds a key of this namespace that MutiTask did not write; choose another --name" in said.stderr
+        )
+        assert all("MutiTask did not write" in text for text in refusals), (key, refusals)
         assert status().status == 0
 
 
-# -- versions ----------------------------------------------------------------------------------------------
+# Versions
 
 MAJOR, MINOR = PROTOCOL.split(".")
 JOB = "def tasks():\n    yield 1\ndef task_function(task):\n    return task\n"
@@ -245,7 +249,7 @@ JOB = "def tasks():\n    yield 1\ndef task_function(task):\n    return task\n"
 @pytest.mark.parametrize(
     "theirs", [f"{MAJOR}.{int(MINOR) + 1}", f"{int(MAJOR) + 1}.0", "0.9", "new", "\xff[b]"]
 )
-def test_a_namespace_of_another_version_refuses_everybody_naming_both(
+def test_a_namespace_of_another_version_refuses_every_program_and_names_both_versions(
     redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program], theirs: str
 ) -> None:
     with House(redis_url, "versions", iter(range(3))) as house:
@@ -270,7 +274,7 @@ def test_a_namespace_of_another_version_refuses_everybody_naming_both(
 def test_another_patch_version_of_the_same_protocol_works_together(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The protocol's version has no patch: agents only report theirs, and nobody compares it."""
+    """The protocol version has no patch number. Agents only report their version, and no program compares it."""
     monkeypatch.setattr("worker_agent.agent.heartbeat._version", lambda: "0.1.99")
     with House(redis_url, NAME, iter(range(5)), devices=1, autostart=True) as house:
         house.agent(0, task_function=lambda task: task + 1)

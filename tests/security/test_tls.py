@@ -1,4 +1,4 @@
-"""`rediss://` with a CA of one's own and client certificates; what is wrong with it is said in one sentence."""
+"""`rediss://` with a private CA and client certificates. Each TLS error is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JOB = "def tasks():\n    yield from range(20)\ndef task_function(task):\n    ret
 
 @dataclass(frozen=True)
 class Place:
-    """A server with a TLS port, a TLS port with an expired certificate, and a plain one."""
+    """A server with a TLS port, a TLS port with an expired certificate, and a plain port."""
 
     directory: Path
     tls: int
@@ -123,10 +123,10 @@ def test_an_address_of_sentinels_gives_its_tls_files_to_them_and_to_redis(place:
     url = place.url().replace("rediss://", "rediss+sentinel://").replace("/0?", "/ours?")
     url += f"&sentinel_password={PASSWORD}"
     said = mutitask("status", "--redis", url, "--name", NAME)
-    # Redis's own port: it is spoken to by TLS with our certificate, and is no Sentinel.
-    assert said.status == 3 and "do not answer as Sentinels do" in said.stderr, said
+    # This is Redis's own port: the client connects by TLS with its certificate, and finds no Sentinel.
+    assert said.status == 3 and "do not answer like Sentinels" in said.stderr, said
     said = mutitask("status", "--redis", url.replace("ours.crt", "theirs.crt"), "--name", NAME)
-    assert said.status == 3 and "that answers knows the master" in said.stderr, said
+    assert said.status == 3 and "answers with a master" in said.stderr, said
 
 
 def test_a_password_file_goes_with_tls(place: Place, tmp_path: Path) -> None:
@@ -150,15 +150,15 @@ WRONG = {
     "a client certificate of another CA": (lambda p: p.url(client="stranger"), "Redis at {}"),
     "TLS to a plain port": (lambda p: p.url(port=p.plain), "does not speak TLS at that port"),
     "plain to a TLS port": (lambda p: p.url(scheme="redis"), "Redis at {}"),
-    "a CA file that is not there": (lambda p: p.url(ca="away"), "cannot be read or do not fit"),
+    "a CA file that is not there": (lambda p: p.url(ca="away"), "cannot be read or do not match"),
     "a key that does not fit": (
-        lambda p: p.url().replace("client.key", "server.key"), "cannot be read or do not fit"
+        lambda p: p.url().replace("client.key", "server.key"), "cannot be read or do not match"
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_with_tls_is_said_in_one_sentence(
+def test_each_tls_error_is_reported_in_one_sentence(
     place: Place, case: str, tmp_path: Path, spawn: Callable[..., Program]
 ) -> None:
     make, says = WRONG[case]

@@ -1,4 +1,4 @@
-"""What each role of docs/security.md can change: every command of the server on every key, and the page's own table."""
+"""The keys that each role of docs/security.md can change: try every command of Redis on every key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_table_names_every_key(client: redis.Redis) -> None:
         found = getattr(owner, attribute)
         return str(
             found("x")
-            if attribute in ("claims", "actor", "answers")
+            if attribute in ("claims", "actor", "detect_answers")
             else found(0)
             if callable(found)
             else found
@@ -73,7 +73,7 @@ def test_the_table_names_every_key(client: redis.Redis) -> None:
 
 
 def calls_of(client: redis.Redis, key: str) -> dict[str, list[str]]:
-    """For each command that the server knows as one that writes: a call of it that names the key, and no other."""
+    """Return a call of each writing command of the server that names only this key."""
     names = client.execute_command("ACL", "CAT", "write")
     calls: dict[str, list[str]] = {}
     for name in sorted(text(name).upper() for name in names):
@@ -104,7 +104,7 @@ def _call(client: redis.Redis, name: str, key: str) -> list[str]:
 
 
 def _shape(client: redis.Redis, name: str) -> tuple[int, int]:
-    """The command's arity, and where its first key stands; 0 for a command without keys."""
+    """Return the command's arity, and the position of its first key (0 for a command without keys)."""
     raw = _commands(client)[name]
     return raw[0], raw[1]
 
@@ -127,7 +127,7 @@ def may(client: redis.Redis, role: str, call: list[str]) -> bool:
 
 
 def example(key: str) -> str:
-    """A key of that kind."""
+    """Return a key of this kind."""
     return f"{KEYS.prefix}:{key}".replace("*", "0")
 
 
@@ -157,7 +157,7 @@ DESTROYS = [
 
 
 @pytest.mark.parametrize("call", DESTROYS, ids=lambda call: "-".join(call[:2]))
-def test_what_would_destroy_is_refused_directly_and_in_a_script(
+def test_destructive_calls_are_refused_directly_and_in_a_script(
     client: redis.Redis, roles: Roles, call: tuple[str, ...]
 ) -> None:
     for key in (AT.results, AT.waiting):
@@ -174,12 +174,12 @@ def test_what_would_destroy_is_refused_directly_and_in_a_script(
     assert {key: client.dump(key) for key in client.keys("*")} == before
 
 
-def test_a_server_goes_on_whatever_an_agents_user_writes(client: redis.Redis, roles: Roles) -> None:
-    """Garbage in each key that the role can change, by each command that it has for it."""
+def test_a_server_continues_with_any_data_of_an_agents_user(client: redis.Redis, roles: Roles) -> None:
+    """Write garbage into each key that the role can change, with each command that it may use."""
     with House(roles.server, NAME, iter(range(20)), devices=2, autostart=True) as house:
         house.agent(0, task_function=lambda task: task)
         house.until(lambda s: s.channels[0].done == 20)
-        own = house.agents[0][0].session
+        own = house.agents[0][0].state.session
         assert own is not None
         with redis.Redis.from_url(roles.agent, protocol=3) as stranger:
             for garbage in (*GARBAGE, b"1:open", b"a0-stranger"):
@@ -203,7 +203,7 @@ def test_a_server_goes_on_whatever_an_agents_user_writes(client: redis.Redis, ro
 
 
 def arguments(command: str, garbage: bytes) -> list[list[Any]]:
-    """What stands behind the key in a call of that command."""
+    """Return the arguments after the key for calls of this command."""
     return {
         "rpush": [[garbage]], "lpush": [[garbage]], "lpop": [[]], "blpop": [[0.01]], "ltrim": [[1, 0]],
         "hset": [[garbage, garbage], ["0", garbage], ["1:open", garbage], ["1", garbage], ["swept_ms", garbage],
