@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, so that a misspelt one is an error."""
+    """Declare the markers, so that a misspelled one is an error."""
     config.addinivalue_line("markers", "protocol: runs against every kind of server (.ci/run repeats these)")
 
 
@@ -36,31 +36,31 @@ LONGEST = (
     "test_books",
     "crashes",
     "faults",
-    "test_terminal",
+    "launch",
     "agent",
     "security",
     "cli",
 )
-"""The files and folders whose tests take longest, most of it waiting for programs."""
+"""The files and folders whose tests take longest. Most of that time they wait for programs."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest files begin first, so that no test worker ends long after the others (`make test`)."""
+    """Run the longest files first, so that no test worker ends long after the others (`make test`)."""
 
-    def place(item: pytest.Item) -> int:
+    def rank(item: pytest.Item) -> int:
         names = {item.path.stem, *(folder.name for folder in item.path.relative_to(HERE).parents)}
         return next((n for n, name in enumerate(LONGEST) if name in names), len(LONGEST))
 
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=place)
+        items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the state of the person who runs it."""
+def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests from reading or writing the state of the person who runs them."""
     monkeypatch.delenv("MUTITASK_REDIS_URL", raising=False)
-    # Several workers at once are told a size of their own, which a program on a terminal would believe for ever.
+    # pytest-xdist sets the terminal size of its workers. Programs on a terminal would prefer it to the real size.
     for size in ("COLUMNS", "LINES"):
         monkeypatch.delenv(size, raising=False)
     monkeypatch.setenv("MUTITASK_STATE_DIR", str(tmp_path_factory.getbasetemp() / "no-state-here"))
@@ -73,12 +73,12 @@ TOPOLOGIES: dict[str, Callable[[], Any]] = {
     "cluster": RealCluster,
     "sentinel": RealSentinels,
 }
-"""What `shared_server` is. The protocol's tests run on each of them (.ci/run)."""
+"""The kinds of `shared_server`. The protocol's tests run on each of them (.ci/run)."""
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RealServer]:
-    """The server that all tests share; ask for `own_server` to kill or freeze one."""
+    """The server that all tests share. Use `own_server` to kill or freeze one."""
     server = TOPOLOGIES[os.environ.get(TOPOLOGY_VARIABLE, "single")]()
     try:
         yield server.start()
@@ -88,13 +88,13 @@ def shared_server() -> Iterator[RealServer]:
 
 @pytest.fixture(scope="session")
 def valkey(shared_server: RealServer) -> str:
-    """The shared server's URL, password included. What earlier tests left is still in it."""
+    """The shared server's URL with its password. It still contains the data of earlier tests."""
     return shared_server.url
 
 
 @pytest.fixture
 def redis_url(shared_server: RealServer) -> str:
-    """The shared server's URL, password included; emptied for this test."""
+    """The shared server's URL with its password. The server is emptied for this test."""
     with shared_server.client() as admin:
         admin.flushall()
     return shared_server.url
@@ -102,14 +102,14 @@ def redis_url(shared_server: RealServer) -> str:
 
 @pytest.fixture
 def client(shared_server: RealServer, redis_url: str) -> Iterator[redis.Redis]:
-    """A client of the emptied shared server: bytes, RESP 3, time-outs of 5 s, no retries."""
+    """A client of the emptied shared server, with bytes, RESP 3, time-outs of 5 s and no retries."""
     with shared_server.client() as connected:
         yield connected
 
 
 @pytest.fixture
 def own_server() -> Iterator[RealServer]:
-    """A durable server for this test alone, to kill, freeze and start again."""
+    """A durable server for only this test, which may kill, freeze and restart it."""
     server = RealServer(durable=True)
     try:
         yield server.start()
@@ -119,29 +119,33 @@ def own_server() -> Iterator[RealServer]:
 
 @pytest.fixture
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty state directory, named in the environment; programs that `spawn` starts get it too.
+    """An empty state directory, set in the environment, also for programs that `spawn` starts.
 
     Embedded servers that were started in it are killed at the end.
     """
     directory = tmp_path / "state"
     monkeypatch.setenv("MUTITASK_STATE_DIR", str(directory))
     yield directory
-    for note in directory.glob("*/server.json"):
+    for path in directory.glob("*/server.json"):
         with contextlib.suppress(MutiTaskError):
-            record = load_server_file(note)
-            if record and record.process.pid != os.getpid() and record.process == process_of(record.process.pid):
+            record = load_server_file(path)
+            if (
+                record
+                and record.process.pid != os.getpid()
+                and record.process == process_of(record.process.pid)
+            ):
                 os.kill(record.process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
-    """`wait_until(predicate, timeout=10)`: returns the first true answer, fails when time is up."""
+    """`wait_until(predicate, timeout=10)`: return the first true value, and fail after the time-out."""
     return _wait_until
 
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """`spawn(["mutitask", "run", ...], env={...}, cwd=...)`: a program whose session ends with the test."""
+    """`spawn(["mutitask", "run", ...], env={...}, cwd=...)`: start a program. Its session ends with the test."""
     started: list[Program] = []
 
     def start(
@@ -158,7 +162,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture
 def pty_run() -> Iterator[Callable[..., pexpect.spawn[str]]]:
-    """`pty_run(["mutitask", ...], env={...}, size=(40, 120))`: a pexpect child on a terminal of its own."""
+    """`pty_run(["mutitask", ...], env={...}, size=(40, 120))`: start a pexpect child on a terminal of its own."""
     started: list[pexpect.spawn[str]] = []
 
     def start(

@@ -70,7 +70,7 @@ def test_the_embedded_valkey_keeps_running_for_agents_that_the_server_did_not_st
     assert runs(state_dir)
     said = mutitask("ctl", "exit", "--yes", "--json").json
     assert (
-        "there is no server to close; the embedded Valkey is ended, and what it holds is kept" in said["text"]
+        "there is no server to close; the embedded Valkey was stopped, and its data is kept" in said["text"]
     )
     assert agent.wait() == 0, agent
     assert not runs(state_dir)
