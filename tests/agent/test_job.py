@@ -130,7 +130,7 @@ def test_an_agent_needs_no_tasks_and_a_server_does(job_file):
         ("a = 1\nb = a / 0\n", r"line 2, ZeroDivisionError: division by zero: fix that line\.$"),
         ("import no_such_module_here\n", r"line 1, ModuleNotFoundError: .*: install that module"),
         ("\n\nraise SystemExit(3)\n", r"line 3, SystemExit: 3: put the code that ends the program under `if __name__"),
-        ("def f():\n    raise KeyError\nf()\n", r"line 2, KeyError: mend"),
+        ("def f():\n    raise KeyError\nf()\n", r"line 2, KeyError: fix"),
         ("raise ValueError('one\\ntwo')\n", r"ValueError: one: fix that line\.$"),
         ("open('/no/such/file')\n", r"line 1, FileNotFoundError: .*: check that the file"),
         ("a = 1\n", r"has no `task_function`: add `def task_function\(task\)"),

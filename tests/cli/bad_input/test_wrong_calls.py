@@ -85,7 +85,7 @@ PROGRAM_ROWS = [
     (
         "current_task()",
         RuntimeError,
-        r"current_task\(\) answers only inside a task function or a save function",
+        r"current_task\(\) works only inside a task function or a save function",
     ),
 ]
 
