@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from textual.binding import Binding
-
-from mutitask_tui.dashboard import screens
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.actions.keymap import FIXED, PALETTE, default_keys, shown_keys, view_name
-from mutitask_tui.dashboard.preferences import Memory
-from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keys.keymap import FIXED, PALETTE, default_keys, shown_keys, view_name
+from mutitask_tui.dashboard.keys.screen_bindings import SCREEN_BINDINGS
 from mutitask_tui.server.commands.registry import COMMANDS, Scope
-from mutitask_tui.settings.config_file import CHART_MINUTES, SETTINGS, SORT_COLUMNS, theme_names
+from mutitask_tui.settings.options import CHART_MINUTES, SETTINGS, SORT_COLUMNS, theme_names
+from mutitask_tui.settings.preferences import Preferences
 
 HERE = Path(__file__).parent
 SCOPES: tuple[tuple[Scope, str], ...] = (
@@ -27,34 +21,26 @@ SCOPES: tuple[tuple[Scope, str], ...] = (
     ("all", "On everything"),
     ("view", "On this view"),
 )
-SCREENS = {
-    "MainScreen": "Main screen",
-    "ChannelScreen": "Channel",
-    "DeviceScreen": "Device",
-    "FailsScreen": "Failed tasks",
-    "FailedScreen": "One failed task",
-    "ChartScreen": "Charts",
-}
 
 
 def row(*cells: str) -> str:
-    """One line of a table."""
+    """Return one line of a table."""
     whole = " | ".join(cell.replace("|", "\\|") for cell in cells)
     return f"| {whole} |\n"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table."""
+    """Return a table."""
     return row(*head) + "|" + "---|" * len(head) + "\n" + "".join(row(*cells) for cells in rows)
 
 
 def keys_of(keys: str) -> str:
-    """Keys as code."""
+    """Return keys as code."""
     return " ".join(f"`{key}`" for key in shown_keys(keys).split())
 
 
 def command_keys() -> str:
-    """The commands by what they act on, then the view's own."""
+    """Return the commands by what they act on, then the view's own actions."""
     parts = []
     for scope, title in SCOPES:
         rows = [
@@ -76,37 +62,20 @@ def command_keys() -> str:
 
 
 def screen_keys() -> str:
-    """What single screens and the lists bind for themselves."""
-    for module in pkgutil.iter_modules(screens.__path__):
-        importlib.import_module(f"{screens.__name__}.{module.name}")
+    """Return the keys of single screens and of the lists. The text describes arrows, Enter and Esc."""
+    movable = {*default_keys(), *(binding.id for binding in VIEW_BINDINGS)}
     rows: list[tuple[str, ...]] = []
-    # Arrows, Enter and Esc are told in the text.
-    kinds = {kind.__name__: kind for kind in _family(FrameScreen)}
-    for kind, title in [*((kinds[name], title) for name, title in SCREENS.items()), (CellGrid, "Every list")]:
-        for binding in _own(kind):
-            if title and (
-                kind.__name__ == "ChartScreen" or set(binding.key.split(",")) - {*FIXED, "backspace"}
-            ):
+    for title, bindings in SCREEN_BINDINGS.items():
+        for binding in bindings:
+            described = title != "Charts" and set(binding.key.split(",")) <= {*FIXED, "backspace"}
+            if binding.id not in movable and not described:
                 rows.append((title, keys_of(binding.key), binding.tooltip or binding.description.lower()))
     return table(("screen", "key", "what it does"), rows)
 
 
-def _family(owner: type) -> Iterator[type]:
-    for child in owner.__subclasses__():
-        yield child
-        yield from _family(child)
-
-
-def _own(owner: type) -> Iterator[Binding]:
-    movable = {*default_keys(), *(binding.id for binding in VIEW_BINDINGS)}
-    for binding in owner.__dict__.get("BINDINGS", ()):
-        if isinstance(binding, Binding) and binding.id not in movable:
-            yield binding
-
-
 def settings() -> str:
-    """Every setting but the keys."""
-    memory = Memory()
+    """Return every setting except the keys."""
+    preferences = Preferences()
     columns = ", ".join(f"`{column}`" for column in SORT_COLUMNS)
     meaning = {
         "theme": f"one of the {len(theme_names())} themes below",
@@ -116,13 +85,13 @@ def settings() -> str:
         "layout.hide_offline": "whether offline devices are left out of the grid",
         "layout.chart_minutes": f"how many minutes the charts show at most: {', '.join(map(str, CHART_MINUTES))}",
     }
-    rows = [(f"`{s.name}`", f"`{json.dumps(memory.value(s.name))}`", meaning[s.name]) for s in SETTINGS]
+    rows = [(f"`{s.name}`", f"`{json.dumps(preferences.value(s.name))}`", meaning[s.name]) for s in SETTINGS]
     themes = ", ".join(f"`{name}`" for name in theme_names())
     return f"{table(('setting', 'default', 'meaning'), rows)}\nThe themes: {themes}.\n"
 
 
 def names() -> str:
-    """Every name that may stand in `[keys]`."""
+    """Return every name that is allowed in `[keys]`."""
     rows = ((f"`{name}`", keys_of(keys)) for name, keys in default_keys().items())
     return table(("name", "default"), rows)
 
@@ -134,7 +103,7 @@ PARTS = {
 
 
 def made(page: str) -> str:
-    """A page with its tables as the code has them now."""
+    """Return a page with its tables made from the code."""
     text = (HERE / page).read_text(encoding="utf-8")
     for name, make in PARTS[page].items():
         head, start, rest = text.partition(f"<!-- {name}: made by docs/make_dashboard.py -->\n")

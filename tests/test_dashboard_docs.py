@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.actions.keymap import default_keys, view_name
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keys.keymap import default_keys, view_name
 from mutitask_tui.server.commands.registry import COMMANDS
 from mutitask_tui.settings.config_file import parse
 from tests.support.programs import ROOT

@@ -1,7 +1,7 @@
-"""The dashboard: a view of Snapshots and a sender of commands. It knows no Redis."""
+"""The dashboard: shows snapshots and sends commands. It does not know Redis."""
 
 import os
 
-# Textual draws at most so often a second, and after each drawing a key waits for the second tick from then: 17 to 33 ms
-# at its own 60, 4 to 8 ms at 240. What is drawn comes from four snapshots a second and from keys, and costs no more.
+# Textual's frame rate. After each frame a key waits for the second tick: 17 to 33 ms at Textual's default of 60 frames
+# a second, 4 to 8 ms at 240. The dashboard draws only after a snapshot or a key, so the higher rate costs nothing.
 os.environ.setdefault("TEXTUAL_FPS", "240")

@@ -1,4 +1,4 @@
-"""The one thing a dashboard holds on to: where snapshots come from and commands go to."""
+"""The interface between a dashboard and a namespace: it reads snapshots and sends commands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from mutitask_tui.server.snapshot import (
 
 
 class Backend(Protocol):
-    """What `server/` offers to a dashboard. All methods block, for a few seconds at most: call them from a
-    thread worker.
+    """What the server's package offers to a dashboard.
 
-    Each raises `RedisUnavailable` or `RedisRefused` where Redis is away or says no; `run` also raises
-    `CommandError`.
+    Every method blocks for up to a few seconds: call them from a thread worker. Each raises `RedisUnavailable` if
+    Redis does not answer and `RedisRefused` if it refuses. `run` also raises `CommandError`.
     """
 
     @property
@@ -31,48 +30,48 @@ class Backend(Protocol):
 
     @property
     def owns_server(self) -> bool:
-        """Whether the server runs in this process (`detach` then leaves it running headless)."""
+        """Whether the server runs in this process. If so, `detach` leaves it running headless."""
 
     def snapshot(self) -> Snapshot:
-        """The namespace now; one call to Redis."""
+        """Return the present state of the namespace, in one call to Redis."""
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
-        """Carry a command out."""
+        """Run a command."""
 
     def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-        """Carry one command out on many devices or failed tasks, in few calls; one sentence for them all.
+        """Run one command on many devices or failed tasks in few calls, with one outcome for all.
 
-        Each target is the values of one call. What is no longer there is counted in the text, not raised;
-        `data` holds `asked` and `done` as numbers.
+        Each target holds the arguments of one call. The text counts the targets that no longer exist; they raise
+        no error. `data` holds the numbers `asked` and `done`.
         """
 
     def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
-        """Write these failed tasks (channel, id) to a file as JSON lines; the text names it."""
+        """Write failed tasks (channel, id) to a file as JSON lines. The text names the file."""
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
-        """Failed tasks, newest first; `channel` None means all channels."""
+        """Return failed tasks, newest first, of one channel or of all (None)."""
 
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
-        """One failed task in full; None if it is no longer there."""
+        """Return one failed task in full; None if it no longer exists."""
 
     def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Failed tasks grouped by error, the largest group first; reads at most the newest 10,000."""
+        """Return failed tasks grouped by error, the largest group first. Reads at most the newest 10,000."""
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
-        """The next waiting tasks of a channel, the first to be claimed first."""
+        """Return the next waiting tasks of a channel in the order in which they will be claimed."""
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
-        """The newest results that wait in a channel, newest first."""
+        """Return the newest results that wait in a channel, newest first."""
 
     def device_log(self, device: int) -> tuple[str, ...]:
-        """The tail of what the device's agent logged, oldest first; at most 100 lines, untrusted."""
+        """Return the last lines that the device's agent logged, oldest first: at most 100. They are untrusted."""
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
-        """For each channel the samples of the last hour, oldest first."""
+        """Return the samples of the last hour for each channel, oldest first."""
 
     @property
     def join_note(self) -> str:
-        """What another machine needs before it can join, or ''."""
+        """What another machine needs before it can join; '' if nothing."""
 
     def join_line(self) -> str:
-        """The line to type on another machine, without the password."""
+        """Return the command line for another machine, without the password."""

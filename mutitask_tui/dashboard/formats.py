@@ -1,4 +1,4 @@
-"""Numbers, spans of time and cells as short text."""
+"""Formats numbers, times and table cells as short text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def short_count(number: int, exact_below: int = 100_000) -> str:
-    """`number` in at most 7 cells: exact where it is small, then 123k, 1.23M."""
+    """Format a number in at most 7 cells: exact if it is small, else 123k, 1.23M."""
     if number < exact_below:
         return f"{number:,}"
     for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9)):
@@ -24,12 +24,12 @@ def short_count(number: int, exact_below: int = 100_000) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Tasks a second, such as `0.4/s` or `12,345/s`."""
+    """Format a number of tasks per second: `0.4/s`, `12,345/s`."""
     return f"{rate:.1f}/s" if 0 < rate < 10 else f"{short_count(round(rate))}/s"
 
 
 def span(seconds: float) -> str:
-    """How long: `0.3s`, `12s`, `3m 05s`, `2h 04m`, `3d 02h`."""
+    """Format a duration: `0.3s`, `12s`, `3m 05s`, `2h 04m`, `3d 02h`."""
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.1f}s"
@@ -44,60 +44,60 @@ def span(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long in whole seconds, for what is not known better: `0s`, `12s`, `3m 05s`."""
+    """Format a duration that is known only to the second: `0s`, `12s`, `3m 05s`."""
     return span(seconds) if seconds >= 9.95 else f"{max(0.0, seconds):.0f}s"
 
 
 def took(seconds: float) -> str:
-    """How long something took: `40 ms`, `1.2s`, `12s`."""
+    """Format the time that something took: `40 ms`, `1.2s`, `12s`."""
     return f"{max(1, round(seconds * 1000))} ms" if seconds < 0.9995 else span(seconds)
 
 
 def seen_text(seen_s: float | None) -> str:
-    """When a device last reported."""
+    """Format how long ago a device last reported."""
     if seen_s is None:
         return "never seen"
     return f"{age(seen_s)} ago" if seen_s >= 1 else "just now"
 
 
 def clock(at_ms: int) -> str:
-    """The time of day where the dashboard is looked at, HH:MM:SS; `zone` names the place."""
+    """Format a local time of day as HH:MM:SS. `zone` names the time zone."""
     return time.strftime("%H:%M:%S", _local(at_ms))
 
 
 def clock_minutes(at_ms: int) -> str:
-    """The same to the minute."""
+    """Format a local time of day as HH:MM."""
     return time.strftime("%H:%M", _local(at_ms))
 
 
 def zone(at_ms: int) -> str:
-    """The time zone that `clock` is in at that moment, such as `UTC` or `CEST`."""
+    """Return the local time zone at that moment: `UTC`, `CEST`."""
     return _local(at_ms).tm_zone or "local time"
 
 
 def when(at_ms: int, now_ms: int) -> str:
-    """A moment with its zone; with its date too if that is not today's."""
+    """Format a moment with its time zone, and with its date if that is not today."""
     at, now = _local(at_ms), _local(now_ms)
     form = "%H:%M:%S" if at[:3] == now[:3] else "%Y-%m-%d %H:%M:%S"
     return f"{time.strftime(form, at)} {zone(at_ms)}"
 
 
 def about(seconds: float) -> str:
-    """How long something will take, as one says it: `8 s`, `12 min`, `2h 04m`, `3d 02h`."""
+    """Format a duration in the future: `8 s`, `12 min`, `2h 04m`, `3d 02h`."""
     if seconds < 59.5:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 3570 else span(seconds)
 
 
 def size_text(size: int) -> str:
-    """A number of bytes: `812 B`, `4.1 kB`, `2.3 MB`."""
+    """Format a number of bytes: `812 B`, `4.1 kB`, `2.3 MB`."""
     if size < 1000:
         return f"{size} B"
     return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
 def _local(at_ms: int) -> time.struct_time:
-    """Local time; the epoch for what no clock can say (a stranger's number)."""
+    """Return the local time; the epoch for a number that is out of range, since anyone can write one into Redis."""
     try:
         return time.localtime(at_ms / 1000)
     except (ValueError, OverflowError, OSError):
@@ -105,7 +105,7 @@ def _local(at_ms: int) -> time.struct_time:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The last `width` values as blocks, flush right, scaled to the highest of them."""
+    """Draw the last `width` values as blocks, right-aligned and scaled to the largest of them."""
     shown = values[-width:] if width > 0 else ()
     top = max(shown, default=0.0)
     if top <= 0:
@@ -114,7 +114,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def fill_bar(part: int, whole: int, width: int) -> tuple[str, str]:
-    """The full and the empty part of a bar of `width` cells; a full bar for what stands above `whole`."""
+    """Return the full and the empty part of a bar of `width` cells. The bar is full if `part` exceeds `whole`."""
     share = min(1.0, part / whole) if whole > 0 else (1.0 if part else 0.0)
     full = round(share * width)
     if part and not full:
@@ -123,7 +123,7 @@ def fill_bar(part: int, whole: int, width: int) -> tuple[str, str]:
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """`text` in exactly `width` cells: padded, or cut with an ellipsis."""
+    """Return `text` in exactly `width` cells: padded, or cut with an ellipsis."""
     if width <= 0:
         return ""
     length = cell_len(text)
@@ -136,18 +136,18 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def fit_end(text: str, width: int) -> str:
-    """Likewise, but of an address or a path the end is kept: it tells more than the start."""
+    """Do the same, but keep the end of an address or a path: it says more than the start."""
     if text.startswith(("/", "http", "'/", "'http")) and len(text) > width > 1:
         return fit("…" + text[-(width - 1) :], width)
     return fit(text, width)
 
 
 Field = tuple[int, list[tuple[str, str]]]
-"""How important a field of a line is, and its pieces: each a text and how it looks."""
+"""The priority of a field in a line, and its pieces: each a text and its style."""
 
 
 def keep_fields(fields: Sequence[Field], width: int) -> list[tuple[str, str]]:
-    """The pieces of those fields that fit into `width` cells: the least important ones are left out whole."""
+    """Return the pieces of the fields that fit into `width` cells. Fields of low priority are left out whole."""
     kept = list(range(len(fields)))
     room = width - sum(cell_len(text) for _, pieces in fields for text, _ in pieces)
     while kept and room < 0:

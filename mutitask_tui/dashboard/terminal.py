@@ -1,7 +1,8 @@
-"""The terminal driver: Textual's own, but one that outlives its terminal.
+"""A terminal driver that survives the loss of its terminal.
 
-Textual writes through a thread with a queue of 30. When the terminal is gone (a dropped ssh, a closed window) the
-thread dies of the first write, the queue fills, and the event loop stands still for ever: not even SIGTERM ends it.
+Textual writes through a thread with a queue of 30 entries. When the terminal is gone (a dropped ssh connection, a
+closed window), the first write ends that thread, the queue fills, and the event loop blocks for ever: not even SIGTERM
+ends the process. This driver drops such writes instead.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ if TYPE_CHECKING:
 
 
 def driver_class() -> type[Driver] | None:
-    """The driver for a terminal; None where Textual chooses: on Windows, in a browser, in tests."""
+    """Return the driver for a terminal; None on Windows, in a browser and in tests, where Textual chooses."""
     if sys.platform == "win32" or os.environ.get("TEXTUAL_DRIVER"):
         return None
     from textual.drivers.linux_driver import LinuxDriver
 
-    class LastingDriver(LinuxDriver):
-        """Goes on without its terminal until the app has left in order."""
+    class SurvivingDriver(LinuxDriver):
+        """Keeps running without its terminal until the app has shut down."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._file: Any = _Lasting(self._file)
+            self._file: Any = _SafeFile(self._file)
 
         def _sigcont_application(self, *_: Any) -> None:
-            """A closed terminal sends SIGCONT too: there is nothing to come back to."""
+            """Resume only if the terminal still exists: closing it sends SIGCONT too."""
             if os.isatty(self.fileno):
                 super()._sigcont_application()
 
-    return LastingDriver
+    return SurvivingDriver
 
 
-class _Lasting:
-    """A file whose writes never fail: what nobody can see any more is dropped."""
+class _SafeFile:
+    """A file whose writes never fail: without a terminal they are dropped."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file

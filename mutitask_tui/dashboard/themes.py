@@ -1,7 +1,18 @@
-"""The two themes of our own: Okabe and Ito's colours, which colour-blind people can tell apart."""
+"""The dashboard's colours: two themes, and none at all where NO_COLOR asks for it.
+
+The themes use Okabe and Ito's colours, which colour-blind people can tell apart.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
+from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.theme import Theme
 
 DARK = Theme(
@@ -37,3 +48,34 @@ LIGHT = Theme(
 )
 
 THEMES = (DARK, LIGHT)
+
+_DEFAULT_COLORS = Style.from_color(RichColor.default(), RichColor.default())
+
+
+class NoColour(LineFilter):
+    """Removes every colour, as NO_COLOR asks for; Textual by itself would show greys.
+
+    Text on a bright background in a dark theme, or on a dark one in a light theme, is shown in reverse video: it is
+    a cursor, a focused button or a selected line.
+    """
+
+    def __init__(self, is_dark: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_dark = is_dark
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Return the same text without colours."""
+        dark = self._is_dark()
+        return [
+            Segment(text, None if style is None else _plain(style, dark), control)
+            for text, style, control in segments
+        ]
+
+
+@lru_cache(2048)
+def _plain(style: Style, dark: bool) -> Style:
+    background = style.bgcolor
+    if background is None or background.is_default or background.triplet is None:
+        return style + _DEFAULT_COLORS
+    highlighted = (Color.from_rich_color(background).brightness > 0.5) == dark
+    return style + _DEFAULT_COLORS + Style(reverse=highlighted != bool(style.reverse))

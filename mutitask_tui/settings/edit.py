@@ -1,113 +1,107 @@
-"""Changes one value in a config file's text, and leaves every other character as it stands."""
+"""Changes single values in the config file. Comments, order and spacing stay as they are."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mutitask_tui.settings.config_file import ConfigError, parse, read_text
-from worker_agent.protocol.pristine import json
 
-_HEAD = "# MutiTask's dashboard. `mutitask config` shows every setting and what it is now.\n"
-_HEADER = re.compile(r"\s*\[+\s*([^]#]+?)\s*\]+\s*(?:#.*)?$")
-_ASSIGNMENT = re.compile(
-    r"""(?P<before>\s*(?P<key>[\w.\-"' ]+?)\s*=\s*)"""
-    r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^\s#][^#]*?)(?P<after>\s*(?:\#.*)?)$"""
-)
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+    from tomlkit.items import Table
+
+_FILE_HEAD = "# MutiTask's dashboard. `mutitask config` shows every setting and what it is now.\n"
 
 
-def remember(path: Path, changes: dict[str, Any]) -> None:
-    """Write the changed settings (`theme`, `layout.density`) into the file, or make it.
+def write_settings(path: Path, changes: dict[str, Any]) -> None:
+    """Write changed settings (`theme`, `layout.density`) into the file, or create it.
 
-    The file is read anew: what others wrote into it meanwhile stays. One that cannot be read, or that holds
-    something wrong, is not touched. Raises `ConfigError`.
+    The file is read again first, so that changes by others stay. A file that cannot be read or that contains a
+    mistake is not changed. Raises `ConfigError`.
     """
     text = read_text(path)
     if text is not None:
         parse(text, path)
-    new = _HEAD if text is None else text
-    for name, value in changes.items():
-        new = with_value(new, name, value)
-    _check(new, changes, path)
+    try:
+        new = _FILE_HEAD if text is None else text
+        for name, value in changes.items():
+            new = with_value(new, name, value)
+        _check(new, changes, path)
+    except (
+        Exception
+    ) as error:  # tomlkit cannot read this valid file, or the new text is not what was asked for
+        raise ConfigError(
+            f"{path} is written in a form in which {', '.join(changes)} cannot be changed automatically: "
+            "edit the file by hand"
+        ) from error
     if new != text:
         _replace(path, new)
 
 
 def with_value(text: str, name: str, value: Any) -> str:
-    """`text` with that setting changed, or added where it is missing."""
-    newline = "\r\n" if "\r\n" in text else "\n"
+    """Return `text` with the setting `name` changed, or added after the last setting of its section."""
+    import tomlkit
+    from tomlkit.items import Table
+
+    document = tomlkit.parse(text)
     section, _, key = name.rpartition(".")
-    lines = text.splitlines()
-    written = _toml(value)
-    current, last, header = "", -1, -1
-    for place, line in enumerate(lines):
-        if found := _HEADER.match(line):
-            current = _bare(found[1])
-            header = place if current == section else header
-            last = place if current == section else last
-            continue
-        if not (found := _ASSIGNMENT.match(line)):
-            continue
-        own = _bare(found["key"])
-        if ".".join(filter(None, (current, own))) == name:
-            lines[place] = f"{found['before']}{written}{found['after']}"
-            return newline.join(lines) + newline
-        if current == section:
-            last = place
-    if section and header < 0:
-        lines += [*([""] if lines and lines[-1].strip() else []), f"[{section}]", f"{key} = {written}"]
+    if section and section not in document:
+        document.append(section, tomlkit.table().append(key, value))
     else:
-        lines.insert(last + 1 if last >= 0 else _after_head(lines), f"{key} = {written}")
-    return newline.join(lines) + newline
+        container: Any = document[section] if section else document
+        if key in container or not isinstance(container, Table | tomlkit.TOMLDocument):
+            container[key] = value
+        else:
+            _append(container, key, value)
+    new = tomlkit.dumps(document)
+    return new.replace("\r\n", "\n").replace("\n", "\r\n") if "\r\n" in text else new
 
 
-def _after_head(lines: list[str]) -> int:
-    """Behind the comment at the top, where it is the file's and not the first section's."""
-    place = 0
-    while place < len(lines) and lines[place].lstrip().startswith("#"):
-        place += 1
-    return place if place == len(lines) or not lines[place].strip() else 0
+def _append(container: TOMLDocument | Table, key: str, value: Any) -> None:
+    """Add a setting after the last one of `container`.
 
+    tomlkit adds it after the comments that follow, but those belong to the next section. So this function takes
+    away what follows, appends, and puts it back. Afterwards the document can only be written.
+    """
+    from tomlkit.items import Comment, Table
 
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value) if isinstance(value, str) else str(value)
-
-
-def _bare(name: str) -> str:
-    return ".".join(part.strip().strip("\"'") for part in name.split("."))
+    body = container.value.body if isinstance(container, Table) else container.body
+    first_section = next(
+        (i for i, (k, item) in enumerate(body) if k and isinstance(item, Table) and not k.is_dotted()),
+        len(body),
+    )
+    end = max((i + 1 for i, (k, _) in enumerate(body[:first_section]) if k), default=0)
+    if end == 0 and not isinstance(container, Table):
+        # The comment at the top describes the file, unless a section follows without a blank line.
+        head = next((i for i, (_, item) in enumerate(body) if not isinstance(item, Comment)), len(body))
+        end = 0 if head == first_section < len(body) else head
+    rest = body[end:]
+    del body[end:]
+    container.append(key, value)
+    body.extend(rest)
 
 
 def _check(text: str, changes: dict[str, Any], path: Path) -> None:
-    """The new text must hold just what was asked for: an unusual spelling may have led the edit astray."""
-    with contextlib.suppress(tomllib.TOMLDecodeError, ConfigError):
-        parse(text, path)
-        data = tomllib.loads(text)
-        if all(_look_up(data, name) == value for name, value in changes.items()):
-            return
-    names = ", ".join(changes)
-    raise ConfigError(
-        f"{path} is written in a way that keeps {names} from being changed in place: change it there"
-    )
-
-
-def _look_up(data: Any, name: str) -> Any:
-    for part in name.split("."):
-        data = data.get(part) if isinstance(data, dict) else None
-    return data
+    """Raise unless `text` is a valid config file that contains the changes."""
+    parse(text, path)
+    data = tomllib.loads(text)
+    for name, value in changes.items():
+        found: Any = data
+        for part in name.split("."):
+            found = found[part]
+        if found != value:
+            raise ValueError(name)
 
 
 def _replace(path: Path, text: str) -> None:
-    """All of the new file or all of the old one, whatever happens; a link stays a link."""
+    """Replace the whole file in one step. A symbolic link stays a link. Raises `ConfigError`."""
     target = path.resolve()
     if target.exists() and not target.is_file():
-        raise ConfigError(f"{path} is no plain file: nothing was written")
+        raise ConfigError(f"{path} is not a regular file: nothing was written")
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +115,4 @@ def _replace(path: Path, text: str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror}): what was changed is not remembered"
-        ) from None
+        raise ConfigError(f"{path} cannot be written ({error.strerror}): the change is not saved") from None

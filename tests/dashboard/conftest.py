@@ -39,7 +39,7 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is polled but by hand, and what is peeked at is read at each snapshot."""
-    monkeypatch.setattr(DashboardApp, "hurry_s", NEVER)
+    monkeypatch.setattr(DashboardApp, "fast_poll_s", NEVER)
     monkeypatch.setattr(PeekingScreen, "EVERY_S", 0.0)
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from textual.pilot import Pilot
 
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.dashboard.model.history import HOUR_MS, Past, Series
+from mutitask_tui.dashboard.model.history import HOUR_MS, History, Series
 from mutitask_tui.dashboard.model.trend import Trend
-from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.chart import ChartScreen
-from mutitask_tui.dashboard.widgets.chart import Chart, nice_top, plot, time_axis
+from mutitask_tui.dashboard.widgets.chart import Chart, plot, round_up, time_axis
 from mutitask_tui.server.snapshot import Sample
 from mutitask_tui.settings.config_file import Config, Layout, Loaded
+from mutitask_tui.settings.preferences import Preferences
 from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text, settle
 from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, snapshot
 from tests.dashboard.test_pictures import SIZES, SnapCompare, size_id
@@ -81,14 +81,14 @@ class PastLink(FakeBackend):
         return tuple(tuple(k) for k in self.kept)
 
 
-def charts_of(past: Past, channel_id: int | None = 0, minutes: int = 15, steps: int = 180) -> Any:
+def charts_of(past: History, channel_id: int | None = 0, minutes: int = 15, steps: int = 180) -> Any:
     return past.charts(channel_id, minutes, steps)
 
 
-def seeded(*kept: list[Sample]) -> Past:
+def seeded(*kept: list[Sample]) -> History:
     """What a dashboard that has just attached holds."""
     backend = PastLink(*kept)
-    past = Past()
+    past = History()
     past.add(backend.now)
     past.seed(backend.history())
     return past
@@ -146,7 +146,7 @@ def test_what_is_seen_goes_on_where_the_kept_ends() -> None:
 
 
 def test_an_hour_is_kept_and_no_more() -> None:
-    past = Past()
+    past = History()
     for second in range(0, 7300, 2):
         past.add(replace(snapshot(), now_ms=NOW_MS + 1000 * second))
     kept = past._samples[0]
@@ -196,7 +196,7 @@ def test_a_curve_always_fits(values: list[float | None], top: float, cells: int,
 
 @given(st.floats(1e-6, 1e12))
 def test_a_scale_ends_at_a_round_number_just_above(value: float) -> None:
-    top = nice_top(value)
+    top = round_up(value)
     assert value * 0.999 <= top <= value * 1.6
     assert float(f"{top:.1e}") == pytest.approx(top)
 
@@ -330,7 +330,7 @@ async def test_a_hostile_history_breaks_nothing(opened: Opened) -> None:
 
 async def test_the_stretch_is_remembered(tmp_path: Any) -> None:
     loaded = Loaded(Config(layout=Layout(chart_minutes=60)), tmp_path / "config.toml", {}, exists=False)
-    app = DashboardApp(PastLink(samples(100)), interval=NEVER, memory=Memory(loaded))
+    app = DashboardApp(PastLink(samples(100)), interval=NEVER, preferences=Preferences(loaded))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await look(pilot, "H")

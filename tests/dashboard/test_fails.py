@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from mutitask_tui.dashboard.model.fail_filter import FailView, haystack
+from mutitask_tui.dashboard.model.fail_filter import FailFilter, haystack
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.screens.fails import PAGE, FailsScreen
@@ -305,13 +305,13 @@ async def test_a_payload_that_json_cannot_say_is_named(opened: Opened, backend: 
 
 
 async def test_ten_thousand_fails_are_filtered_between_two_keys(opened: Opened, backend: FakeBackend) -> None:
-    view = FailView()
+    view = FailFilter()
     tasks = tuple(fail(n) for n in range(10_000))
-    view.take(tasks, [haystack(task) for task in tasks], whole=True)
+    view.set_tasks(tasks, [haystack(task) for task in tasks], whole=True)
     spent = []
     for wanted in ("bad_9", "bad_99", "bad_999"):
         began = time.process_time()
-        view.narrow_down(wanted, None)
+        view.set_filter(wanted, None)
         spent.append(time.process_time() - began)
     assert len(view.shown) == 11
     assert min(spent) < 0.05

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from mutitask_tui.dashboard.model.device_order import SORTS, Look, list_devices, next_sort, reversed_sort
+from mutitask_tui.dashboard.model.device_order import (
+    SORTS,
+    DeviceListOptions,
+    list_devices,
+    next_sort,
+    reversed_sort,
+)
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend, slow_devices
 from mutitask_tui.dashboard.model.trend import GROWTH_MS
 from mutitask_tui.dashboard.screens.main import MainScreen
@@ -44,7 +50,7 @@ def test_a_rate_is_what_was_settled_in_the_last_ten_seconds() -> None:
 
 def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
     trend = history((1000, (device(0, errors=3),)), (0, (device(0, errors=5),)))
-    assert (trend.grown(0), trend.fault(device(0, errors=5))) == (2, "failing")
+    assert (trend.new_errors(0), trend.fault(device(0, errors=5))) == (2, "failing")
     trend.add(snapshot(now_ms=NOW_MS + 2 * GROWTH_MS, devices=(device(0, errors=5),)))
     trend.add(snapshot(now_ms=NOW_MS + 3 * GROWTH_MS, devices=(device(0, errors=5),)))
     assert trend.fault(device(0, errors=5)) == ""
@@ -52,7 +58,7 @@ def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
 
 def test_an_agent_that_begins_anew_is_no_growth() -> None:
     trend = history((1000, (device(0, done=900, errors=30),)), (0, (device(0, done=2, errors=0),)))
-    assert (trend.rate(0), trend.grown(0)) == (0, 0)
+    assert (trend.rate(0), trend.new_errors(0)) == (0, 0)
 
 
 def test_slow_is_far_longer_than_the_others_of_the_channel() -> None:
@@ -71,12 +77,12 @@ def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
     walked, sort = [], "device"
     for _ in SORTS:
         walked.append(sort)
-        rows = list_devices(devices, Look(sort=sort), DeviceTrend(), {}).rows
+        rows = list_devices(devices, DeviceListOptions(sort=sort), DeviceTrend(), {}).rows
         assert {row.id for row in rows} == {0, 1, 2}
         sort = next_sort(sort)
     assert sort == "device"
     assert {name.removeprefix("-") for name in walked} == set(SORTS)
-    by_failed = list_devices(devices, Look(sort="-failed"), DeviceTrend(), {}).rows
+    by_failed = list_devices(devices, DeviceListOptions(sort="-failed"), DeviceTrend(), {}).rows
     assert [row.id for row in by_failed] == [2, 1, 0]
     assert reversed_sort(reversed_sort("-failed")) == "-failed"
 
@@ -88,7 +94,7 @@ async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, backe
         assert shown(pilot) == [2, 4, 1, 3, 0]
         assert "by errors ↓" in screen_text(pilot)
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 1
-        assert pilot.app.memory.config.sort == "-errors"  # type: ignore[attr-defined]
+        assert pilot.app.preferences.config.sort == "-errors"  # type: ignore[attr-defined]
         await press(pilot, "O")
         assert shown(pilot) == [0, 3, 1, 4, 2]
         backend.change(devices=tuple(device(n, errors=9 - n) for n in range(5)))
@@ -103,7 +109,7 @@ async def test_the_palette_sorts_by_any_column(opened: Opened, backend: FakeBack
         await press(pilot, "ctrl+p")
         await search(pilot, "Sort devices by done")
         assert shown(pilot) == [2, 4, 1, 3, 0]
-        assert pilot.app.memory.config.sort == "-done"  # type: ignore[attr-defined]
+        assert pilot.app.preferences.config.sort == "-done"  # type: ignore[attr-defined]
 
 
 async def test_n_goes_round_the_faults(opened: Opened, backend: FakeBackend) -> None:
@@ -152,7 +158,7 @@ async def test_hidden_offline_devices_are_counted_and_can_be_purged(
         await press(pilot, "h")
         assert shown(pilot) == [0, 1, 2]
         assert "✗ 2 offline (2 hidden)" in screen_text(pilot)
-        assert pilot.app.memory.config.layout.hide_offline  # type: ignore[attr-defined]
+        assert pilot.app.preferences.config.layout.hide_offline  # type: ignore[attr-defined]
         await press(pilot, "z")
         assert "2 devices (offline and hidden, 2 offline, 2 of them hidden): Device3, Device4" in " ".join(
             screen_text(pilot).split()
@@ -196,7 +202,7 @@ async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, back
     async with opened() as pilot:
         await press(pilot, "F", "o", "exclamation_mark", "h", "n")
         assert not isinstance(pilot.app.screen, MainScreen)
-        assert pilot.app.screen_stack[0].look == Look()  # type: ignore[attr-defined]
+        assert pilot.app.screen_stack[0].options == DeviceListOptions()  # type: ignore[attr-defined]
 
 
 def test_a_thousand_devices_are_listed_in_far_less_than_a_tick() -> None:
@@ -205,6 +211,6 @@ def test_a_thousand_devices_are_listed_in_far_less_than_a_tick() -> None:
     for turn in range(5):
         began = time.process_time()
         trend.add(snapshot(now_ms=NOW_MS + turn * 2500, devices=now.devices))
-        list_devices(now.devices, Look("node-1 !paused", "-rate"), trend, {})
+        list_devices(now.devices, DeviceListOptions("node-1 !paused", "-rate"), trend, {})
         spent.append(time.process_time() - began)
     assert min(spent) < 0.05

@@ -6,7 +6,7 @@ from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.server.commands.registry import COMMANDS

@@ -38,9 +38,9 @@ async def type_ahead(pilot: Pilot[Any], text: str) -> None:
     """Type faster than the dashboard looks, and wait until all of it is handled."""
     app = pilot.app
     assert isinstance(app, KeyOrderApp)
-    until = app._handed_on + len(text)
+    until = app._delivered + len(text)
     post(pilot, text)
-    while app._under_way or app._handed_on < until:
+    while app._key_in_progress or app._delivered < until:
         await pilot.pause()
     await settle(pilot)
 
@@ -107,7 +107,7 @@ async def test_a_key_whose_way_is_lost_holds_the_next_up_for_a_moment_only(
 ) -> None:
     async with opened() as pilot:
         monkeypatch.setattr(pilot.app, "_follow", lambda number, stations: None)
-        monkeypatch.setattr(key_order, "PATIENCE_S", 0.01)
+        monkeypatch.setattr(key_order, "TIMEOUT_S", 0.01)
         post(pilot, ":ab")
         line = pilot.app.screen.query_one(CommandLine)
         while line.value != "ab":

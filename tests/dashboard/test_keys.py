@@ -9,7 +9,7 @@ import pytest
 from textual.binding import Binding
 from textual.widgets import Button
 
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS, app_bindings
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.edit import EditScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen

@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Static
 
+from mutitask_tui.dashboard.model.text_filter import matches
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.screens.leave import LeaveScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
-from mutitask_tui.dashboard.widgets.line_input import (
-    CommandLine,
-    completions,
-    matches,
-    shared_start,
-)
+from mutitask_tui.dashboard.widgets.line_input import CommandLine, common_prefix, completions
 from tests.dashboard.conftest import Opened, press, screen_text
 from tests.dashboard.fake_backend import FakeBackend
 
@@ -40,9 +36,9 @@ def test_completions(line: str, found: list[str]) -> None:
     assert completions(line, ids) == found
 
 
-def test_shared_start() -> None:
-    assert shared_start(["pause_all", "pause_allot"]) == "pause_all"
-    assert shared_start(["stop"]) == "stop"
+def test_common_prefix() -> None:
+    assert common_prefix(["pause_all", "pause_allot"]) == "pause_all"
+    assert common_prefix(["stop"]) == "stop"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Hands keys on one at a time, so that what is typed ahead acts as if it had been typed slowly."""
+"""Delivers keys one at a time, so that keys typed ahead act as if they were typed slowly."""
 
 from __future__ import annotations
 
@@ -12,71 +12,75 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 
-PATIENCE_S = 3.0
-"""A key whose way cannot be followed to its end (its widget is gone, say) holds the next one up for so long."""
+TIMEOUT_S = 3.0
+"""How long the next key waits for a key whose messages cannot be followed, for example because its widget is gone."""
 
 
 class KeyOrderApp(App[str]):
-    """Textual hands a key to whatever has the focus when it comes; what that key does takes effect some messages later.
+    """An app in which each key waits until the one before it has taken effect.
 
-    So a key that was there already, typed over a slow line for instance, would reach what had the focus before: the
-    `q` of `:pause_all` Enter `q` would be a letter more in a line that is about to close. Here the next key waits
-    until the one before, and the messages that it caused where it went, have been handled.
+    Textual sends a key to the widget that has the focus when the key arrives, but the key takes effect some messages
+    later. So a key typed ahead, for instance over a slow connection, would reach the widget that had the focus
+    before: in `:pause_all` Enter `q`, the `q` would become a letter in the command line that is about to close. Here
+    the next key waits until the previous one and the messages that it caused have been handled.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ahead: deque[events.Key | events.Paste] = deque()
-        self._handed_on = 0
-        self._under_way = False
+        self._waiting_keys: deque[events.Key | events.Paste] = deque()
+        self._delivered = 0
+        self._key_in_progress = False
 
     async def on_event(self, event: events.Event) -> None:
-        """Let one key at a time pass, and everything else."""
+        """Deliver keys one at a time, and every other event at once."""
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
-        elif self._under_way:
-            self._ahead.append(event)
-            if len(self._ahead) == 1:
-                self._be_patient(self._handed_on)
+        elif self._key_in_progress:
+            self._waiting_keys.append(event)
+            if len(self._waiting_keys) == 1:
+                self._set_timeout(self._delivered)
         else:
-            await self._hand_on(event)
+            await self._deliver(event)
 
-    async def _hand_on(self, event: events.Key | events.Paste) -> None:
-        self._under_way = True
-        self._handed_on += 1
+    async def _deliver(self, event: events.Key | events.Paste) -> None:
+        self._key_in_progress = True
+        self._delivered += 1
         target = self.focused or self.screen
         await super().on_event(event)
-        self._follow(self._handed_on, self._stations(target))
-        if self._ahead:
-            self._be_patient(self._handed_on)
+        self._follow(self._delivered, self._nodes_to_follow(target))
+        if self._waiting_keys:
+            self._set_timeout(self._delivered)
 
-    def _stations(self, target: DOMNode) -> Iterator[MessagePump]:
-        """Whose messages are to be handled first: what the key meets, what it caused there, and what it opened."""
+    def _nodes_to_follow(self, target: DOMNode) -> Iterator[MessagePump]:
+        """Yield the nodes whose messages must be handled first.
+
+        The first pass covers the key itself, the second the messages that it caused, the last what it opened.
+        """
         for _ in range(2):
             yield from _upwards(target)
         yield from _upwards(self.focused or self.screen)
 
-    def _follow(self, number: int, stations: Iterator[MessagePump]) -> None:
-        """Come by behind the messages of each station in turn, then let the next key pass."""
-        for station in stations:
-            if station.call_later(self._follow, number, stations):
+    def _follow(self, number: int, nodes: Iterator[MessagePump]) -> None:
+        """Wait behind the queued messages of each node in turn, then release the next key."""
+        for node in nodes:
+            if node.call_later(self._follow, number, nodes):
                 return
-        self.call_later(self._pass, number)
+        self.call_later(self._release_next, number)
 
-    def _be_patient(self, number: int) -> None:
-        self.set_timer(PATIENCE_S, partial(self._pass, number))
+    def _set_timeout(self, number: int) -> None:
+        self.set_timer(TIMEOUT_S, partial(self._release_next, number))
 
-    async def _pass(self, number: int) -> None:
-        if number != self._handed_on or not self._under_way:
+    async def _release_next(self, number: int) -> None:
+        if number != self._delivered or not self._key_in_progress:
             return
-        self._under_way = False
-        if self._ahead:
-            await self._hand_on(self._ahead.popleft())
+        self._key_in_progress = False
+        if self._waiting_keys:
+            await self._deliver(self._waiting_keys.popleft())
 
 
 def _upwards(node: DOMNode) -> Iterator[DOMNode]:
-    """It and its ancestors, in the order in which a message bubbles."""
-    here: DOMNode | None = node
-    while here is not None:
-        yield here
-        here = here.parent
+    """Yield a node and its ancestors, in the order in which a message bubbles."""
+    current: DOMNode | None = node
+    while current is not None:
+        yield current
+        current = current.parent

@@ -1,35 +1,44 @@
-"""The command palette's entries: every command of the registry with its key, and every order of the devices."""
+"""The entries of the command palette: every command with its key, and every sort order of the devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.actions.keymap import shown_keys, view_name
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keys.keymap import shown_keys, view_name
 from mutitask_tui.dashboard.model.device_order import SORTS
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.screens.frame import selection_of
 from mutitask_tui.server.commands.registry import COMMANDS, Command
 
-if TYPE_CHECKING:
-    from mutitask_tui.dashboard.app import DashboardApp
+
+class PaletteHost(Protocol):
+    """What the palette needs from the app."""
+
+    keys: Mapping[str, str]
+
+    def start_command(self, command: Command, selection: Selection) -> None:
+        """Start a command."""
+
+    def sort_devices(self, sort: str) -> None:
+        """Sort the devices by a column."""
 
 
 class CommandProvider(Provider):
-    """Finds commands by name, alias and summary; they act on what was selected when it opened."""
+    """Finds commands by name, alias and summary. They act on the selection from when the palette was opened."""
 
     async def startup(self) -> None:
-        """Hold on to the selection."""
+        """Keep the selection."""
         self._selection = selection_of(self.screen)
 
     async def discover(self) -> Hits:
-        """Every command, in the registry's order, then the view's own keys."""
+        """Yield every command in the registry's order, then the view's own actions."""
         for command in COMMANDS:
             yield DiscoveryHit(
                 Content(self._label(command)), self._run(command), text=command.name, help=command.summary
@@ -40,7 +49,7 @@ class CommandProvider(Provider):
             yield DiscoveryHit(label, run, text=binding.description, help=binding.tooltip)
 
     async def search(self, query: str) -> Hits:
-        """The commands that match."""
+        """Yield the commands and actions that match."""
         matcher = self.matcher(query)
         for command in COMMANDS:
             haystack = f"{self._label(command)} {' '.join(command.aliases)}".strip()
@@ -57,9 +66,9 @@ class CommandProvider(Provider):
                 yield Hit(score, shown, run, text=binding.description, help=binding.tooltip)
 
     def _run(self, command: Command) -> partial[None]:
-        app = cast("DashboardApp", self.app)
+        app = cast("PaletteHost", self.app)
         selection: Selection = self._selection
-        return partial(app.begin, command, selection)
+        return partial(app.start_command, command, selection)
 
     def _label(self, command: Command) -> str:
         key = self._keys[command.name]
@@ -70,29 +79,29 @@ class CommandProvider(Provider):
 
     @property
     def _keys(self) -> Mapping[str, str]:
-        return cast("DashboardApp", self.app).keys
+        return cast("PaletteHost", self.app).keys
 
 
 class SortProvider(Provider):
-    """Finds the columns that the devices can be sorted by, so that nobody has to go round all of them by key."""
+    """Finds the columns that the devices can be sorted by. The key steps through them one by one."""
 
     async def startup(self) -> None:
-        """Know the key that turns an order round."""
-        self._turn = shown_keys(cast("DashboardApp", self.app).keys["sort_reverse"])
+        """Look up the key that reverses an order."""
+        self._reverse_key = shown_keys(cast("PaletteHost", self.app).keys["sort_reverse"])
 
     async def search(self, query: str) -> Hits:
-        """The columns that match; `sort` matches them all."""
+        """Yield the columns that match. `sort` matches all of them."""
         matcher = self.matcher(query)
         for column, (name, _, from_largest) in SORTS.items():
             label = f"Sort devices by {name}"
             score = matcher.match(label)
             if score > 0:
                 sort = f"-{column}" if from_largest else column
-                run = partial(cast("DashboardApp", self.app).sort_devices, sort)
+                run = partial(cast("PaletteHost", self.app).sort_devices, sort)
                 yield Hit(
                     score,
                     matcher.highlight(label),
                     run,
                     text=label,
-                    help=f"{self._turn} turns the order round",
+                    help=f"{self._reverse_key} reverses the order",
                 )

@@ -1,4 +1,4 @@
-"""Says in words what a command is about to act on."""
+"""Describes in words what a command will act on."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from mutitask_tui.server.commands.registry import Command
 from mutitask_tui.server.snapshot import Snapshot
 from worker_agent.protocol.words import plural
 
-_NAMED = 8
-"""So many of a batch are named."""
+_MAX_NAMED = 8
+"""The number of targets of a batch that are named."""
 
 
 def line_of(command: Command, values: Sequence[Any]) -> str:
-    """The command as one would type it, such as `pause_one 3`."""
+    """Return the command as a person would type it: `pause_one 3`."""
     return " ".join([command.name, *(safe_str(value, 40) for value in values)])
 
 
 def by_name(command: Command, values: Sequence[Any]) -> dict[str, Any]:
-    """The values by parameter name."""
+    """Return the arguments by parameter name."""
     return dict(zip((param.name for param in command.params), values, strict=False))
 
 
 def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | None, hidden: int = 0) -> str:
-    """Exactly what the command acts on, with the `values` that are known: names, states, counts.
+    """Return exactly what the command acts on, given its known arguments: names, states, counts.
 
-    `hidden` is how many devices a filter or a toggle hides: a command for all acts on them too, and that is said.
+    `hidden` is the number of devices that a filter or a toggle hides. A command for all devices acts on them too, so
+    the text names that number.
     """
     named = {param.kind: values[param.name] for param in command.params if param.name in values}
     if "fail" in named:
@@ -50,11 +51,11 @@ def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | 
 
 
 def batch_target(batch: Batch, snapshot: Snapshot | None) -> str:
-    """Exactly what a batch acts on: how many, which, in which states, how many of them hidden."""
-    words = [batch.narrowed] if batch.narrowed else []
+    """Return exactly what a batch acts on: how many targets, which, in which states, and how many are hidden."""
+    words = [batch.filtered] if batch.filtered else []
     if batch.command.scope == "device":
         numbers = [int(values[0]) for values in batch.targets]
-        names = [f"Device{number}" for number in numbers[:_NAMED]]
+        names = [f"Device{number}" for number in numbers[:_MAX_NAMED]]
         if snapshot is not None:
             chosen = set(numbers)
             states = Counter(device.state for device in snapshot.devices if device.id in chosen)
@@ -63,9 +64,11 @@ def batch_target(batch: Batch, snapshot: Snapshot | None) -> str:
             ]
         count = plural(len(numbers), "device")
     else:
-        names = [f"{safe_str(id_, 40)} of TaskChannel{channel}" for channel, id_ in batch.targets[:_NAMED]]
+        names = [
+            f"{safe_str(id_, 40)} of TaskChannel{channel}" for channel, id_ in batch.targets[:_MAX_NAMED]
+        ]
         count = plural(len(batch.targets), "failed task")
-    more = f" and {len(batch.targets) - _NAMED:,} more" if len(batch.targets) > _NAMED else ""
+    more = f" and {len(batch.targets) - _MAX_NAMED:,} more" if len(batch.targets) > _MAX_NAMED else ""
     if batch.hidden:
         words.append(f"{batch.hidden:,} of them hidden")
     state = f" ({', '.join(words)})" if words else ""
@@ -104,8 +107,8 @@ def _all(command: Command, snapshot: Snapshot | None, hidden: int) -> str:
     if "allot" in command.name:
         return f"the generators of {plural(len(snapshot.channels), 'channel')}"
     counts = count_devices(snapshot)
-    unseen = f"; {hidden} of them hidden" if hidden else ""
+    hidden_text = f"; {hidden} of them hidden" if hidden else ""
     return (
         f"all {plural(len(snapshot.devices), 'device')} "
-        f"({counts.running} running, {counts.paused} paused, {counts.offline} offline{unseen})"
+        f"({counts.running} running, {counts.paused} paused, {counts.offline} offline{hidden_text})"
     )

@@ -1,8 +1,11 @@
-"""Watches whether what was asked for has come about: a command writes a wish, the devices obey it later (law 4)."""
+"""Watches whether devices, channels and the server reach the state that a command asked for.
+
+A command only writes a desired state. The observed state follows later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +16,11 @@ from mutitask_tui.server.snapshot import DeviceView, Snapshot
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
-PATIENCE_S = 5.0
-"""After so long somebody who has not obeyed is named."""
+LATE_S = 5.0
+"""Name a target that has not acknowledged a command after this many seconds."""
 _FORGET_S = 120.0
-_NAMED = 3
+"""Stop watching a command after this many seconds."""
+_MAX_NAMED = 3
 
 Key = tuple[str, int]
 """`device` and its number, `channel` and its number, or `server` and 0."""
@@ -28,111 +32,123 @@ _FEEDS = {"pause_allot": False, "start_allot": True}
 
 
 @dataclass(slots=True)
-class _Asked:
-    """One act that was carried out and is not obeyed by everyone yet."""
+class _Pending:
+    """A command that not every target has acknowledged yet."""
 
     line: str
-    name: str
-    asked_s: float
-    many: int
+    command: str
+    sent_s: float
+    targets: int
+    """The number of targets at first."""
     waiting: set[Key]
+    """The targets that have not acknowledged it."""
     actors: dict[int, str]
+    """The actor of each device when the command was sent."""
     confirmed: bool = False
-    complained: bool = False
+    """Whether the command succeeded, so that acknowledgements can come."""
+    reported_late: bool = False
 
 
-class Obedience:
-    """Keeps the acts that somebody still has to obey."""
+class Acknowledgements:
+    """Keeps the commands whose acknowledgements are outstanding."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._asked: list[_Asked] = []
+        self._pending: list[_Pending] = []
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody may obey any moment: snapshots are wanted sooner then."""
+        """Whether an acknowledgement is likely soon, so that snapshots are worth polling faster."""
         now = self._now()
-        return any(now - asked.asked_s < PATIENCE_S for asked in self._asked)
+        return any(now - pending.sent_s < LATE_S for pending in self._pending)
 
-    def ask(self, line: str, command: Command, targets: Sequence[Sequence[Any]], snapshot: Snapshot) -> None:
-        """An act was sent; `targets` are the values of each call."""
+    def expect(
+        self, line: str, command: Command, targets: Sequence[Sequence[Any]], snapshot: Snapshot
+    ) -> None:
+        """Start to watch a command that was sent. `targets` holds the arguments of each call.
+
+        A later command takes the place of an earlier one for the targets that both have.
+        """
         keys = _keys(command.name, targets, snapshot)
         if not keys:
             return
-        for asked in self._asked:
-            asked.waiting -= keys
+        for pending in self._pending:
+            pending.waiting -= keys
         actors = {device.id: device.actor for device in snapshot.devices}
-        self._asked = [asked for asked in self._asked if asked.waiting]
-        self._asked.append(_Asked(line, command.name, self._now(), len(keys), keys, actors))
+        self._pending = [pending for pending in self._pending if pending.waiting]
+        self._pending.append(_Pending(line, command.name, self._now(), len(keys), keys, actors))
 
     def confirm(self, line: str) -> bool:
-        """The act was carried out: from now on it can be obeyed. Whether anybody has to."""
-        found = [asked for asked in self._asked if asked.line == line]
-        for asked in found:
-            asked.confirmed = True
+        """Note that the command succeeded; return whether acknowledgements are expected."""
+        found = [pending for pending in self._pending if pending.line == line]
+        for pending in found:
+            pending.confirmed = True
         return bool(found)
 
     def drop(self, line: str) -> None:
-        """The act was refused: nobody has to obey."""
-        self._asked = [asked for asked in self._asked if asked.line != line]
+        """Stop watching a command that failed."""
+        self._pending = [pending for pending in self._pending if pending.line != line]
 
-    def look(self, snapshot: Snapshot) -> list[tuple[str, Tone]]:
-        """What a new snapshot tells: who has obeyed, who ought to have."""
+    def update(self, snapshot: Snapshot) -> list[tuple[str, Tone]]:
+        """Compare with a new snapshot; return messages about acknowledged commands and about late targets."""
         now = self._now()
         devices = {device.id: device for device in snapshot.devices}
-        said: list[tuple[str, Tone]] = []
-        for asked in self._asked:
-            if not asked.confirmed:
+        messages: list[tuple[str, Tone]] = []
+        for pending in self._pending:
+            if not pending.confirmed:
                 continue
-            asked.waiting = {key for key in asked.waiting if not _obeyed(key, asked, snapshot, devices)}
-            waited = now - asked.asked_s
-            if not asked.waiting:
-                who = f"{plural(asked.many, _noun(asked.name))} obeyed" if asked.many > 1 else "obeyed"
-                said.append((f"{asked.line}: {who} after {took(waited)}", "good"))
-            elif waited >= PATIENCE_S and not asked.complained:
-                asked.complained = True
-                said.append((_complaint(asked, devices, waited), "warn"))
-        self._asked = [a for a in self._asked if a.waiting and now - a.asked_s < _FORGET_S]
-        return said
+            pending.waiting = {
+                key for key in pending.waiting if not _is_acknowledged(key, pending, snapshot, devices)
+            }
+            waited = now - pending.sent_s
+            if not pending.waiting:
+                by = f" by {plural(pending.targets, _noun(pending.command))}" if pending.targets > 1 else ""
+                messages.append((f"{pending.line}: acknowledged{by} after {took(waited)}", "good"))
+            elif waited >= LATE_S and not pending.reported_late:
+                pending.reported_late = True
+                messages.append((_late_text(pending, devices, waited), "warn"))
+        self._pending = [p for p in self._pending if p.waiting and now - p.sent_s < _FORGET_S]
+        return messages
 
 
-def _keys(name: str, targets: Sequence[Sequence[Any]], snapshot: Snapshot) -> set[Key]:
-    """Who has to obey."""
-    if name in ("pause_all", "start_all", "stop_all"):
+def _keys(command: str, targets: Sequence[Sequence[Any]], snapshot: Snapshot) -> set[Key]:
+    """Return the targets whose acknowledgement is expected."""
+    if command in ("pause_all", "start_all", "stop_all"):
         return {("device", device.id) for device in snapshot.devices if device.state != "offline"}
-    if name in ("pause_one", "start_one", "stop_one"):
+    if command in ("pause_one", "start_one", "stop_one"):
         return {("device", int(values[0])) for values in targets if values}
-    if name in _CHANNELS:
+    if command in _CHANNELS:
         return {("channel", int(values[0])) for values in targets if values}
-    return {("server", 0)} if name in _FEEDS and snapshot.server is not None else set()
+    return {("server", 0)} if command in _FEEDS and snapshot.server is not None else set()
 
 
-def _obeyed(key: Key, asked: _Asked, snapshot: Snapshot, devices: dict[int, DeviceView]) -> bool:
+def _is_acknowledged(key: Key, pending: _Pending, snapshot: Snapshot, devices: dict[int, DeviceView]) -> bool:
+    """Return whether a target's observed state is the desired one. A target that is gone counts as well."""
     kind, number = key
     if kind == "server":
-        return snapshot.server is None or snapshot.server.allotting == _FEEDS[asked.name]
+        return snapshot.server is None or snapshot.server.allotting == _FEEDS[pending.command]
     if kind == "channel":
-        wanted = _CHANNELS[asked.name]
-        return all(channel.paused == wanted for channel in snapshot.channels if channel.id == number)
+        paused = _CHANNELS[pending.command]
+        return all(channel.paused == paused for channel in snapshot.channels if channel.id == number)
     device = devices.get(number)
     if device is None:
         return True
-    if asked.name in _STOPS:
-        return device.state == "offline" or device.actor != asked.actors.get(number)
-    wish = _STATES[asked.name]
-    return device.state == wish == device.desired
+    if pending.command in _STOPS:
+        return device.state == "offline" or device.actor != pending.actors.get(number)
+    return device.state == _STATES[pending.command] == device.desired
 
 
-def _complaint(asked: _Asked, devices: dict[int, DeviceView], waited: float) -> str:
-    """Who has not obeyed, and why, as far as a snapshot tells."""
-    late = sorted(asked.waiting)
-    if asked.many == 1:
+def _late_text(pending: _Pending, devices: dict[int, DeviceView], waited: float) -> str:
+    """Name the targets that are late, and why as far as the snapshot shows."""
+    late = sorted(pending.waiting)
+    if pending.targets == 1:
         name, why = _name(late[0]), _why(late[0], devices)
-        return f"{name} has not obeyed {asked.line.split()[0]} for {round(waited)} s: it {why}"
-    named = [f"{_name(key)} {_why(key, devices)}" for key in late[:_NAMED]]
-    more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
-    count = f"{len(late)} of {plural(asked.many, _noun(asked.name))}"
-    return f"{asked.line}: {count} {_have(len(late))} not obeyed for {round(waited)} s: {_list(named)}{more}"
+        return f"{name} has not acknowledged {pending.line.split()[0]} for {round(waited)} s: it {why}"
+    named = ", ".join(f"{_name(key)} {_why(key, devices)}" for key in late[:_MAX_NAMED])
+    more = f" and {len(late) - _MAX_NAMED} more" if len(late) > _MAX_NAMED else ""
+    count = f"{len(late)} of {plural(pending.targets, _noun(pending.command))}"
+    have = "has" if len(late) == 1 else "have"
+    return f"{pending.line}: {count} {have} not acknowledged it for {round(waited)} s: {named}{more}"
 
 
 def _why(key: Key, devices: dict[int, DeviceView]) -> str:
@@ -151,13 +167,5 @@ def _name(key: Key) -> str:
     return {"device": f"Device{number}", "channel": f"TaskChannel{number}"}.get(kind, "the server")
 
 
-def _noun(name: str) -> str:
-    return "channel" if name in _CHANNELS else "device"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _list(words: Iterable[str]) -> str:
-    return ", ".join(words)
+def _noun(command: str) -> str:
+    return "channel" if command in _CHANNELS else "device"

@@ -1,4 +1,4 @@
-"""When it will be done, where that can be known: the number of tasks and a rate that has held for a while."""
+"""Estimates when the work will be done, from the number of tasks and the rate of the last minute."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from mutitask_tui.dashboard.formats import about, clock_minutes
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.server.snapshot import ChannelView, Snapshot
 
-_AT_MOST_S = 366 * 86400
-"""Beyond a year a forecast tells nothing."""
+_MAX_S = 366 * 86400
+"""An estimate of more than a year is not useful."""
 _QUIET_S = 5.0
 _QUIET_GAPS = 4.0
-"""Where nothing is settled for so many mean gaps between two tasks, and no less than so long, it stands still."""
+"""The work has stalled if nothing was settled for `_QUIET_S` and for this many mean gaps between two tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Eta:
-    """How far a channel or the whole namespace is, and when it will be done."""
+    """The progress of a channel or of the whole namespace, and when it will be done."""
 
     share: float
-    """Of all its tasks, from 0 to 1: those that are done, failed or deleted."""
+    """The share of the tasks that are done, failed or deleted, from 0 to 1."""
     seconds: float | None
-    """Until it is done; None while nothing is settled, or nothing any more."""
+    """Seconds until it is done; None while no tasks are settled."""
     at_ms: int
 
     @property
     def text(self) -> str:
-        """`done in 12 min`, or '' if nobody knows."""
+        """`done in 12 min`; '' if it is unknown."""
         return f"done in {about(self.seconds)}" if self.seconds is not None else ""
 
     @property
     def at_text(self) -> str:
-        """`at 14:05`, or ''."""
+        """`at 14:05`; '' if it is unknown."""
         return f"at {clock_minutes(self.at_ms)}" if self.seconds is not None else ""
 
     @property
     def share_text(self) -> str:
-        """`43%`; never 100 before the end."""
+        """`43%`; 100% only at the end."""
         return f"{min(99, int(self.share * 100)) if self.share < 1 else 100}%"
 
 
 def channel_eta(channel: ChannelView, trend: Trend, now_ms: int) -> Eta | None:
-    """A channel's; None where nobody knows how many tasks there will be, or where all are settled."""
+    """Return a channel's estimate; None if the number of tasks is unknown or all are settled."""
     total = _total(channel)
     if total is None or not total:
         return None
@@ -51,13 +51,13 @@ def channel_eta(channel: ChannelView, trend: Trend, now_ms: int) -> Eta | None:
     if left <= 0:
         return None
     rate = trend.steady_rate(channel.id)
-    stands_still = rate > 0 and trend.quiet_s(channel.id, now_ms) > max(_QUIET_S, _QUIET_GAPS / rate)
-    seconds = left / rate if rate > 0 and not stands_still and left / rate < _AT_MOST_S else None
+    stalled = rate > 0 and trend.quiet_s(channel.id, now_ms) > max(_QUIET_S, _QUIET_GAPS / rate)
+    seconds = left / rate if rate > 0 and not stalled and left / rate < _MAX_S else None
     return Eta(settled / (settled + left), seconds, now_ms + round((seconds or 0) * 1000))
 
 
 def whole_eta(snapshot: Snapshot, trend: Trend) -> Eta | None:
-    """The whole namespace's: that of the channel that will be last; None if one of them is unknown."""
+    """Return the namespace's estimate: that of the slowest channel. None if the number of tasks is unknown."""
     totals = [_total(channel) for channel in snapshot.channels]
     if None in totals:
         return None
@@ -73,7 +73,7 @@ def whole_eta(snapshot: Snapshot, trend: Trend) -> Eta | None:
 
 
 def _total(channel: ChannelView) -> int | None:
-    """How many tasks there will be: what the job said, but no fewer than there are; all, once exhausted."""
+    """Return the number of tasks: what the job says, but at least what was allotted; exact once exhausted."""
     if channel.exhausted:
         return channel.allotted
     return None if channel.total is None else max(channel.total, channel.allotted)

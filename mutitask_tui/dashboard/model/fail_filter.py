@@ -1,52 +1,51 @@
-"""Which of the failed tasks that were read are shown: all, those of one group, those that match a filter."""
+"""Chooses which of the failed tasks are shown: all, one group, or those that match a filter."""
 
 from __future__ import annotations
 
 from mutitask_tui.dashboard.model.selection import Fail
-from mutitask_tui.dashboard.widgets.line_input import matcher
-from mutitask_tui.server.inspector import where
+from mutitask_tui.dashboard.model.text_filter import matcher
+from mutitask_tui.server.inspector import error_location
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
 
 
-class FailView:
-    """Holds failed tasks, newest first, and what a person narrowed them down to."""
+class FailFilter:
+    """Holds failed tasks, newest first, and those of them that pass the filter."""
 
     def __init__(self) -> None:
         self.tasks: tuple[FailedTask, ...] = ()
         self.shown: tuple[FailedTask, ...] = ()
-        """Those that match."""
+        """The tasks that pass the filter."""
         self.whole = False
-        """Whether no older ones are left to be read."""
-        self.wanted = ""
-        """The filter's words."""
+        """Whether `tasks` holds all failed tasks, so that none is left to read."""
+        self.filter_text = ""
         self.group: FailGroup | None = None
-        """The one group whose tasks are shown."""
+        """The only group whose tasks are shown, or None."""
         self._haystacks: list[str] = []
 
     @property
-    def narrow(self) -> bool:
-        """Whether not all of the tasks are meant to be shown."""
-        return bool(self.wanted.strip()) or self.group is not None
+    def active(self) -> bool:
+        """Whether a filter or a group is chosen."""
+        return bool(self.filter_text.strip()) or self.group is not None
 
     @property
     def keys(self) -> list[Fail]:
-        """Channel and id of every task that was read."""
+        """The channel and id of every task in `tasks`."""
         return [(task.channel, task.id) for task in self.tasks]
 
-    def take(self, tasks: tuple[FailedTask, ...], haystacks: list[str], *, whole: bool) -> None:
-        """These were read; `haystacks` are what a filter looks at, one for each."""
+    def set_tasks(self, tasks: tuple[FailedTask, ...], haystacks: list[str], *, whole: bool) -> None:
+        """Replace the tasks. `haystacks` holds the text of each task that the filter searches."""
         self.tasks, self._haystacks, self.whole = tasks, haystacks, whole
-        self._choose()
+        self._apply()
 
-    def narrow_down(self, wanted: str, group: FailGroup | None) -> None:
-        """Show only what matches and belongs to the group."""
-        self.wanted, self.group = wanted, group
-        self._choose()
+    def set_filter(self, filter_text: str, group: FailGroup | None) -> None:
+        """Show only the tasks that match the text and belong to the group."""
+        self.filter_text, self.group = filter_text, group
+        self._apply()
 
-    def _choose(self) -> None:
+    def _apply(self) -> None:
         found = self.tasks
-        if self.wanted.strip():
-            fits = matcher(self.wanted)
+        if self.filter_text.strip():
+            fits = matcher(self.filter_text)
             found = tuple(t for t, text in zip(found, self._haystacks, strict=True) if fits(text))
         if self.group is not None:
             group = self.group
@@ -56,7 +55,7 @@ class FailView:
 
 
 def haystack(task: FailedTask) -> str:
-    """What a filter looks at, in lower case."""
+    """Return the text of a task that a filter searches, in lower case."""
     device = "" if task.device is None else f"device{task.device}"
     channel = f"taskchannel{task.channel}"
     words = (f"#{task.number}", device, channel, task.stage, task.error_type, task.error[:1000], task.task)
@@ -64,5 +63,5 @@ def haystack(task: FailedTask) -> str:
 
 
 def group_key(task: FailedTask) -> tuple[int, str, str, str]:
-    """The group that a task belongs to."""
-    return task.channel, task.error_type, task.stage, where(task.traceback, task.error)
+    """Return what identifies the group of a task."""
+    return task.channel, task.error_type, task.stage, error_location(task.traceback, task.error)

@@ -1,4 +1,4 @@
-"""The last hour of each channel: what was kept in Redis before this dashboard came, and what it saw since."""
+"""The last hour of each channel: the samples stored in Redis, and those that this dashboard has seen since."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from mutitask_tui.server.snapshot import Sample, Snapshot
 
 HOUR_MS = 3_600_000
 STEP_MS = 5_000
-"""How far apart the samples are that are kept of what is seen."""
+"""The interval between the samples that are kept."""
 GAP_MS = 30_000
-"""Samples farther apart than this have a hole between them: nobody kept anything."""
+"""Samples farther apart than this have a gap between them: no server stored any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value for each step of a stretch of time, oldest first; None where nothing is known."""
+    """One value for each step of a time span, oldest first; None where nothing is known."""
 
     first_ms: int
-    """Where the first step begins."""
+    """The start of the first step."""
     step_ms: int
     values: tuple[float | None, ...]
 
     @property
     def last_ms(self) -> int:
-        """Where the last step ends."""
+        """The end of the last step."""
         return self.first_ms + self.step_ms * len(self.values)
 
     @property
     def newest(self) -> float | None:
-        """The last value."""
+        """The last value; None if it is unknown."""
         return self.values[-1] if self.values else None
 
     @property
     def top(self) -> float:
-        """The largest value; 0 where there is none."""
+        """The largest value; 0 if there is none."""
         return max((value for value in self.values if value is not None), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """What the chart screen draws of one channel, or of all."""
+    """The three curves of the chart screen, for one channel or for all."""
 
     rate: Series
-    """Tasks settled a second."""
+    """Settled tasks per second."""
     fill: Series
-    """Waiting tasks in percent of the capacity."""
+    """Waiting tasks as a percentage of the capacity."""
     fails: Series
-    """Tasks that failed for good, a minute."""
+    """Tasks that failed for good, per minute."""
 
 
-class Past:
-    """Grows with each snapshot, bounded to an hour. All times are Redis's."""
+class History:
+    """Keeps the samples of the last hour. All times are Redis's."""
 
     def __init__(self) -> None:
         self.run = ""
@@ -62,11 +62,11 @@ class Past:
 
     @property
     def channels(self) -> int:
-        """How many channels are known."""
+        """The number of channels."""
         return len(self._samples)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Take in what is now. A new run begins afresh."""
+        """Add a snapshot. A new run discards the samples of the former one."""
         if snapshot.run != self.run or len(snapshot.channels) != len(self._samples):
             self.run = snapshot.run
             self._samples = [[] for _ in snapshot.channels]
@@ -79,20 +79,20 @@ class Past:
                 del samples[: bisect_right(samples, now.at_ms - HOUR_MS, key=_at)]
 
     def seed(self, history: Sequence[Sequence[Sample]]) -> None:
-        """Take in what was kept; of what was seen here only what is newer stays."""
+        """Add the samples stored in Redis. Of the samples seen here only newer ones stay."""
         if len(history) != len(self._samples):
             return
-        for number, kept in enumerate(history):
+        for number, stored in enumerate(history):
             seen = self._samples[number]
-            newest = kept[-1].at_ms if kept else 0
-            self._samples[number] = [*kept, *(sample for sample in seen if sample.at_ms > newest)]
+            newest = stored[-1].at_ms if stored else 0
+            self._samples[number] = [*stored, *(sample for sample in seen if sample.at_ms > newest)]
 
     def charts(self, channel: int | None, minutes: int, steps: int) -> Charts:
-        """The last `minutes` in `steps` steps; `channel` None means all."""
+        """Return the curves of the last `minutes` in `steps` steps, for one channel or for all (None)."""
         chosen = self._samples if channel is None else self._samples[channel : channel + 1]
         now = max((samples[-1].at_ms for samples in chosen if samples), default=0)
         step = max(1, -(-minutes * 60_000 // steps))
-        # Steps begin at round times: the picture moves by whole steps and does not shimmer.
+        # Steps begin at round times, so that the picture moves by whole steps and does not flicker.
         first = (now // step - steps + 1) * step
         edges = [first + step * number for number in range(steps)] + [now]
         parts = [_Channel(samples, edges) for samples in chosen if samples]
@@ -107,20 +107,20 @@ def _at(sample: Sample) -> int:
     return sample.at_ms
 
 
-_Place = tuple[int, float] | None
-"""A sample's number and how far towards the next one, from 0 to 1; None in a hole, or outside of all samples."""
+_Position = tuple[int, float] | None
+"""A sample's index and the fraction of the way to the next one; None in a gap or outside of all samples."""
 
 
 class _Channel:
-    """One channel's samples, looked at at the edges of the steps."""
+    """One channel's samples, interpolated at the edges of the steps."""
 
     def __init__(self, samples: list[Sample], edges: list[int]) -> None:
         self._samples = samples
         times = [sample.at_ms for sample in samples]
-        self._places = [_place(times, edge) for edge in edges]
-        # The step that has just begun looks as far back as the others.
+        self._positions = [_position(times, edge) for edge in edges]
+        # The current step is incomplete: it uses the same span of time as the others.
         step = edges[1] - edges[0]
-        self._newest = _place(times, edges[-1] - step)
+        self._newest = _position(times, edges[-1] - step)
         self._step_ms = step
 
     def rates(self) -> list[float | None]:
@@ -130,51 +130,51 @@ class _Channel:
         return self._growth([sample.failed for sample in self._samples], 60_000)
 
     def _growth(self, counts: list[int], per_ms: int) -> list[float | None]:
-        """How fast a count grew in each step. Where it fell (failed tasks went back) it grew by nothing."""
+        """Return how fast a count grew in each step. A decrease (failed tasks were reloaded) counts as no growth."""
         grown = [0.0]
         total = 0.0
         for before, after in pairwise(counts):
             total += max(0, after - before)
             grown.append(total)
-        values = _at_places(grown, [*self._places[:-1], self._newest, self._places[-1]])
+        values = _values_at(grown, [*self._positions[:-1], self._newest, self._positions[-1]])
         scale = per_ms / self._step_ms
         pairs = [*pairwise(values[:-2]), (values[-2], values[-1])]
         return [None if low is None or high is None else (high - low) * scale for low, high in pairs]
 
     def levels(self) -> list[tuple[float, float] | None]:
-        """Waiting tasks and capacity, at the end of each step."""
-        places = self._places[1:]
-        waiting = _at_places([float(sample.waiting) for sample in self._samples], places)
-        capacity = _at_places([float(sample.capacity) for sample in self._samples], places)
+        """Return the waiting tasks and the capacity at the end of each step."""
+        positions = self._positions[1:]
+        waiting = _values_at([float(sample.waiting) for sample in self._samples], positions)
+        capacity = _values_at([float(sample.capacity) for sample in self._samples], positions)
         return [
             None if level is None or room is None else (level, room)
             for level, room in zip(waiting, capacity, strict=True)
         ]
 
 
-def _place(times: list[int], at_ms: int) -> _Place:
-    place = bisect_right(times, at_ms) - 1
-    if place < 0:
+def _position(times: list[int], at_ms: int) -> _Position:
+    index = bisect_right(times, at_ms) - 1
+    if index < 0:
         return None
-    away = at_ms - times[place]
-    if place + 1 == len(times):
-        return (place, 0.0) if away <= GAP_MS else None
-    apart = times[place + 1] - times[place]
-    if apart > GAP_MS:
-        return (place, 0.0) if away == 0 else None
-    return place, away / apart
+    elapsed = at_ms - times[index]
+    if index + 1 == len(times):
+        return (index, 0.0) if elapsed <= GAP_MS else None
+    interval = times[index + 1] - times[index]
+    if interval > GAP_MS:
+        return (index, 0.0) if elapsed == 0 else None
+    return index, elapsed / interval
 
 
-def _at_places(values: list[float], places: list[_Place]) -> list[float | None]:
-    """The values there, on the lines between the samples."""
+def _values_at(values: list[float], positions: list[_Position]) -> list[float | None]:
+    """Return the values at the positions, interpolated linearly between the samples."""
     found: list[float | None] = []
-    for place in places:
-        if place is None:
+    for position in positions:
+        if position is None:
             found.append(None)
             continue
-        number, share = place
-        value = values[number]
-        found.append(value + share * (values[number + 1] - value) if share else value)
+        index, fraction = position
+        value = values[index]
+        found.append(value + fraction * (values[index + 1] - value) if fraction else value)
     return found
 
 

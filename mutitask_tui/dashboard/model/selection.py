@@ -1,7 +1,8 @@
-"""What was selected when a key was pressed, and how a command takes its arguments from it."""
+"""What is selected when a key is pressed, and the arguments that a command takes from it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,25 +14,25 @@ Fail = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The ids under the cursors of a screen, None where it shows nothing of that kind; and what is marked."""
+    """The ids under a screen's cursors, None where it shows nothing of that kind; and what is marked."""
 
     device: int | None = None
     channel: int | None = None
     fail: Fail | None = None
     only_channel: int | None = None
-    """The one channel that the screen is narrowed down to: an `all` command with `[C]` means that one."""
+    """The only channel that the screen shows: an `all` command with an optional channel `[C]` uses it."""
     devices: tuple[int, ...] = ()
-    """The marked devices: a `device` command acts on these, not on the one under the cursor."""
+    """The marked devices: a `device` command acts on these instead of the one under the cursor."""
     fails: tuple[Fail, ...] = ()
-    """The marked failed tasks, likewise."""
+    """The marked failed tasks, used in the same way."""
     hidden: int = 0
-    """How many of the marked ones cannot be seen, because a filter hides them."""
+    """The number of marked items that a filter hides."""
     shown_fails: tuple[Fail, ...] | None = None
-    """All that a narrowed list of failed tasks shows; None where it is not narrowed."""
-    narrowed: str = ""
-    """What narrows it, in words."""
+    """All tasks that a filtered list of failed tasks shows; None if no filter is active."""
+    filtered: str = ""
+    """The active filter in words."""
     gone: tuple[int, ...] = ()
-    """Devices that are hidden because they are offline: `purge_device` means them where none is marked."""
+    """Devices that are hidden because they are offline: `purge_device` uses them if none is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,35 @@ class Batch:
     command: Command
     targets: tuple[tuple[Any, ...], ...]
     hidden: int = 0
-    narrowed: str = ""
-    """How the targets were found, in words, if not by marks."""
+    filtered: str = ""
+    """The filter that chose the targets, in words; '' if they were marked."""
 
     @property
     def line(self) -> str:
-        """What it does, in short: `pause_one on 10 devices`."""
+        """A short description: `pause_one on 10 devices`."""
         noun = "device" if self.command.scope == "device" else "failed task"
         return f"{self.command.name} on {len(self.targets):,} {noun}{'' if len(self.targets) == 1 else 's'}"
 
     @property
-    def asks(self) -> bool:
-        """Whether a person is asked first."""
-        return self.command.dangerous or bool(self.hidden) or bool(self.narrowed)
+    def needs_confirmation(self) -> bool:
+        """Whether the dashboard asks for confirmation first."""
+        return self.command.dangerous or bool(self.hidden) or bool(self.filtered)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """A command with the arguments that it had when it was requested."""
+
+    command: Command
+    values: Sequence[Any]
+    line: str
+    """A short description of the request."""
+    batch: Batch | None = None
+    """The targets of a command on several items; they take the place of `values`."""
 
 
 def batch_of(command: Command, selection: Selection) -> Batch | None:
-    """The command on all that it means, where that is more than the one under the cursor."""
+    """Return the batch that a command means; None if it means only the item under the cursor."""
     if command.scope == "device":
         if selection.devices:
             return Batch(command, tuple((number,) for number in selection.devices), selection.hidden)
@@ -72,23 +85,23 @@ def batch_of(command: Command, selection: Selection) -> Batch | None:
             return Batch(command, selection.fails, selection.hidden)
         return None if selection.shown_fails is None else Batch(command, selection.shown_fails)
     if command.name == "reload_all_fail_tasks" and selection.shown_fails is not None:
-        return Batch(find("reload_one_fail_task"), selection.shown_fails, narrowed=selection.narrowed)
+        return Batch(find("reload_one_fail_task"), selection.shown_fails, filtered=selection.filtered)
     return None
 
 
 def known_values(command: Command, selection: Selection) -> dict[str, Any]:
-    """The command's arguments that the selection answers, by parameter name."""
+    """Return the command's arguments that the selection determines, by parameter name."""
     known = {param.name: _from_selection(command, param, selection) for param in command.params}
     return {name: value for name, value in known.items() if value is not None}
 
 
 def missing(command: Command, known: dict[str, Any]) -> tuple[Param, ...]:
-    """The parameters that a person still has to name."""
+    """Return the required parameters that are not in `known`."""
     return tuple(p for p in command.params if p.name not in known and not p.optional)
 
 
 def in_order(command: Command, values: dict[str, Any]) -> tuple[Any, ...]:
-    """The values in the order in which the command takes them."""
+    """Return the values in the order of the command's parameters."""
     return tuple(values[p.name] for p in command.params if p.name in values)
 
 

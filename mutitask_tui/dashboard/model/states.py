@@ -1,4 +1,4 @@
-"""The glyph, the word and the tone of each state: none of the three is left to colour alone."""
+"""The glyph, the word and the tone of each state, so that no state is shown by colour alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 from mutitask_tui.server.snapshot import ChannelView, DeviceView
 
 Tone = Literal["good", "calm", "warn", "bad", "faint"]
-"""How a thing is meant to look; widgets map it to a colour of the theme."""
+"""The kind of a text; widgets map it to a colour of the theme."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state, ready to show."""
+    """One state as the screen shows it."""
 
     glyph: str
     word: str
@@ -21,7 +21,7 @@ class State:
 
     @property
     def text(self) -> str:
-        """Glyph and word."""
+        """The glyph and the word."""
         return f"{self.glyph} {self.word}"
 
 
@@ -33,9 +33,9 @@ NEVER = State("○", "offline", "faint")
 
 
 def device_state(device: DeviceView, rate: float | None = None) -> State:
-    """What a device is; one that never reported is offline too, but not alarming.
+    """Return a device's state. A device that has never reported is offline, but not alarming.
 
-    `rate` is how many tasks it settled a second: a running device without any, and with none in hand, is idle.
+    `rate` is its settled tasks per second: a running device with rate 0 and no running task is idle.
     """
     if device.state == "offline":
         return NEVER if device.seen_s is None else OFFLINE
@@ -44,15 +44,16 @@ def device_state(device: DeviceView, rate: float | None = None) -> State:
     return IDLE if rate == 0 and not device.running else RUNNING
 
 
-def device_wish(device: DeviceView) -> str:
-    """The state that a live device was asked for and has not reached yet, or ''."""
+def pending_state(device: DeviceView) -> str:
+    """Return the desired state that a live device has not reached yet; '' if there is none."""
     return device.desired if device.state != "offline" and device.desired != device.state else ""
 
 
 def channel_state(channel: ChannelView, *, served: bool, has_device: bool = True) -> State:
-    """Whether a channel is fed, and if not, why. `served`: whether a server is there to feed it.
+    """Return whether a channel is fed, and if not, why.
 
-    `has_device`: False where tasks wait in it and no device serves it.
+    `served` says whether a server runs that can feed it. `has_device` is False if tasks wait in it and no device
+    serves it.
     """
     if channel.halted:
         return State("✗", "halted", "bad")

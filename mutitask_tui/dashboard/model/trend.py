@@ -1,4 +1,4 @@
-"""What one snapshot cannot tell: rates of the last minutes, and whether failures grow."""
+"""Compares snapshots: the rates of the last minutes, and whether the number of failures grows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import pairwise
 from mutitask_tui.server.snapshot import Sample, Snapshot
 
 BUCKET_MS = 2000
-"""How long one point of a sparkline stands for."""
+"""The time that one point of a sparkline covers."""
 
 POINTS = 240
 GROWTH_MS = 60_000
 _SMOOTH_MS = 4000
-_HOLE_MS = 30_000
-"""Kept samples farther apart than this say nothing of the time between them."""
+_GAP_MS = 30_000
+"""Stored samples farther apart than this say nothing about the time between them."""
 _STEADY_MS = 60_000
-"""An ETA stands on the rate of so long: it must not jump."""
+"""The span of the rate behind an ETA. It is long so that the ETA does not jump."""
 
 
 class Trend:
-    """Grows with each snapshot and stays bounded. All times are the snapshots' own."""
+    """Keeps the rates and counts of the last minutes. All times are the snapshots' own."""
 
     def __init__(self) -> None:
         self._points: dict[int, deque[tuple[int, float, int]]] = {}
@@ -32,7 +32,7 @@ class Trend:
         self._run = ""
 
     def add(self, snapshot: Snapshot) -> None:
-        """Take in one more snapshot; a new run begins afresh."""
+        """Add a snapshot. A new run discards what is known of the former one."""
         if snapshot.run != self._run:
             self._points.clear()
             self._recent.clear()
@@ -52,14 +52,14 @@ class Trend:
                 marks.popleft()
 
     def seed(self, history: Sequence[Sequence[Sample]]) -> None:
-        """Put what was kept in Redis before the first snapshot that was added."""
+        """Add the samples stored in Redis, before the first snapshot that was added."""
         for channel, samples in enumerate(history):
             seen = self._points.get(channel)
             if not seen:
                 continue
             before: dict[int, tuple[int, float, int]] = {}
             for first, last in pairwise(samples):
-                if not 0 < last.at_ms - first.at_ms <= _HOLE_MS:
+                if not 0 < last.at_ms - first.at_ms <= _GAP_MS:
                     continue
                 settled = max(0, last.done + last.failed - first.done - first.failed)
                 rate = settled * 1000 / (last.at_ms - first.at_ms)
@@ -70,7 +70,7 @@ class Trend:
         self._seed_fails(history)
 
     def _seed_fails(self, history: Sequence[Sequence[Sample]]) -> None:
-        """How many had failed a minute ago: whoever attaches late sees at once that they grow."""
+        """Add the number of failed tasks a minute ago, so that a new view sees at once whether it grows."""
         if not self._fails:
             return
         since, counts = self._fails[0]
@@ -84,11 +84,11 @@ class Trend:
             self._fails.appendleft((min(first, since), {**counts, **ago}))
 
     def points(self, channel: int) -> list[float]:
-        """The channel's mean rates, oldest first, one for each `BUCKET_MS`."""
+        """Return the channel's mean rates, oldest first, one for each `BUCKET_MS`."""
         return [total / count for _, total, count in self._points.get(channel, ())]
 
     def all_points(self) -> list[float]:
-        """The whole namespace's mean rates, oldest first."""
+        """Return the whole namespace's mean rates, oldest first."""
         sums: dict[int, float] = {}
         for points in self._points.values():
             for bucket, total, count in points:
@@ -96,23 +96,23 @@ class Trend:
         return [sums[bucket] for bucket in sorted(sums)]
 
     def rate(self, channel: int) -> float:
-        """The channel's rate, smoothed over a few seconds so that it can be read."""
+        """Return the channel's rate, averaged over a few seconds so that it can be read."""
         recent = self._recent.get(channel, ())
         return sum(rate for _, rate in recent) / len(recent) if recent else 0.0
 
     def total_rate(self) -> float:
-        """The whole namespace's rate, smoothed likewise."""
+        """Return the whole namespace's rate, averaged in the same way."""
         return sum(self.rate(channel) for channel in self._recent)
 
     def steady_rate(self, channel: int) -> float:
-        """The channel's mean rate of the last minute, or of as much of it as was seen."""
+        """Return the channel's mean rate over the last minute, or over the part of it that was seen."""
         points = self._points.get(channel, ())
         recent = list(points)[-_STEADY_MS // BUCKET_MS :]
         count = sum(count for _, _, count in recent)
         return sum(total for _, total, _ in recent) / count if count else 0.0
 
     def new_fails(self, channel: int | None = None) -> int:
-        """How many failures more than a minute ago, of one channel or of all; 0 if fewer."""
+        """Return how many tasks have failed in the last minute, of one channel or of all. A decrease counts as 0."""
         if not self._fails:
             return 0
         (_, before), (_, after) = self._fails[0], self._fails[-1]
@@ -120,7 +120,7 @@ class Trend:
         return max(0, sum(after.get(i, 0) - before.get(i, 0) for i in ids))
 
     def new_runs(self, channel: int) -> tuple[int, int]:
-        """How many of the channel's runs failed, and how many of its tasks were done, in the last minute."""
+        """Return the channel's failed runs and done tasks of the last minute."""
         if not self._runs:
             return 0, 0
         last = self._runs[-1][1].get(channel, (0, 0))
@@ -128,7 +128,7 @@ class Trend:
         return max(0, last[0] - first[0]), max(0, last[1] - first[1])
 
     def quiet_s(self, channel: int, now_ms: int) -> float:
-        """For how many seconds nothing of the channel has been settled, as far as was seen."""
+        """Return for how many seconds no task of the channel was settled, as far as was seen."""
         return max(0, now_ms - self._settled_ms.get(channel, now_ms)) / 1000
 
     def _add_rate(self, channel: int, now: int, rate: float) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Sparkline
 
-from mutitask_tui.dashboard.actions.bindings import screen_bindings
 from mutitask_tui.dashboard.formats import clock, fit, fit_end, rate_text, size_text, span, zone
+from mutitask_tui.dashboard.keys.screen_bindings import CHANNEL_BINDINGS
 from mutitask_tui.dashboard.model.eta import channel_eta
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.states import State, channel_state
@@ -19,10 +19,10 @@ from mutitask_tui.dashboard.model.trend import BUCKET_MS, Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fails import FailsScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines
+from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask
 from mutitask_tui.server.troubles import unserved
 
@@ -35,11 +35,7 @@ class ChannelScreen(PeekingScreen):
     """One channel's books, its feed, its rate, what waits in it and what came out; the channel keys act on it."""
 
     AUTO_FOCUS = "#waiting"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
-        *screen_bindings("Channel", "Max", "Skip"),
-        Binding("F", "its_fails", "Its fails"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*CHANNEL_BINDINGS]
     DEFAULT_CSS = """
     ChannelScreen {
         #facts-scroll { height: auto; max-height: 50%; scrollbar-size-vertical: 1; }
@@ -84,12 +80,12 @@ class ChannelScreen(PeekingScreen):
             self.query_one(Facts).show([("channel", gone, "$text-error")])
             return
         served = snapshot.server is not None
-        lead = 1 if channel.halted else 0
+        full_width = 1 if channel.halted else 0
         alone = any(c.id == self._channel for c in unserved(snapshot))
         facts = _facts(
             channel, trend, snapshot.now_ms, channel_state(channel, served=served, has_device=not alone)
         )
-        self.query_one(Facts).show(facts, lead=lead, columns=2)
+        self.query_one(Facts).show(facts, full_width=full_width, columns=2)
         chart = self.query_one(Sparkline)
         points = trend.points(self._channel)[-chart.size.width :]
         chart.data = [0.0] * (chart.size.width - len(points)) + points

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import rate_text, short_count
-from mutitask_tui.dashboard.model.history import Past, Series
+from mutitask_tui.dashboard.keys.screen_bindings import CHART_BINDINGS
+from mutitask_tui.dashboard.model.history import History, Series
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.widgets.chart import Chart
 from mutitask_tui.dashboard.widgets.header import FAINT
+from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import Snapshot
-from mutitask_tui.settings.config_file import CHART_MINUTES
+from mutitask_tui.settings.options import CHART_MINUTES
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
@@ -27,13 +28,7 @@ class ChartScreen(FrameScreen):
     """Three charts over the same stretch of time; arrow keys choose the channel and the stretch."""
 
     AUTO_FOCUS = ""
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
-        Binding("right", "channel(1)", "Next channel"),
-        Binding("left", "channel(-1)", "Channel before", show=False),
-        Binding("up", "zoom(-1)", "Closer"),
-        Binding("down", "zoom(1)", "Wider"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*CHART_BINDINGS]
     DEFAULT_CSS = """
     ChartScreen {
         #fails { height: 1fr; }
@@ -46,10 +41,10 @@ class ChartScreen(FrameScreen):
     }
     """
 
-    def __init__(self, past: Past, channel: int | None = None) -> None:
+    def __init__(self, history: History, channel: int | None = None) -> None:
         """`channel` is the one to begin with; None: all together."""
         super().__init__()
-        self._past = past
+        self._history = history
         self._channel = channel
         self._chosen: int | None = None
         """The stretch that a person chose here, in minutes."""
@@ -57,9 +52,9 @@ class ChartScreen(FrameScreen):
     def body(self) -> Iterable[Widget]:
         """The three charts."""
         for chart in (
-            Chart("rate", rate_text, least=1.0, id="rate"),
-            Chart("fill", _percent, least=100.0, id="fill"),
-            Chart("fails", _each_minute, least=1.0, id="fails"),
+            Chart("rate", rate_text, min_top=1.0, id="rate"),
+            Chart("fill", _percent, min_top=100.0, id="fill"),
+            Chart("fails", _each_minute, min_top=1.0, id="fails"),
         ):
             chart.add_class("panel", "body")
             yield chart
@@ -81,7 +76,7 @@ class ChartScreen(FrameScreen):
 
     def action_channel(self, step: int) -> None:
         """The next channel, or the one before; all together lie between the last and the first."""
-        count = self._past.channels
+        count = self._history.channels
         place = count if self._channel is None else self._channel
         place = (place + step) % (count + 1)
         self._channel = None if place == count else place
@@ -93,7 +88,7 @@ class ChartScreen(FrameScreen):
         place = CHART_MINUTES.index(self._minutes) + step
         if 0 <= place < len(CHART_MINUTES):
             self._chosen = CHART_MINUTES[place]
-            self.host.remember("layout.chart_minutes", self._chosen)
+            self.host.save_preference("layout.chart_minutes", self._chosen)
             self._draw()
 
     @property
@@ -101,7 +96,7 @@ class ChartScreen(FrameScreen):
         """The shortest stretch that holds the whole run, and no longer one than was chosen last."""
         if self._chosen is not None:
             return self._chosen
-        snapshot, longest = self.host.snapshot, self.host.memory.config.layout.chart_minutes
+        snapshot, longest = self.host.snapshot, self.host.preferences.config.layout.chart_minutes
         age_ms = 0 if snapshot is None else snapshot.now_ms - snapshot.started_ms
         return next((m for m in CHART_MINUTES if m >= longest or age_ms <= m * 60_000), longest)
 
@@ -109,7 +104,7 @@ class ChartScreen(FrameScreen):
         rate = self.query_one("#rate", Chart)
         if not rate.size.width:
             return
-        charts = self._past.charts(self._channel, self._minutes, rate.steps)
+        charts = self._history.charts(self._channel, self._minutes, rate.steps)
         name = "All channels" if self._channel is None else f"TaskChannel{self._channel}"
         stretch = f", {plural(self._minutes, 'minute')} ({time.strftime('%Z')})   "
         whose = Content.assemble((name, "bold $text-primary"), (stretch, FAINT))

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.actions.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, span, when, zone
+from mutitask_tui.dashboard.keys.screen_bindings import DEVICE_BINDINGS
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.states import device_state
+from mutitask_tui.dashboard.model.text_filter import matcher
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
-from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
-from mutitask_tui.dashboard.widgets.line_input import matcher
 from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
+from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
 
 
@@ -40,12 +40,7 @@ class DeviceScreen(PeekingScreen):
     """One device's facts, its events and its agent's log; the device keys act on it."""
 
     AUTO_FOCUS = "#device-log"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "let_go", "Back"),
-        Binding("backspace", "app.pop_screen", "Back", show=False),
-        *screen_bindings("Pause", "Start", "Detect", "Stop", "Purge"),
-        *view_bindings("view.filter"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*DEVICE_BINDINGS]
     filters: ClassVar[bool] = True
     DEFAULT_CSS = """
     DeviceScreen {
@@ -90,11 +85,13 @@ class DeviceScreen(PeekingScreen):
             return
         self._channel = device.channel if device.seen_s is not None else None
         facts.show(
-            _facts(device, self.host.device_trend, snapshot.now_ms), lead=max(1, len(device.tasks)), columns=2
+            _facts(device, self.host.device_trend, snapshot.now_ms),
+            full_width=max(1, len(device.tasks)),
+            columns=2,
         )
         own = f"Device{self._device}"
         events = self.query_one(EventLog)
-        events.show([e for e in snapshot.events if e.who == own])
+        events.show([e for e in snapshot.events if e.source == own])
         match = f"  {len(events.shown):,} match /{safe_str(self._wanted, 30)}" if self._wanted.strip() else ""
         retitle(events, f"Its events ({zone(snapshot.now_ms)}){match}")
         self.peek_soon()
@@ -154,8 +151,8 @@ def _running(device: DeviceView) -> list[Fact]:
 def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     state, fault = device_state(device, trend.rate(device.id)), trend.fault(device)
     fault_text = f", {fault}" if fault in ("slow", "failing") else ""
-    grown = trend.grown(device.id)
-    errors = f"{device.errors:,}" + (f"  +{grown:,} in 1 min" if grown else "")
+    new_errors = trend.new_errors(device.id)
+    errors = f"{device.errors:,}" + (f"  +{new_errors:,} in 1 min" if new_errors else "")
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
     served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
     versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")
@@ -164,13 +161,13 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     return [
         *_running(device),
         ("state", f"{state.text}{fault_text}", TONES["warn" if fault_text else state.tone]),
-        ("wished", device.desired, "$text-warning" if device.desired != device.state else ""),
+        ("desired", device.desired, "$text-warning" if device.desired != device.state else ""),
         ("seen", seen_text(device.seen_s), ""),
         ("running", running, ""),
         ("longest", longest, "$text-warning" if fault == "slow" else ""),
         ("rate", rate_text(trend.rate(device.id)), ""),
         ("done", f"{device.done:,}", ""),
-        ("errors", errors, TONES["bad"] if grown else "$text-warning" if device.errors else ""),
+        ("errors", errors, TONES["bad"] if new_errors else "$text-warning" if device.errors else ""),
         ("channel", served, ""),
         ("agent", process, ""),
         ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.actions.bindings import screen_bindings
 from mutitask_tui.dashboard.formats import size_text, when
+from mutitask_tui.dashboard.keys.screen_bindings import FAILED_BINDINGS
 from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
@@ -28,10 +28,7 @@ class FailedScreen(PeekingScreen):
     """One failed task; the fail keys act on it."""
 
     AUTO_FOCUS = "#payload"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
-        *screen_bindings("Reload", "Edit", "Delete", "Export"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*FAILED_BINDINGS]
     DEFAULT_CSS = """
     FailedScreen {
         #task-facts { height: auto; max-height: 9; }
@@ -69,14 +66,14 @@ class FailedScreen(PeekingScreen):
     def on_mount(self) -> None:
         """Read the task, and again after each act."""
         super().on_mount()
-        self.watch(self.app, "acts_done", self.peek_now)
+        self.watch(self.app, "requests_done", self.peek_now)
 
     @property
     def selection(self) -> Selection:
         """This task alone, its channel and its device."""
         channel = self._fail[0]
         return Selection(
-            self._device, channel, self._fail, channel, shown_fails=(self._fail,), narrowed="this one alone"
+            self._device, channel, self._fail, channel, shown_fails=(self._fail,), filtered="this one alone"
         )
 
     def peek(self) -> FailedDetail | None:
@@ -91,7 +88,7 @@ class FailedScreen(PeekingScreen):
             facts.show([("task", gone, "$text-warning")])
             return
         now_ms = self.host.snapshot.now_ms if self.host.snapshot else found.task.failed_ms
-        facts.show(_facts(found, now_ms), lead=1, columns=2)
+        facts.show(_facts(found, now_ms), full_width=1, columns=2)
         runs = self.query_one("#runs")
         count = len(found.failed_runs)
         runs.border_title = f"{count} runs, the last first" if count > 1 else "The run"

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from typing import ClassVar, cast
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.actions.bindings import screen_bindings, view_bindings
 from mutitask_tui.dashboard.formats import when
-from mutitask_tui.dashboard.model.fail_filter import FailView, haystack
+from mutitask_tui.dashboard.keys.screen_bindings import FAILS_BINDINGS
+from mutitask_tui.dashboard.model.fail_filter import FailFilter, haystack
 from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
@@ -40,16 +40,7 @@ class FailsScreen(FrameScreen):
     """A list that grows by a page when its end is reached; the fail keys act on the marked or selected tasks."""
 
     AUTO_FOCUS = "#fails"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "let_go", "Back"),
-        Binding("backspace", "app.pop_screen", "Back", show=False),
-        *screen_bindings("Reload", "Edit", "Delete", "Export"),
-        Binding("G", "groups", "Groups", tooltip="the failed tasks grouped by error, or each"),
-        *view_bindings("view.filter"),
-        Binding("left_square_bracket", "turn(-1)", "Channel before", show=False),
-        Binding("right_square_bracket", "turn(1)", "Next channel"),
-        Binding("f5", "read_again", "Read again", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*FAILS_BINDINGS]
     filters: ClassVar[bool] = True
     DEFAULT_CSS = """
     FailsScreen {
@@ -96,7 +87,7 @@ class FailsScreen(FrameScreen):
         super().__init__()
         self.channel = channel
         """The one channel whose failed tasks are shown; None for all."""
-        self.view = FailView()
+        self.view = FailFilter()
         """What was read, and what of it is shown."""
         self._wanted = PAGE
         self._loading = False
@@ -117,7 +108,7 @@ class FailsScreen(FrameScreen):
     def on_mount(self) -> None:
         """Read the first page, and again after each act."""
         super().on_mount()
-        self.watch(self.app, "acts_done", self._act_ended)
+        self.watch(self.app, "requests_done", self._act_ended)
 
     @property
     def grouped(self) -> bool:
@@ -145,7 +136,7 @@ class FailsScreen(FrameScreen):
             fails=(*marked, *hidden) if not self.grouped else (),
             hidden=len(hidden) if not self.grouped else 0,
             shown_fails=tuple(shown) if narrowed and not self.grouped else None,
-            narrowed=narrowed,
+            filtered=narrowed,
         )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
@@ -163,20 +154,20 @@ class FailsScreen(FrameScreen):
             self._again = True
             return
         self._loading = True
-        self._read(self.channel, DEEP if self.view.narrow else self._wanted, self.grouped)
+        self._read(self.channel, DEEP if self.view.active else self._wanted, self.grouped)
 
     def filter_value(self) -> str:
         """The present filter."""
-        return self.view.wanted
+        return self.view.filter_text
 
     def filter_by(self, wanted: str) -> None:
         """Narrow down to the tasks that match; all of the newest 10,000 are looked through."""
         if self.grouped:
             self._set_grouped(False)
-        was_narrow = self.view.narrow
-        self.view.narrow_down(wanted, self.view.group)
+        was_narrow = self.view.active
+        self.view.set_filter(wanted, self.view.group)
         self._fill()
-        if self.view.narrow and not was_narrow and not self.view.whole:
+        if self.view.active and not was_narrow and not self.view.whole:
             self.load()
 
     def action_let_go(self) -> None:
@@ -184,10 +175,10 @@ class FailsScreen(FrameScreen):
         fails = self.query_one(FailList)
         if fails.marked:
             fails.mark(set())
-        elif self.view.wanted.strip():
+        elif self.view.filter_text.strip():
             self.drop_filter()
         elif self.view.group is not None:
-            self.view.narrow_down("", None)
+            self.view.set_filter("", None)
             self._set_grouped(True)
             self.load()
         else:
@@ -195,7 +186,7 @@ class FailsScreen(FrameScreen):
 
     def action_groups(self) -> None:
         """Show groups, or each task."""
-        self.view.narrow_down(self.view.wanted, None)
+        self.view.set_filter(self.view.filter_text, None)
         self._set_grouped(not self.grouped)
         self.load()
 
@@ -235,7 +226,7 @@ class FailsScreen(FrameScreen):
     @on(Loaded)
     def _loaded(self, event: Loaded) -> None:
         if event.tasks is not None:
-            self.view.take(event.tasks, event.haystacks, whole=event.whole)
+            self.view.set_tasks(event.tasks, event.haystacks, whole=event.whole)
             self._fill()
             if event.whole:
                 fails = self.query_one(FailList)
@@ -251,7 +242,7 @@ class FailsScreen(FrameScreen):
 
     @on(NotLoaded)
     def _not_loaded(self, event: NotLoaded) -> None:
-        self.host.say(f"the failed tasks could not be read: {event.error}", "bad")
+        self.host.show_status(f"the failed tasks could not be read: {event.error}", "bad")
         self._read_over()
 
     @on(CellGrid.Highlighted)
@@ -260,7 +251,7 @@ class FailsScreen(FrameScreen):
         self.selection_changed()
         tasks = self.view.shown
         last = (tasks[-1].channel, tasks[-1].id) if tasks else None
-        if event.key == last is not None and not self.view.whole and not self.view.narrow:
+        if event.key == last is not None and not self.view.whole and not self.view.active:
             self._wanted = len(self.view.tasks) + PAGE
             self.load()
 
@@ -279,7 +270,7 @@ class FailsScreen(FrameScreen):
     def _group_opened(self) -> None:
         group = self.query_one(GroupList).selected
         if group is not None:
-            self.view.narrow_down("", group)
+            self.view.set_filter("", group)
             self._set_grouped(False)
             self._fill()
             self.load()
@@ -293,7 +284,7 @@ class FailsScreen(FrameScreen):
 
     def _act_ended(self) -> None:
         """What was acted on loses its mark; then look again."""
-        act = self.host.last_act
+        act = self.host.last_request
         if act is not None and act.batch is not None and act.command.scope == "fail":
             fails = self.query_one(FailList)
             fails.mark(fails.marked - set(act.batch.targets))
@@ -318,8 +309,8 @@ class FailsScreen(FrameScreen):
         if self.view.group is not None:
             group = self.view.group
             words.append(f"{safe_str(group.error_type or group.stage, 30)} at {safe_str(group.where, 60)}")
-        if self.view.wanted.strip():
-            words.append(f"match /{safe_str(self.view.wanted, 30)}")
+        if self.view.filter_text.strip():
+            words.append(f"match /{safe_str(self.view.filter_text, 30)}")
         if not words:
             return ""
         deep = f", of the newest {len(self.view.tasks):,}" if self._more_than_read else ""
@@ -350,8 +341,8 @@ class FailsScreen(FrameScreen):
         group = self.query_one(GroupList).selected if self.grouped else None
         task = group.example if group is not None else self.selected
         if task is None:
-            nothing = "nothing matches" if self.view.narrow else "no task has failed"
-            facts.show([("", nothing, "$text-success" if not self.view.narrow else "")])
+            nothing = "nothing matches" if self.view.active else "no task has failed"
+            facts.show([("", nothing, "$text-success" if not self.view.active else "")])
             trace.update("")
             return
         now_ms = self.host.snapshot.now_ms if self.host.snapshot else task.failed_ms

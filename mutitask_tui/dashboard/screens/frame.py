@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
+from mutitask_tui.dashboard.host import Host
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.model.trend import Trend
@@ -19,9 +20,6 @@ from mutitask_tui.dashboard.widgets.key_bar import KeyBar
 from mutitask_tui.dashboard.widgets.line_input import CommandLine, FilterLine
 from mutitask_tui.dashboard.widgets.status_line import StatusLine
 from mutitask_tui.server.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from mutitask_tui.dashboard.app import DashboardApp
 
 
 class FrameScreen(Screen[None]):
@@ -69,7 +67,7 @@ class FrameScreen(Screen[None]):
         yield from self.body()
         if self.filters:
             yield FilterLine(id="filter-line").add_class("line")
-        yield CommandLine(self._ids, self.host.history, id="command-line").add_class("line")
+        yield CommandLine(self._ids, self.host.command_history, id="command-line").add_class("line")
         yield StatusLine()
         yield KeyBar()
 
@@ -81,9 +79,9 @@ class FrameScreen(Screen[None]):
         """Show this snapshot in the body."""
 
     @property
-    def host(self) -> DashboardApp:
+    def host(self) -> Host:
         """The app, with its type."""
-        return cast("DashboardApp", self.app)
+        return cast("Host", self.app)
 
     @property
     def selection(self) -> Selection:
@@ -94,7 +92,7 @@ class FrameScreen(Screen[None]):
         """Begin to watch the app."""
         self.watch(self.app, "snapshot", self._on_snapshot)
         self.watch(self.app, "trouble", self._on_trouble)
-        self.watch(self.app, "said", self._on_said)
+        self.watch(self.app, "status", self._on_status)
 
     def on_screen_resume(self) -> None:
         """What lay under another screen may be old."""
@@ -171,7 +169,7 @@ class FrameScreen(Screen[None]):
 
     @on(CommandLine.Ambiguous)
     def _ambiguous(self, event: CommandLine.Ambiguous) -> None:
-        self.host.say("  ".join(event.words), "calm")
+        self.host.show_status("  ".join(event.words), "calm")
 
     def _ids(self, kind: str) -> list[str]:
         snapshot = self.host.snapshot
@@ -192,8 +190,8 @@ class FrameScreen(Screen[None]):
         self.query_one(Banner).show(trouble)
         self.set_class(trouble is not None and trouble.stale, "-stale")
 
-    def _on_said(self, said: tuple[str, Tone]) -> None:
-        self.query_one(StatusLine).say(*said)
+    def _on_status(self, status: tuple[str, Tone]) -> None:
+        self.query_one(StatusLine).show_message(*status)
 
 
 def selection_of(screen: Screen[object]) -> Selection:

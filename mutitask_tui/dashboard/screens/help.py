@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,13 +11,11 @@ from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.actions.bindings import VIEW_BINDINGS
-from mutitask_tui.dashboard.actions.keymap import PALETTE, shown_keys, view_name
+from mutitask_tui.dashboard.host import Host
+from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
+from mutitask_tui.dashboard.keys.keymap import PALETTE, shown_keys, view_name
 from mutitask_tui.dashboard.screens.dialog import Dialog
 from mutitask_tui.server.commands.registry import COMMANDS, Scope
-
-if TYPE_CHECKING:
-    from mutitask_tui.dashboard.app import DashboardApp
 
 _TITLES: tuple[tuple[Scope, str], ...] = (
     ("device", "The selected device"),
@@ -60,7 +58,7 @@ class HelpScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """One group for each scope, then the view's keys."""
-        keys = cast("DashboardApp", self.app).keys
+        keys = cast("Host", self.app).keys
         with VerticalScroll(classes="dialog", id="table") as box:
             box.border_title = " Keys and commands "
             box.border_subtitle = " Esc closes "

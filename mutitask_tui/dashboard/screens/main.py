@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import zone
-from mutitask_tui.dashboard.model.device_order import NOTHING, Look, list_devices, next_fault
+from mutitask_tui.dashboard.keys.screen_bindings import MAIN_BINDINGS
+from mutitask_tui.dashboard.model.device_order import NO_DEVICES, DeviceListOptions, list_devices, next_fault
 from mutitask_tui.dashboard.model.health import count_devices
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.trend import Trend
@@ -21,11 +22,11 @@ from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from mutitask_tui.dashboard.titles import retitle
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.channel_list import ChannelList, channel_rows
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
+from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import Snapshot
 
 
@@ -33,7 +34,7 @@ class MainScreen(FrameScreen):
     """Channels above, devices below, events beside or under them."""
 
     AUTO_FOCUS = "#devices"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "let_go", "Let go", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [*MAIN_BINDINGS]
 
     filters: ClassVar[bool] = True
 
@@ -53,16 +54,16 @@ class MainScreen(FrameScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.look = Look()
+        self.options = DeviceListOptions()
         """How a person wants to see the devices."""
-        self.listing = NOTHING
+        self.device_list = NO_DEVICES
         """What the grid shows."""
         self._filtering: Literal["devices", "events"] = "devices"
 
     def body(self) -> Iterable[Widget]:
         """The three panels."""
-        config = self.host.memory.config
-        self.look = replace(self.look, sort=config.sort, hide_offline=config.layout.hide_offline)
+        config = self.host.preferences.config
+        self.options = replace(self.options, sort=config.sort, hide_offline=config.layout.hide_offline)
         channels = ChannelList(id="channels")
         devices = DeviceGrid(id="devices")
         devices.density = config.layout.density
@@ -83,20 +84,20 @@ class MainScreen(FrameScreen):
         """The device and the channel under the two cursors, and the marked devices."""
         grid = self.query_one(DeviceGrid)
         marked = {int(str(key)) for key in grid.marked}
-        shown = [row.id for row in self.listing.rows if row.id in marked]
+        shown = [row.id for row in self.device_list.rows if row.id in marked]
         hidden = sorted(marked - set(shown))
         return Selection(
             grid.cursor,
             self.query_one(ChannelList).cursor,
             devices=(*shown, *hidden),
             hidden=len(hidden),
-            gone=self.listing.hidden_offline,
+            gone=self.device_list.hidden_offline,
         )
 
     @property
     def hidden_devices(self) -> int:
         """How many devices cannot be seen."""
-        return self.listing.hidden
+        return self.device_list.hidden
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Hand each panel its part."""
@@ -110,14 +111,14 @@ class MainScreen(FrameScreen):
     def filter_value(self) -> str:
         """The filter of the events where these have the focus, else of the devices."""
         self._filtering = "events" if self.query_one(EventLog).has_focus else "devices"
-        return self.query_one(EventLog).wanted if self._filtering == "events" else self.look.wanted
+        return self.query_one(EventLog).filter_text if self._filtering == "events" else self.options.filter_text
 
     def filter_by(self, wanted: str) -> None:
         """Narrow down the panel that had the focus."""
         if self._filtering == "events":
             self.query_one(EventLog).filter_by(wanted)
         else:
-            self.look = replace(self.look, wanted=wanted)
+            self.options = replace(self.options, filter_text=wanted)
         self._show_again()
 
     def toggle_density(self) -> str:
@@ -128,42 +129,42 @@ class MainScreen(FrameScreen):
     def next_fault(self, step: int) -> None:
         """Move the cursor to a device with something wrong."""
         grid = self.query_one(DeviceGrid)
-        row = next_fault(self.listing.rows, grid.cursor, step)
+        row = next_fault(self.device_list.rows, grid.cursor, step)
         if row is None:
-            hidden = f" ({self.listing.hidden:,} hidden)" if self.listing.hidden else ""
-            self.host.say(f"no device that is shown is offline, slow or failing{hidden}", "good")
+            hidden = f" ({self.device_list.hidden:,} hidden)" if self.device_list.hidden else ""
+            self.host.show_status(f"no device that is shown is offline, slow or failing{hidden}", "good")
             return
         grid.focus()
         grid.select(row.id)
-        self.host.say(f"Device{row.id} is {row.fault}", "warn")
+        self.host.show_status(f"Device{row.id} is {row.fault}", "warn")
 
     def toggle_faults(self) -> None:
         """Show only the devices with something wrong, or all."""
-        self.look = replace(self.look, faults_only=not self.look.faults_only)
+        self.options = replace(self.options, faults_only=not self.options.faults_only)
         self._show_again()
 
     def toggle_offline(self) -> bool:
         """Leave offline devices out, or show them; whether they are left out now."""
-        self.look = replace(self.look, hide_offline=not self.look.hide_offline)
+        self.options = replace(self.options, hide_offline=not self.options.hide_offline)
         self._show_again()
-        return self.look.hide_offline
+        return self.options.hide_offline
 
     def sort_by(self, change: Callable[[str], str]) -> str:
         """Sort by what `change` makes of the present order."""
-        self.look = replace(self.look, sort=change(self.look.sort))
+        self.options = replace(self.options, sort=change(self.options.sort))
         self._show_again()
-        self.host.say(f"devices {self.look.sort_text or 'by number ↑'}", "calm")
-        return self.look.sort
+        self.host.show_status(f"devices {self.options.sort_text or 'by number ↑'}", "calm")
+        return self.options.sort
 
     def action_let_go(self) -> None:
         """Let go of the marks; of what narrows the lists down if nothing is marked."""
         grid, log = self.query_one(DeviceGrid), self.query_one(EventLog)
         if grid.marked:
             grid.mark(set())
-        elif log.has_focus and log.wanted.strip():
+        elif log.has_focus and log.filter_text.strip():
             log.filter_by("")
-        elif self.look.narrow:
-            self.look = replace(self.look, wanted="", faults_only=False)
+        elif self.options.filter_summary:
+            self.options = replace(self.options, filter_text="", faults_only=False)
         else:
             log.filter_by("")
         self._show_again()
@@ -188,11 +189,13 @@ class MainScreen(FrameScreen):
     def _show_devices(self, snapshot: Snapshot) -> None:
         grid = self.query_one(DeviceGrid)
         notes = self.host.detections.at(snapshot.now_ms)
-        self.listing = list_devices(snapshot.devices, self.look, self.host.device_trend, notes, self.listing)
+        self.device_list = list_devices(
+            snapshot.devices, self.options, self.host.device_trend, notes, self.device_list
+        )
         if grid.marked:
             grid.mark(grid.marked & {device.id for device in snapshot.devices})
-        grid.show_column(self.look.column)
-        grid.show(self.listing.rows)
+        grid.show_column(self.options.column)
+        grid.show(self.device_list.rows)
         retitle(grid, self._devices_title(snapshot))
 
     def _show_again(self) -> None:
@@ -202,25 +205,25 @@ class MainScreen(FrameScreen):
 
     def _devices_title(self, snapshot: Snapshot) -> Content:
         counts = count_devices(snapshot)
-        look, listing = self.look, self.listing
+        options, device_list = self.options, self.device_list
         title = Content.assemble(
             f"Devices {len(snapshot.devices):,}",
             (f"  ● {counts.running:,} running", "$text-success" if counts.running else ""),
             (f"  ‖ {counts.paused:,} paused", "$text-warning" if counts.paused else ""),
             (f"  ✗ {counts.offline:,} offline", "$text-error" if counts.gone else ""),
         )
-        if listing.hidden_offline:
-            title = Content.assemble(title, (f" ({len(listing.hidden_offline):,} hidden)", "$text-accent"))
-        if look.narrow:
-            narrow = safe_str(look.narrow, 44)
-            title = Content.assemble(title, (f"  {len(listing.rows):,} {narrow}", "$text-accent"))
-        return Content.assemble(title, f"  {look.sort_text}") if look.sort_text else title
+        if device_list.hidden_offline:
+            title = Content.assemble(title, (f" ({len(device_list.hidden_offline):,} hidden)", "$text-accent"))
+        if options.filter_summary:
+            narrow = safe_str(options.filter_summary, 44)
+            title = Content.assemble(title, (f"  {len(device_list.rows):,} {narrow}", "$text-accent"))
+        return Content.assemble(title, f"  {options.sort_text}") if options.sort_text else title
 
 
 def _events_title(log: EventLog, snapshot: Snapshot) -> Content:
     title = f"Events ({zone(snapshot.now_ms)})"
-    if not log.wanted.strip():
+    if not log.filter_text.strip():
         return Content(title)
     return Content.assemble(
-        title, (f"  {len(log.shown):,} match /{safe_str(log.wanted, 30)}", "$text-accent")
+        title, (f"  {len(log.shown):,} match /{safe_str(log.filter_text, 30)}", "$text-accent")
     )

@@ -71,4 +71,4 @@ class PeekingScreen(FrameScreen):
     def _peek_failed(self, event: PeekFailed) -> None:
         self._peeking = False
         if self.host.trouble is None:
-            self.host.say(f"could not be read: {event.error}", "bad")
+            self.host.show_status(f"could not be read: {event.error}", "bad")

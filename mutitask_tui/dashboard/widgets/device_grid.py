@@ -1,4 +1,4 @@
-"""The device grid: each device's state, what it runs, done, errors, and when it was last seen."""
+"""The grid of devices with their state, current task, counters and rate."""
 
 from __future__ import annotations
 
@@ -17,29 +17,32 @@ from mutitask_tui.dashboard.formats import (
     span,
 )
 from mutitask_tui.dashboard.model.device_order import DeviceRow
-from mutitask_tui.dashboard.model.states import device_state, device_wish
+from mutitask_tui.dashboard.model.states import device_state, pending_state
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 
-_ROOMY = 3
-_WIDE = 37
-_DENSE = 32
-_SCREENFULS = 3
-"""More roomy cells than so many screenfuls are shown as one line each."""
+_ROOMY_LINES = 3
+"""The height of a roomy cell."""
+_WIDE_CELL = 37
+"""The smallest width of a wide roomy cell."""
+_DENSE_CELL = 32
+"""The smallest width of a dense cell."""
+_MAX_SCREENS = 3
+"""If cells of three lines need more screens than this, each device takes one line."""
 
 
 class DeviceGrid(CellGrid[DeviceRow]):
-    """Devices in cells of three lines, or of one line where there are very many."""
+    """Show each device in three lines (`roomy`), or in one line (`dense`) if there are very many."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 26
     MAX_CELL_WIDTH: ClassVar[int] = 100
 
     dense: bool | None = None
-    """One line for each device: True, False, or None to decide by their number."""
+    """Whether each device takes one line. None decides by the number of devices."""
 
     @property
     def density(self) -> str:
-        """The same as the config file has it."""
+        """`dense` as a word of the config file: `auto`, `dense` or `roomy`."""
         return "auto" if self.dense is None else "dense" if self.dense else "roomy"
 
     @density.setter
@@ -47,45 +50,45 @@ class DeviceGrid(CellGrid[DeviceRow]):
         self.dense = {"dense": True, "roomy": False}.get(word)
 
     column = "device"
-    """The column that the devices are sorted by: the one number of a dense line is of that column."""
+    """The column that the devices are sorted by. A dense line shows the value of this column."""
 
     def key_of(self, item: DeviceRow) -> int:
-        """A device's number."""
+        """Return the device number."""
         return item.view.id
 
     def edge_style(self, item: DeviceRow) -> str:
-        """The tone of its state."""
+        """Return the tone of the device's state."""
         return device_state(item.view, item.rate).tone
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
-        """Wide cells with room between them if all fit; else narrow ones; else one line each."""
+        """Use wide cells with gaps if all devices fit, then narrow cells, then one line for each device."""
         narrow = self.columns_for(self.MIN_CELL_WIDTH, width)
-        wide = self.columns_for(_WIDE, width)
+        wide = self.columns_for(_WIDE_CELL, width)
         rows = ceil(len(self.items) / narrow)
-        too_many = rows * _ROOMY > max(height, _ROOMY) * _SCREENFULS
+        too_many = rows * _ROOMY_LINES > max(height, _ROOMY_LINES) * _MAX_SCREENS
         if self.dense if self.dense is not None else too_many:
-            return self.columns_for(_DENSE, width), 1, 0
-        # As wide as there is room for: payloads are long.
+            return self.columns_for(_DENSE_CELL, width), 1, 0
+        # Prefer wide cells, because payloads are long.
         fewest = min(wide, max(1, ceil(width / self.MAX_CELL_WIDTH)))
         choices = [(columns, 1) for columns in range(fewest, wide + 1)]
         for columns, gap in (*choices, (wide, 0), (narrow, 1)):
-            if ceil(len(self.items) / columns) * (_ROOMY + gap) - gap <= height:
-                return columns, _ROOMY, gap
-        return narrow, _ROOMY, 0
+            if ceil(len(self.items) / columns) * (_ROOMY_LINES + gap) - gap <= height:
+                return columns, _ROOMY_LINES, gap
+        return narrow, _ROOMY_LINES, 0
 
     def show_column(self, column: str) -> None:
-        """The devices are sorted by that column from now on."""
+        """Set the column that the devices are sorted by."""
         if column != self.column:
             self.column = column
             self._update_layout()
 
     def cell_line(self, item: DeviceRow, line: int, width: int) -> list[Piece]:
-        """State, current task, counts: a line each; all in one where cells are one line high."""
+        """Return the state, the current task or the counters; all of them if the cell has one line."""
         if self.cell_height == 1:
             return _dense_line(item, width, self.column)
         if line == 0:
-            return _head(item, width)
-        return _work(item, width) if line == 1 else _counts(item, width)
+            return _state_line(item, width)
+        return _task_line(item, width) if line == 1 else _counters_line(item, width)
 
     def action_toggle_density(self) -> None:
         """Switch between roomy and dense cells."""
@@ -95,11 +98,11 @@ class DeviceGrid(CellGrid[DeviceRow]):
             self._scroll_to_row(self._index_by_key[self.cursor] // self.columns)
 
 
-def _head(row: DeviceRow, width: int) -> list[Piece]:
+def _state_line(row: DeviceRow, width: int) -> list[Piece]:
     device = row.view
-    state, wish = device_state(device, row.rate), device_wish(device)
+    state, desired = device_state(device, row.rate), pending_state(device)
     name = f" Device{device.id} "
-    text = f"{state.text} → {wish}" if wish else state.text
+    text = f"{state.text} → {desired}" if desired else state.text
     tone = state.tone
     if row.fault in ("slow", "failing"):
         text, tone = f"{text}, {row.fault}", "warn"
@@ -110,7 +113,7 @@ def _head(row: DeviceRow, width: int) -> list[Piece]:
     return [(name, "title"), (fit(text, room), tone), (note, "calm" if row.answered else "bad")]
 
 
-def _work(row: DeviceRow, width: int) -> list[Piece]:
+def _task_line(row: DeviceRow, width: int) -> list[Piece]:
     device = row.view
     if device.state == "offline":
         return [(fit(f" {seen_text(device.seen_s)}", width), "faint")]
@@ -124,66 +127,66 @@ def _work(row: DeviceRow, width: int) -> list[Piece]:
     return [(f" {task}", "text"), (more, "calm"), (age, "warn" if row.fault == "slow" else "faint")]
 
 
-def _counts(row: DeviceRow, width: int) -> list[Piece]:
+def _counters_line(row: DeviceRow, width: int) -> list[Piece]:
     device, wide = row.view, width >= 33
     done = f" done {short_count(device.done)}" if wide else f" ✓ {short_count(device.done)}"
     errors = f"  errors {short_count(device.errors)}" if wide else f"  ✗ {short_count(device.errors)}"
-    grown = f" +{short_count(row.grown)}" if row.grown else ""
-    pace = f"  {_pace(row)}"
-    look = "warn" if _late(row) else "faint"
+    new_errors = f" +{short_count(row.new_errors)}" if row.new_errors else ""
+    rate = f"  {_rate_or_seen(row)}"
+    style = "warn" if _is_late(row) else "faint"
     fields: list[Field] = [
         (3, [(done, "faint")]),
-        (4, [(errors, "warn" if device.errors else "faint"), (grown, "bad")]),
-        (5 if _late(row) else 2, [(pace, look)]),
+        (4, [(errors, "warn" if device.errors else "faint"), (new_errors, "bad")]),
+        (5 if _is_late(row) else 2, [(rate, style)]),
     ]
     kept = keep_fields(fields, width)
     room = width - sum(len(text) for text, _ in kept)
-    if kept and kept[-1][0] == pace:
-        kept[-1] = (" " * room + pace, look)
+    if kept and kept[-1][0] == rate:
+        kept[-1] = (" " * room + rate, style)
     return kept
 
 
 _LATE_S = 3.0
-"""An agent reports every second: one that was silent for so long is late."""
+"""An agent sends a heartbeat every second. After this many seconds without one it is late."""
 
 
-def _late(row: DeviceRow) -> bool:
+def _is_late(row: DeviceRow) -> bool:
     seen = row.view.seen_s
     return row.view.state != "offline" and seen is not None and seen > _LATE_S
 
 
-def _pace(row: DeviceRow) -> str:
-    """How fast it is; when it was seen, if that is what matters."""
+def _rate_or_seen(row: DeviceRow) -> str:
+    """Return the rate, or when the device was last seen if it is late or has no rate."""
     if row.view.state == "offline":
         return ""
-    return rate_text(row.rate) if row.rate and not _late(row) else seen_text(row.view.seen_s)
+    return rate_text(row.rate) if row.rate and not _is_late(row) else seen_text(row.view.seen_s)
 
 
 def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
     device = row.view
-    state, wish = device_state(device, row.rate), device_wish(device)
+    state, desired = device_state(device, row.rate), pending_state(device)
     name = f" {f'Device{device.id}':<10}"
-    text, tone = (f"{state.glyph} →{wish}" if wish else state.text), state.tone
+    text, tone = (f"{state.glyph} →{desired}" if desired else state.text), state.tone
     if row.fault in ("slow", "failing"):
         text, tone = f"{state.glyph} {row.fault}", "warn"
     errors = f" ✗{short_count(device.errors)}" if device.errors else ""
-    grown = f" +{short_count(row.grown)}" if row.grown else ""
+    new_errors = f" +{short_count(row.new_errors)}" if row.new_errors else ""
     if row.note:
-        value, look = row.note, "calm" if row.answered else "bad"
+        value, style = row.note, "calm" if row.answered else "bad"
     else:
-        value, look = _value(row, column), "faint"
+        value, style = _sort_value(row, column), "faint"
     room = width - len(name) - 10 - len(errors)
-    grown = grown if len(grown) + len(value) < room else ""
+    new_errors = new_errors if len(new_errors) + len(value) < room else ""
     value = value if len(value) < room else ""
-    room -= len(grown)
+    room -= len(new_errors)
     return [
-        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), look), (errors, "warn"),
-        (grown, "bad"),
+        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), style), (errors, "warn"),
+        (new_errors, "bad"),
     ]  # fmt: skip
 
 
-def _value(row: DeviceRow, column: str) -> str:
-    """What a dense line has room for: the column that is sorted by, or else how many are done."""
+def _sort_value(row: DeviceRow, column: str) -> str:
+    """Return the one value of a dense line: the sort column, or the number of done tasks."""
     device = row.view
     if column == "rate":
         return rate_text(row.rate)

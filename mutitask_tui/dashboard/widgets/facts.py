@@ -1,4 +1,4 @@
-"""A column of named facts."""
+"""A list of named facts in one or more columns."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from textual.widgets import Static
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.header import FAINT
 
-_COLUMN = 36
-"""No column of facts is narrower."""
+_MIN_COLUMN_WIDTH = 36
+"""The smallest width of a column, in cells. Below it there is one column only."""
 
 Fact = tuple[str, object, str]
-"""A name, its value, and a style of Textual's content, or ''."""
+"""A name, its value, and a style of Textual's `Content`; '' for the default style."""
 
 
 class Facts(Static):
-    """Names in one column, values in the next; pairs of them side by side where there is room."""
+    """Show a name and a value for each fact, in several columns if the width allows it."""
 
     DEFAULT_CSS = """
     Facts { height: auto; padding: 0 1; }
@@ -27,12 +27,18 @@ class Facts(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__("", markup=False, id=id)
         self._lines: list[Content] = []
-        self._lead = 0
+        self._full_width = 0
         self._columns = 1
 
-    def show(self, facts: Iterable[Fact], limit: int = 2000, *, lead: int = 0, columns: int = 1) -> None:
-        """Show these facts, down before across; the first `lead` of them have a line for themselves."""
-        self._lead, self._columns = lead, columns
+    def show(
+        self, facts: Iterable[Fact], limit: int = 2000, *, full_width: int = 0, columns: int = 1
+    ) -> None:
+        """Show these facts, column by column.
+
+        `limit` is the most characters of a value. The first `full_width` facts take a whole line each; the
+        others share `columns` columns.
+        """
+        self._full_width, self._columns = full_width, columns
         self._lines = [
             Content.assemble((f"{name:<14}", FAINT), (safe_str(value, limit), style))
             for name, value, style in facts
@@ -40,22 +46,22 @@ class Facts(Static):
         self._draw()
 
     def on_resize(self) -> None:
-        """More room takes more columns."""
+        """Arrange the columns for the new width."""
         if self._columns > 1:
             self._draw()
 
     def _draw(self) -> None:
-        lead, rest = self._lines[: self._lead], self._lines[self._lead :]
-        if len(lead) > 1:  # One may take several lines; of several each has one.
-            lead = [_cut(line, self.content_size.width) for line in lead]
+        head, rest = self._lines[: self._full_width], self._lines[self._full_width :]
+        if len(head) > 1:  # A single fact may wrap; several facts are cut to one line each.
+            head = [_cut(line, self.content_size.width) for line in head]
         cell = self.content_size.width // self._columns
-        if self._columns > 1 and cell >= _COLUMN:
+        if self._columns > 1 and cell >= _MIN_COLUMN_WIDTH:
             rows = -(-len(rest) // self._columns)
             rest = [Content.assemble(*(_cut(line, cell) for line in rest[row::rows])) for row in range(rows)]
-        self.update(Content("\n").join([*lead, *rest]))
+        self.update(Content("\n").join([*head, *rest]))
 
 
 def _cut(line: Content, width: int) -> Content:
-    """The line in exactly `width` cells, with a gap at its end."""
+    """Return the line in exactly `width` cells, with a gap at its end."""
     kept = line.truncate(width - 2, ellipsis=True) if line.cell_length > width - 2 else line
     return Content.assemble(kept, " " * (width - kept.cell_length))

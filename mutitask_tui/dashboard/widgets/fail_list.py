@@ -1,4 +1,4 @@
-"""The failed tasks and the groups of them: a line each, drawn by the line API, marked and moved through alike."""
+"""The list of failed tasks and the list of groups of failed tasks."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
 
 GroupKey = tuple[int, str, str, str]
-"""A group's channel, error type, stage and place."""
+"""The channel, error type, stage and code location of a group."""
 
 
 class FailList(CellGrid[FailedTask]):
-    """Failed tasks: when, which, where, why."""
+    """Show each failed task in one line: time, number, device, error and payload."""
 
     MAX_CELL_WIDTH: ClassVar[int] = 10_000
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
-        """One column."""
+        """Use one column of one-line cells."""
         return 1, 1, 0
 
     def key_of(self, item: FailedTask) -> Fail:
-        """Channel and id."""
+        """Return the channel and the id of the task."""
         return item.channel, item.id
 
     def edge_style(self, item: FailedTask) -> str:
-        """A crash or a foreign item is worse than an error."""
+        """Return `bad` for crashes and items that MutiTask did not write, `warn` for other errors."""
         return "bad" if item.stage in ("crashed", "foreign", "decode") else "warn"
 
     def cell_line(self, item: FailedTask, line: int, width: int) -> list[Piece]:
-        """Time, number and device in columns, then the error and the payload."""
+        """Return the line of a failed task."""
         device = "" if item.device is None else f"Device{item.device}"
         time = f" {clock(item.failed_ms)} "
         number = f"{f'#{item.number}':<7} "
@@ -51,24 +51,24 @@ class FailList(CellGrid[FailedTask]):
 
 
 class GroupList(CellGrid[FailGroup]):
-    """Groups of failed tasks: how many, which error, where it was raised."""
+    """Show each group in one line: count, error, code location, channel and time of the newest failure."""
 
     MAX_CELL_WIDTH: ClassVar[int] = 10_000
 
     def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
-        """One column."""
+        """Use one column of one-line cells."""
         return 1, 1, 0
 
     def key_of(self, item: FailGroup) -> GroupKey:
-        """What its tasks have in common."""
+        """Return the values that all tasks of the group share."""
         return item.channel, item.error_type, item.stage, item.where
 
     def edge_style(self, item: FailGroup) -> str:
-        """A crash or a foreign item is worse than an error."""
+        """Return `bad` for crashes and items that MutiTask did not write, `warn` for other errors."""
         return "bad" if item.stage in ("crashed", "foreign", "decode") else "warn"
 
     def cell_line(self, item: FailGroup, line: int, width: int) -> list[Piece]:
-        """The count first, then error, place, channel and when the newest failed."""
+        """Return the line of a group."""
         count = f"{short_count(item.count):>7} "
         tail = f" TaskChannel{item.channel}  newest {clock(item.newest_ms)} "
         head = f"{safe_str(item.error_type or item.stage, 30)} "

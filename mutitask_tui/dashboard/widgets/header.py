@@ -1,4 +1,4 @@
-"""The two lines on top: whose tasks these are, how they go, and the verdict."""
+"""The header: the namespace and its health, then the progress and the server."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from textual.widgets import Static
 
 from mutitask_tui.dashboard.formats import Field, keep_fields, rate_text, short_count, span, sparkline
 from mutitask_tui.dashboard.model.eta import whole_eta
-from mutitask_tui.dashboard.model.health import DeviceCounts, count_devices, judge
+from mutitask_tui.dashboard.model.health import DeviceCounts, assess_health, count_devices
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.server.snapshot import Snapshot
 
 FAINT = "$foreground 55%"
-"""Faint text as a style of Textual's content, which does not know `$text-muted`."""
+"""Faint text. Textual's `Content` styles do not know `$text-muted`."""
 
 TONES: dict[Tone, str] = {
     "good": "$text-success",
@@ -25,20 +25,21 @@ TONES: dict[Tone, str] = {
     "bad": "bold $text-error",
     "faint": FAINT,
 }
-"""Each tone as a style of Textual's content."""
+"""The `Content` style of each tone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The sums over all channels that the header shows."""
+    """Sums over all channels."""
 
     done: int
     failed: int
     open: int
+    """Tasks that are waiting, claimed or delayed."""
 
 
 class Header(Static):
-    """Shows a Snapshot's who, where, how long, how fast; nothing of it scrolls away."""
+    """Show the summary of a snapshot on two lines at the top of every screen."""
 
     DEFAULT_CSS = """
     Header {
@@ -59,22 +60,22 @@ class Header(Static):
         self._draw()
 
     def on_resize(self) -> None:
-        """More room shows more."""
+        """Draw again: a wider header shows more fields."""
         self._draw()
 
     def _draw(self) -> None:
         if self._shown is None:
-            self.update(Content.styled(" MutiTask  asking Redis …", FAINT))
+            self.update(Content.styled(" MutiTask  waiting for Redis …", FAINT))
             return
         snapshot, trend = self._shown
         width = self.size.width
-        lines = [_who(snapshot, trend, width), _how(snapshot, trend, width)]
+        lines = [_identity_line(snapshot, trend, width), _progress_line(snapshot, trend, width)]
         self.update(Content("\n").join(lines), layout=False)
 
 
-def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
-    verdict = judge(snapshot, trend)
-    right = Content.styled(f"{safe_str(verdict.text, 60)} ", TONES[verdict.tone])
+def _identity_line(snapshot: Snapshot, trend: Trend, width: int) -> Content:
+    health = assess_health(snapshot, trend)
+    right = Content.styled(f"{safe_str(health.text, 60)} ", TONES[health.tone])
     up = span((snapshot.now_ms - snapshot.started_ms) / 1000)
     eta = _eta(snapshot, trend, width)
     fields: list[Field] = [
@@ -84,11 +85,11 @@ def _who(snapshot: Snapshot, trend: Trend, width: int) -> Content:
         (2, [(f"  {safe_str(snapshot.redis, 60)}", "")]),
         (1, [(f"  up {up}", FAINT)] if width >= 110 or not eta else []),
     ]
-    return _spread(fields, right, width)
+    return _justify(fields, right, width)
 
 
 def _eta(snapshot: Snapshot, trend: Trend, width: int) -> list[tuple[str, str]]:
-    """How far it is and when it will be done, where that is known."""
+    """Return the share of settled tasks and the ETA, or nothing if the total is unknown."""
     eta = whole_eta(snapshot, trend)
     if eta is None:
         return []
@@ -96,27 +97,27 @@ def _eta(snapshot: Snapshot, trend: Trend, width: int) -> list[tuple[str, str]]:
     return [*words, (f", {eta.at_text}", "")] if eta.text and width >= 110 else words
 
 
-def _how(snapshot: Snapshot, trend: Trend, width: int) -> Content:
+def _progress_line(snapshot: Snapshot, trend: Trend, width: int) -> Content:
     totals = Totals(
         sum(c.done for c in snapshot.channels),
         sum(c.failed for c in snapshot.channels),
         sum(c.open for c in snapshot.channels),
     )
-    grown = trend.new_fails()
-    failed_style = "bold $text-error" if grown else ("$text-warning" if totals.failed else "")
+    new_fails = trend.new_fails()
+    failed_style = "bold $text-error" if new_fails else ("$text-warning" if totals.failed else "")
     fields: list[Field] = [(6, [(f" {rate_text(trend.total_rate())}", "bold")])]
     if width >= 110:
         points = sparkline(trend.all_points(), 20 if width < 160 else 40)
         fields.append((1, [(f" {points}", "$text-primary")]))
     exact = 100_000 if width >= 110 else 10_000
     fields.append((7, [("  done ", FAINT), (short_count(totals.done, exact), "")]))
-    more = [(f" +{short_count(grown)}", "bold $text-error")] if grown else []
+    more = [(f" +{short_count(new_fails)}", "bold $text-error")] if new_fails else []
     fields.append((8, [("  failed ", FAINT), (short_count(totals.failed, exact), failed_style), *more]))
     fields.append((4, [("  open ", FAINT), (short_count(totals.open, exact), "")]))
-    books = ("  ✓ books", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
-    fields.append((3 if snapshot.balanced else 9, [books]))
+    balance = ("  ✓ balanced", "$text-success") if snapshot.balanced else ("  ✗ NOT BALANCED", TONES["bad"])
+    fields.append((3 if snapshot.balanced else 9, [balance]))
     fields.append((5, _devices(count_devices(snapshot), wide=width >= 150)))
-    return _spread(fields, _server(snapshot, width), width)
+    return _justify(fields, _server(snapshot, width), width)
 
 
 def _devices(counts: DeviceCounts, *, wide: bool) -> list[tuple[str, str]]:
@@ -142,8 +143,11 @@ def _server(snapshot: Snapshot, width: int) -> Content:
     return Content.assemble(feed, (where, FAINT))
 
 
-def _spread(fields: list[Field], right: Content, width: int) -> Content:
-    """Both on one line, `right` flush with the edge; `fields` give way, the least important first."""
+def _justify(fields: list[Field], right: Content, width: int) -> Content:
+    """Return one line with `fields` at the left and `right` at the right edge.
+
+    Fields that do not fit are left out, the least important first.
+    """
     room = max(0, width - right.cell_length)
     left = Content.assemble(*(keep_fields(fields, room - 1) or fields[0][1]))
     if left.cell_length > room:

@@ -1,7 +1,7 @@
-"""The footer: the keys that fit, as whole entries; `?` tells the rest.
+"""The footer: one line with as many keys as fit. The help screen (`?`) lists all keys.
 
-Textual's Footer mounts a widget for each key anew at every change of focus: with our 35 keys that took
-200 ms of CPU for opening a dialog and as much for closing it. One drawn line takes 1 ms.
+Textual's Footer mounts a new widget for each key at every change of focus. With the 35 keys of this dashboard
+that took 200 ms of CPU to open a dialog and as much to close it. Drawing one line takes 1 ms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.actions.bindings import key_text
+from mutitask_tui.dashboard.keys.bindings import key_text
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -23,29 +23,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One label and its keys: as shown, and as Textual names them."""
+    """A label with its keys."""
 
     shown: tuple[str, ...]
+    """The keys as displayed."""
     keys: tuple[str, ...]
+    """The same keys as Textual names them."""
     label: str
 
     @property
     def width(self) -> int:
-        """The cells that it takes, with the space before it."""
+        """The width of the entry in cells, with the space before it."""
         return 2 + sum(cell_len(key) for key in self.shown) + 1 + cell_len(self.label)
 
     def key_at(self, cell: int) -> str:
-        """The key that a click on that cell of the entry means: its own, or the first one on the label."""
-        place = 2
+        """Return the key for a click at `cell` of the entry. A click on the label means the first key."""
+        position = 2
         for shown, key in zip(self.shown, self.keys, strict=True):
-            if place <= cell < place + cell_len(shown):
+            if position <= cell < position + cell_len(shown):
                 return key
-            place += cell_len(shown)
+            position += cell_len(shown)
         return self.keys[0]
 
 
 class KeyBar(Widget):
-    """Shows the screen's bindings on one line and presses their keys when clicked."""
+    """Show the active bindings of the screen on one line. A click on a key presses it."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
@@ -61,26 +63,26 @@ class KeyBar(Widget):
     def __init__(self) -> None:
         super().__init__()
         self.entries: tuple[Entry, ...] = ()
-        """All entries, most used first, whether they fit or not."""
+        """All entries, the most used first. Not all of them may fit."""
 
     def on_mount(self) -> None:
-        """Follow the screen's bindings."""
+        """Subscribe to changes of the screen's bindings."""
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 
     def on_click(self, event: events.Click) -> None:
-        """Press the key under the pointer."""
-        place = 0
-        for entry in self._fitting():
-            if place <= event.x < place + entry.width:
-                self.app.simulate_key(entry.key_at(event.x - place))
+        """Press the clicked key."""
+        position = 0
+        for entry in self._visible_entries():
+            if position <= event.x < position + entry.width:
+                self.app.simulate_key(entry.key_at(event.x - position))
                 return
-            place += entry.width
+            position += entry.width
         if event.x >= self.size.width - self._palette_width:
             self.app.simulate_key(self.app.COMMAND_PALETTE_BINDING)
 
     def render(self) -> Content:
-        """The entries that fit, and the palette's key at the right edge."""
-        fitting = self._fitting()
+        """Return the entries that fit, and the key of the command palette at the right edge."""
+        fitting = self._visible_entries()
         parts: list[tuple[str, str]] = []
         for entry in fitting:
             parts.append((f"  {''.join(entry.shown)}", "bold $footer-key-foreground"))
@@ -98,7 +100,7 @@ class KeyBar(Widget):
     def _palette_key(self) -> str:
         return key_text(self.app.COMMAND_PALETTE_BINDING)
 
-    def _fitting(self) -> list[Entry]:
+    def _visible_entries(self) -> list[Entry]:
         room = self.size.width - self._palette_width
         fitting = []
         for entry in self.entries:
@@ -114,21 +116,21 @@ class KeyBar(Widget):
         shown = [
             binding for _, binding, enabled, _ in screen.active_bindings.values() if binding.show and enabled
         ]
-        entries = self._gather(self._in_place(shown))
+        entries = self._group_entries(self._in_declared_order(shown))
         if entries != self.entries:
             self.entries = entries
             self.refresh()
 
-    def _in_place(self, bindings: list[Binding]) -> list[Binding]:
-        """Textual puts bindings whose keys were moved last: bring them back to where they stood."""
-        places: dict[str, int] = {}
+    def _in_declared_order(self, bindings: list[Binding]) -> list[Binding]:
+        """Sort bindings in the order of their declaration. Textual moves remapped bindings to the end."""
+        order: dict[str, int] = {}
         for node in (self.screen, self.app):
             for _, binding in node._bindings:
-                places.setdefault(binding.id or "", len(places))
-        return sorted(bindings, key=lambda binding: places.get(binding.id, -1) if binding.id else -1)
+                order.setdefault(binding.id or "", len(order))
+        return sorted(bindings, key=lambda binding: order.get(binding.id, -1) if binding.id else -1)
 
-    def _gather(self, bindings: list[Binding]) -> tuple[Entry, ...]:
-        """One entry for each family of keys, and for each key without a family."""
+    def _group_entries(self, bindings: list[Binding]) -> tuple[Entry, ...]:
+        """Return one entry for each binding group, and one for each binding without a group."""
         entries: list[Entry] = []
         groups: list[Binding.Group | None] = []
         actions: set[str] = set()

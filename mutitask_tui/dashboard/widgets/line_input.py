@@ -1,4 +1,4 @@
-"""The line at the bottom: `:` takes commands, with completion and history; `/` filters as one types."""
+"""The input lines at the bottom: `:` for commands, `/` for filters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from textual.widgets import Input
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError, find
 
 Ids = Callable[[str], Sequence[str]]
-"""The values that a kind of parameter can take now, as text: `device` and `channel` know some."""
+"""Returns the possible values for a kind of parameter. Only `device` and `channel` have any."""
 
 
 def completions(line: str, ids: Ids) -> list[str]:
-    """The lines that `line` can become, one word further."""
+    """Return the lines that complete the last word of `line`."""
     *before, word = line.split(" ") if line else [""]
     if not before:
         names = [name for command in COMMANDS for name in (command.name, *command.aliases)]
@@ -31,8 +31,8 @@ def completions(line: str, ids: Ids) -> list[str]:
     return [f"{head} {value}" for value in ids(kind) if value.startswith(word)]
 
 
-def shared_start(lines: Sequence[str]) -> str:
-    """What all the lines begin with."""
+def common_prefix(lines: Sequence[str]) -> str:
+    """Return the longest common prefix of the lines."""
     low, high = min(lines), max(lines)
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return low[:same]
@@ -46,19 +46,19 @@ def _find(name: str) -> Command | None:
 
 
 class CommandSuggester(Suggester):
-    """Suggests the first completion, as ghost text."""
+    """Suggest the first completion as ghost text."""
 
     def __init__(self, ids: Ids) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
         self._ids = ids
 
     async def get_suggestion(self, value: str) -> str | None:
-        """The first line that `value` can become."""
+        """Return the first completion of `value`, or None."""
         return next(iter(completions(value, self._ids)), None) if value else None
 
 
 class CommandLine(Input):
-    """Takes one command line; gone again after Enter or Escape."""
+    """Input for one command, with completion and history."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Run"),
@@ -69,10 +69,10 @@ class CommandLine(Input):
     ]
 
     class Closed(Message):
-        """The line was left without a command."""
+        """Posted when the line is closed without a command."""
 
     class Ambiguous(Message):
-        """Tab met several completions."""
+        """Posted when Tab finds several completions. `words` are the possible last words."""
 
         def __init__(self, words: list[str]) -> None:
             super().__init__()
@@ -80,7 +80,7 @@ class CommandLine(Input):
 
     def __init__(self, ids: Ids, history: list[str], *, id: str | None = None) -> None:
         super().__init__(
-            placeholder="a command, such as pause_one 0   (Tab completes, ↑ brings back)",
+            placeholder="a command, such as pause_one 0   (Tab completes, ↑ recalls)",
             suggester=CommandSuggester(ids),
             select_on_focus=False,
             compact=True,
@@ -88,70 +88,70 @@ class CommandLine(Input):
         )
         self._ids = ids
         self._history = history
-        self._place = len(history)
+        self._history_index = len(history)
 
     def open(self) -> None:
-        """Start with an empty line."""
+        """Clear the line for a new command."""
         self.value = ""
-        self._place = len(self._history)
+        self._history_index = len(self._history)
 
     def remember(self, line: str) -> None:
-        """Keep a line for the up key; the same twice running is kept once."""
+        """Add a line to the history, unless it equals the last line."""
         if line and self._history[-1:] != [line]:
             self._history.append(line)
-        self._place = len(self._history)
+        self._history_index = len(self._history)
 
     def action_close(self) -> None:
-        """Leave the line."""
+        """Close the line without a command."""
         self.post_message(self.Closed())
 
     def action_complete(self) -> None:
-        """Type what all completions share; name them where they part."""
+        """Insert the common prefix of all completions, or post `Ambiguous` if it adds nothing."""
         found = completions(self.value, self._ids)
         if not found:
             return
-        shared = shared_start(found)
+        prefix = common_prefix(found)
         if len(found) == 1:
-            command = _find(shared)
-            shared += " " if command is not None and command.params else ""
-        elif shared == self.value:
+            command = _find(prefix)
+            prefix += " " if command is not None and command.params else ""
+        elif prefix == self.value:
             self.post_message(self.Ambiguous([line.rpartition(" ")[2] for line in found]))
-        self.value = shared
-        self.cursor_position = len(shared)
+        self.value = prefix
+        self.cursor_position = len(prefix)
 
     def action_older(self) -> None:
-        """The line before."""
-        self._recall(self._place - 1)
+        """Show the previous line of the history."""
+        self._recall(self._history_index - 1)
 
     def action_newer(self) -> None:
-        """The line after; past the last one an empty line."""
-        self._recall(self._place + 1)
+        """Show the next line of the history, or an empty line after the last."""
+        self._recall(self._history_index + 1)
 
     def on_blur(self, event: events.Blur) -> None:
-        """A click elsewhere leaves the line."""
+        """Close the line when the user clicks elsewhere."""
         if self.screen.is_current:
             self.post_message(self.Closed())
 
-    def _recall(self, place: int) -> None:
-        if 0 <= place <= len(self._history):
-            self._place = place
-            self.value = self._history[place] if place < len(self._history) else ""
+    def _recall(self, index: int) -> None:
+        if 0 <= index <= len(self._history):
+            self._history_index = index
+            self.value = self._history[index] if index < len(self._history) else ""
             self.cursor_position = len(self.value)
 
 
 class FilterLine(Input):
-    """Narrows a list down as one types; Enter or a click elsewhere keeps the filter, Escape drops it."""
+    """Input for a filter. Enter or a click elsewhere keeps the filter, Escape removes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Keep"),
-        Binding("escape", "drop", "Drop the filter"),
+        Binding("escape", "drop", "Remove the filter"),
     ]
 
     class Dropped(Message):
-        """The filter is to be taken away."""
+        """Posted when the user removes the filter."""
 
     class Left(Message):
-        """The line was left; the filter stays."""
+        """Posted when the user leaves the line and keeps the filter."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(
@@ -162,27 +162,10 @@ class FilterLine(Input):
         )
 
     def on_blur(self, event: events.Blur) -> None:
-        """A click elsewhere leaves the line."""
+        """Leave the line when the user clicks elsewhere. The filter stays."""
         if self.screen.is_current:
             self.post_message(self.Left())
 
     def action_drop(self) -> None:
-        """Take the filter away."""
+        """Remove the filter."""
         self.post_message(self.Dropped())
-
-
-def matcher(wanted: str) -> Callable[[str], bool]:
-    """Whether a text, which is in lower case already, holds every word of `wanted` and none of its `!words`."""
-    words = wanted.casefold().split()
-    unwanted = [word[1:] for word in words if word.startswith("!") and len(word) > 1]
-    words = [word for word in words if not word.startswith("!")]
-
-    def fits(text: str) -> bool:
-        return all(word in text for word in words) and not any(word in text for word in unwanted)
-
-    return fits
-
-
-def matches(text: str, wanted: str) -> bool:
-    """The same for any text; case does not matter."""
-    return matcher(wanted)(text.casefold())

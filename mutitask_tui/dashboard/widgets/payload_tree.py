@@ -1,4 +1,4 @@
-"""A payload as a tree: opened by and by, so that a big one costs no more than what is looked at."""
+"""A tree view of a payload. It adds nodes only when they are shown, so that large payloads stay cheap."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from textual.widgets.tree import TreeNode
 from mutitask_tui.dashboard.safe_text import safe_str
 from worker_agent.protocol.words import plural
 
-_PAGE = 200
-"""So many children are shown at first, and so many more each time."""
-_OPEN_AT_FIRST = 40
-_LABEL = 300
-_LONG = 100
-"""A string longer than this opens into its lines."""
+_PAGE_SIZE = 200
+"""How many children of a node are added at a time."""
+_MAX_OPEN_NODES = 40
+"""How many nodes are expanded when a payload is shown, at most."""
+_MAX_LABEL = 300
+"""The most characters of a label."""
+_LINE_LENGTH = 100
+"""A longer string is a branch: its children are pieces of this many characters."""
 
 
 class _More:
-    """The node that stands for the children that are not shown yet."""
+    """The data of the node that stands for children that are not added yet."""
 
     def __init__(self, rest: Iterator[tuple[str, Any]], left: int) -> None:
         self.rest = rest
@@ -31,7 +33,7 @@ class _More:
 
 
 class PayloadTree(Tree[Any]):
-    """Shows plain Python data from strangers; every text in it is made harmless."""
+    """Show untrusted Python data as a tree. All texts are sanitized."""
 
     DEFAULT_CSS = """
     PayloadTree {
@@ -50,13 +52,14 @@ class PayloadTree(Tree[Any]):
     """
 
     auto_expand = True
+    """Expand a node when it is selected."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(Text(""), id=id)
         self.guide_depth = 3
 
     def show_payload(self, payload: object) -> None:
-        """Show this payload; its first levels are open."""
+        """Show this payload with its first levels expanded."""
         self.clear()
         self.root.set_label(_label("", payload))
         self.root.data = payload
@@ -64,39 +67,39 @@ class PayloadTree(Tree[Any]):
         if not self.root.allow_expand:
             return
         self.root.expand()
-        left = _OPEN_AT_FIRST - self._fill(self.root)
+        remaining = _MAX_OPEN_NODES - self._add_first_page(self.root)
         level: list[TreeNode[Any]] = list(self.root.children)
-        while level and left > 0:
+        while level and remaining > 0:
             deeper: list[TreeNode[Any]] = []
             for node in level:
-                if node.allow_expand and left > 0 and _count(node.data) <= left:
-                    left -= self._fill(node)
+                if node.allow_expand and remaining > 0 and _count(node.data) <= remaining:
+                    remaining -= self._add_first_page(node)
                     node.expand()
                     deeper.extend(node.children)
             level = deeper
 
     @on(Tree.NodeExpanded)
-    def _opened(self, event: Tree.NodeExpanded[Any]) -> None:
+    def _node_expanded(self, event: Tree.NodeExpanded[Any]) -> None:
         if not event.node.children:
-            self._fill(event.node)
+            self._add_first_page(event.node)
 
     @on(Tree.NodeSelected)
-    def _chosen(self, event: Tree.NodeSelected[Any]) -> None:
+    def _node_selected(self, event: Tree.NodeSelected[Any]) -> None:
         node, more = event.node, event.node.data
         if isinstance(more, _More) and node.parent is not None:
             parent = node.parent
             line = node.line
             node.remove()
-            self._add(parent, more.rest, more.left)
+            self._add_page(parent, more.rest, more.left)
             self.call_after_refresh(setattr, self, "cursor_line", line)
 
-    def _fill(self, node: TreeNode[Any]) -> int:
-        return self._add(node, _children(node.data), _count(node.data))
+    def _add_first_page(self, node: TreeNode[Any]) -> int:
+        return self._add_page(node, _children(node.data), _count(node.data))
 
-    def _add(self, node: TreeNode[Any], rest: Iterator[tuple[str, Any]], left: int) -> int:
-        """Add the next page of children; how many these were."""
+    def _add_page(self, node: TreeNode[Any], rest: Iterator[tuple[str, Any]], left: int) -> int:
+        """Add the next page of children to a node. Return how many were added."""
         added = 0
-        for name, value in islice(rest, _PAGE):
+        for name, value in islice(rest, _PAGE_SIZE):
             branch = _is_branch(value)
             node.add(_label(name, value), data=value, allow_expand=branch)
             added += 1
@@ -107,7 +110,7 @@ class PayloadTree(Tree[Any]):
 
 def _is_branch(value: object) -> bool:
     if isinstance(value, str):
-        return len(value) > _LONG or "\n" in value
+        return len(value) > _LINE_LENGTH or "\n" in value
     return isinstance(value, Mapping | list | tuple | set | frozenset) and bool(value)
 
 
@@ -123,29 +126,24 @@ def _children(value: object) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return ((_short(key), child) for key, child in value.items())
     if isinstance(value, list | tuple):
-        return ((str(place), child) for place, child in enumerate(value))
+        return ((str(index), child) for index, child in enumerate(value))
     if isinstance(value, set | frozenset):
         return (("", child) for child in value)
     return iter(())
 
 
-class _Line(bytes):
-    """A stretch of a long string: shown as it is, without quotes."""
+class _Line:
+    """A piece of a long string. It is shown without quotes."""
 
-    text: str
-
-    def __new__(cls, text: str) -> _Line:
-        """Keep the text beside no bytes at all."""
-        line = super().__new__(cls)
-        line.text = text
-        return line
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def _lines(text: str) -> Iterator[str]:
-    """The lines of a string, long ones in pieces."""
+    """Yield the lines of a string. Long lines are cut into pieces."""
     for line in text.split("\n"):
-        for start in range(0, max(1, len(line)), _LONG):
-            yield line[start : start + _LONG]
+        for start in range(0, max(1, len(line)), _LINE_LENGTH):
+            yield line[start : start + _LINE_LENGTH]
 
 
 def _label(name: str, value: object) -> Text:
@@ -153,7 +151,7 @@ def _label(name: str, value: object) -> Text:
     if name:
         label.append(f"{name}: ", "bold")
     if isinstance(value, _Line):
-        label.append(safe_str(value.text, _LABEL))
+        label.append(safe_str(value.text, _MAX_LABEL))
     elif isinstance(value, Mapping):
         label.append(f"{{{plural(len(value), 'key')}}}", "dim")
     elif isinstance(value, list | tuple | set | frozenset):
@@ -163,7 +161,7 @@ def _label(name: str, value: object) -> Text:
         if _is_branch(value):
             label.append(f"  {len(value):,} characters", "dim")
     elif isinstance(value, bytes | bytearray | memoryview):
-        label.append(safe_str(bytes(value[:_LONG]), _LABEL))
+        label.append(safe_str(bytes(value[:_LINE_LENGTH]), _MAX_LABEL))
         label.append(f"  {plural(len(value), 'byte')}", "dim")
     else:
         label.append(_short(value))
@@ -173,11 +171,11 @@ def _label(name: str, value: object) -> Text:
 
 
 def _short(value: object) -> str:
-    """A scalar as one types it, cut; what cannot be shown is named."""
+    """Return a scalar as a Python literal, cut to the label length, or the error if it has none."""
     if isinstance(value, str):
-        cut = f"{value[:_LONG]}…" if len(value) > _LONG else value
-        return f'"{safe_str(cut, _LABEL)}"'
+        cut = f"{value[:_LINE_LENGTH]}…" if len(value) > _LINE_LENGTH else value
+        return f'"{safe_str(cut, _MAX_LABEL)}"'
     try:
-        return safe_str(repr(value), _LABEL)
-    except Exception as error:  # a stranger's number may be too long for text
+        return safe_str(repr(value), _MAX_LABEL)
+    except Exception as error:  # such as an integer with too many digits
         return f"<{type(value).__name__}: {type(error).__name__}>"

@@ -1,4 +1,4 @@
-"""The line above the footer: what was asked, what came of it, and what the keys act on."""
+"""The status line above the footer: the last message at the left, the selection at the right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GLYPHS: dict[Tone, str] = {"calm": "…", "good": "✓", "warn": "!", "bad": "�
 
 
 class StatusLine(Static):
-    """Left the last act, right the selection."""
+    """Show the last message and what the keys act on."""
 
     DEFAULT_CSS = """
     StatusLine { height: 1; padding: 0 1; background: $surface; color: $foreground; }
@@ -23,39 +23,39 @@ class StatusLine(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
-        self._said: tuple[str, Tone] = ("", "faint")
+        self._message: tuple[str, Tone] = ("", "faint")
         self._selection = Selection()
 
     @property
-    def said(self) -> str:
-        """The last act's line."""
-        return self._said[0]
+    def message(self) -> str:
+        """The last message."""
+        return self._message[0]
 
-    def say(self, text: str, tone: Tone) -> None:
-        """Show an act or its outcome."""
-        self._said = (safe_str(text, 300), tone)
+    def show_message(self, text: str, tone: Tone) -> None:
+        """Show a message, such as a command or its outcome."""
+        self._message = (safe_str(text, 300), tone)
         self._draw()
 
     def show_selection(self, selection: Selection) -> None:
-        """Show what the keys act on."""
+        """Show the names of the selected items."""
         if selection != self._selection:
             self._selection = selection
             self._draw()
 
     def on_resize(self) -> None:
-        """Keep the selection at the right edge."""
+        """Draw again, so that the selection stays at the right edge."""
         self._draw()
 
     def _draw(self) -> None:
-        text, tone = self._said
+        text, tone = self._message
         left = Content.styled(f"{_GLYPHS[tone]} {text}" if text else "", TONES[tone])
-        right = Content.styled(_names(self._selection), FAINT)
+        right = Content.styled(_selection_text(self._selection), FAINT)
         room = max(0, self.content_size.width - right.cell_length - 1)
         left = left.truncate(room, ellipsis=True) if left.cell_length > room else left
         self.update(Content.assemble(left, " " * (room - left.cell_length + 1), right), layout=False)
 
 
-def _names(selection: Selection) -> str:
+def _selection_text(selection: Selection) -> str:
     names = []
     hidden = f" ({selection.hidden:,} hidden)" if selection.hidden else ""
     if selection.fails:

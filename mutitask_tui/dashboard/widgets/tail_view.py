@@ -1,4 +1,4 @@
-"""Lines that grow at their end: drawn by the line API, following the end unless a person has scrolled up."""
+"""Lists of lines. They use the line API, so the cost depends on the visible lines only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from textual.strip import Strip
 T = TypeVar("T")
 
 Piece = tuple[str, str]
-"""A stretch of a line: its text, and the component class without `line--` that colours it."""
+"""A piece of a line: its text, and the name of its component class without the prefix `line--`."""
 
 
 class TailView(ScrollView, Generic[T], can_focus=True):
-    """One line for each item; themes recolour old lines too."""
+    """Show one line for each item, and follow the end unless the user has scrolled up.
+
+    A change of the theme also applies to old lines.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "line--time",
@@ -44,21 +47,21 @@ class TailView(ScrollView, Generic[T], can_focus=True):
     """
 
     FOLLOWS: ClassVar[bool] = True
-    """Whether the view begins at the end."""
+    """Whether the view starts at the end and follows it."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.shown: Sequence[T] = ()
-        """The items that are shown, in order."""
+        """The shown items, in display order."""
         self._following = self.FOLLOWS
         self._styles: dict[str, Style] = {}
 
     @abstractmethod
     def pieces(self, item: T, width: int) -> list[Piece]:
-        """One item's line, about `width` cells wide."""
+        """Return the line of an item, about `width` cells wide."""
 
     def show_lines(self, items: Sequence[T], dropped: int = 0) -> None:
-        """Show these items; `dropped` of those that were on top are not among them any more."""
+        """Show these items. `dropped` is how many items were removed from the top since the last call."""
         self.shown = items
         self.virtual_size = Size(self.scrollable_content_region.width, len(items))
         if self._following:
@@ -68,16 +71,16 @@ class TailView(ScrollView, Generic[T], can_focus=True):
         self.refresh()
 
     def on_resize(self) -> None:
-        """Keep to the end where the view was at the end."""
+        """Stay at the end if the view was at the end."""
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.shown))
         if self._following:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
             self.scroll_end(animate=False, force=True)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Whoever scrolls up stops the following, whoever scrolls to the end resumes it.
+        """Stop following the end when the user scrolls up; resume at the end.
 
-        A panel that grew moves up too, but then there is nothing further down any more.
+        A panel that becomes larger also scrolls up, but then it still shows the end.
         """
         super().watch_scroll_y(old_value, new_value)
         if round(new_value) >= self.max_scroll_y:
@@ -86,39 +89,39 @@ class TailView(ScrollView, Generic[T], can_focus=True):
             self._following = False
 
     def render_line(self, y: int) -> Strip:
-        """The strip at line `y` of what can be seen."""
+        """Return the strip of the visible line `y`."""
         width = self.scrollable_content_region.width
-        place = self.scroll_offset.y + y
+        index = self.scroll_offset.y + y
         base = self._style("")
-        if place >= len(self.shown):
+        if index >= len(self.shown):
             return Strip.blank(width, base)
-        pieces = self.pieces(self.shown[place], width)
-        parts = [Segment(text, self._style(look)) for text, look in pieces]
+        pieces = self.pieces(self.shown[index], width)
+        parts = [Segment(text, self._style(style_name)) for text, style_name in pieces]
         return Strip(parts).adjust_cell_length(width, base)
 
     def notify_style_update(self) -> None:
-        """A theme changed: no style holds."""
+        """Drop the cached styles, because the theme changed."""
         super().notify_style_update()
         self._styles.clear()
 
-    def _style(self, look: str) -> Style:
-        style = self._styles.get(look)
+    def _style(self, style_name: str) -> Style:
+        style = self._styles.get(style_name)
         if style is None:
-            style = self.get_component_rich_style(f"line--{look}") if look else self.rich_style
-            self._styles[look] = style
+            style = self.get_component_rich_style(f"line--{style_name}") if style_name else self.rich_style
+            self._styles[style_name] = style
         return style
 
 
 class PlainLines(TailView[T]):
-    """Lines made by a function, from the top; replaced as a whole."""
+    """Show items from the top. A function formats the lines."""
 
     FOLLOWS: ClassVar[bool] = False
 
     def __init__(self, line: Callable[[T, int], list[Piece]], *, id: str | None = None) -> None:
-        """`line` gives an item's pieces for a width."""
+        """Create the view. `line` returns the pieces of an item for a width."""
         super().__init__(id=id)
         self._line = line
 
     def pieces(self, item: T, width: int) -> list[Piece]:
-        """One item's line."""
+        """Return the line of an item."""
         return self._line(item, width)

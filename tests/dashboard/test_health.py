@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mutitask_tui.dashboard.model.health import judge
+from mutitask_tui.dashboard.model.health import assess_health
 from mutitask_tui.dashboard.model.trend import GROWTH_MS, Trend
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
@@ -53,14 +53,14 @@ def grown(new_fails: int) -> Trend:
     ],
 )
 def test_the_worst_comes_first(changes: dict[str, Any], new_fails: int, says: str) -> None:
-    assert says in judge(snapshot(**changes), grown(new_fails)).text
+    assert says in assess_health(snapshot(**changes), grown(new_fails)).text
 
 
 def test_paused_allotting_is_said() -> None:
     now = snapshot(devices=RUNNING)
     assert now.server is not None
     paused = replace(now, server=replace(now.server, allotting=False))
-    assert "allotting is paused" in judge(paused, Trend()).text
+    assert "allotting is paused" in assess_health(paused, Trend()).text
 
 
 def test_failures_are_new_for_a_minute_only() -> None:
@@ -85,13 +85,13 @@ def test_errors_that_outnumber_the_tasks_done_are_said() -> None:
     for age, errors, done in ((5000, 100, 500), (0, 140, 503)):
         now = snapshot(now_ms=NOW_MS - age, devices=RUNNING, channels=(channel(0, errors=errors, done=done),))
         trend.add(now)
-    assert judge(now, trend).text == "! 40 runs failed in the last minute, 3 done"
+    assert assess_health(now, trend).text == "! 40 runs failed in the last minute, 3 done"
     assert trend.new_runs(0) == (40, 3)
 
 
 def test_a_run_is_stuck_by_the_measure_of_its_channel() -> None:
     def verdict(**changes: Any) -> str:
-        return judge(
+        return assess_health(
             snapshot(devices=(device(0, task_s=10.0), device(1, **changes), device(2, channel=1))), Trend()
         ).text
 
@@ -108,4 +108,4 @@ def test_a_channel_is_not_called_unserved_just_after_the_server_came() -> None:
     now = snapshot(devices=(device(0),))
     assert now.server is not None
     young = replace(now, server=replace(now.server, since_ms=NOW_MS - 1000))
-    assert "going well" in judge(young, Trend()).text
+    assert "going well" in assess_health(young, Trend()).text

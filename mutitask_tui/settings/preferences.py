@@ -1,4 +1,4 @@
-"""What a dashboard keeps of a person's choices between two starts: theme, sort, layout."""
+"""Keeps a person's choices between two starts of the dashboard: theme, sort order, layout."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mutitask_tui.settings.config_file import Config, Loaded
+from mutitask_tui.settings.config_file import Loaded
+from mutitask_tui.settings.edit import write_settings
+from mutitask_tui.settings.options import Config
 
 
-class Memory:
-    """The config as it is now, and the file that it is kept in; without a file nothing is written."""
+class Preferences:
+    """The settings in effect and the file that stores them. Without a file nothing is written."""
 
     def __init__(self, loaded: Loaded | None = None) -> None:
         self.config = loaded.config if loaded else Config()
@@ -20,14 +22,14 @@ class Memory:
         self._writing = threading.Lock()
 
     def value(self, name: str) -> Any:
-        """A setting's value, by its name in the file: `theme`, `layout.density`."""
-        where: Any = self.config
+        """Return a setting's value by its name in the file: `theme`, `layout.density`."""
+        value: Any = self.config
         for part in name.split("."):
-            where = getattr(where, part)
-        return where
+            value = getattr(value, part)
+        return value
 
-    def note(self, name: str, value: Any) -> bool:
-        """A setting has a new value from now on; whether there is something to `write`."""
+    def set(self, name: str, value: Any) -> bool:
+        """Change a setting for this process; return whether there is something to `write`."""
         if self.value(name) == value:
             return False
         section, _, key = name.rpartition(".")
@@ -40,10 +42,8 @@ class Memory:
         return self.path is not None
 
     def write(self) -> None:
-        """Write what was noted into the file; blocks for as long as the disk takes. Raises `ConfigError`."""
-        from mutitask_tui.settings.edit import remember
-
+        """Write the changed settings into the file; blocks while the disk writes. Raises `ConfigError`."""
         with self._writing:
             names, self._unwritten = self._unwritten, set()
             if names and self.path is not None:
-                remember(self.path, {name: self.value(name) for name in sorted(names)})
+                write_settings(self.path, {name: self.value(name) for name in sorted(names)})

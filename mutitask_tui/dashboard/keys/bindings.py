@@ -1,4 +1,4 @@
-"""The keys: one for each command of the registry, and the view's own."""
+"""The key bindings of the app: one for each command of the registry, and the view's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.keys import format_key
 
 from mutitask_tui.server.commands.registry import COMMANDS, Command, find
 
-FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Pause", ("pause_one", "pause_all")),
     ("Start", ("start_one", "start_all")),
     ("Leave", ("exit",)),
@@ -29,7 +29,7 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("End allot", ("stop_allot",)),
     ("Detach", ("detach",)),
 )
-"""The commands as the footer groups them, most used first."""
+"""The commands in the groups that the key bar shows, most used first."""
 
 # fmt: off
 VIEW_BINDINGS: tuple[Binding, ...] = (
@@ -54,59 +54,59 @@ VIEW_BINDINGS: tuple[Binding, ...] = (
     Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
 )
 # fmt: on
-"""Keys that change nothing but the view."""
+"""The keys that change only the view."""
 
 _AFTER_START = ("view.fails", "view.command_line", "view.help")
 _AFTER_DETECT = ("view.filter", "view.next_fault", "view.sort")
 
 
 def app_bindings() -> list[Binding]:
-    """Every binding of the app, in the footer's order."""
-    families = [_family(label, names) for label, names in FAMILIES]
+    """Return every binding of the app, in the order of the key bar."""
+    groups = [_group(label, names) for label, names in GROUPS]
     first = [b for b in VIEW_BINDINGS if b.id in _AFTER_START]
     second = [b for b in VIEW_BINDINGS if b.id in _AFTER_DETECT]
     rest = [b for b in VIEW_BINDINGS if b not in (*first, *second)]
-    start, detect, others = families[:2], families[2:4], families[4:]
+    start, detect, others = groups[:2], groups[2:4], groups[4:]
     ordered = [*_flat(start), *first, *_flat(detect), *second, *_flat(others), *rest]
     named = {binding.id for binding in ordered}
     unnamed = [_binding(c, c.name, None, show=False) for c in COMMANDS if c.key and c.name not in named]
     return [*ordered, *unnamed]
 
 
-def screen_bindings(*labels: str) -> list[Binding]:
-    """The families of those labels, for a screen that shows them before all others."""
-    families = dict(FAMILIES)
-    return [binding for label in labels for binding in _family(label, families[label], "app.")]
+def command_bindings(*labels: str) -> list[Binding]:
+    """Return the groups with these labels, for a screen that shows them first."""
+    groups = dict(GROUPS)
+    return [binding for label in labels for binding in _group(label, groups[label], "app.")]
 
 
 def view_bindings(*ids: str) -> list[Binding]:
-    """The view's own keys of those ids, for a screen that shows them before all others."""
+    """Return the view's own bindings with these ids, for a screen that shows them first."""
     known = {binding.id: binding for binding in VIEW_BINDINGS}
     return [replace(known[id_], action=f"app.{known[id_].action}", show=True) for id_ in ids]
 
 
 def key_text(key: str) -> str:
-    """A key as a person knows it: `+`, `^d`, `P`."""
+    """Return a key as the screen shows it: `+`, `^d`, `P`."""
     *modifiers, last = key.split("+")
     name = format_key(last)
     return f"^{name}" if modifiers == ["ctrl"] else "+".join([*modifiers, name])
 
 
-def _flat(families: list[list[Binding]]) -> list[Binding]:
-    return [binding for family in families for binding in family]
+def _flat(groups: list[list[Binding]]) -> list[Binding]:
+    return [binding for family in groups for binding in family]
 
 
-def _family(label: str, names: tuple[str, ...], where: str = "") -> list[Binding]:
+def _group(label: str, names: tuple[str, ...], namespace: str = "") -> list[Binding]:
     group = Binding.Group(label, compact=True) if len(names) > 1 else None
-    return [_binding(find(name), label, group, where=where) for name in names]
+    return [_binding(find(name), label, group, namespace=namespace) for name in names]
 
 
 def _binding(
-    command: Command, label: str, group: Binding.Group | None, *, show: bool = True, where: str = ""
+    command: Command, label: str, group: Binding.Group | None, *, show: bool = True, namespace: str = ""
 ) -> Binding:
     return Binding(
         command.key,
-        f"{where}command('{command.name}')",
+        f"{namespace}command('{command.name}')",
         label,
         show=show,
         key_display=key_text(command.key),

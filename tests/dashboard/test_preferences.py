@@ -10,10 +10,11 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.dashboard.app import DashboardApp
-from mutitask_tui.dashboard.preferences import Memory
 from mutitask_tui.dashboard.screens.help import HelpScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
-from mutitask_tui.settings.config_file import Config, Loaded, load
+from mutitask_tui.settings.config_file import Loaded, load
+from mutitask_tui.settings.options import Config
+from mutitask_tui.settings.preferences import Preferences
 from tests.dashboard.conftest import NEVER, press, screen_text, settle
 from tests.dashboard.fake_backend import FakeBackend
 
@@ -34,7 +35,7 @@ def begun(backend: FakeBackend, path: Path) -> Begun:
     async def begin(text: str = "") -> AsyncIterator[Pilot[str]]:
         if text:
             path.write_text(text)
-        app = DashboardApp(backend, interval=NEVER, memory=Memory(load(path)))
+        app = DashboardApp(backend, interval=NEVER, preferences=Preferences(load(path)))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await settle(pilot)
             await pilot.pause()
@@ -74,7 +75,7 @@ async def test_a_choice_that_cannot_be_written_is_said_and_holds(begun: Begun, p
         pilot.app.theme = "dracula"
         await settle(pilot)
         await pilot.pause()
-        assert "not remembered" in screen_text(pilot)
+        assert "not saved" in screen_text(pilot)
         assert pilot.app.theme == "dracula"
     assert path.read_text() == "theme = broken\n"
 
@@ -119,12 +120,12 @@ async def test_key_bar_help_and_palette_show_moved_keys(begun: Begun) -> None:
 
 
 def test_a_memory_without_a_file_writes_nothing() -> None:
-    memory = Memory()
-    assert not memory.note("theme", "nord")
-    memory.write()
-    assert memory.value("theme") == "nord"
+    preferences = Preferences()
+    assert not preferences.set("theme", "nord")
+    preferences.write()
+    assert preferences.value("theme") == "nord"
 
 
 def test_a_memory_begins_with_what_the_file_says(path: Path) -> None:
-    memory = Memory(Loaded(Config(theme="nord"), path, {}, exists=True))
-    assert memory.value("theme") == "nord" and memory.value("layout.density") == "auto"
+    preferences = Preferences(Loaded(Config(theme="nord"), path, {}, exists=True))
+    assert preferences.value("theme") == "nord" and preferences.value("layout.density") == "auto"
