@@ -1,0 +1,1 @@
+"""The embedded Valkey, which is used when no Redis address is given."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from mutitask_tui.embedded.ports import is_loopback
-from mutitask_tui.server.files import Untrusted, private_file, refuse_writable_by_others, refuse_other_owner
+from mutitask_tui.server.files import Untrusted, private_file, refuse_other_owner, refuse_writable_by_others
 
 Fsync = Literal["always", "everysec", "no"]
 """When a write is safe on the disk: before it is answered, once a second, or when the operating system decides."""

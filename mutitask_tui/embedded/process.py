@@ -140,7 +140,9 @@ class EmbeddedServer:
     def _record(self) -> ServerFile:
         _, _, login = self.url.partition("://")
         username, _, password = login.partition("@")[0].partition(":")
-        return ServerFile(self.url, LOOPBACK, self.port, unquote(username), unquote(password), process_of(self.pid))
+        return ServerFile(
+            self.url, LOOPBACK, self.port, unquote(username), unquote(password), process_of(self.pid)
+        )
 
     def __enter__(self) -> EmbeddedServer:
         return self

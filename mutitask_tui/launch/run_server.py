@@ -43,7 +43,7 @@ def run_server(
 ) -> int:
     """Run a server until its end. Return the exit status. Raises `MutiTaskError` if the namespace cannot be opened.
 
-    agents_home, agents_environment: where and with what local agents start, because a job may change this process's.
+    agents_home, agents_environment: directory and environment of local agents. A job may have changed this process's.
     stay: keep the dashboard open when `until_done` is reached.
     announce: print the command line for other machines, with the password.
     """
@@ -61,10 +61,7 @@ def run_server(
     config = load() if dashboard else None
     shown_job = str(job) if job else "job.py"
     if not dashboard or announce:
-        log_line(f"namespace {name!r} on {location.shown_address}; run {core.run.id if core.run else ''}")
-        if announce:
-            # Only here is the password shown: a person asked for a line to type on other machines.
-            log_line(f"on other machines: {location.join_line(shown_job, name, with_password=True)}")
+        _announce(location, core, shown_job, with_password=announce)
 
     def on_note(text: str) -> None:
         core.note("warning", text)
@@ -105,11 +102,19 @@ def run_server(
         return session.run()
     finally:
         keeper.end()
-        _stop_embedded(embedded, core, name, name_option, data_removed=keeper.data_removed)
+        _stop_embedded(embedded, core, name_option, data_removed=keeper.data_removed)
+
+
+def _announce(location: RedisLocation, core: ServerCore, job: str, *, with_password: bool) -> None:
+    """Print the namespace, its address and its run, and with `with_password` the line for other machines."""
+    log_line(f"namespace {core.name!r} on {location.shown_address}; run {core.run.id if core.run else ''}")
+    if with_password:
+        # Only here is the password shown: a person asked for a line to type on other machines.
+        log_line(f"on other machines: {location.join_line(job, core.name, with_password=True)}")
 
 
 def _stop_embedded(
-    embedded: EmbeddedServer, core: ServerCore, name: str, name_option: str, *, data_removed: bool
+    embedded: EmbeddedServer, core: ServerCore, name_option: str, *, data_removed: bool
 ) -> None:
     """Stop the embedded Valkey with its server, unless it is still needed. Say why it keeps running."""
     if data_removed:
@@ -120,5 +125,5 @@ def _stop_embedded(
         )
     elif core.quit:
         embedded.stop()
-    elif not isinstance(core.failure, Superseded) and (user := stop_if_unused(embedded, name)):
+    elif not isinstance(core.failure, Superseded) and (user := stop_if_unused(embedded, core.name)):
         log_line(f"the embedded Valkey keeps running for {user}; `mutitask ctl exit{name_option}` stops it")

@@ -1,0 +1,1 @@
+"""`mutitask serve`: the dashboard in browsers."""
