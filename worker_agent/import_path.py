@@ -44,9 +44,8 @@ class _Finder:
         if name in sys.builtin_module_names:
             return None
         spec = PathFinder.find_spec(name, [entry for entry in sys.path if entry not in _folders], target)
-        if (
-            spec is None and name in sys.stdlib_module_names
-        ):  # A module of another platform, such as `winreg`.
+        if spec is None and name in sys.stdlib_module_names:
+            # A module of another platform, such as `winreg`.
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return spec
 

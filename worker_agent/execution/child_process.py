@@ -189,17 +189,10 @@ class ChildProcess:
             if self._status is not None:
                 return self._status
             self._status = self.process.wait()
-        pipes = (
-            self._tasks,
-            self._answers,
-            self._permits_in,
-            self._permits_out,
-            self._life,
-            self._pidfd,
-        )
-        for pipe in pipes:
-            if pipe is not None and pipe >= 0:
-                os.close(pipe)
+        pipes = (self._tasks, self._answers, self._permits_in, self._permits_out, self._life)
+        for descriptor in (*pipes, self._pidfd):
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
         return self._status
 
     def has_ended(self) -> bool:
