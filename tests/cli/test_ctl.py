@@ -13,7 +13,7 @@ import pytest
 from mutitask_tui.server.commands.registry import COMMANDS, parse_line
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Snapshot
-from tests.cli.tools import House, double, mutitask, write_job
+from tests.cli.tools import Stack, double, mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 
@@ -163,65 +163,65 @@ def export(url: str, channel: int) -> list[Any]:
 
 
 @pytest.fixture
-def house(redis_url: str) -> Iterator[House]:
+def stack(redis_url: str) -> Iterator[Stack]:
     """A server with one paused agent and twenty waiting tasks."""
-    with House(redis_url, "ctl", iter(range(100)), capacity=20) as house:
-        house.agent(0)
-        house.until(lambda s: s.channels[0].waiting == 20)
-        yield house
+    with Stack(redis_url, "ctl", iter(range(100)), capacity=20) as stack:
+        stack.agent(0)
+        stack.until(lambda s: s.channels[0].waiting == 20)
+        yield stack
 
 
-def test_without_json_a_command_prints_one_sentence(house: House) -> None:
-    said = house.ctl("pause_one", 0)
-    assert (said.status, said.stdout, said.stderr) == (0, "asked Device0 to pause\n", "")
+def test_without_json_a_command_prints_one_sentence(stack: Stack) -> None:
+    result = stack.ctl("pause_one", 0)
+    assert (result.status, result.stdout, result.stderr) == (0, "asked Device0 to pause\n", "")
 
 
-def test_help_is_a_command_that_lists_them_all(house: House) -> None:
-    said = house.ctl("help")
-    assert said.status == 0
-    assert all(command.usage in said.stdout for command in COMMANDS if command.run)
+def test_help_is_a_command_that_lists_them_all(stack: Stack) -> None:
+    result = stack.ctl("help")
+    assert result.status == 0
+    assert all(command.usage in result.stdout for command in COMMANDS if command.run)
 
 
-def test_an_alias_is_the_command(house: House) -> None:
-    assert house.done("reset_task_max", 9)["command"] == "reset_max_task"
-    assert house.channel().capacity == 9
+def test_an_alias_is_the_command(stack: Stack) -> None:
+    assert stack.done("reset_task_max", 9)["command"] == "reset_max_task"
+    assert stack.channel().capacity == 9
     for alias in ("stop", "quit"):
-        assert mutitask("ctl", alias, "now", "--redis", house.url, "--name", house.name).stderr == (
+        assert mutitask("ctl", alias, "now", "--redis", stack.url, "--name", stack.name).stderr == (
             "mutitask: usage: exit\n"
         )
 
 
-def test_a_command_is_written_to_the_event_log(house: House) -> None:
-    house.done("pause_one", 0)
-    assert any("pause_one 0 - asked Device0 to pause" in event.text for event in house.snapshot().events)
+def test_a_command_is_written_to_the_event_log(stack: Stack) -> None:
+    stack.done("pause_one", 0)
+    assert any("pause_one 0 - asked Device0 to pause" in event.text for event in stack.snapshot().events)
 
 
-def test_detect_reports_a_device_without_an_agent_as_offline_within_the_time_limit(house: House) -> None:
-    house.done("add_device")
+def test_detect_reports_a_device_without_an_agent_as_offline_within_the_time_limit(stack: Stack) -> None:
+    stack.done("add_device")
     began = time.monotonic()
-    found = house.done("detect_one", 1)
+    found = stack.done("detect_one", 1)
     assert found["devices"] == {"1": {"state": "offline", "ms": None}}
     assert found["text"] == "Device1 offline (no answer in 1 s)"
     assert time.monotonic() - began < 5
 
 
-def test_pause_and_start_outlive_an_agent(house: House) -> None:
+def test_pause_and_start_outlive_an_agent(stack: Stack) -> None:
     """Pause and start belong to the device number, a stop belongs to the present agent (law 4)."""
-    house.done("start_one", 0)
-    house.until(lambda s: s.devices[0].state == "running")
-    house.done("stop_one", 0)
-    house.until(lambda s: s.devices[0].state == "offline")
-    house.agent(0)
-    house.until(lambda s: s.devices[0].state == "running")
-    house.done("pause_one", 0)
-    house.until(lambda s: s.devices[0].state == "paused")
+    stack.done("start_one", 0)
+    stack.until(lambda s: s.devices[0].state == "running")
+    stack.done("stop_one", 0)
+    stack.until(lambda s: s.devices[0].state == "offline")
+    stack.agent(0)
+    stack.until(lambda s: s.devices[0].state == "running")
+    stack.done("pause_one", 0)
+    stack.until(lambda s: s.devices[0].state == "paused")
 
 
-def test_a_paused_device_hands_back_tasks_that_have_not_started(house: House) -> None:
-    house.done("start_all")
-    house.until(lambda s: s.channels[0].done > 0)
-    house.done("pause_all")
-    paused = house.until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
+def test_a_paused_device_hands_back_tasks_that_have_not_started(stack: Stack) -> None:
+    stack.done("start_all")
+    stack.until(lambda s: s.channels[0].done > 0)
+    stack.done("pause_all")
+    paused = stack.until(lambda s: s.devices[0].state == "paused" and s.channels[0].claimed == 0)
     assert paused.balanced
 
 
@@ -232,37 +232,37 @@ def test_a_reloaded_task_has_fresh_retries_and_keeps_its_id(redis_url: str) -> N
         seen.append(task)
         return task if isinstance(task, dict) else None
 
-    with House(redis_url, "mending", iter(["broken"]), retries=2) as house:
-        house.agent(0, task_function=succeeds_when_edited)
-        house.done("start_all")
-        house.until(lambda s: s.channels[0].failed == 1)
+    with Stack(redis_url, "mending", iter(["broken"]), retries=2) as stack:
+        stack.agent(0, task_function=succeeds_when_edited)
+        stack.done("start_all")
+        stack.until(lambda s: s.channels[0].failed == 1)
         assert seen == ["broken"] * 3
-        (failed,) = house.failed_ids()
+        (failed,) = stack.failed_ids()
 
-        house.done("reload_one_fail_task", 0, failed)
-        house.until(lambda s: s.channels[0].failed == 1 and len(seen) == 6)
-        house.done("edit_fail_task", 0, failed, '{"url": "a  b", "n": [1, null]}')
-        house.until(lambda s: s.channels[0].done == 1)
+        stack.done("reload_one_fail_task", 0, failed)
+        stack.until(lambda s: s.channels[0].failed == 1 and len(seen) == 6)
+        stack.done("edit_fail_task", 0, failed, '{"url": "a  b", "n": [1, null]}')
+        stack.until(lambda s: s.channels[0].done == 1)
 
         (line,) = mutitask("results", "export", "--redis", redis_url, "--name", "mending").lines
         assert line["id"] == failed
         assert line["result"] == seen[-1] == {"url": "a  b", "n": [1, None]}
-        assert house.snapshot().balanced
+        assert stack.snapshot().balanced
 
 
 def test_exit_stops_agents_first_and_keeps_waiting_tasks(redis_url: str) -> None:
-    with House(redis_url, "leaving", iter(range(100)), capacity=20) as house:
-        house.agent(0, task_function=double)
-        house.until(lambda s: s.channels[0].waiting == 20)
-        said = house.done("quit", "--yes")
-        assert said["text"].startswith(
+    with Stack(redis_url, "leaving", iter(range(100)), capacity=20) as stack:
+        stack.agent(0, task_function=double)
+        stack.until(lambda s: s.channels[0].waiting == 20)
+        result = stack.done("quit", "--yes")
+        assert result["text"].startswith(
             "asked 1 agent to stop and the server to close after them, within 30 s"
         )
-        assert house.core.ended.wait(15) and house.core.quit
-        after = house.snapshot()
+        assert stack.core.ended.wait(15) and stack.core.quit
+        after = stack.snapshot()
         assert after.server is None and after.devices[0].state == "offline"
         assert after.channels[0].waiting == 20 and after.balanced
-        assert house.done("exit")["server"] is False  # There is no server any more, and the command says so.
+        assert stack.done("exit")["server"] is False  # There is no server any more, and the command says so.
 
 
 def test_a_typed_line_keeps_the_blanks_of_its_json() -> None:

@@ -79,10 +79,10 @@ def test_failed_tasks_go_to_stdout(redis_url: str, state_dir: Path, spawn: Spawn
     )  # fmt: skip
     assert run.wait() == 7, run
     for words in (["-"], ["0", "-"]):
-        said = mutitask("ctl", "export_fail_tasks", *words, "--redis", redis_url, "--name", "out")
-        assert said.status == 0 and len(said.lines) == 40
-    said = mutitask("ctl", "export_fail_tasks", "3", "-", "--redis", redis_url, "--name", "out")
-    assert said.status == 2 and "there is no channel 3" in said.stderr
+        result = mutitask("ctl", "export_fail_tasks", *words, "--redis", redis_url, "--name", "out")
+        assert result.status == 0 and len(result.lines) == 40
+    result = mutitask("ctl", "export_fail_tasks", "3", "-", "--redis", redis_url, "--name", "out")
+    assert result.status == 2 and "there is no channel 3" in result.stderr
     assert not list(tmp_path.glob("fail-tasks*"))
 
 

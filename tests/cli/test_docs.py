@@ -83,8 +83,8 @@ def test_errors_md_contains_no_message_that_the_code_does_not_raise() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant | ast.JoinedStr) and (text := message_text(node))
     }
-    said = [(re.compile(pattern(text)), len(text.replace("{}", ""))) for text in texts]
-    said += [
+    templates = [(re.compile(pattern(text)), len(text.replace("{}", ""))) for text in texts]
+    templates += [
         (re.compile("^No such option "), 99),
         (re.compile("^Invalid value for "), 99),
     ]  # click's own words.
@@ -92,7 +92,9 @@ def test_errors_md_contains_no_message_that_the_code_does_not_raise() -> None:
     stale = [
         message
         for message in messages()
-        if not any(length >= max(7, 0.2 * len(message)) and text.search(message) for text, length in said)
+        if not any(
+            length >= max(7, 0.2 * len(message)) and text.search(message) for text, length in templates
+        )
     ]
     assert stale == []
 

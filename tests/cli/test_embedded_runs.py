@@ -68,9 +68,9 @@ def test_the_embedded_valkey_keeps_running_for_agents_that_the_server_did_not_st
     assert server.wait() == 0, server
     assert "the embedded Valkey keeps running for Device0; `mutitask ctl exit` stops it" in server.stderr
     assert runs(state_dir)
-    said = mutitask("ctl", "exit", "--yes", "--json").json
+    result = mutitask("ctl", "exit", "--yes", "--json").json
     assert (
-        "there is no server to close; the embedded Valkey was stopped, and its data is kept" in said["text"]
+        "there is no server to close; the embedded Valkey was stopped, and its data is kept" in result["text"]
     )
     assert agent.wait() == 0, agent
     assert not runs(state_dir)
@@ -92,8 +92,8 @@ def test_exit_ends_the_embedded_valkey_and_keeps_waiting_tasks(
     ]
     server = spawn(line)
     wait_until(lambda: "10/10 waiting" in server.stderr, 20, what=repr(server))
-    said = mutitask("ctl", "exit", "--yes", "--json").json
-    assert said["ok"] is True and said["server"] is True
+    result = mutitask("ctl", "exit", "--yes", "--json").json
+    assert result["ok"] is True and result["server"] is True
     assert server.wait() == 0, server
     assert not (state_dir / "default" / "server.json").exists()
 

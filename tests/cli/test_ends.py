@@ -11,7 +11,7 @@ import redis
 
 from mutitask_tui.server.inspector import Inspector
 from mutitask_tui.server.reader import Reader
-from tests.cli.tools import House, mutitask, write_job
+from tests.cli.tools import Stack, mutitask, write_job
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
 from worker_agent.protocol.keys import Keys
@@ -34,8 +34,8 @@ def test_failed_tasks_have_a_status_of_their_own(
     job = write_job(tmp_path, JOB)
     run = spawn(["mutitask", "run", job, "--redis", redis_url, "--name", "failed", *UNTIL_DONE, *options])
     assert run.wait() == status, run
-    said = "1 task failed: the exit status is 7 (--failed-ok makes it 0)"
-    assert (said in run.stderr) == (status == 7)
+    sentence = "1 task failed: the exit status is 7 (--failed-ok makes it 0)"
+    assert (sentence in run.stderr) == (status == 7)
 
 
 def test_missing_tasks_have_an_exit_status_and_are_named_by_number(
@@ -57,21 +57,21 @@ def test_missing_tasks_have_an_exit_status_and_are_named_by_number(
 
 
 def test_missing_tasks_are_named_if_the_ids_show_them(redis_url: str, client: redis.Redis) -> None:
-    with House(redis_url, "ids", iter(range(100)), devices=1, capacity=200) as house:
-        house.until(lambda s: s.channels[0].exhausted)
+    with Stack(redis_url, "ids", iter(range(100)), devices=1, capacity=200) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
         waiting = Keys("ids").channel(0).waiting
         reader = Inspector(redis_url, "ids")
         items = client.lrange(waiting, 40, 49)
         for item in items:
             client.lrem(waiting, 1, item)
-        text = reader.missing_tasks_text(house.channel())
+        text = reader.missing_tasks_text(stack.channel())
         assert "10 tasks are missing" in text
         assert text.endswith("the first is item 40, the last item 49; give them to a new run")
         for item in items[1:]:
             client.rpush(waiting, item)
-        assert reader.missing_tasks_text(house.channel()).endswith("it is item 40; give it to a new run")
+        assert reader.missing_tasks_text(stack.channel()).endswith("it is item 40; give it to a new run")
         client.rpush(waiting, items[0], items[0])
-        assert "1 tasks more than were allotted" in reader.missing_tasks_text(house.channel())
+        assert "1 tasks more than were allotted" in reader.missing_tasks_text(stack.channel())
 
 
 def test_deleted_keys_are_reported_as_gone(
@@ -92,8 +92,8 @@ def test_a_server_with_all_tasks_done_says_so_once_and_prints_nothing_more(
     job = write_job(tmp_path, JOB.replace("or None", "+ 1"))
     line = ["mutitask", "run", job, "--redis", redis_url, "--name", "still", "--headless", "--autostart"]
     run = spawn([*line, "--local-agents", "1"])
-    said = "finished: 15 done, 0 failed; Ctrl+C ends the server, --until-done does so by itself"
-    wait_until(lambda: said in run.stderr, 20, what=repr(run))
+    sentence = "finished: 15 done, 0 failed; Ctrl+C ends the server, --until-done does so by itself"
+    wait_until(lambda: sentence in run.stderr, 20, what=repr(run))
     lines = len(run.stderr.splitlines())
     with pytest.raises(AssertionError):
         wait_until(lambda: len(run.stderr.splitlines()) > lines, 5)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.cli.tools import House, mutitask, write_job
+from tests.cli.tools import Stack, mutitask, write_job
 from tests.support.programs import Program
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import Keys
@@ -36,18 +36,18 @@ LAMBDA = r"item 2 is a value of type function, which msgpack cannot carry"
 
 
 def test_an_item_that_cannot_be_packed_halts_the_feed_until_it_is_skipped(redis_url: str) -> None:
-    with House(redis_url, "halting", with_an_unpackable_item(), iter("abc")) as house:
-        house.agent(0, task_function=lambda task: [task])
-        house.done("start_all")
-        stopped = house.until(lambda s: s.channels[0].halted and s.channels[0].done == 2)
+    with Stack(redis_url, "halting", with_an_unpackable_item(), iter("abc")) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.done("start_all")
+        stopped = stack.until(lambda s: s.channels[0].halted and s.channels[0].done == 2)
         assert re.search(LAMBDA, stopped.channels[0].halted)
         assert any(re.search("TaskChannel0: the feed stopped: " + LAMBDA, e.text) for e in stopped.events)
-        house.until(lambda s: s.channels[1].exhausted)  # The other channel continues.
+        stack.until(lambda s: s.channels[1].exhausted)  # The other channel continues.
 
-        skipped = house.done("skip_item", 0, "--yes")
+        skipped = stack.done("skip_item", 0, "--yes")
 
         assert skipped["item"] == 2
-        after = house.until(lambda s: s.channels[0].exhausted and s.channels[0].done == 3)
+        after = stack.until(lambda s: s.channels[0].exhausted and s.channels[0].done == 3)
         assert after.balanced and after.channels[0].allotted == 3
         assert not after.channels[0].halted
 
@@ -99,12 +99,12 @@ def test_the_next_server_skips_the_item_that_a_person_wanted_to_skip(
 
 
 def test_an_item_of_more_than_64_mib_halts_the_feed(redis_url: str) -> None:
-    with House(redis_url, "large", iter(["small", b"x" * (wire.MAX_BYTES + 1), "small"])) as house:
-        stopped = house.until(lambda s: s.channels[0].halted)
+    with Stack(redis_url, "large", iter(["small", b"x" * (wire.MAX_BYTES + 1), "small"])) as stack:
+        stopped = stack.until(lambda s: s.channels[0].halted)
         assert re.fullmatch(r"item 1 is a bytes of 67,1\d\d,\d\d\d bytes once packed; the most is 64 MiB.*",
                             stopped.channels[0].halted)  # fmt: skip
         assert stopped.channels[0].allotted == 1
-        assert house.status()["channels"][0]["halted"] == stopped.channels[0].halted
+        assert stack.status()["channels"][0]["halted"] == stopped.channels[0].halted
 
 
 def test_a_generator_that_raises_halts_the_feed(redis_url: str) -> None:
@@ -112,50 +112,51 @@ def test_a_generator_that_raises_halts_the_feed(redis_url: str) -> None:
         yield 0
         raise OSError("the list is gone")
 
-    with House(redis_url, "raising", broken()) as house:
-        stopped = house.until(lambda s: s.channels[0].halted)
+    with Stack(redis_url, "raising", broken()) as stack:
+        stopped = stack.until(lambda s: s.channels[0].halted)
         assert stopped.channels[0].halted == (
             "item 1: the generator raised OSError: the list is gone; fix the job, then continue with --resume"
         )
-        said = house.ctl("skip_item", 0, "--yes")
-        assert said.status == 2 or house.channel().halted  # A generator that raised yields no further items.
+        result = stack.ctl("skip_item", 0, "--yes")
+        # A generator that raised yields no further items.
+        assert result.status == 2 or stack.channel().halted
 
 
 def test_a_foreign_item_goes_to_the_fail_channel_and_the_other_tasks_run(
     redis_url: str, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with House(redis_url, "strange", iter(range(5)), capacity=10) as house:
-        house.until(lambda s: s.channels[0].waiting == 5)
+    with Stack(redis_url, "strange", iter(range(5)), capacity=10) as stack:
+        stack.until(lambda s: s.channels[0].waiting == 5)
         at = Keys("strange").channel(0)
         client.lpush(at.waiting, b"\xff garbage \x1b[31m", b"")
-        house.agent(0)
-        house.done("start_all")
-        snapshot = house.until(lambda s: s.channels[0].done == 5 and s.channels[0].failed == 2)
+        stack.agent(0)
+        stack.done("start_all")
+        snapshot = stack.until(lambda s: s.channels[0].done == 5 and s.channels[0].failed == 2)
 
         channel = snapshot.channels[0]
         assert channel.foreign == 2 and channel.allotted == 7 and channel.balanced
-        exported = Path(house.done("export_fail_tasks")["path"])
+        exported = Path(stack.done("export_fail_tasks")["path"])
         lines = [json.loads(line) for line in exported.read_text().splitlines()]
         assert {line["stage"] for line in lines} == {"foreign"}
-        foreign = house.failed_ids()[0]
-        said = house.ctl("reload_one_fail_task", 0, foreign)
-        assert said.status == 2
-        assert f"task {foreign} is foreign: it has no header to run it by; edit or delete it" in said.stderr
-        assert house.done("delete_one_fail_task", 0, foreign, "--yes")["deleted"] == 1
-        assert house.channel().balanced
+        foreign = stack.failed_ids()[0]
+        result = stack.ctl("reload_one_fail_task", 0, foreign)
+        assert result.status == 2
+        assert f"task {foreign} is foreign: it has no header to run it by; edit or delete it" in result.stderr
+        assert stack.done("delete_one_fail_task", 0, foreign, "--yes")["deleted"] == 1
+        assert stack.channel().balanced
 
 
 def test_a_resumed_generator_that_yields_fewer_items_is_an_error(
     redis_url: str, spawn: Callable[..., Program], tmp_path: Path
 ) -> None:
-    with House(redis_url, "shorter", iter(range(1000)), capacity=10) as house:
-        house.agent(0, task_function=lambda task: [task])
-        house.done("start_all")
-        house.until(lambda s: s.channels[0].done >= 10)
-        house.done("pause_allot")
-        house.until(lambda s: s.channels[0].open == 0)
-        house.done("start_allot")
+    with Stack(redis_url, "shorter", iter(range(1000)), capacity=10) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.done("start_all")
+        stack.until(lambda s: s.channels[0].done >= 10)
+        stack.done("pause_allot")
+        stack.until(lambda s: s.channels[0].open == 0)
+        stack.done("start_allot")
     program = spawn(
         ["mutitask", "run", write_job(tmp_path, JOB), "--resume", "--headless", "--until-done",
          "--redis", redis_url, "--name", "shorter", "--local-agents", "1", "--autostart"],

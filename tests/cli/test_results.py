@@ -17,7 +17,7 @@ import pytest
 
 from mutitask_tui.server.exports import export_results
 from mutitask_tui.server.reader import Reader
-from tests.cli.tools import House, mutitask
+from tests.cli.tools import Stack, mutitask
 from tests.support.programs import Program
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
@@ -54,10 +54,10 @@ def export(url: str, name: str, *args: object) -> list[Any]:
 
 def test_every_type_is_a_line_of_json(redis_url: str) -> None:
     values, shown = zip(*EACH_TYPE, strict=True)
-    with House(redis_url, "types", iter(range(len(values)))) as house:
-        house.agent(0, task_function=lambda number: values[number])
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "types", iter(range(len(values)))) as stack:
+        stack.agent(0, task_function=lambda number: values[number])
+        stack.done("start_all")
+        stack.until_all_settled()
     lines = export(redis_url, "types")
     assert {line["number"]: line["result"] for line in lines} == dict(enumerate(shown))
     first = lines[0]
@@ -67,11 +67,11 @@ def test_every_type_is_a_line_of_json(redis_url: str) -> None:
 
 
 def test_drained_results_are_removed_and_all_others_stay(redis_url: str) -> None:
-    with House(redis_url, "drain", iter(range(40)), iter(range(5))) as house:
-        house.agent(0, channel=0, task_function=lambda task: [task])
-        house.agent(1, channel=1, task_function=lambda task: [task])
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "drain", iter(range(40)), iter(range(5))) as stack:
+        stack.agent(0, channel=0, task_function=lambda task: [task])
+        stack.agent(1, channel=1, task_function=lambda task: [task])
+        stack.done("start_all")
+        stack.until_all_settled()
 
     assert len(export(redis_url, "drain")) == 45
     assert len(export(redis_url, "drain")) == 45  # An export without --drain removes nothing.
@@ -80,15 +80,15 @@ def test_drained_results_are_removed_and_all_others_stay(redis_url: str) -> None
     rest = export(redis_url, "drain", "--drain")
     assert [(line["channel"], line["number"]) for line in rest] == [(1, number) for number in range(5)]
     assert export(redis_url, "drain") == []
-    assert house.snapshot().balanced and house.channel(0).done == 40
+    assert stack.snapshot().balanced and stack.channel(0).done == 40
 
 
 def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Program], tmp_path: Path) -> None:
     """Results that were not written completely are still in Redis."""
-    with House(redis_url, "pipe", iter(range(3000)), capacity=3000) as house:
-        house.agent(0, task_function=lambda task: "x" * 200)
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "pipe", iter(range(3000)), capacity=3000) as stack:
+        stack.agent(0, task_function=lambda task: "x" * 200)
+        stack.done("start_all")
+        stack.until_all_settled()
     script = f"mutitask results export --drain --redis {redis_url} --name pipe | head -1"
     reader = spawn(["sh", "-c", f'PATH="$BIN:$PATH" {script}'], env={"BIN": bin_directory()})
     assert reader.wait() == 0, reader
@@ -100,10 +100,10 @@ def test_a_broken_pipe_loses_no_result(redis_url: str, spawn: Callable[..., Prog
 
 
 def test_a_full_disk_loses_no_result(redis_url: str, spawn: Callable[..., Program]) -> None:
-    with House(redis_url, "full", iter(range(10))) as house:
-        house.agent(0, task_function=lambda task: [task])
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "full", iter(range(10))) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.done("start_all")
+        stack.until_all_settled()
     line = f'"$BIN"/mutitask results export --drain --redis {redis_url} --name full'
     writer = spawn(["sh", "-c", f"{line} > /dev/full"], env={"BIN": bin_directory()})
     assert writer.wait() == 1, writer
@@ -115,10 +115,10 @@ def test_a_full_disk_loses_no_result(redis_url: str, spawn: Callable[..., Progra
 
 
 def test_lines_are_utf_8_with_any_terminal_encoding(redis_url: str, spawn: Callable[..., Program]) -> None:
-    with House(redis_url, "utf8", iter(["ü \U0001f600"])) as house:
-        house.agent(0, task_function=lambda task: task)
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "utf8", iter(["ü \U0001f600"])) as stack:
+        stack.agent(0, task_function=lambda task: task)
+        stack.done("start_all")
+        stack.until_all_settled()
     line = ["mutitask", "results", "export", "--redis", redis_url, "--name", "utf8"]
     program = spawn(line, env={"PYTHONIOENCODING": "ascii"})
     assert program.wait() == 0, program
@@ -132,10 +132,10 @@ def bin_directory() -> Path:
 
 
 def test_two_drains_at_the_same_time_are_reported(redis_url: str) -> None:
-    with House(redis_url, "two", iter(range(10))) as house:
-        house.agent(0, task_function=lambda task: [task])
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "two", iter(range(10))) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.done("start_all")
+        stack.until_all_settled()
 
     class DrainedMeanwhile(io.StringIO):
         """An output during which another command drains the same page."""
@@ -154,10 +154,10 @@ def test_two_drains_at_the_same_time_are_reported(redis_url: str) -> None:
 
 def test_results_of_a_save_function_are_not_in_redis(redis_url: str) -> None:
     saved: list[Any] = []
-    with House(redis_url, "saved", iter(range(5))) as house:
-        house.agent(0, task_function=lambda task: [task], save_function=saved.append)
-        house.done("start_all")
-        house.until_all_settled()
+    with Stack(redis_url, "saved", iter(range(5))) as stack:
+        stack.agent(0, task_function=lambda task: [task], save_function=saved.append)
+        stack.done("start_all")
+        stack.until_all_settled()
     assert sorted(saved) == [[number] for number in range(5)]
     assert export(redis_url, "saved") == []
-    assert house.channel().done == 5
+    assert stack.channel().done == 5

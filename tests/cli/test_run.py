@@ -177,11 +177,11 @@ def drive():
         pass
     while True:
         try:
-            said = server.start_all()
+            result = server.start_all()
             break
         except Exception:  # Not open yet.
             pass
-    print(said.text, said.data["devices"])
+    print(result.text, result.data["devices"])
     print(server.pause_one(0).text)
     print(server.reset_task_max(9, 0).data["capacity"])
     print(server.detect_fail_channel().data["failed"])
@@ -252,11 +252,11 @@ HELP = {
 
 @pytest.mark.parametrize("line", HELP)
 def test_help_names_everything_and_fits_a_terminal(line: str) -> None:
-    said = mutitask(*line.split()[1:])
-    assert said.status == 0 and said.stderr == ""
-    assert all(word in said.stdout for word in HELP[line])
-    assert max(len(text) for text in said.stdout.splitlines()) <= 80
-    assert "..." not in said.stdout.replace("[ARGS]...", "").replace("COMMAND [ARGS]", "")
+    result = mutitask(*line.split()[1:])
+    assert result.status == 0 and result.stderr == ""
+    assert all(word in result.stdout for word in HELP[line])
+    assert max(len(text) for text in result.stdout.splitlines()) <= 80
+    assert "..." not in result.stdout.replace("[ARGS]...", "").replace("COMMAND [ARGS]", "")
 
 
 def test_an_agents_help(spawn: Spawn) -> None:

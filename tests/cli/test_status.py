@@ -11,7 +11,7 @@ import redis
 
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.status import to_lines
-from tests.cli.tools import House, mutitask
+from tests.cli.tools import Stack, mutitask
 from worker_agent.protocol.identity import this_process
 
 CHANNEL: dict[str, type | tuple[type, ...]] = {
@@ -51,15 +51,15 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
             gate.wait(20)
         return None if task == 1 else task
 
-    with House(redis_url, "books", iter(range(8)), iter("abc"), devices=3, capacity=6, retries=0) as house:
-        house.until(lambda s: s.channels[0].waiting == 6 and s.channels[1].exhausted)
-        house.agent(1, task_function=held)
-        house.done("start_one", 1)
+    with Stack(redis_url, "books", iter(range(8)), iter("abc"), devices=3, capacity=6, retries=0) as stack:
+        stack.until(lambda s: s.channels[0].waiting == 6 and s.channels[1].exhausted)
+        stack.agent(1, task_function=held)
+        stack.done("start_one", 1)
         assert started.wait(15)
         # 0, 2, 3 done, 1 failed, 4 runs. 5, 6, 7 wait, or are claimed until the agent hands them back.
-        house.until(lambda s: s.channels[0].waiting == 3 and s.devices[1].running == 1)
+        stack.until(lambda s: s.channels[0].waiting == 3 and s.devices[1].running == 1)
 
-        status = house.status()
+        status = stack.status()
 
         assert set(status) == {"name", "server", "channels", "devices", "troubles"}
         assert status["name"] == "books"
@@ -87,31 +87,31 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert running["pid"] == this_process().pid and running["host"] == this_process().host
         assert 0 <= running["seen_s"] < 5
         gate.set()
-        house.until(lambda s: s.channels[0].done == 7)
+        stack.until(lambda s: s.channels[0].done == 7)
 
-    after = house.status()
+    after = stack.status()
     assert after["server"] is None
     assert [device["state"] for device in after["devices"]] == ["offline"] * 3
     assert after["channels"][0]["balanced"] is True
 
 
 def test_a_paused_feed_is_reported(redis_url: str) -> None:
-    with House(redis_url, "paused", iter(range(100)), capacity=5) as house:
-        house.done("pause_allot")
-        assert house.status()["server"]["allotting"] is False
-        assert house.status()["channels"][0]["allotting"] is False
-        house.done("start_allot")
-        assert house.status()["channels"][0]["allotting"] is True
-        house.done("pause_channel", 0)
-        assert house.status()["channels"][0]["paused"] is True
+    with Stack(redis_url, "paused", iter(range(100)), capacity=5) as stack:
+        stack.done("pause_allot")
+        assert stack.status()["server"]["allotting"] is False
+        assert stack.status()["channels"][0]["allotting"] is False
+        stack.done("start_allot")
+        assert stack.status()["channels"][0]["allotting"] is True
+        stack.done("pause_channel", 0)
+        assert stack.status()["channels"][0]["paused"] is True
 
 
 def test_for_a_person(redis_url: str) -> None:
-    with House(redis_url, "person", iter(range(3)), devices=1) as house:
-        house.until(lambda s: s.channels[0].exhausted)
-        said = mutitask("status", "--redis", redis_url, "--name", "person")
-    assert said.status == 0 and said.stderr == ""
-    lines = said.stdout.splitlines()
+    with Stack(redis_url, "person", iter(range(3)), devices=1) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
+        result = mutitask("status", "--redis", redis_url, "--name", "person")
+    assert result.status == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
     assert lines[0].startswith("namespace person on 127.0.0.1:")
     assert lines[1] == f"server {this_process().host} pid {this_process().pid}"
     assert lines[2] == (
@@ -123,37 +123,37 @@ def test_for_a_person(redis_url: str) -> None:
 
 
 def test_results_at_their_limit_stop_the_feed_and_the_status_says_why(redis_url: str) -> None:
-    with House(redis_url, "cap", iter(range(60)), capacity=10, results_max=20) as house:
-        house.agent(0, task_function=lambda task: [task])
-        house.done("start_all")
-        full = house.until(lambda s: s.channels[0].halted and s.channels[0].open == 0)
+    with Stack(redis_url, "cap", iter(range(60)), capacity=10, results_max=20) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.done("start_all")
+        full = stack.until(lambda s: s.channels[0].halted and s.channels[0].open == 0)
 
         assert 20 <= full.channels[0].results <= 30
-        why = house.status()["channels"][0]
+        why = stack.status()["channels"][0]
         assert why["halted"] == f"{why['results']} results wait to be drained (at most 20)"
         assert why["allotting"] is False and why["exhausted"] is False
         assert why["halted"] in "\n".join(to_lines(full))
 
-        seen = [line["number"] for _ in range(10) for line in drain(house)]
+        seen = [line["number"] for _ in range(10) for line in drain(stack)]
 
-        assert sorted(seen + [line["number"] for line in drain(house)]) == list(range(60))
-        assert house.channel().balanced
+        assert sorted(seen + [line["number"] for line in drain(stack)]) == list(range(60))
+        assert stack.channel().balanced
 
 
-def drain(house: House) -> list[Any]:
+def drain(stack: Stack) -> list[Any]:
     """Wait until the feed has stopped or ended, and drain the results."""
-    house.until(lambda s: s.channels[0].open == 0 and (s.channels[0].halted or s.channels[0].exhausted))
-    return mutitask("results", "export", "--drain", "--redis", house.url, "--name", house.name).lines
+    stack.until(lambda s: s.channels[0].open == 0 and (s.channels[0].halted or s.channels[0].exhausted))
+    return mutitask("results", "export", "--drain", "--redis", stack.url, "--name", stack.name).lines
 
 
 def test_a_retry_waits_for_its_delay(redis_url: str) -> None:
-    with House(redis_url, "delay", iter([7]), retries=1, retry_delay_ms=1500) as house:
-        house.agent(0)
-        house.done("start_all")
-        house.until(lambda s: s.channels[0].delayed == 1)
-        assert house.status()["channels"][0]["delayed"] == 1
-        began = house.snapshot().now_ms
-        after = house.until(lambda s: s.channels[0].failed == 1)
+    with Stack(redis_url, "delay", iter([7]), retries=1, retry_delay_ms=1500) as stack:
+        stack.agent(0)
+        stack.done("start_all")
+        stack.until(lambda s: s.channels[0].delayed == 1)
+        assert stack.status()["channels"][0]["delayed"] == 1
+        began = stack.snapshot().now_ms
+        after = stack.until(lambda s: s.channels[0].failed == 1)
         assert after.channels[0].delayed == 0 and after.balanced
         assert after.now_ms - began >= 1000
         (task,) = Reader(redis_url, "delay").failed_tasks(0, 0, 10)

@@ -27,7 +27,7 @@ from worker_agent.settings import Settings
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """The output of a command, and its exit status."""
 
     status: int
@@ -55,12 +55,12 @@ def no_agents_left(tmp_path: Path) -> Iterator[None]:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
-def mutitask(*args: object) -> Said:
+def mutitask(*args: object) -> CommandResult:
     """Run `mutitask ...` in this process, without a terminal."""
     result = CliRunner().invoke(cli, [str(arg) for arg in args], prog_name="mutitask")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
 
 
 def write_job(directory: Path, text: str, name: str = "job.py") -> Path:
@@ -78,7 +78,7 @@ def double(task: Any) -> Any:
     return [task, task]
 
 
-class House:
+class Stack:
     """A server and its agents, in threads of this process, on a real Valkey."""
 
     def __init__(self, url: str, name: str, *iterators: Iterator[Any], **plan: Any) -> None:
@@ -92,7 +92,7 @@ class House:
         self.agents: dict[int, tuple[Agent, threading.Thread]] = {}
         self._reader = Reader(url, name)
 
-    def __enter__(self) -> House:
+    def __enter__(self) -> Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,15 +118,15 @@ class House:
         self.until(lambda s: any(d.id == device and d.state != "offline" for d in s.devices))
         return agent
 
-    def ctl(self, *args: object) -> Said:
+    def ctl(self, *args: object) -> CommandResult:
         """Run `mutitask ctl` on this namespace."""
         return mutitask("ctl", *args, "--redis", self.url, "--name", self.name)
 
     def done(self, *args: object) -> Any:
         """Run `mutitask ctl` with `--json`, expect success, and return its data."""
-        said = self.ctl(*args, "--json")
-        assert said.status == 0, said
-        data = json.loads(said.stdout)
+        result = self.ctl(*args, "--json")
+        assert result.status == 0, result
+        data = json.loads(result.stdout)
         assert data["ok"] is True
         assert isinstance(data["text"], str)
         return data

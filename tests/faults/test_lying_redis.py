@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.reader import Reader
-from tests.cli.tools import House, mutitask, no_agents_left
+from tests.cli.tools import Stack, mutitask, no_agents_left
 from tests.protocol.tap import LUA
 from tests.support.liar import Liar, Lie, dripping, much
 from tests.support.programs import Program
@@ -79,13 +79,13 @@ def test_one_lie_to_each_call_of_an_agent_loses_nothing(
     """The same call is sent again, with the same number."""
     with (
         Liar(LIES[lie], upstream_port=shared_server.port) as liar,
-        House(redis_url, NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as house,
+        Stack(redis_url, NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as stack,
     ):
         liar.lie_to(*OF_AGENTS)
-        house.url = behind(liar)
-        house.agent(0, task_function=lambda task: task)
-        house.until(lambda s: s.channels[0].exhausted and s.channels[0].open == 0, 30)
-        assert house.channel().done == 40 and house.channel().balanced
+        stack.url = behind(liar)
+        stack.agent(0, task_function=lambda task: task)
+        stack.until(lambda s: s.channels[0].exhausted and s.channels[0].open == 0, 30)
+        assert stack.channel().done == 40 and stack.channel().balanced
         assert {"join", "heartbeat", "read_desired", "settle_and_claim"} <= liar.told
     assert "Traceback" not in caplog.text and " failed (" not in caplog.text
 
@@ -96,22 +96,22 @@ def test_one_lie_to_each_call_of_a_server_loses_nothing(
 ) -> None:
     with (
         Liar(LIES[lie], upstream_port=shared_server.port) as liar,
-        House(behind(liar), NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as house,
+        Stack(behind(liar), NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as stack,
     ):
-        house.url, house._reader = redis_url, Reader(redis_url, NAME)
+        stack.url, stack._reader = redis_url, Reader(redis_url, NAME)
         liar.lie_to(*OF_SERVERS, *(() if lie in PLAUSIBLE else ("HGET",)))
-        house.agent(0, task_function=lambda task: task)
+        stack.agent(0, task_function=lambda task: task)
         wait_until(
             lambda: (
-                {"allot", "renew_server_lease", "sample_counters"} <= liar.told or house.core.ended.is_set()
+                {"allot", "renew_server_lease", "sample_counters"} <= liar.told or stack.core.ended.is_set()
             ),
             15,
         )
-        house.until(
-            lambda s: house.core.ended.is_set() or (s.channels[0].exhausted and s.channels[0].open == 0), 30
+        stack.until(
+            lambda s: stack.core.ended.is_set() or (s.channels[0].exhausted and s.channels[0].open == 0), 30
         )
-        assert not house.core.ended.is_set(), house.core.failure
-        assert house.channel().done == 40 and house.channel().balanced
+        assert not stack.core.ended.is_set(), stack.core.failure
+        assert stack.channel().done == 40 and stack.channel().balanced
 
 
 COMMANDS = ["status", "status --json", "ctl pause_all", "ctl detect_all", "ctl exit --yes", "results export",
@@ -143,8 +143,8 @@ def test_programs_say_one_sentence(
     job.write_text("def tasks(): yield 1\ndef task_function(t): return t\n")
     with Liar(LIES[lie]) as liar:
         started = spawn([*program.format(job=job).split(), "--redis", f"redis://127.0.0.1:{liar.port}/0"])
-        wait_until(lambda: "does not answer as Redis does" in started.stderr or not started.running, 20)
-        assert started.stderr.count("does not answer as Redis does") == 1, started
+        wait_until(lambda: "does not answer like Redis" in started.stderr or not started.running, 20)
+        assert started.stderr.count("does not answer like Redis") == 1, started
         assert "Traceback" not in started.stderr
         if program.startswith("mutitask"):
             assert started.wait(20) == 3
@@ -180,7 +180,7 @@ def test_a_flood_takes_no_more_memory_than_a_reply_may(flood: str) -> None:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 3, text
-        assert "does not answer as Redis does" in text and text.count("\n") == 1
+        assert "does not answer like Redis" in text and text.count("\n") == 1
         assert usage.ru_maxrss < 500 * 1024, f"{usage.ru_maxrss} kB"
 
 

@@ -92,8 +92,8 @@ def test_another_user_can_neither_read_nor_change_its_files(open_place: Path) ->
     assert as_nobody("ls", home).returncode != 0
     for path in home.rglob("*"):
         for command in (["cat", path], ["rm", "-rf", path], ["cp", "/etc/hostname", path]):
-            said = as_nobody(*command)
-            assert said.returncode != 0 and said.stdout == "", (command, said)
+            result = as_nobody(*command)
+            assert result.returncode != 0 and result.stdout == "", (command, result)
     assert as_nobody("mv", open_place / "state" / "mutitask", open_place / "mine").returncode != 0
     assert load_server_file(server_file("n")) is not None
 
@@ -103,9 +103,9 @@ def talk(port: int, *lines: str) -> list[str]:
     script = "".join(
         f"printf '%s\\r\\n' '{line}' >&3; IFS= read -r a <&3; printf '%s\\n' \"$a\"; " for line in lines
     )
-    said = as_nobody("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; {script}")
-    assert said.returncode == 0, said
-    return [line.strip() for line in said.stdout.splitlines()]
+    result = as_nobody("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; {script}")
+    assert result.returncode == 0, result
+    return [line.strip() for line in result.stdout.splitlines()]
 
 
 def test_another_user_may_ping_and_nothing_else(open_place: Path) -> None:
@@ -148,8 +148,8 @@ def test_files_of_another_user_are_refused(open_place: Path, part: str) -> None:
     os.chown(server.directory / part, NOBODY, NOBODY)
     with pytest.raises(Untrusted, match="belongs to nobody and not to root: start this as that user"):
         ensure("n", port=free_port())
-    said = mutitask("run", open_place / "job.py", "--headless")
-    assert said.status == 2  # The command looks for the job first.
+    result = mutitask("run", open_place / "job.py", "--headless")
+    assert result.status == 2  # The command looks for the job first.
 
 
 def test_a_link_to_another_users_directory_is_refused(open_place: Path) -> None:

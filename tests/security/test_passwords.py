@@ -275,9 +275,9 @@ def test_a_file_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: i
     file = tmp_path / "pw"
     file.write_text(SECRET)
     file.chmod(mode)
-    said = mutitask("status", "--password-file", file)
-    assert (said.status, said.stdout) == (2, "")
-    assert said.stderr == (
+    result = mutitask("status", "--password-file", file)
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr == (
         f"mutitask: {file} can be read by other users and is not trusted: run `chmod 600 {file}`.\n"
     )
 
@@ -301,8 +301,8 @@ def test_a_file_without_a_password_is_refused_with_a_message(
         (empty, "is empty: put the password into it."),
     ):
         for words in (["status"], ["run", job], ["results", "export"], ["ctl", "pause_all"], ["attach"]):
-            said = mutitask(*words, "--password-file", path)
-            assert (said.status, said.stderr) == (2, f"mutitask: {path} {why}\n")
+            result = mutitask(*words, "--password-file", path)
+            assert (result.status, result.stderr) == (2, f"mutitask: {path} {why}\n")
         with pytest.raises(JobError):
             read_password_file(path)
     agent = spawn(["worker-agent", job, "--password-file", empty])

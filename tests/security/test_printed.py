@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.core import ServerCore
-from tests.cli.tools import House, mutitask, no_agents_left
+from tests.cli.tools import Stack, mutitask, no_agents_left
 from tests.support.programs import ROOT, Program
 from tests.support.waiting import wait_until
 from worker_agent.console import lines
@@ -61,7 +61,7 @@ def raw(program: Program) -> str:
 
 
 @pytest.fixture
-def house(redis_url: str, client: redis.Redis) -> Iterator[House]:
+def stack(redis_url: str, client: redis.Redis) -> Iterator[Stack]:
     """A namespace in which every text from outside MutiTask is hostile."""
 
     def tasks() -> Iterator[object]:
@@ -75,10 +75,10 @@ def house(redis_url: str, client: redis.Redis) -> Iterator[House]:
             raise ValueError(HOSTILE)
         return [task, SHORT.replace("\ud800", "")]
 
-    with House(redis_url, NAME, tasks(), devices=3, autostart=True) as house:
-        house.agent(0, task_function=fails)
-        house.until(lambda s: (s.channels[0].halted and s.channels[0].open == 0) or house.core.ended.is_set())
-        assert not house.core.ended.is_set(), repr(house.core.failure)
+    with Stack(redis_url, NAME, tasks(), devices=3, autostart=True) as stack:
+        stack.agent(0, task_function=fails)
+        stack.until(lambda s: (s.channels[0].halted and s.channels[0].open == 0) or stack.core.ended.is_set())
+        assert not stack.core.ended.is_set(), repr(stack.core.failure)
         stamp = client.hget(KEYS.devices, "0")[:13]
         text = HOSTILE.replace("\ud800", "")
         report = {
@@ -95,11 +95,11 @@ def house(redis_url: str, client: redis.Redis) -> Iterator[House]:
         client.rpush(KEYS.events, b"1700000000000" + wire.pack([text, text, text]))
         client.rpush(KEYS.device_log(0), text.encode())
         client.rpush(KEYS.channel(0).waiting, text.encode())
-        yield house
+        yield stack
 
 
-def at(house: House) -> list[str]:
-    return ["--redis", house.url, "--name", NAME]
+def at(stack: Stack) -> list[str]:
+    return ["--redis", stack.url, "--name", NAME]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def at(house: House) -> list[str]:
     ],
     ids=" ".join,
 )
-def test_commands_print_fit_lines(house: House, words: list[str]) -> None:
-    said = mutitask(*words, *at(house))
-    expect_fit(said.stdout + said.stderr)
+def test_commands_print_fit_lines(stack: Stack, words: list[str]) -> None:
+    result = mutitask(*words, *at(stack))
+    expect_fit(result.stdout + result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -128,20 +128,20 @@ def test_commands_print_fit_lines(house: House, words: list[str]) -> None:
     ],
     ids=" ".join,
 )
-def test_json_has_the_same_values_and_no_hidden_characters(house: House, words: list[str]) -> None:
-    said = mutitask(*words, *at(house))
-    assert said.status == 0
-    expect_fit(said.stdout, longest=sys.maxsize)
-    values = [json.loads(line) for line in said.stdout.splitlines()]
+def test_json_has_the_same_values_and_no_hidden_characters(stack: Stack, words: list[str]) -> None:
+    result = mutitask(*words, *at(stack))
+    assert result.status == 0
+    expect_fit(result.stdout, longest=sys.maxsize)
+    values = [json.loads(line) for line in result.stdout.splitlines()]
     if words[0] == "results":
         assert values[1]["result"][1] == SHORT.replace("\ud800", "")
 
 
 def test_exported_files_have_no_hidden_characters(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    house.done("export_fail_tasks")
+    stack.done("export_fail_tasks")
     [file] = tmp_path.glob("*.jsonl")
     expect_fit(file.read_text(), longest=sys.maxsize)
 
@@ -219,7 +219,7 @@ def test_errors_of_redis_are_fit(tmp_path: Path, spawn: Callable[..., Program], 
 def test_another_agents_host_name_is_fit(
     redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program]
 ) -> None:
-    with House(redis_url, NAME, iter(range(3)), devices=1):
+    with Stack(redis_url, NAME, iter(range(3)), devices=1):
         other = Broker(connect(redis_url), NAME, Actor.agent(0), address="here")
         other.join(0, 0, Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7))
         program = spawn(
@@ -237,12 +237,12 @@ def test_another_servers_host_name_is_fit(
     core._identity = Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7)
     core.open()
     core.start()
-    said = mutitask(
+    result = mutitask(
         "run", job_of(tmp_path, JOB), "--headless", "--resume", "--redis", redis_url, "--name", NAME
     )
     core.stop()
-    assert said.status == 4
-    expect_fit(said.stderr)
+    assert result.status == 4
+    expect_fit(result.stderr)
 
 
 def test_settings_and_typed_words_are_fit(tmp_path: Path, spawn: Callable[..., Program]) -> None:

@@ -14,7 +14,7 @@ import redis
 
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError
-from tests.cli.tools import House, double, mutitask, no_agents_left
+from tests.cli.tools import Stack, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
@@ -82,42 +82,42 @@ def test_an_agent_works_with_its_rights(
     shared_server: RealServer, client: redis.Redis, roles: Roles, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "worker_agent")
-    with House(
+    with Stack(
         roles.server, NAME, iter(range(30)), iter([]), devices=1, retries=1, retry_delay_ms=50
-    ) as house:
-        house.url = roles.agent
-        house.agent(0)
-        house.agent(3, channel=1)  # A device outside the grid makes the grid larger.
-        house.url = roles.server
-        assert house.done("start_all")
-        house.until(lambda s: s.channels[0].done == 27 and s.channels[0].failed == 3)
-        assert house.done("detect_one", 0)["devices"]["0"]["state"] == "running"
-        house.until(lambda s: s.devices[0].done == 27)
+    ) as stack:
+        stack.url = roles.agent
+        stack.agent(0)
+        stack.agent(3, channel=1)  # A device outside the grid makes the grid larger.
+        stack.url = roles.server
+        assert stack.done("start_all")
+        stack.until(lambda s: s.channels[0].done == 27 and s.channels[0].failed == 3)
+        assert stack.done("detect_one", 0)["devices"]["0"]["state"] == "running"
+        stack.until(lambda s: s.devices[0].done == 27)
         wait_until(lambda: client.llen(KEYS.device_log(0)), what="the device's log")
         wait_until(lambda: client.llen(KEYS.channel(0).history), what="the history")
-        assert any(event.source == "Device0" for event in house.snapshot().events)
-        house.done("pause_one", 0)
-        house.until(lambda s: s.devices[0].state == "paused")
-        house.done("stop_all")
-        house.until(lambda s: all(device.state == "offline" for device in s.devices))
+        assert any(event.source == "Device0" for event in stack.snapshot().events)
+        stack.done("pause_one", 0)
+        stack.until(lambda s: s.devices[0].state == "paused")
+        stack.done("stop_all")
+        stack.until(lambda s: all(device.state == "offline" for device in s.devices))
     assert denials(shared_server) == []
 
 
 def test_agents_recover_a_dead_one_without_a_server(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
-    with House(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as house:
+    with Stack(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as stack:
         lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
         lost.join(1, 0, this_process())
         lost.heartbeat(1, 0, "running", wire.pack({}))
-        house.until(lambda s: s.channels[0].waiting == 10)
+        stack.until(lambda s: s.channels[0].waiting == 10)
         assert len(lost.settle_and_claim(0, [], 4).items) == 4
-        house.core.stop()
+        stack.core.stop()
         client.zadd(KEYS.leases, {lost.actor.id: 1})
-        house.url = roles.agent
-        house.agent(0)
-        house.until(lambda s: s.channels[0].open == 0)
-        assert house.channel().balanced
+        stack.url = roles.agent
+        stack.agent(0)
+        stack.until(lambda s: s.channels[0].open == 0)
+        assert stack.channel().balanced
     assert denials(shared_server) == []
 
 
@@ -181,12 +181,12 @@ def test_no_role_reaches_another_namespace_or_the_servers_settings(roles: Roles,
 def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
     client: redis.Redis, roles: Roles
 ) -> None:
-    with House(roles.server, NAME, iter(range(5)), devices=1):
+    with Stack(roles.server, NAME, iter(range(5)), devices=1):
         pass
     before = client.hgetall(KEYS.desired_devices)
-    said = mutitask("ctl", "start_all", "--redis", roles.agent, "--name", NAME)
-    assert said.status == 3 and said.stdout == ""
-    assert_one_sentence(said.stderr)
+    result = mutitask("ctl", "start_all", "--redis", roles.agent, "--name", NAME)
+    assert result.status == 3 and result.stdout == ""
+    assert_one_sentence(result.stderr)
     assert client.hgetall(KEYS.desired_devices) == before
 
 
@@ -209,27 +209,27 @@ def test_a_server_and_every_command_work_with_its_rights(
         yield 2
 
     done: set[str] = set()
-    with House(roles.server, NAME, iter(range(60)), broken(), devices=2, capacity=30) as house:
+    with Stack(roles.server, NAME, iter(range(60)), broken(), devices=2, capacity=30) as stack:
 
         def carry_out(line: str) -> None:
-            house.done(*line.split(" ", 3))
+            stack.done(*line.split(" ", 3))
             done.add(line.split()[0])
 
-        house.agent(0)
-        house.agent(1, channel=1)
+        stack.agent(0)
+        stack.agent(1, channel=1)
         for line in AT_WORK:
             carry_out(line)
-        house.until(lambda s: s.channels[0].failed == 6 and s.channels[1].failed == 1)
-        first, second, third, *_ = house.failed_ids()
+        stack.until(lambda s: s.channels[0].failed == 6 and s.channels[1].failed == 1)
+        first, second, third, *_ = stack.failed_ids()
         carry_out(f"reload_one_fail_task 0 {first}")
         carry_out(f"delete_one_fail_task 0 {second}")
         carry_out(f'edit_fail_task 0 {third} {{"a":[1]}}')
         carry_out("reload_all_fail_tasks")
-        house.until(lambda s: s.channels[1].halted)
+        stack.until(lambda s: s.channels[1].halted)
         carry_out("skip_item 1")
-        house.until(lambda s: s.channels[1].done == 2)
+        stack.until(lambda s: s.channels[1].done == 2)
         carry_out("stop_one 1")
-        house.until(lambda s: s.devices[1].state == "offline")
+        stack.until(lambda s: s.devices[1].state == "offline")
         carry_out("purge_device 1")
         carry_out("stop_all")
         carry_out("stop_allot")
@@ -239,7 +239,7 @@ def test_a_server_and_every_command_work_with_its_rights(
         drained = mutitask("results", "export", "--drain", "--redis", roles.server, "--name", NAME)
         assert len(drained.lines) > 50
         carry_out("exit")
-        assert house.core.ended.wait(15) and house.core.quit
+        assert stack.core.ended.wait(15) and stack.core.quit
     assert done == {command.name for command in COMMANDS if command.run}
     assert denials(shared_server) == []
 
@@ -248,15 +248,15 @@ def test_a_server_takes_over_from_a_dead_one_and_starts_fresh_with_its_rights(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
     lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
-    with House(roles.server, NAME, iter(range(10)), autostart=True) as house:
-        house.until(lambda s: s.channels[0].waiting == 10)
+    with Stack(roles.server, NAME, iter(range(10)), autostart=True) as stack:
+        stack.until(lambda s: s.channels[0].waiting == 10)
         lost.join(0, 0, this_process())
         assert lost.settle_and_claim(0, [], 4).items
-    with House(roles.server, NAME, iter(range(20)), mode="resume") as house:
+    with Stack(roles.server, NAME, iter(range(20)), mode="resume") as stack:
         client.zadd(KEYS.leases, {lost.actor.id: 1})
-        house.until(lambda s: s.channels[0].waiting == 20)
-    with House(roles.server, NAME, iter(range(3)), mode="fresh") as house:
-        house.until(lambda s: s.channels[0].waiting == 3)
+        stack.until(lambda s: s.channels[0].waiting == 20)
+    with Stack(roles.server, NAME, iter(range(3)), mode="fresh") as stack:
+        stack.until(lambda s: s.channels[0].waiting == 3)
     assert denials(shared_server) == []
 
 
@@ -264,20 +264,20 @@ def test_a_server_takes_over_from_a_dead_one_and_starts_fresh_with_its_rights(
 
 
 @pytest.fixture
-def held(client: redis.Redis, roles: Roles) -> Iterator[House]:
+def held(client: redis.Redis, roles: Roles) -> Iterator[Stack]:
     """A namespace with work of every kind, without a running server or agent."""
-    with House(roles.server, NAME, iter(range(20)), devices=2, capacity=5) as house:
-        house.agent(0, task_function=double)
-        house.done("start_all")
-        house.until(lambda s: s.channels[0].done == 18 and s.channels[0].failed == 2)
-    assert house.core._supervisor is not None
-    house.core._supervisor.join(5)  # Its last sweep writes to meta.
-    client.rpush(KEYS.channel(0).waiting, wire.header(house.core.run.id, 99) + wire.pack("waits"))
-    yield house
+    with Stack(roles.server, NAME, iter(range(20)), devices=2, capacity=5) as stack:
+        stack.agent(0, task_function=double)
+        stack.done("start_all")
+        stack.until(lambda s: s.channels[0].done == 18 and s.channels[0].failed == 2)
+    assert stack.core._supervisor is not None
+    stack.core._supervisor.join(5)  # Its last sweep writes to meta.
+    client.rpush(KEYS.channel(0).waiting, wire.header(stack.core.run.id, 99) + wire.pack("waits"))
+    yield stack
 
 
 def test_a_dashboard_reads_everything_with_its_rights(
-    shared_server: RealServer, roles: Roles, held: House
+    shared_server: RealServer, roles: Roles, held: Stack
 ) -> None:
     at = ["--redis", roles.dashboard, "--name", NAME]
     assert mutitask("status", "--json", *at).json["channels"][0]["done"] == 18
@@ -293,7 +293,7 @@ def test_a_dashboard_reads_everything_with_its_rights(
 
 
 def test_a_dashboard_opens_read_only_on_a_terminal(
-    shared_server: RealServer, roles: Roles, held: House, pty_run: Callable[..., pexpect.spawn[str]]
+    shared_server: RealServer, roles: Roles, held: Stack, pty_run: Callable[..., pexpect.spawn[str]]
 ) -> None:
     child = pty_run(
         ["mutitask", "attach", "--read-only", "--name", NAME], {"MUTITASK_REDIS_URL": roles.dashboard}
@@ -314,7 +314,7 @@ WRITING = [c for c in COMMANDS if c.run and c.name not in ("detect_fail_channel"
 
 
 def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_changes_nothing(
-    client: redis.Redis, roles: Roles, held: House
+    client: redis.Redis, roles: Roles, held: Stack
 ) -> None:
     (failed_id, *_) = held.failed_ids()
     client.hset(KEYS.channel(0).counters, "halted", "item 20 is nothing")
@@ -326,18 +326,18 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
         words = arguments(command, failed_id)
         if command.name == "stop_one":
             words = ["0"]
-        said = mutitask(
+        result = mutitask(
             "ctl", command.name, *words, "--yes", "--redis", roles.dashboard, "--name", NAME
         )  # fmt: skip
-        assert said.status == 3 and said.stdout == "", (command.name, said)
-        assert_one_sentence(said.stderr)
+        assert result.status == 3 and result.stdout == "", (command.name, result)
+        assert_one_sentence(result.stderr)
     drained = mutitask("results", "export", "--drain", "--redis", roles.dashboard, "--name", NAME)
     assert drained.status == 3 and drained.stdout == ""
     assert_one_sentence(drained.stderr)
     assert everything(client) == before
 
 
-def test_a_read_only_backend_refuses_by_itself_and_redis_refuses_detect(roles: Roles, held: House) -> None:
+def test_a_read_only_backend_refuses_by_itself_and_redis_refuses_detect(roles: Roles, held: Stack) -> None:
     link = RedisBackend(roles.dashboard, NAME, read_only=True)
     for command in WRITING:
         values = command.parse(arguments(command, "x"))
@@ -353,8 +353,8 @@ def test_a_program_with_the_rights_of_another_role_is_refused_at_once_and_change
     job = tmp_path / "job.py"
     job.write_text("def tasks(): yield 1\ndef task_function(t): return t\n")
     program = ["mutitask", "run", "--headless", "--resume"] if role == "agent" else ["worker-agent"]
-    with House(roles.server, NAME, iter(range(5)), devices=1) as house:
-        supervisor = house.core._supervisor
+    with Stack(roles.server, NAME, iter(range(5)), devices=1) as stack:
+        supervisor = stack.core._supervisor
     assert supervisor is not None
     supervisor.join(5)  # Its last sweep writes to meta.
     before = everything(client)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.cli.tools import House, mutitask, no_agents_left
+from tests.cli.tools import Stack, mutitask, no_agents_left
 from tests.support.programs import Program
 from tests.support.redis_server import BINARY_VARIABLE, free_port
 from tests.support.tls import authority, certificate, tls_binary
@@ -110,27 +110,27 @@ def test_server_agents_and_commands_work_over_tls(
 
 
 def test_an_address_of_a_cluster_goes_with_tls(place: Place) -> None:
-    with House(place.url(), NAME, iter(range(3))):
+    with Stack(place.url(), NAME, iter(range(3))):
         pass
     nodes = place.url().replace("rediss://", "rediss+cluster://")
     assert mutitask("status", "--redis", nodes, "--name", NAME).status == 0
     stranger = place.url(ca="theirs").replace("rediss://", "rediss+cluster://")
-    said = mutitask("status", "--redis", stranger, "--name", NAME)
-    assert said.status == 3 and "is not trusted" in said.stderr and said.stderr.count("\n") == 1
+    result = mutitask("status", "--redis", stranger, "--name", NAME)
+    assert result.status == 3 and "is not trusted" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_an_address_of_sentinels_gives_its_tls_files_to_them_and_to_redis(place: Place) -> None:
     url = place.url().replace("rediss://", "rediss+sentinel://").replace("/0?", "/ours?")
     url += f"&sentinel_password={PASSWORD}"
-    said = mutitask("status", "--redis", url, "--name", NAME)
+    result = mutitask("status", "--redis", url, "--name", NAME)
     # This is Redis's own port: the client connects by TLS with its certificate, and finds no Sentinel.
-    assert said.status == 3 and "do not answer like Sentinels" in said.stderr, said
-    said = mutitask("status", "--redis", url.replace("ours.crt", "theirs.crt"), "--name", NAME)
-    assert said.status == 3 and "answers with a master" in said.stderr, said
+    assert result.status == 3 and "do not answer like Sentinels" in result.stderr, result
+    result = mutitask("status", "--redis", url.replace("ours.crt", "theirs.crt"), "--name", NAME)
+    assert result.status == 3 and "answers with a master" in result.stderr, result
 
 
 def test_a_password_file_goes_with_tls(place: Place, tmp_path: Path) -> None:
-    with House(place.url(), NAME, iter(range(3))):
+    with Stack(place.url(), NAME, iter(range(3))):
         pass
     file = tmp_path / "pw"
     file.touch(0o600)
@@ -165,11 +165,11 @@ def test_each_tls_error_is_reported_in_one_sentence(
     url = make(place)
     job = tmp_path / "job.py"
     job.write_text(JOB)
-    said = mutitask("status", "--redis", url, "--name", NAME)
+    result = mutitask("status", "--redis", url, "--name", NAME)
     server = spawn(["mutitask", "run", job, "--headless", "--name", NAME], {"MUTITASK_REDIS_URL": url})
-    assert (said.status, server.wait(30)) == (3, 3), (said, server)
-    print(said.stderr)
-    for text in (said.stderr, server.stderr):
+    assert (result.status, server.wait(30)) == (3, 3), (result, server)
+    print(result.stderr)
+    for text in (result.stderr, server.stderr):
         assert text.startswith("mutitask: ") and text.count("\n") == 1, text
         assert "Traceback" not in text and PASSWORD not in text
         assert says.partition("{}")[0] in text and says.partition("{}")[2] in text, text

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from mutitask_tui.server.commands.redis_backend import RedisBackend
-from tests.cli.tools import House, no_agents_left
+from tests.cli.tools import Stack, no_agents_left
 from tests.security.rights import PAGE, Roles, made
 from tests.security.test_strangers import GARBAGE
 from tests.support.programs import ROOT
@@ -176,10 +176,10 @@ def test_destructive_calls_are_refused_directly_and_in_a_script(
 
 def test_a_server_continues_with_any_data_of_an_agents_user(client: redis.Redis, roles: Roles) -> None:
     """Write garbage into each key that the role can change, with each command that it may use."""
-    with House(roles.server, NAME, iter(range(20)), devices=2, autostart=True) as house:
-        house.agent(0, task_function=lambda task: task)
-        house.until(lambda s: s.channels[0].done == 20)
-        own = house.agents[0][0].state.session
+    with Stack(roles.server, NAME, iter(range(20)), devices=2, autostart=True) as stack:
+        stack.agent(0, task_function=lambda task: task)
+        stack.until(lambda s: s.channels[0].done == 20)
+        own = stack.agents[0][0].state.session
         assert own is not None
         with redis.Redis.from_url(roles.agent, protocol=3) as stranger:
             for garbage in (*GARBAGE, b"1:open", b"a0-stranger"):
@@ -195,11 +195,11 @@ def test_a_server_continues_with_any_data_of_an_agents_user(client: redis.Redis,
         link = RedisBackend(roles.server, NAME)
         assert link.snapshot().channels[0].done >= 0
         number = 900
-        client.rpush(AT.waiting, wire.header(house.core.run.id, number) + wire.pack("after"))
+        client.rpush(AT.waiting, wire.header(stack.core.run.id, number) + wire.pack("after"))
         seen = threading.Event()
-        house.until(lambda s: s.channels[0].waiting == 0 or seen.is_set())
-        assert not house.core.ended.is_set(), house.core.failure
-        assert house.done("add_device")
+        stack.until(lambda s: s.channels[0].waiting == 0 or seen.is_set())
+        assert not stack.core.ended.is_set(), stack.core.failure
+        assert stack.done("add_device")
 
 
 def arguments(command: str, garbage: bytes) -> list[list[Any]]:

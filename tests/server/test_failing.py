@@ -8,7 +8,7 @@ import pytest
 
 from mutitask_tui.server.allotter import Allotter
 from mutitask_tui.server.supervisor import Supervisor
-from tests.cli.tools import House
+from tests.cli.tools import Stack
 from tests.support.waiting import wait_until
 
 
@@ -22,9 +22,9 @@ def test_a_failing_thread_ends_the_server(
         raise ZeroDivisionError("not foreseen")
 
     monkeypatch.setattr(duty, method, fails)
-    with House(redis_url, "failing", iter(range(9))) as house:
-        assert wait_until(house.core.ended.is_set, 10)
-        message = str(house.core.failure)
+    with Stack(redis_url, "failing", iter(range(9))) as stack:
+        assert wait_until(stack.core.ended.is_set, 10)
+        message = str(stack.core.failure)
     assert message.startswith(
         "the server failed (ZeroDivisionError: not foreseen) and ends: Redis keeps the tasks"
     )

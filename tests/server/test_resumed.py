@@ -11,20 +11,20 @@ import pytest
 import redis
 
 from mutitask_tui.server.feed import digest, parse_marks
-from tests.cli.tools import House, mutitask, no_agents_left, write_job
+from tests.cli.tools import Stack, mutitask, no_agents_left, write_job
 from worker_agent.protocol.keys import Keys
 
 __all__ = ["no_agents_left"]
 
 
-def resumed(redis_url: str, items: Iterator[Any], **plan: Any) -> House:
-    return House(redis_url, "again", items, devices=1, mode="resume", autostart=True, **plan)
+def resumed(redis_url: str, items: Iterator[Any], **plan: Any) -> Stack:
+    return Stack(redis_url, "again", items, devices=1, mode="resume", autostart=True, **plan)
 
 
 def feed_partly(redis_url: str, items: Iterator[Any], until: int = 2_500) -> None:
     """Start a run and end its server when `until` items are allotted."""
-    with House(redis_url, "again", items, devices=1, capacity=until) as house:
-        house.until(lambda s: s.channels[0].allotted == until)
+    with Stack(redis_url, "again", items, devices=1, capacity=until) as stack:
+        stack.until(lambda s: s.channels[0].allotted == until)
 
 
 def strings(count: int) -> Iterator[Any]:
@@ -34,9 +34,9 @@ def strings(count: int) -> Iterator[Any]:
 
 def test_the_same_generator_continues(redis_url: str) -> None:
     feed_partly(redis_url, strings(3_000))
-    with resumed(redis_url, strings(3_000), capacity=5_000) as house:
-        house.until(lambda s: s.channels[0].exhausted)
-        assert house.channel().allotted == 3_000
+    with resumed(redis_url, strings(3_000), capacity=5_000) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
+        assert stack.channel().allotted == 3_000
 
 
 OTHERS: dict[str, tuple[Callable[[], Iterator[Any]], int]] = {
@@ -53,34 +53,34 @@ OTHERS: dict[str, tuple[Callable[[], Iterator[Any]], int]] = {
 def test_another_generator_halts_at_the_first_item_that_differs(redis_url: str, other: str) -> None:
     items, number = OTHERS[other]
     feed_partly(redis_url, iter(range(3_000)))
-    with resumed(redis_url, items(), capacity=5_000) as house:
-        channel = house.until(lambda s: bool(s.channels[0].halted)).channels[0]
+    with resumed(redis_url, items(), capacity=5_000) as stack:
+        channel = stack.until(lambda s: bool(s.channels[0].halted)).channels[0]
         assert channel.halted.startswith(f"item {number} differs from the one that was allotted")
         assert "--resume-anyway to continue with this one from item 2500 on" in channel.halted
         assert channel.allotted == 2_500 and channel.balanced
-    with resumed(redis_url, iter(range(3_000)), capacity=5_000) as house:
-        house.until(lambda s: s.channels[0].exhausted)  # The right generator continues.
-        assert house.channel().allotted == 3_000 and not house.channel().halted
+    with resumed(redis_url, iter(range(3_000)), capacity=5_000) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)  # The right generator continues.
+        assert stack.channel().allotted == 3_000 and not stack.channel().halted
 
 
 def test_anyway_continues_and_later_resumes_compare_with_the_new_generator(redis_url: str) -> None:
     feed_partly(redis_url, iter(range(3_000)))
-    with resumed(redis_url, (-n for n in range(5_000)), anyway=True, capacity=4_500) as house:
-        house.until(lambda s: s.channels[0].allotted == 4_500)
-    with resumed(redis_url, (-n for n in range(5_000)), capacity=9_000) as house:
-        house.until(lambda s: s.channels[0].exhausted)
-        assert house.channel().allotted == 5_000
-    with resumed(redis_url, iter(range(5_000)), capacity=9_000) as house:
-        assert "item 3000 differs" in house.until(lambda s: bool(s.channels[0].halted)).channels[0].halted
+    with resumed(redis_url, (-n for n in range(5_000)), anyway=True, capacity=4_500) as stack:
+        stack.until(lambda s: s.channels[0].allotted == 4_500)
+    with resumed(redis_url, (-n for n in range(5_000)), capacity=9_000) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
+        assert stack.channel().allotted == 5_000
+    with resumed(redis_url, iter(range(5_000)), capacity=9_000) as stack:
+        assert "item 3000 differs" in stack.until(lambda s: bool(s.channels[0].halted)).channels[0].halted
 
 
 def test_with_anyway_a_shorter_generator_is_exhausted(redis_url: str) -> None:
     feed_partly(redis_url, iter(range(3_000)))
-    with resumed(redis_url, iter(range(7))) as house:
-        channel = house.until(lambda s: bool(s.channels[0].halted)).channels[0]
+    with resumed(redis_url, iter(range(7))) as stack:
+        channel = stack.until(lambda s: bool(s.channels[0].halted)).channels[0]
         assert channel.halted.startswith("the generator ended after 7 items, and 2500 were allotted")
-    with resumed(redis_url, iter(range(7)), anyway=True) as house:
-        house.until(lambda s: s.channels[0].exhausted)
+    with resumed(redis_url, iter(range(7)), anyway=True) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
 
 
 def test_a_skipped_item_leaves_no_mark(redis_url: str) -> None:
@@ -89,18 +89,18 @@ def test_a_skipped_item_leaves_no_mark(redis_url: str) -> None:
         yield object()
         yield from range(1_001, 1_200)
 
-    with House(redis_url, "again", items(), devices=1, capacity=2_000) as house:
-        house.until(lambda s: bool(s.channels[0].halted))
-        house.done("skip_item", 0)
-        house.until(lambda s: s.channels[0].exhausted)
-    with resumed(redis_url, items()) as house:
-        house.until(lambda s: s.channels[0].exhausted and not s.channels[0].halted)
+    with Stack(redis_url, "again", items(), devices=1, capacity=2_000) as stack:
+        stack.until(lambda s: bool(s.channels[0].halted))
+        stack.done("skip_item", 0)
+        stack.until(lambda s: s.channels[0].exhausted)
+    with resumed(redis_url, items()) as stack:
+        stack.until(lambda s: s.channels[0].exhausted and not s.channels[0].halted)
 
 
 def test_the_digest_equals_the_one_of_the_script(redis_url: str, client: redis.Redis) -> None:
     bodies = ["", "x", "y" * 4_000, "z" * 4_096, "ä" * 50_000]
-    with House(redis_url, "again", iter(bodies), devices=1) as house:
-        house.until(lambda s: s.channels[0].exhausted)
+    with Stack(redis_url, "again", iter(bodies), devices=1) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
         at = Keys("again").channel(0)
         items = client.lrange(at.waiting, 0, -1)
         marks = client.hgetall(at.marks)

@@ -8,7 +8,7 @@ import pytest
 
 from mutitask_tui.server.status import progress_line, to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, troubles
-from tests.cli.tools import House
+from tests.cli.tools import Stack
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
 
@@ -16,13 +16,13 @@ def test_failed_runs_of_retried_tasks_are_counted(redis_url: str) -> None:
     def fails(_task: int) -> None:
         raise ValueError("no")
 
-    with House(redis_url, "failing", iter(range(200)), devices=1, capacity=200, retries=50) as house:
-        house.until(lambda s: s.channels[0].exhausted)
-        house.agent(0, task_function=fails)
-        house.done("start_one", 0)
-        house.until(lambda s: s.channels[0].errors >= 400)
-        status = house.status()
-        now = house.snapshot()
+    with Stack(redis_url, "failing", iter(range(200)), devices=1, capacity=200, retries=50) as stack:
+        stack.until(lambda s: s.channels[0].exhausted)
+        stack.agent(0, task_function=fails)
+        stack.done("start_one", 0)
+        stack.until(lambda s: s.channels[0].errors >= 400)
+        status = stack.status()
+        now = stack.snapshot()
     assert status["channels"][0]["failed"] == status["channels"][0]["done"] == 0
     assert status["channels"][0]["errors"] >= 400
     assert any("runs failed in TaskChannel0, none done" in text for text in status["troubles"])
@@ -30,11 +30,11 @@ def test_failed_runs_of_retried_tasks_are_counted(redis_url: str) -> None:
 
 
 def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
-    with House(redis_url, "unserved", iter(range(9)), iter(range(9)), devices=2) as house:
-        house.agent(0, task_function=lambda task: task + 1)
-        house.done("start_all")
-        house.until(lambda s: bool(troubles(s)))
-        now = house.snapshot()
+    with Stack(redis_url, "unserved", iter(range(9)), iter(range(9)), devices=2) as stack:
+        stack.agent(0, task_function=lambda task: task + 1)
+        stack.done("start_all")
+        stack.until(lambda s: bool(troubles(s)))
+        now = stack.snapshot()
     sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1"
     assert troubles(now) == to_data(now)["troubles"] == [sentence]
     assert sentence in progress_line(now)
@@ -45,11 +45,11 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
 
 def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:
     for errors in (1, 0):
-        with House(redis_url, "fresh", iter(range(1)), devices=1, retries=0, mode="fresh") as house:
-            house.agent(0, task_function=lambda task, errors=errors: None if errors else 1)
-            house.done("start_all")
-            house.until(lambda s: s.channels[0].failed + s.channels[0].done == 1)
-            assert house.snapshot().channels[0].errors == errors
+        with Stack(redis_url, "fresh", iter(range(1)), devices=1, retries=0, mode="fresh") as stack:
+            stack.agent(0, task_function=lambda task, errors=errors: None if errors else 1)
+            stack.done("start_all")
+            stack.until(lambda s: s.channels[0].failed + s.channels[0].done == 1)
+            assert stack.snapshot().channels[0].errors == errors
 
 
 @pytest.mark.parametrize("server", [None, "young", "old"])

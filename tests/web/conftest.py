@@ -7,28 +7,28 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import aiohttp
 import pytest
 
-from tests.cli.tools import House
+from tests.cli.tools import Stack
 from tests.support.programs import Program
 from tests.web.web_site import PASSWORD, WebSite
 
 
 @pytest.fixture
-def house(redis_url: str) -> Iterator[House]:
+def stack(redis_url: str) -> Iterator[Stack]:
     """A server with one running device."""
-    with House(redis_url, "served", iter(range(5)), devices=2, autostart=True) as house:
-        house.agent(0)
-        yield house
+    with Stack(redis_url, "served", iter(range(5)), devices=2, autostart=True) as stack:
+        stack.agent(0)
+        yield stack
 
 
 @pytest.fixture
 def serve(
-    house: House, spawn: Callable[..., Program], wait_until: Callable[..., object]
+    stack: Stack, spawn: Callable[..., Program], wait_until: Callable[..., object]
 ) -> Callable[..., WebSite]:
     """Start `mutitask serve` with these options."""
 
     def start(*options: str) -> WebSite:
-        env = {"MUTITASK_REDIS_URL": house.url, "MUTITASK_SERVE_PASSWORD": PASSWORD}
-        line = ["mutitask", "serve", "--name", house.name, "--port", "0", *options]
+        env = {"MUTITASK_REDIS_URL": stack.url, "MUTITASK_SERVE_PASSWORD": PASSWORD}
+        line = ["mutitask", "serve", "--name", stack.name, "--port", "0", *options]
         return WebSite(spawn(line, env), wait_until)
 
     return start

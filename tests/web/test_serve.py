@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from mutitask_tui.web.settings import ServeError, find_password, is_loopback
-from tests.cli.tools import House, mutitask
+from tests.cli.tools import Stack, mutitask
 from tests.support.programs import Program
 from tests.web.web_site import PASSWORD, WebSite
 
 
 def test_a_new_password_is_printed_with_its_link(
-    house: House, spawn: Callable[..., Program], wait_until: Callable[..., object]
+    stack: Stack, spawn: Callable[..., Program], wait_until: Callable[..., object]
 ) -> None:
     program = spawn(
-        ["mutitask", "serve", "--name", house.name, "--port", "0"], {"MUTITASK_REDIS_URL": house.url}
+        ["mutitask", "serve", "--name", stack.name, "--port", "0"], {"MUTITASK_REDIS_URL": stack.url}
     )
     site = WebSite(program, wait_until)
     link = re.search(rf"log in with this link: {site.url}\?token=(\S+)", program.stderr)
     assert link and len(link[1]) >= 32
     assert program.stderr.count(link[1]) == 2
-    assert house.url.partition("@")[0].rpartition(":")[2] not in program.stderr
+    assert stack.url.partition("@")[0].rpartition(":")[2] not in program.stderr
 
 
 def test_a_password_from_the_environment_is_not_printed(serve: Callable[..., WebSite]) -> None:
@@ -64,23 +64,23 @@ def test_loopback_hosts_are_recognised() -> None:
 
 
 def test_a_port_in_use_is_reported_in_one_sentence(
-    serve: Callable[..., WebSite], house: House, spawn: Callable[..., Program]
+    serve: Callable[..., WebSite], stack: Stack, spawn: Callable[..., Program]
 ) -> None:
     site = serve()
-    line = ["mutitask", "serve", "--name", house.name, "--port", str(site.port)]
-    program = spawn(line, {"MUTITASK_REDIS_URL": house.url})
+    line = ["mutitask", "serve", "--name", stack.name, "--port", str(site.port)]
+    program = spawn(line, {"MUTITASK_REDIS_URL": stack.url})
     assert program.wait() == 2
     assert f"cannot listen on 127.0.0.1:{site.port} (" in program.stderr
     assert "Traceback" not in program.stderr
 
 
 def test_a_missing_namespace_is_not_served(redis_url: str) -> None:
-    said = mutitask("serve", "--redis", redis_url, "--name", "nobody")
-    assert said.status == 1 and "nothing runs in namespace 'nobody'" in said.stderr
+    result = mutitask("serve", "--redis", redis_url, "--name", "nobody")
+    assert result.status == 1 and "nothing runs in namespace 'nobody'" in result.stderr
 
 
 def test_without_textual_serve_the_error_says_what_to_install(
-    redis_url: str, house: House, spawn: Callable[..., Program], tmp_path: Path
+    redis_url: str, stack: Stack, spawn: Callable[..., Program], tmp_path: Path
 ) -> None:
     (tmp_path / "textual_serve").mkdir()
     (tmp_path / "textual_serve" / "__init__.py").write_text("raise ImportError('not here')\n")
@@ -90,7 +90,7 @@ def test_without_textual_serve_the_error_says_what_to_install(
         "from mutitask_tui.cli.main import main; main()",
         "serve",
         "--name",
-        house.name,
+        stack.name,
     ]
     env = {"MUTITASK_REDIS_URL": redis_url, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
     ended = subprocess.run(line, env={**os.environ, **env}, capture_output=True, text=True, timeout=30)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.bad_input.rows import SECRET, TWO_CHANNELS, Servers
-from tests.cli.tools import House, write_job
+from tests.cli.tools import Stack, write_job
 from tests.support.redis_server import RealServer, free_port
 from worker_agent.protocol.keys import Keys
 
@@ -26,12 +26,12 @@ def servers(shared_server: RealServer, tmp_path_factory: pytest.TempPathFactory)
         client.execute_command("ACL", "SETUSER", "weak", "on", f">{SECRET}", "~*", "+@connection")
         other.config_set("maxmemory", "100mb")
         other.config_set("maxmemory-policy", "allkeys-lru")
-        with House(url, "held", iter(range(10)), iter(range(6)), devices=3) as held:
+        with Stack(url, "held", iter(range(10)), iter(range(6)), devices=3) as held:
             held.agent(0)
             held.done("start_all")
             held.until(lambda s: s.channels[0].done + s.channels[0].failed == 10)
         for name in ("old", "bare"):
-            with House(url, name, iter(range(5))):
+            with Stack(url, name, iter(range(5))):
                 pass
         client.hset(Keys("old").meta, "protocol", "0.9")
         values = {
@@ -47,7 +47,7 @@ def servers(shared_server: RealServer, tmp_path_factory: pytest.TempPathFactory)
             "two": str(write_job(directory, TWO_CHANNELS, "two.py")),
         }
         try:
-            with House(url, "live", iter(range(100)), devices=1, capacity=3) as live:
+            with Stack(url, "live", iter(range(100)), devices=1, capacity=3) as live:
                 live.agent(0)
                 live.until(lambda s: s.channels[0].waiting == 3)
                 yield Servers(values, (SECRET, shared_server.password, evicting.password), client)
