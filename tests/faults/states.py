@@ -111,7 +111,7 @@ STATES = [
     State("read-only", read_only, "is a replica and takes no writes"),
     State("without a master", without_a_master, "is not ready: Link with MASTER is down"),
     State("too few replicas", too_few_replicas, "is not ready: NOREPLICAS"),
-    State("busy", busy, "is busy with somebody's script; `SCRIPT KILL` there ends it"),
+    State("busy", busy, "is busy with a script of another program; `SCRIPT KILL` there ends that script"),
     State("loading", loading, "is loading the dataset in memory"),
 ]
 

@@ -83,14 +83,14 @@ def test_a_user_without_the_rights_is_refused(client: redis.Redis, redis_url: st
             operator(re.sub("//.*@", f"//weak:{SECRET}@", redis_url)).register_operator()
     finally:
         client.execute_command("ACL", "DELUSER", "weak")
-    assert "does not allow this user what is needed" in sentence(refused.value, SECRET)
+    assert "denies this user a right that MutiTask needs" in sentence(refused.value, SECRET)
 
 
 def test_a_key_that_is_not_ours_is_refused(world: World) -> None:
     world.client.set(world.at.waiting, "somebody's")
     with pytest.raises(RedisRefused) as refused:
         world.server.allot(0, 0, world.items(0, 1))
-    assert "holds a key of this namespace that is not ours; choose another --name" in sentence(refused.value)
+    assert "holds a key of this namespace that MutiTask did not write; choose another --name" in sentence(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_replica_takes_no_writes_until_it_is_made_the_primary(lone: World, own
         ("LOADING Redis is loading", "is not ready: LOADING Redis is loading"),
         ("MASTERDOWN Link with MASTER is down", "is not ready: MASTERDOWN Link with MASTER is down"),
         ("NOREPLICAS Not enough good replicas to write. script: f0, on @user_script:9.", "is not ready: NOREPLICAS"),
-        ("BUSY Redis is busy running a script.", "is busy with somebody's script"),
+        ("BUSY Redis is busy running a script.", "is busy with a script of another program"),
         ("READONLY You can't write against a read only replica.", "is a replica and takes no writes"),
         (
             "MISCONF Errors writing to the AOF file: No space left on device script: f0, on @user_script:9.",

@@ -298,7 +298,7 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
     newcomer = world.broker(Actor.agent(0))
     with pytest.raises(LookupError, match="2"):
         newcomer.join(1, 2, this_process())
-    with pytest.raises(ConcurrentChange, match="another agent came to Device4"):
+    with pytest.raises(ConcurrentChange, match="another agent took Device4"):
         newcomer.join(4, 0, this_process())
     with pytest.raises(LeaseHeld) as held:
         newcomer.join(4, 0, this_process(), holder=agent.actor.id)

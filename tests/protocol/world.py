@@ -77,8 +77,8 @@ class ById(Broker):
         settlements = [(*self.places.get(id_, NOWHERE), letter, with_it) for id_, letter, with_it in outcomes]
         return super().settle_and_claim(channel, settlements, want, *args, **kwargs)
 
-    def _claim_in(self, reply: list[Any]) -> Claim:
-        claim = super()._claim_in(reply)
+    def _parse_claim(self, reply: list[Any]) -> Claim:
+        claim = super()._parse_claim(reply)
         self.places |= {id_of(item): (claim.number, place) for place, item in enumerate(claim.items, 1)}
         return claim
 

@@ -1,4 +1,4 @@
-"""All that travels between server and devices. Both sides import it; it imports neither."""
+"""Everything that travels between server and devices. Both sides import this package; it imports neither side."""
 
 PROTOCOL = "1.2"
-"""`major.minor`: an agent of another minor version refuses to start (law 11)."""
+"""`major.minor`. An agent with another minor version refuses to start (law 11)."""

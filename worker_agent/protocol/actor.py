@@ -1,4 +1,4 @@
-"""One start of a process that calls mutating scripts, and the numbering of its calls (law 3)."""
+"""Actors: one for each start of a process that calls scripts, and the numbering of its calls (law 3)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 
 
 class Actor:
-    """An id of its own for an agent (with its channel), a server, or a passing `ctl` or `attach`.
+    """The id of an agent (with its channel), of a server, or of an operator: a `ctl` or an `attach`.
 
-    One numbered call is in flight at a time: hold `call` while it is.
+    An actor has at most one numbered call in flight. Hold `call_lock` during such a call.
     """
 
     def __init__(self, id_: str) -> None:
@@ -19,27 +19,27 @@ class Actor:
 
     @classmethod
     def agent(cls, channel: int) -> Actor:
-        """A new agent's actor. The id names the channel, so that whoever recovers it knows its keys."""
+        """Return a new agent's actor. Its id names the channel: whoever recovers it needs the channel's keys."""
         return cls(f"a{channel}-{secrets.token_hex(8)}")
 
     @classmethod
     def server(cls) -> Actor:
-        """A new server's actor."""
+        """Return a new server's actor."""
         return cls(f"s-{secrets.token_hex(8)}")
 
     @classmethod
     def operator(cls) -> Actor:
-        """The actor of a command line or an attached dashboard, which holds no lease."""
+        """Return the actor of a command line or of an attached dashboard. It holds no lease."""
         return cls(f"c-{secrets.token_hex(8)}")
 
     def next_number(self) -> int:
-        """The number of the next call. A call that was given up keeps its number, and is never repeated."""
+        """Return the number of the next call. The number of an abandoned call is never used again."""
         self._number += 1
         return self._number
 
 
 def channel_of(actor: str) -> int | None:
-    """The channel that an agent's id names; None for other actors and for ids that are not ours."""
+    """Return the channel that an agent's id names. None for other actors and for ids in another form."""
     head, dash, _ = actor.partition("-")
     if dash and head.startswith("a") and head[1:].isascii() and head[1:].isdigit():
         return int(head[1:])

@@ -1,4 +1,4 @@
-"""One typed method for each transition of a task: what an actor may do to a namespace."""
+"""The broker: one typed method for each transition of a task."""
 
 from __future__ import annotations
 
@@ -19,42 +19,52 @@ from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, encode_runs
 
 MAX_CLAIM_BYTES = 1024 * 1024
-"""A claim ends with the item that reaches this many bytes."""
+"""A claim ends with the item that reaches this size."""
 GIVE_UP_CHECK_S = 0.1
-"""How often whoever waits for a token looks whether it should still wait."""
+"""How often a long poll checks whether to end early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to `settle_and_claim`: list items claimed, the claim's number, tasks that wait, settles refused."""
+    """The result of `settle_and_claim`."""
 
     items: list[bytes]
+    """The claimed list items."""
     number: int
+    """The number of the claim, which settlements name."""
     waiting: int
+    """How many tasks still wait in the channel."""
     refused: int
+    """How many settlements were refused, because their tasks were settled or recovered before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allotted:
-    """How many items a channel took, what waits there now, and why it took no more."""
+    """The result of `allot`."""
 
     taken: int
+    """How many of the items were pushed."""
     waiting: int
+    """How many tasks wait in the channel now."""
     why: str
-    """'', `full`, `results`, `paused` or `ended`."""
+    """Why no more were pushed: '', `full`, `results`, `paused` or `ended`."""
 
 
 class Broker(Membership):
-    """The transitions of one namespace, for one actor.
+    """The transitions of tasks in one namespace, called by one actor.
 
-    Every method raises `RedisUnavailable` (once `patience` is at its end) or `RedisRefused`; those that
-    need a living actor raise `LeaseLost`.
+    Every method can raise `RedisUnavailable` (when `retry` gives up) or `RedisRefused`. A method that needs a live
+    actor can raise `LeaseLost`.
     """
 
     def allot(
         self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
     ) -> Allotted:
-        """Feed a channel from the count `cursor` on. Raises `Superseded`, `ConcurrentChange` or `LeaseLost`."""
+        """Push items into a channel whose feed stands at the count `cursor`.
+
+        `exhausted` says that the generator ends after these items, `halted` why the feed stops after them.
+        Raises `Superseded`, `NamespaceGone`, `CountMoved` or `LeaseLost`.
+        """
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.counters, at.waiting, at.results, at.token,
@@ -65,15 +75,15 @@ class Broker(Membership):
         return Allotted(int(reply[1]), int(reply[2]), why)
 
     def marks(self, channel: int) -> dict[bytes, bytes]:
-        """What is remembered of the items that were allotted."""
+        """Return the digests of allotted items."""
         return to_dict(self.query("HGETALL", self.keys.channel(channel).marks))
 
     def forget_marks(self, channel: int) -> None:
-        """Remember nothing of them."""
+        """Delete the digests of allotted items."""
         self.query("DEL", self.keys.channel(channel).marks)
 
     def skip_item(self, channel: int, number: int) -> None:
-        """Pass over the item at which the feed stopped. Raises `ConcurrentChange` if the count is another by now."""
+        """Skip the item at which the feed stopped. Raises `CountMoved` if `number` is not the present count."""
         keys = [self.keys.actor(self.actor.id), self.keys.meta, self.keys.channel(channel).counters]
         self._numbered("skip_item", keys, [self.actor.id], number)
 
@@ -86,16 +96,16 @@ class Broker(Membership):
         *,
         number: int | None = None,
     ) -> Claim:
-        """Settle what was run and claim up to `want` tasks. Raises `LeaseLost`, or its kind `WritesLost`.
+        """Settle tasks and claim up to `want` others. Raises `LeaseLost` or `WritesLost`.
 
-        `number` is that of a claim sent ahead that has no answer yet: where it had run, its answer comes, and this call
-        does nothing.
+        `number` is the number of a claim that was sent ahead and has no answer yet. If Redis ran that call, this one
+        only returns its answer.
         """
         reply = self._numbered(
             "settle_and_claim", self._claim_keys(channel), [self.actor.id],
             channel, want, most_bytes, *encode_runs(settlements), number=number,
         )  # fmt: skip
-        return self._claim_in(reply)
+        return self._parse_claim(reply)
 
     def claim_at_token(
         self,
@@ -107,11 +117,11 @@ class Broker(Membership):
         *,
         until: Callable[[], bool] = lambda: False,
     ) -> Claim | None:
-        """Block on the channel's token for so long, then claim: in one trip, since Redis keeps what follows a block.
+        """Wait for the channel's token for at most `seconds`, then claim, both in one round trip.
 
-        `client` is a blocking one, `number` the actor's next; the wait is given up within `GIVE_UP_CHECK_S` once `until` is
-        true. None where no claim was the answer, whatever the reason: then the caller asks by `settle_and_claim` with
-        the same number, which tries again and says what is wrong.
+        Redis runs the claim as soon as the wait ends. `client` is a blocking client, `number` the actor's next number.
+        Gives up within `GIVE_UP_CHECK_S` after `until` returns true. Returns None if the claim has no answer, for any
+        reason. The caller then calls `settle_and_claim` with the same number, which tries again and raises the error.
         """
         keys = self._claim_keys(channel)
         block = ("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
@@ -121,11 +131,11 @@ class Broker(Membership):
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:
-            return self._claim_in(check_script_reply("settle_and_claim", reply))
+            return self._parse_claim(check_script_reply("settle_and_claim", reply))
         except (RedisRefused, MalformedReply):
             return None
 
-    def _claim_in(self, reply: list[Any]) -> Claim:
+    def _parse_claim(self, reply: list[Any]) -> Claim:
         try:
             items = wire.unpack_items(reply[3])
         except wire.Undecodable:
@@ -137,23 +147,23 @@ class Broker(Membership):
         return [
             self.keys.actor(self.actor.id), self.keys.leases, at.counters, at.waiting, at.delayed, at.failed,
             at.failed_at, at.reasons, at.results, at.claim_counts, at.agents, at.claims(self.actor.id),
-            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.agent_counters, at.retry_reasons,
+            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.agent_counters,
+            at.retry_reasons,
         ]  # fmt: skip
 
     def drain(self, channel: int, offset: int, count: int) -> int:
-        """Take away `count` results that were read from `offset` on. Raises `ConcurrentChange` if others drained."""
+        """Remove the first `count` results. `offset` is how many were drained before they were read.
+
+        Returns how many were removed. Raises `CountMoved` if another process drained results since then.
+        """
         at = self.keys.channel(channel)
         keys = [
-            self.keys.actor(self.actor.id),
-            at.counters,
-            at.results,
-            self.keys.server_token,
-            at.agent_counters,
-        ]
+            self.keys.actor(self.actor.id), at.counters, at.results, self.keys.server_token, at.agent_counters,
+        ]  # fmt: skip
         return int(self._numbered("drain", keys, [], offset, count)[1])
 
     def reload(self, channel: int, ids: Sequence[str]) -> int:
-        """Bring failed tasks back to waiting, with fresh counters; how many were still there."""
+        """Requeue failed tasks with fresh counters of attempts and crashes. Return how many were still there."""
         keys = self._fail_keys(channel)
         moved = 0
         for first in range(0, len(ids), MAX_TASKS_PER_CALL):
@@ -162,7 +172,7 @@ class Broker(Membership):
         return moved
 
     def reload_all(self, channel: int) -> int:
-        """Bring back all that have failed by now, in calls of at most 1,000; how many."""
+        """Requeue all tasks that have failed until now, in calls of at most 1,000. Return how many."""
         keys = self._fail_keys(channel)
         moved, passed, until = 0, 0, b""
         while True:
@@ -172,11 +182,11 @@ class Broker(Membership):
                 return moved
 
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
-        """Give a failed task another body and bring it back; whether it was still there."""
+        """Give a failed task a new body and requeue it. Return whether it was still there."""
         return int(self._numbered("edit", self._fail_keys(channel), [], id_, wire.MSGPACK + body)[1]) == 1
 
     def delete(self, channel: int, ids: Sequence[str]) -> int:
-        """Drop failed tasks for good; how many were still there."""
+        """Delete failed tasks. Return how many were still there."""
         at = self.keys.channel(channel)
         keys = [self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons]
         dropped = 0
@@ -197,22 +207,29 @@ class Broker(Membership):
         reset: bool = False,
         ttl_ms: int = 0,
     ) -> None:
-        """Write desired states under one of the keys' `wish_*`, and wake those whose `tokens` are named."""
+        """Write desired state to one of the keys `desired_*`, and push to `tokens` so that their readers wake.
+
+        An empty value removes its field. `reset` first removes all fields. `ttl_ms` is the key's time to live, 0 for
+        none.
+        """
         pairs = [part for pair in fields.items() for part in pair]
         keys = [self.keys.actor(self.actor.id), key, *tokens]
         self._numbered("set_desired", keys, [], int(reset), ttl_ms, *pairs)
 
     def set_capacity(self, channel: int, capacity: int) -> None:
-        """Set a channel's capacity; a smaller one drops nothing."""
+        """Set a channel's capacity. A smaller capacity drops no tasks."""
         self._configure(self.keys.channel(channel).counters, "capacity", f"={capacity}", 1)
 
     def set_total(self, channel: int, total: int) -> None:
-        """Tell how many tasks a channel's generator will yield."""
+        """Record how many tasks a channel's generator will yield."""
         self._configure(self.keys.channel(channel).counters, "total", f"={total}", 0)
 
-    def add_devices(self, step: int) -> int:
-        """Add to the number of devices in the grid; the new number. Raises `ValueError` below 0."""
-        return self._configure(self.keys.fleet, "devices", f"{step:+d}", 0)
+    def add_devices(self, count: int) -> int:
+        """Add devices to the grid; a negative `count` removes some. Return the new number.
+
+        Raises `ValueError` if it would be below 0.
+        """
+        return self._configure(self.keys.fleet, "devices", f"{count:+d}", 0)
 
     def _configure(self, key: str, field: str, change: str, least: int) -> int:
         keys = [self.keys.actor(self.actor.id), key, self.keys.server_token]
@@ -222,7 +239,10 @@ class Broker(Membership):
         return int(reply[1])
 
     def purge_device(self, device: int) -> bool:
-        """Forget an offline device; whether there was one. Raises `ConcurrentChange` while an agent is on it."""
+        """Delete the last report of an offline device. Return whether there was one.
+
+        Raises `ConcurrentChange` while an agent is on the device.
+        """
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
             self.keys.desired_devices,
@@ -233,11 +253,11 @@ class Broker(Membership):
         return int(reply[1]) == 1
 
     def answer_detect(self, detect: str, answer: bytes) -> None:
-        """Answer a detect."""
+        """Answer a detect. Whoever asked waits for the answer in a list that lives for a minute."""
         self._call("answer_detect", [self.keys.detect_answers(detect)], answer, 60_000)
 
     def append_event(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
-        """Add a line to the namespace's event log."""
-        # An agent has no right to take events away: the server does, for all.
+        """Append an event to the namespace's log."""
+        # An agent has no right to remove old events. The server removes them.
         most = MAX_EVENTS if channel_of(self.actor.id) is None else 0
         self._call("append_event", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))

@@ -1,4 +1,4 @@
-"""How a broker calls a script: numbered where it must be, patient, with errors for people."""
+"""Call scripts and commands: with retries, with a number if the script needs one, and with MutiTask's errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ from worker_agent.protocol.scripts import Argument, script
 
 
 class Calls:
-    """One actor's calls to one namespace."""
+    """The calls of one actor to one namespace.
+
+    `address` names Redis in messages. `retry` repeats calls while Redis is away.
+    """
 
     def __init__(
         self, client: Any, name: str, actor: Actor, *, address: str, retry: RetryPolicy = NO_RETRIES
@@ -45,13 +48,13 @@ class Calls:
         self.retry = retry
 
     def query(self, *command: Argument) -> Any:
-        """A plain command's reply."""
+        """Send a plain command and return its reply."""
         return self.retry(
             lambda: self._try(lambda: check_command_reply(command, self.client.execute_command(*command)))
         )
 
     def number(self, key: str, field: str) -> int:
-        """A number in a hash, 0 where there is none. Raises `RedisRefused` where it is no number."""
+        """Return a number in a hash, 0 if there is none. Raises `RedisRefused` if the value is not a number."""
         value = self.query("HGET", key, field) or b"0"
         if not is_whole(value):
             raise RedisRefused(foreign_key_message(self.address))
@@ -70,7 +73,7 @@ class Calls:
         except (RedisError, OSError) as error:
             raise translate(error, self.address) from error
         except (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
-            # redis-py's own, on what no Redis answers.
+            # redis-py raises these itself on a reply that no Redis sends.
             raise translate(MalformedReply(in_one_line(error)), self.address) from None
 
     def _numbered(
@@ -81,9 +84,9 @@ class Calls:
         *after: Argument,
         number: int | None = None,
     ) -> list[Any]:
-        """A numbered call: `before`, the number, `after`. Sent again, it carries the same number.
+        """Make a numbered call with the arguments `before`, the number, `after`. Every retry sends the same number.
 
-        `number` is that of a call that was sent ahead and has no answer yet.
+        `number` repeats a call that was already sent under this number and has no answer yet.
         """
         with self.actor.call_lock:
             if number is None:
@@ -91,7 +94,7 @@ class Calls:
             reply = self._call(name, keys, *before, number, *after)
         status = reply[0]
         if status in (b"lost", b"stale"):
-            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+            raise LeaseLost(f"actor {self.actor.id} was fenced")
         if status == b"gap":
             raise WritesLost(f"Redis at {self.address} lost its last writes")
         if status == b"gone":
@@ -105,28 +108,28 @@ class Calls:
         return reply
 
     def channels(self) -> int:
-        """How many channels the namespace has; 0 where no server has opened it."""
+        """Return the number of channels of the namespace; 0 if no server has opened it."""
         count = self.number(self.keys.meta, "channels")
         if count > MAX_CHANNELS:
             raise RedisRefused(foreign_key_message(self.address))
         return count
 
     def now_ms(self) -> int:
-        """Redis's clock, in ms since the epoch."""
+        """Return the time of Redis's clock in ms since the epoch."""
         seconds, micros = self.query("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     def actor_on(self, device: int) -> str:
-        """The actor on a device, or ''."""
+        """Return the actor on a device, or ''."""
         return (self.query("HGET", self.keys.agents, device) or b"").decode("utf-8", "replace")
 
     def actor_record(self, actor: str) -> dict[bytes, bytes]:
-        """An actor's record; empty where there is none any more."""
+        """Return an actor's record; empty if it has expired."""
         return to_dict(self.query("HGETALL", self.keys.actor(actor)))
 
 
 def successor_text(record: bytes) -> str:
-    """The successor in a `superseded` answer, for a person."""
+    """Return a sentence that names the successor in the reply `superseded`."""
     if not record:
         return "no server holds this namespace any more"
     try:

@@ -1,6 +1,7 @@
-"""msgpack's names as they are when this is imported: a job that replaces them in `msgpack` changes nothing here.
+"""The functions of msgpack as they are at import.
 
-`msgpack_numpy.patch()` does so, for one. `msgpack.packb` itself looks `Packer` up at each call.
+A job may replace them in the module `msgpack` later (`msgpack_numpy.patch()` does). That does not change these names.
+`msgpack.packb` would not do: it looks up `Packer` at each call.
 """
 
 from __future__ import annotations
@@ -22,6 +23,6 @@ __all__ = ["ExtType", "Packer", "UnpackException", "Unpacker", "packb", "unpackb
 
 
 def packb(value: Any, **options: Any) -> bytes:
-    """The value as msgpack, with the options of `Packer`."""
+    """Return the value as msgpack. The options are those of `Packer`."""
     packed: bytes = Packer(**options).pack(value)
     return packed

@@ -1,42 +1,42 @@
-"""Errors that reach a person: each text is one sentence that says what to do."""
+"""The errors that MutiTask raises on purpose. Each text is one sentence that says what to do."""
 
 from __future__ import annotations
 
 
 class MutiTaskError(Exception):
-    """Base of all errors that MutiTask raises on purpose. `exit_status` is the process's exit status."""
+    """The base class. `exit_status` is the exit status of a process that ends with this error."""
 
     exit_status = 1
 
 
 class JobError(MutiTaskError):
-    """The job file, or what a program passed as its job, cannot be used."""
+    """The job file, or the job that a program passed, cannot be used."""
 
     exit_status = 2
 
 
 class RedisUnavailable(MutiTaskError):
-    """Redis does not answer: not reachable, loading, or out of time. Worth trying again."""
+    """Redis cannot serve a call now: it is not reachable, too slow, loading or out of memory. A retry may help."""
 
     exit_status = 3
 
 
 class RedisRefused(MutiTaskError):
-    """Redis answers and refuses: a wrong password, missing rights, out of memory, a wrong kind of key."""
+    """Redis refuses a call for good: a wrong password, missing rights, a key of a wrong type."""
 
     exit_status = 3
 
 
 class InvalidRedisReply(RedisUnavailable):
-    """What answers there does not answer as Redis does: another service, a broken proxy, or one that lies."""
+    """The reply is not one of Redis: it comes from another service, a broken proxy or an attacker."""
 
 
 class LeaseLost(MutiTaskError):
-    """The actor was declared dead: whatever it asked for changed nothing."""
+    """The actor is fenced. Its call changed nothing."""
 
 
 class WritesLost(LeaseLost):
-    """Redis lost writes of this actor that it had acknowledged: its claims there are not what it has in hand."""
+    """Redis lost acknowledged writes of this actor. Its claims in Redis differ from its tasks in flight."""
 
 
 class Superseded(MutiTaskError):
@@ -46,7 +46,7 @@ class Superseded(MutiTaskError):
 
 
 class NamespaceGone(MutiTaskError):
-    """Somebody deleted the keys of a namespace that a server holds."""
+    """Another program deleted the keys of a namespace that a server holds."""
 
     exit_status = 8
 
@@ -58,13 +58,13 @@ class NamespaceGone(MutiTaskError):
 
 
 class AlreadyHeld(MutiTaskError):
-    """A live holder has the device or the namespace."""
+    """Another live process holds the device or the namespace."""
 
     exit_status = 4
 
 
 class NamespaceHoldsWork(MutiTaskError):
-    """The namespace holds work, and nobody said what should become of it."""
+    """The namespace holds work, and the caller did not choose what to do with it."""
 
     exit_status = 5
 
@@ -76,7 +76,7 @@ class VersionMismatch(MutiTaskError):
 
 
 class Unpackable(MutiTaskError):
-    """A value that cannot travel: msgpack and its extension types do not carry it, or it is too large."""
+    """A value cannot be packed: msgpack and its extension types do not support it, or it is too large."""
 
 
 class NoNamespace(MutiTaskError):
@@ -84,11 +84,11 @@ class NoNamespace(MutiTaskError):
 
 
 class ConcurrentChange(MutiTaskError):
-    """Somebody changed what the call was built on; read again and repeat."""
+    """Another process changed the data that the call depends on. Read it again and repeat the call."""
 
 
 class CountMoved(ConcurrentChange):
-    """A count is another by now than the one from which the call would have gone on."""
+    """A count differs from the one that the caller passed. `count` is the present one."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"the count is {count} now")

@@ -1,4 +1,4 @@
-"""Who a process is, so that another process can tell for certain that it is gone."""
+"""Identify a process so that another process can tell for certain that it has ended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PROC = Path("/proc")
 class Identity:
     """One start of one process.
 
-    `boot` names the machine's boot and the pid namespace, the scope in which a pid means something; it is
-    empty where the system does not tell (no /proc). `start` is when the process began, in clock ticks.
+    `boot` names the boot of the machine and the pid namespace: a pid is unique only within both. It is empty if the
+    system does not know it (no /proc). `start` is the start time of the process in clock ticks.
     """
 
     host: str
@@ -25,32 +25,32 @@ class Identity:
 
 
 def this_process() -> Identity:
-    """This process, as others may look it up later."""
+    """Return the identity of this process."""
     return process_of(os.getpid())
 
 
 def process_of(pid: int) -> Identity:
-    """The process that has `pid` now, on this machine."""
+    """Return the identity of the process that has `pid` now on this machine."""
     stat = _stat(pid)
     return Identity(socket.gethostname(), pid, _boot(), stat.start if stat else 0)
 
 
 def is_gone(identity: Identity) -> bool:
-    """Whether that process has certainly ended; False where we cannot know (another host, another boot)."""
+    """Return whether the process has certainly ended. False if that is unknown (another host, another boot)."""
     if not identity.boot or not identity.start or identity.pid <= 0:
         return False
     if (identity.boot, identity.host) != (_boot(), socket.gethostname()):
         return False
     stat = _stat(identity.pid)
     if stat is None:
-        # A /proc mounted with `hidepid` hides other people's processes: only the kernel's own word counts.
+        # A /proc that is mounted with `hidepid` hides other users' processes, so ask the kernel.
         return not _pid_taken(identity.pid)
     return stat.start != identity.start or stat.ended
 
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
-    """The fields of /proc/PID/stat that we need."""
+    """The fields of /proc/PID/stat that `is_gone` needs."""
 
     start: int
     ended: bool
@@ -69,10 +69,10 @@ def _stat(pid: int) -> _Stat | None:
         text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    # The second field is the program's name, which may hold spaces and brackets: count from the last bracket.
+    # The second field is the program's name. It may hold spaces and brackets, so count from the last bracket.
     fields = text[text.rindex(b")") + 1 :].split()
     state, threads, start = fields[0], int(fields[17]), int(fields[19])
-    # A zombie leader with other threads is a process that still runs.
+    # If the first thread is a zombie and others live, the process still runs.
     return _Stat(start, ended=state in (b"Z", b"X", b"x") and threads <= 1)
 
 

@@ -1,4 +1,4 @@
-"""Who is here: agents and servers come, report, and leave, and dead ones are recovered (laws 2, 7 and 8)."""
+"""The transitions of actors: they register, renew their leases and leave; fenced ones are recovered (laws 2, 7, 8)."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ from worker_agent.protocol.identity import Identity
 from worker_agent.protocol.scripts import Argument
 
 MAX_TASKS_PER_CALL = 1000
-"""The most tasks that one call moves."""
 OPERATOR_TTL_MS = 3_600_000
+"""How long the record of an operator lives after it registered."""
 SAMPLE_MS = 5_000
+"""The time between two samples of the counters."""
 MAX_SAMPLES = 720
-"""An hour of samples."""
+"""How many samples are kept for each channel: one hour."""
 MAX_LOG_LINES = 100
+"""How many lines of a device's log are kept."""
 MAX_EVENTS = 1_000
 """How many events of a namespace are kept."""
 LOG_TTL_MS = 86_400_000
 
 
 class LeaseHeld(MutiTaskError):
-    """A holder whose lease still runs. `left_ms` of `lease_ms` remain; it may be silent or gone."""
+    """Another actor's lease has not ended. That actor may be silent or gone. The lease ends in `left_ms`."""
 
     def __init__(self, actor: str, identity: Identity, since_ms: int, left_ms: int) -> None:
         super().__init__(f"{identity.host} pid {identity.pid}")
@@ -48,7 +50,7 @@ class LeaseHeld(MutiTaskError):
 
 
 class HoldsWork(MutiTaskError):
-    """The namespace holds work: how many tasks where, and how many channels are not exhausted."""
+    """The namespace holds work: `counts` has the tasks in each state and the channels that are not exhausted."""
 
     def __init__(self, counts: Sequence[int]) -> None:
         names = ("waiting", "claimed", "delayed", "failed", "results", "unexhausted")
@@ -57,7 +59,7 @@ class HoldsWork(MutiTaskError):
 
 
 class ChannelCountDiffers(MutiTaskError):
-    """The run that should be resumed has another number of channels."""
+    """The run to resume has another number of channels than the server."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(str(channels))
@@ -66,7 +68,7 @@ class ChannelCountDiffers(MutiTaskError):
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """How a server wants its run. None keeps what the namespace has (for a new run: no devices, 50)."""
+    """The settings of a run. None keeps the value of the namespace (for a new run: 0 devices, a capacity of 50)."""
 
     channels: int
     devices: int | None
@@ -78,20 +80,20 @@ class RunPlan:
     autostart: bool = False
     mode: Literal["", "resume", "fresh"] = ""
     anyway: bool = False
-    """Whether a resumed run goes on though its generator yields other items than before."""
+    """Whether a resumed run continues although its generator yields other items than before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that a server holds."""
+    """The run of a server."""
 
     id: str
     resumed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a report brings back: whether a sweep is due, and the run's terms."""
+class HeartbeatReply:
+    """The result of a heartbeat: whether a sweep is due, and the settings of the run."""
 
     sweep_due: bool
     lease_ms: int
@@ -101,29 +103,30 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What people want of an agent now; `detect` is the detect to answer, or ''.
-
-    `stop` counts how often it was asked to stop: from the second time on it does not wait for what runs.
-    """
+    """What people want an agent to do now."""
 
     paused: bool
     stop: int
+    """0, 1 for a stop that lets running tasks finish, or 2 for a force stop."""
     detect: str
+    """The detect to answer, or ''."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep found: dead actors to recover, channels with delayed tasks whose time has come."""
+    """The result of a sweep."""
 
     dead: list[str]
+    """The actors to fence and recover."""
     due: list[int]
+    """The channels with delayed tasks that are due."""
 
 
 class Membership(Calls):
     """The transitions of actors."""
 
     def register_operator(self) -> None:
-        """Register a passing actor. Raises `NoNamespace` or `VersionMismatch`."""
+        """Register an operator. Raises `NoNamespace` or `VersionMismatch`."""
         keys = [self.keys.actor(self.actor.id), self.keys.meta]
         reply = self._call("register_operator", keys, OPERATOR_TTL_MS, PROTOCOL)
         _check_namespace(reply, self.keys.name)
@@ -131,10 +134,11 @@ class Membership(Calls):
     def join(
         self, device: int, channel: int, identity: Identity, *, holder: str = "", gone: bool = False
     ) -> str:
-        """Take a device for an agent; the run's id.
+        """Register an agent on a device. Return the run's id.
 
-        `holder` is the actor that was seen there, `gone` that its process certainly ended. Raises
-        `LeaseHeld`, `ConcurrentChange`, `NoNamespace`, `VersionMismatch`, or `LookupError` with the number of channels.
+        `holder` is the actor that the caller found on the device. `gone` says that its process has certainly ended.
+        Raises `LeaseHeld`, `ConcurrentChange`, `NoNamespace`, `VersionMismatch` or `LeaseLost`, or `LookupError` with
+        the number of channels if the channel does not exist.
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases, self.keys.agents,
@@ -148,20 +152,20 @@ class Membership(Calls):
         if status == b"channel":
             raise LookupError(int(reply[1]))
         if status == b"changed":
-            raise ConcurrentChange(f"another agent came to Device{device}")
+            raise ConcurrentChange(f"another agent took Device{device}")
         if status == b"held":
-            raise self._occupied(holder, int(reply[1]))
+            raise self._held_by_agent(holder, int(reply[1]))
         if status == b"lost":
-            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+            raise LeaseLost(f"actor {self.actor.id} was fenced")
         run: bytes = reply[1]
         return run.decode("utf-8", "replace")
 
-    def _occupied(self, holder: str, left_ms: int) -> LeaseHeld:
+    def _held_by_agent(self, holder: str, left_ms: int) -> LeaseHeld:
         record = self.actor_record(holder)
-        return LeaseHeld(holder, identity_of(record), _counted(record.get(b"since_ms")), left_ms)
+        return LeaseHeld(holder, identity_of(record), _number(record.get(b"since_ms")), left_ms)
 
     def leave(self, device: int | None = None, channel: int | None = None) -> None:
-        """End this actor in order; what it still holds is recovered."""
+        """End this actor. A sweep recovers the tasks that it has still claimed."""
         own = self.keys.actor(self.actor.id)
         has_channel = channel is not None
         at = self.keys.channel(channel or 0)
@@ -175,19 +179,19 @@ class Membership(Calls):
 
     def heartbeat(
         self, device: int, channel: int, state: Literal["running", "paused"], report: bytes
-    ) -> Terms:
-        """An agent's sign of life. Raises `LeaseLost`."""
+    ) -> HeartbeatReply:
+        """Renew an agent's lease and store its report. Raises `LeaseLost`."""
         keys = [
             self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices,
             self.keys.channel(channel).agents, self.keys.meta, self.keys.agents, self.keys.fleet,
         ]  # fmt: skip
         reply = self._call("heartbeat", keys, self.actor.id, device, state, report)
         if reply[0] != b"ok":
-            raise LeaseLost(f"actor {self.actor.id} was declared dead")
-        return Terms(reply[1] == b"1", *(int(value) for value in reply[2:5]))
+            raise LeaseLost(f"actor {self.actor.id} was fenced")
+        return HeartbeatReply(reply[1] == b"1", *(int(value) for value in reply[2:5]))
 
     def read_desired(self, device: int) -> DesiredState:
-        """The wishes that concern an agent; changes nothing (law 4)."""
+        """Return the desired state of an agent. Changes nothing (law 4)."""
         keys = [self.keys.desired_devices, self.keys.desired_stop, self.keys.desired_detect]
         desired, stop, detect = self._call("read_desired", keys, device, self.actor.id)
         return DesiredState(
@@ -195,7 +199,10 @@ class Membership(Calls):
         )
 
     def renew_server_lease(self) -> bool:
-        """The server's sign of life; whether a sweep is due. Raises `Superseded` or `LeaseLost`."""
+        """Renew the server's lease. Return whether a sweep is due.
+
+        Raises `Superseded`, `NamespaceGone` or `LeaseLost`.
+        """
         keys = [self.keys.actor(self.actor.id), self.keys.server_lease, self.keys.meta, self.keys.fleet]
         reply = self._call("renew_server_lease", keys, self.actor.id)
         if reply[0] == b"gone":
@@ -203,11 +210,11 @@ class Membership(Calls):
         if reply[0] == b"superseded":
             raise Superseded(successor_text(reply[1]))
         if reply[0] != b"ok":
-            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+            raise LeaseLost(f"actor {self.actor.id} was fenced")
         return bool(reply[1] == b"1")
 
     def sweep(self, channels: int) -> Sweep:
-        """Find what to recover and promote; empty where another actor swept within the last second."""
+        """Find actors to recover and channels to promote. Empty if another actor swept within the last second."""
         keys = [self.keys.meta, self.keys.leases, self.keys.fleet]
         for number in range(channels):
             channel = self.keys.channel(number)
@@ -216,10 +223,10 @@ class Membership(Calls):
         return Sweep([actor.decode("utf-8", "replace") for actor in dead], [int(channel) for channel in due])
 
     def recover(self, dead: str, reason: bytes) -> int:
-        """Bring a dead actor's tasks back, however many; how many came back or failed.
+        """Fence an actor whose lease has ended, and requeue all tasks that it has claimed.
 
-        `reason` (msgpack) is kept for a task that thereby crashed a third time. An actor that lives is
-        left alone: 0.
+        Returns how many tasks were requeued or failed; 0 if the lease has not ended. A task that crashes for the third
+        time fails with `reason` (msgpack).
         """
         channel = channel_of(dead)
         at = self.keys.channel(channel or 0)
@@ -237,11 +244,14 @@ class Membership(Calls):
                 return moved
 
     def fence(self, actor: str) -> None:
-        """Mark an actor dead whose process has certainly ended, so that its tasks are recovered at once."""
+        """Fence an actor whose process has certainly ended, so that the next sweep recovers its tasks."""
         self._call("fence", [self.keys.actor(actor), self.keys.leases], actor)
 
     def sample_counters(self, channels: int) -> None:
-        """Add a line to each channel's history, if one is due, and drop the oldest events. A server does so."""
+        """Append a sample of its counters to each channel's history if one is due, and remove the oldest events.
+
+        Only the server calls it.
+        """
         keys = [self.keys.events]
         for number in range(channels):
             at = self.keys.channel(number)
@@ -249,37 +259,37 @@ class Membership(Calls):
         self._call("sample_counters", keys, SAMPLE_MS, MAX_SAMPLES, MAX_EVENTS)
 
     def append_device_log(self, device: int, lines: Sequence[str]) -> None:
-        """Add lines to a device's log."""
+        """Append lines to a device's log."""
         self._call("append_device_log", [self.keys.device_log(device)], MAX_LOG_LINES, LOG_TTL_MS, *lines)
 
     def promote(self, channel: int) -> int:
-        """Bring delayed tasks whose time has come back to waiting; how many."""
+        """Requeue delayed tasks that are due. Return how many."""
         at = self.keys.channel(channel)
         return int(self._call("promote", [at.delayed, at.waiting, at.token], MAX_TASKS_PER_CALL)[1])
 
     def open_run(self, plan: RunPlan, identity: Identity, *, gone: str = "") -> Run:
-        """Take the namespace for a server. `gone` is a holder whose process certainly ended.
+        """Register a server and start or resume a run. `gone` is a server whose process has certainly ended, or ''.
 
-        Raises `LeaseHeld`, `HoldsWork`, `ChannelCountDiffers` or `VersionMismatch`.
+        Raises `LeaseHeld`, `HoldsWork`, `ChannelCountDiffers`, `VersionMismatch`, `LeaseLost` or `ConcurrentChange`.
         """
         for _ in range(50):
             reply = self._open_run_once(plan, identity, gone)
             if reply[0] != b"changed":
                 break
         else:
-            raise ConcurrentChange("the namespace does not stand still; try again")
+            raise ConcurrentChange("other processes change the namespace at the same time; try again")
         _check_namespace(reply, self.keys.name)
         if reply[0] == b"held":
-            raise self._server_there(reply[1], int(reply[2]))
+            raise self._held_by_server(reply[1], int(reply[2]))
         if reply[0] == b"work":
             raise HoldsWork([int(count) for count in reply[1:]])
         if reply[0] == b"channels":
             raise ChannelCountDiffers(int(reply[1]))
         if reply[0] == b"lost":
-            raise LeaseLost(f"actor {self.actor.id} was declared dead")
+            raise LeaseLost(f"actor {self.actor.id} was fenced")
         return Run(reply[1].decode("utf-8", "replace"), reply[2] == b"1")
 
-    def _server_there(self, packed: bytes, left_ms: int) -> Exception:
+    def _held_by_server(self, packed: bytes, left_ms: int) -> Exception:
         try:
             record = wire.unpack(packed)
             since = int(record.pop("since_ms"))
@@ -304,9 +314,9 @@ class Membership(Calls):
                 at.claim_counts, at.token, at.agent_counters, at.retry_reasons, at.marks,
             ]  # fmt: skip
             for actor in self.query("HKEYS", at.claim_counts):
-                # Every agent may write here: an actor's name need not be text.
-                own = at.claims("").encode() + actor
-                claims.append(own.decode() if own.isascii() else own)
+                # Every agent may write this hash, so the name of an actor may be no text.
+                key = at.claims("").encode() + actor
+                claims.append(key.decode() if key.isascii() else key)
                 holders += [number, actor]
         record = wire.pack({**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id})
         return self._call(
@@ -330,15 +340,15 @@ def _check_namespace(reply: list[Any], name: str) -> None:
 
 
 def identity_of(record: dict[bytes, bytes]) -> Identity:
-    """The process in an actor's record."""
+    """Return the process in an actor's record."""
     return Identity(
         record.get(b"host", b"?").decode("utf-8", "replace"),
-        _counted(record.get(b"pid")),
+        _number(record.get(b"pid")),
         record.get(b"boot", b"").decode("utf-8", "replace"),
-        _counted(record.get(b"start")),
+        _number(record.get(b"start")),
     )
 
 
-def _counted(value: bytes | None) -> int:
-    """A number that an agent wrote; 0 where it is none."""
+def _number(value: bytes | None) -> int:
+    """Return a number that an agent wrote, or 0 if it is not a number."""
     return int(value) if value and value.isdigit() and len(value) <= 16 else 0

@@ -1,4 +1,4 @@
-"""Makes text from strangers fit for a terminal: no escapes, no hidden characters, and an end."""
+"""Make untrusted text safe for a terminal: no escapes, no hidden characters, and a limited length."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import unicodedata
 from worker_agent.protocol.pristine import json
 
 LINE = 2_000
-"""The most characters of a line that is printed or logged."""
+"""The longest line that is printed or logged, in characters."""
 
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-"""Controls, bidi and zero-width formats, lone surrogates, private use, line separators."""
+"""The Unicode categories to drop: controls, bidi and zero-width formats, lone surrogates, private use, separators."""
 
-_MARKS_A_CHARACTER = 2
-"""More combining marks than this on one character smear over the lines around it."""
+_MAX_MARKS = 2
+"""The most combining marks on one character. More of them would cover the lines above and below."""
 
 _HIDDEN = re.compile(
     "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e01ef\U000f0000-\U0010ffff]"
 )
-"""What JSON leaves as it is and a terminal should not see: all of `_DROPPED` but C0, and variation selectors."""
+"""Characters that JSON does not escape and a terminal must not get: `_DROPPED` without C0, and variation selectors."""
 
 
 def printable(value: object, limit: int = LINE, *, lines: bool = False) -> str:
-    """`value` as printable text of at most `limit` characters; newlines become `⏎` unless `lines`."""
+    """Return `value` as printable text of at most `limit` characters. Newlines become `⏎` unless `lines` is true."""
     text = value if isinstance(value, str) else str(value)
     cut = len(text) > limit
     text = text[:limit]
@@ -35,7 +35,7 @@ def printable(value: object, limit: int = LINE, *, lines: bool = False) -> str:
 
 
 def printable_json(text: str) -> str:
-    """JSON with the characters that a terminal should not see as JSON's own escapes: the value stays the same."""
+    """Return JSON in which characters that a terminal must not get are escaped. The value stays the same."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(_escaped, text)
 
 
@@ -55,11 +55,11 @@ def _clean(text: str, lines: bool) -> str:
             kept.append(character)
         elif category == "Cs":
             kept.append("\N{REPLACEMENT CHARACTER}")
-        elif category not in _DROPPED and marks <= _MARKS_A_CHARACTER and not _is_selector(character):
+        elif category not in _DROPPED and marks <= _MAX_MARKS and not _is_selector(character):
             kept.append(character)
     return "".join(kept)
 
 
 def _is_selector(character: str) -> bool:
-    """Variation selectors: terminals disagree on how wide what they follow is."""
+    """Return whether it is a variation selector. Terminals disagree on the width of the character before it."""
     return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"

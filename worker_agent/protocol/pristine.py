@@ -1,4 +1,4 @@
-"""`time` and `json` as they are when we are imported: a job may replace what stands in Python's modules."""
+"""Copies of `time` and `json`, made at import. A job that replaces functions in those modules does not change them."""
 
 from __future__ import annotations
 

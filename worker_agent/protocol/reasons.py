@@ -1,4 +1,4 @@
-"""Why a run failed: made where it failed, kept in the FailChannel, read by dashboards."""
+"""Why a run failed. The agent packs the reason, the FailChannel keeps it, dashboards show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TRACEBACK_CHARACTERS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one run failed. All texts come from agents: untrusted."""
+    """Why one run failed. All texts come from agents and are untrusted."""
 
     at_ms: int
     device: int | None
@@ -27,7 +27,7 @@ class Reason:
 
 
 def read_reasons(packed: bytes) -> list[Reason]:
-    """The reasons of a task's failed runs, oldest first; what does not decode is left out."""
+    """Return the reasons of a task's failed runs, oldest first. Leaves out what cannot be decoded."""
     reasons: list[Reason] = []
     try:
         for fields in _complete(packed):
@@ -48,7 +48,7 @@ def read_reasons(packed: bytes) -> list[Reason]:
 
 
 def _complete(packed: bytes) -> Iterator[Any]:
-    """The values in `packed` as far as they are whole. No room is made for what is only announced."""
+    """Yield the complete values in `packed`. Allocates no memory for values that are only announced."""
     walker = codec.Unpacker(max_buffer_size=wire.MAX_BYTES)
     walker.feed(packed)
     at = 0
@@ -61,9 +61,9 @@ def _complete(packed: bytes) -> Iterator[Any]:
 def reason(
     stage: str, error: BaseException | None, device: int, hidden: str = "", message: str = ""
 ) -> bytes:
-    """Why a run failed, as msgpack: at (ms), device, stage, type, message, traceback; all of bounded length.
+    """Return as msgpack why a run failed: at (ms), device, stage, type, message, traceback; all of limited length.
 
-    Frames of the file `hidden` at the traceback's start are left out: they say nothing about the task.
+    The traceback starts after the frames of the file `hidden`, which say nothing about the task.
     """
     if error is None:
         name, text, trace = (
@@ -76,19 +76,19 @@ def reason(
     return wire.pack(fields)
 
 
-def crashed(device: int | None) -> bytes:
-    """The reason kept for a task whose agent died three times while it may have run; who recovered it."""
-    told = "its agent died three times while it ran"
-    return reason("crashed", None, -1 if device is None else device, message=told)
+def crash_reason(device: int | None) -> bytes:
+    """Return the reason for a task whose agent died three times while it may have run. `device` recovered it."""
+    message = "its agent died three times while it ran"
+    return reason("crashed", None, -1 if device is None else device, message=message)
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's class and message, whatever they do when they are asked."""
+    """Return an error's class and message. Does not fail if reading them raises."""
     return f"{name_of(type(error))}: {_text_of(error)}"
 
 
 def name_of(kind: type[BaseException]) -> str:
-    """A class's name, whatever its metaclass makes of `__name__`."""
+    """Return a class's name, even if its metaclass redefines `__name__`."""
     name: str = type.__dict__["__name__"].__get__(kind)
     return _clean(name)
 
@@ -102,7 +102,7 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException, hidden: str) -> str:
-    """The traceback without our own frames, its end if it is long."""
+    """Return the traceback without MutiTask's own frames. Only its end if it is long."""
     try:
         tail = error.__traceback__
         while tail is not None and tail.tb_frame.f_code.co_filename == hidden:
@@ -114,5 +114,5 @@ def _traceback_of(error: BaseException, hidden: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which msgpack cannot carry."""
+    """Return the text without lone surrogates, which msgpack cannot carry."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What each command and each script may answer: a reply of another form ends in one sentence, not in a traceback."""
+"""Check the form of each reply. A malformed reply becomes an error of one sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ Check = Callable[[Any], bool]
 
 
 def check_command_reply(command: Sequence[Any], reply: Any) -> Any:
-    """The reply, if it is one to that command. Raises `MalformedReply`."""
+    """Return the reply if it has the form of a reply to that command. Raises `MalformedReply`."""
     check = _COMMANDS.get(command[0])
     fits = check is None or check(reply)
     if fits and command[0] == "HMGET":
         fits = len(reply) == len(command) - 2
     if not fits:
-        raise MalformedReply(f"it answers {command[0]} with {_kind(reply)}")
+        raise MalformedReply(f"it answers {command[0]} with {_described(reply)}")
     return reply
 
 
 def check_script_reply(name: str, reply: Any) -> list[Any]:
-    """The reply, if it is one to that script. Raises `MalformedReply`."""
+    """Return the reply if it has the form of a reply of that script. Raises `MalformedReply`."""
     if not isinstance(reply, list):
-        raise MalformedReply(f"it answers the script {name} with {_kind(reply)}")
+        raise MalformedReply(f"it answers the script {name} with {_described(reply)}")
     if name in _WITHOUT_STATUS:
         fits = _has_form(reply, _WITHOUT_STATUS[name])
     else:
         form = _FORMS[name].get(reply[0]) if reply and isinstance(reply[0], bytes) else None
         fits = form is not None and _has_form(reply[1:], form)
     if not fits:
-        raise MalformedReply(f"it answers the script {name} with another reply than that gives")
+        raise MalformedReply(f"it answers the script {name} with a reply of another form")
     return reply
 
 
 def parse_stored_reply(name: str, answer: bytes) -> list[Any]:
-    """The reply in the stored answer to a numbered call that had been carried out before. Raises `MalformedReply`."""
+    """Return the reply from the stored answer of a numbered call that has run before. Raises `MalformedReply`."""
     return check_script_reply(name, [b"ok", *(answer.split(b" ") if answer else ())])
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number that a script wrote, as a number or as text."""
+    """Return whether `value` is a whole number from a script, as a number or as text."""
     if type(value) is int:
         return True
     return isinstance(value, bytes) and len(value) <= 20 and value.removeprefix(b"-").isdigit()
 
 
 def to_dict(reply: Any) -> dict[bytes, bytes]:
-    """A HASH that passed `check_command_reply`: a mapping, pairs, or fields and values in turn."""
+    """Return as a dict a hash that passed `check_command_reply`: a dict, pairs, or fields and values in turn."""
     if isinstance(reply, dict):
         return reply
     if reply and isinstance(reply[0], list | tuple):
@@ -59,8 +59,8 @@ def to_dict(reply: Any) -> dict[bytes, bytes]:
 def _has_form(parts: Sequence[Any], form: str) -> bool:
     if len(parts) != len(form):
         return False
-    for kind, part in zip(form, parts, strict=True):  # noqa: SIM110 - half the time of `all()`, at each call
-        if not _KINDS[kind](part):
+    for kind, part in zip(form, parts, strict=True):  # noqa: SIM110 - runs at each call, in half the time of `all()`
+        if not _FIELDS[kind](part):
             return False
     return True
 
@@ -95,7 +95,7 @@ def _is_score(value: Any) -> bool:
 
 
 def _is_mapping(value: Any) -> bool:
-    """As RESP3 has it, as pairs, or as fields and values in turn."""
+    """Return whether it is a hash: a dict (RESP3), pairs, or fields and values in turn."""
     if isinstance(value, dict):
         return all(isinstance(part, bytes) for pair in value.items() for part in pair)
     if not isinstance(value, list):
@@ -106,7 +106,7 @@ def _is_mapping(value: Any) -> bool:
 
 
 def _are_scored(value: Any) -> bool:
-    """Members with their scores, as pairs or in turn."""
+    """Return whether these are members with their scores, as pairs or in turn."""
     if not isinstance(value, list):
         return False
     if value and isinstance(value[0], list | tuple):
@@ -130,15 +130,15 @@ def _is_popped(value: Any) -> bool:
 
 
 def _are_channels(value: Any) -> bool:
-    """What the snapshot script says of each channel."""
+    """Return whether these are the channels of `snapshot.lua`."""
     return isinstance(value, list) and all(
-        isinstance(of, list)
-        and len(of) == 8
-        and _is_mapping(of[0])
-        and all(map(_is_number, of[1:6]))
-        and _is_text(of[6])
-        and _is_mapping(of[7])
-        for of in value
+        isinstance(channel, list)
+        and len(channel) == 8
+        and _is_mapping(channel[0])
+        and all(map(_is_number, channel[1:6]))
+        and _is_text(channel[6])
+        and _is_mapping(channel[7])
+        for channel in value
     )
 
 
@@ -162,7 +162,7 @@ _COMMANDS: dict[str, Check] = {
     "BLPOP": _is_popped,
 }
 
-_KINDS: dict[str, Check] = {
+_FIELDS: dict[str, Check] = {
     "n": is_whole,
     "t": _is_text,
     "T": _are_texts,
@@ -172,11 +172,14 @@ _KINDS: dict[str, Check] = {
 }
 
 _NUMBERED = {
-    "allot", "configure", "delete", "drain", "edit", "purge_device", "reload", "settle_and_claim", "set_desired", "skip_item",
+    "allot", "configure", "delete", "drain", "edit", "purge_device", "reload", "settle_and_claim", "set_desired",
+    "skip_item",
 }  # fmt: skip
-_OF_NUMBERED = {b"lost": "", b"stale": "", b"again": "t"}
+_NUMBERED_STATUSES = {b"lost": "", b"stale": "", b"again": "t"}
+"""The statuses that every numbered script can return."""
 
 _STATUSES: dict[str, dict[bytes, str]] = {
+    # script: {status: the form of the fields after it, one letter of `_FIELDS` for each}
     "allot": {b"ok": "nnt", b"superseded": "t", b"moved": "n", b"gone": ""},
     "answer_detect": {b"ok": ""},
     "fence": {b"ok": ""},
@@ -208,13 +211,13 @@ _STATUSES: dict[str, dict[bytes, str]] = {
 }  # fmt: skip
 
 _FORMS = {
-    name: statuses | (_OF_NUMBERED if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
+    name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
 _WITHOUT_STATUS = {"read_desired": "ttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TT"}
 
 
-def _kind(reply: Any) -> str:
+def _described(reply: Any) -> str:
     if isinstance(reply, bytes):
         return f"{reply[:20]!r}"
     return "nil" if reply is None else str(reply) if isinstance(reply, bool) else f"a {type(reply).__name__}"

@@ -1,4 +1,4 @@
-"""Loads the scripts in `lua/` and calls them: EVALSHA, and EVAL where the server does not know one yet."""
+"""Load the scripts in `lua/` and call them: by EVALSHA, and by EVAL if the server does not know a script yet."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Argument = str | bytes | int | float
 
 
 class Script:
-    """One atomic transition. The prelude stands before each script's own text."""
+    """One atomic transition. Its source is the used parts of the prelude, then the script's own file."""
 
     def __init__(self, name: str) -> None:
         folder = files("worker_agent.protocol") / "lua"
         prelude = constants() + (folder / "prelude.lua").read_text(encoding="utf-8")
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
         self.name = name
-        self.source = used(prelude, text) + text
+        self.source = used_parts(prelude, text) + text
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, client: Any, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
-        """The script's reply. Errors are redis-py's own."""
+        """Call the script and return its reply. Raises the errors of redis-py."""
         try:
             return client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -41,10 +41,10 @@ def constants() -> str:
     return f"local {', '.join(OUTCOMES)} = {letters}\n"
 
 
-def used(prelude: str, text: str) -> str:
-    """The lines of the prelude that a script uses, each up to the next `local` at its margin.
+def used_parts(prelude: str, text: str) -> str:
+    """Return the definitions of the prelude that a script uses. Each starts with `local` at the start of a line.
 
-    Each function that stands before a script is made anew at each call: that costs Valkey some 700 instructions.
+    Valkey creates every function of a script again at each call, which takes about 700 instructions a function.
     """
     kept, code = "", without_comments(text)
     for piece in reversed(re.split(r"^(?=local )", prelude, flags=re.MULTILINE)):
@@ -61,5 +61,5 @@ def without_comments(lua: str) -> str:
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name."""
+    """Return the script of that name."""
     return Script(name)

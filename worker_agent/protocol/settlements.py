@@ -35,11 +35,15 @@ Settlement = tuple[int, int, bytes, bytes]
 
 
 def encode_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:
-    """The script's arguments: neighbours in a claim: its number, the first place, letters, what goes with each."""
+    """Return the settlements as arguments of `settle_and_claim.lua`.
+
+    Tasks that are neighbours in a claim form a run: the claim's number, the place of the first task, one letter for
+    each outcome, then what each outcome carries.
+    """
     arguments: list[int | bytes] = []
     letters, letters_at = bytearray(), 0
     run_of = next_place = 0
-    for claim, place, letter, with_it in sorted(settlements, key=itemgetter(0, 1)):
+    for claim, place, outcome, carried in sorted(settlements, key=itemgetter(0, 1)):
         if claim != run_of or place != next_place:
             if letters:
                 arguments[letters_at] = bytes(letters)
@@ -47,19 +51,19 @@ def encode_runs(settlements: Iterable[Settlement]) -> list[int | bytes]:
             arguments += (claim, place, b"")
             run_of, letters_at = claim, len(arguments) - 1
         next_place = place + 1
-        letters += letter
-        arguments.append(with_it)
+        letters += outcome
+        arguments.append(carried)
     if letters:
         arguments[letters_at] = bytes(letters)
     return arguments
 
 
 def unsettled_items(claims: dict[bytes, bytes]) -> list[bytes]:
-    """The list items that an actor has claimed and not settled, from the fields of its claims."""
+    """Return the items that an actor has claimed and not settled. `claims` are the fields of its claims' hash."""
     return [
         item
         for field, items in claims.items()
         if not field.endswith(b":open")
-        for item, letter in zip(wire.unpack_items(items), claims[field + b":open"].decode(), strict=True)
-        if letter != "."
+        for item, state in zip(wire.unpack_items(items), claims[field + b":open"].decode(), strict=True)
+        if state != "."
     ]

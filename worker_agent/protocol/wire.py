@@ -1,4 +1,4 @@
-"""What travels: list items with their header, and msgpack with MutiTask's extension types."""
+"""The wire format: list items with their header, and values as msgpack with MutiTask's extension types."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker_agent.protocol.errors import Unpackable
 MAX_BYTES = 64 * 1024 * 1024
 """The largest task or result, in bytes once packed."""
 MAX_DEPTH = 32
-"""How deep tuples and sets may stand in one another: each level takes 40 kB of stack to unpack."""
+"""How deep tuples and sets may be nested. Unpacking takes 40 kB of stack for each level."""
 
 MAX_NESTED_BYTES = 2 * MAX_BYTES
-"""The most that a tuple's, set's or array's bytes times its depth may come to: each level holds a copy of its own."""
+"""The limit for the bytes of a tuple, set or array, times its depth: each level holds a copy of its own."""
 MAX_INT_BYTES = 1785
-"""The largest int beyond msgpack's own: 4,299 digits. Python refuses to show more as text (4,300), for their cost."""
+"""The largest int beyond msgpack's own ints: 4,299 digits. From 4,300 digits on, Python refuses to convert to text."""
 CHECKED_BYTES = 4096
-"""From this size on bytes are walked over before they are unpacked. See `_refuse_missing_elements`."""
+"""From this size on, packed data is checked before it is unpacked. See `_refuse_missing_elements`."""
 
 HEADER_BYTES = 26
 MSGPACK = b"m"
@@ -38,19 +38,19 @@ _NDARRAY, _NUMPY_SCALAR = 13, 14
 
 
 class Undecodable(ValueError):
-    """Bytes that are not a value of ours."""
+    """The bytes are not a value that MutiTask packed."""
 
 
 def pack(value: Any) -> bytes:
-    """The value as msgpack; a bytearray travels as bytes.
+    """Return the value as msgpack. A bytearray becomes bytes.
 
-    Raises `Unpackable`, naming the type that cannot travel.
+    Raises `Unpackable`, which names the type that cannot be packed.
     """
     return _local.packing.pack(value)
 
 
 class ValuePacker:
-    """A packer for one thread: to make one for each value took seven times as long as to pack a short text."""
+    """A packer for one thread. A new packer for each value would take seven times as long as packing a short text."""
 
     __slots__ = ("_encoder", "_packer")
 
@@ -62,7 +62,7 @@ class ValuePacker:
         return codec.Packer(default=self._encoder, strict_types=True, buf_size=_BUFFER_BYTES)
 
     def pack(self, value: Any) -> bytes:
-        """As `pack` of the module."""
+        """Return the value as msgpack, like the function `pack`."""
         self._encoder.depth = 0
         try:
             packed: bytes = self._packer.pack(value)
@@ -71,7 +71,7 @@ class ValuePacker:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise Unpackable(f"a {type(value).__name__} that msgpack cannot carry: {error}") from None
         if len(packed) > _BUFFER_BYTES:
-            self._packer = self._fresh()  # The buffer that grew would stay.
+            self._packer = self._fresh()  # The old packer would keep its large buffer.
             if len(packed) > MAX_BYTES:
                 raise Unpackable(
                     f"a {type(value).__name__} of {len(packed):,} bytes once packed; the most is 64 MiB"
@@ -83,9 +83,9 @@ _BUFFER_BYTES = 256 * 1024
 
 
 def unpack(packed: bytes, depth: int = 0) -> Any:
-    """The value, equal and of the same type. Raises `Undecodable`; nothing is evaluated or unpickled.
+    """Return an equal value of the same type. Evaluates and unpickles nothing. Raises `Undecodable`.
 
-    `depth` counts the tuples, sets and arrays around it.
+    `depth` is the number of tuples, sets and arrays around the value.
     """
     hook = _decode_at_top
     if depth:
@@ -108,9 +108,9 @@ def unpack(packed: bytes, depth: int = 0) -> Any:
 
 
 def _refuse_missing_elements(packed: bytes) -> None:
-    """Raise where a list announces more elements than follow.
+    """Raise an error if a list announces more elements than follow.
 
-    msgpack makes room for as many as are announced, on each of 511 levels: a megabyte of such lists takes 4 GB.
+    msgpack allocates memory for all announced elements, on each of 511 levels. A megabyte of such lists takes 4 GB.
     """
     walker = codec.Unpacker(read_size=1, max_buffer_size=len(packed), strict_map_key=False)
     walker.feed(packed)
@@ -118,7 +118,7 @@ def _refuse_missing_elements(packed: bytes) -> None:
 
 
 class _Encoder:
-    """msgpack's `default` for one value: turns what msgpack does not know into extension types."""
+    """msgpack's `default` for one value: turn objects that msgpack does not know into extension types."""
 
     __slots__ = ("depth",)
 
@@ -163,7 +163,7 @@ class _Encoder:
 
 
 def _in_order(value: Any) -> list[Any]:
-    """A set's elements in an order that does not differ between two processes: equal sets are packed equally."""
+    """Return a set's elements in an order that is the same in every process, so that equal sets are packed equally."""
     try:
         return sorted(value, key=lambda element: (type(element).__name__, repr(element)))
     except (ValueError, RecursionError):
@@ -171,10 +171,10 @@ def _in_order(value: Any) -> list[Any]:
 
 
 def _refuse_deep_lists(value: Any) -> None:
-    """Within tuples in tuples, lists and dicts stand at most 32 deep.
+    """Raise `Unpackable` if lists and dicts in nested tuples are more than 32 deep.
 
-    msgpack counts 511 levels anew for each tuple (some 400 bytes of stack a level): together they could
-    overrun the stack, which no exception would tell.
+    msgpack allows 511 levels in each tuple and needs about 400 bytes of stack for each level. Together they could
+    overflow the stack, which raises no exception.
     """
     levels = [(value, 1)]
     while levels:
@@ -201,7 +201,7 @@ def _decode_datetime(data: bytes) -> dt.datetime:
 
 
 def _zone_out(zone: dt.tzinfo | None) -> str | list[int] | None:
-    """A zone's name, or its offset in days, seconds and microseconds: isoformat's reader loses the last."""
+    """Return a zone's name, or its offset in days, seconds and microseconds. `fromisoformat` loses microseconds."""
     if isinstance(zone, ZoneInfo):
         return zone.key
     offset = None if zone is None else zone.utcoffset(None)
@@ -299,26 +299,26 @@ def _decode_array(code: int, data: bytes, depth: int) -> Any:
     if dtype.hasobject:
         raise Undecodable("a numpy array of Python objects")
     array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
-    _refuse_text_that_is_none(array)
+    _refuse_invalid_text(array)
     return array if code == _NDARRAY else array[()]
 
 
-def _refuse_text_that_is_none(array: Any) -> None:
-    """numpy makes text of any numbers; Python then cannot show it, or worse."""
+def _refuse_invalid_text(array: Any) -> None:
+    """Raise `Undecodable` if an array of text contains numbers that are no characters. Python can crash on them."""
     dtype = array.dtype
     if dtype.names:
         for name in dtype.names:
-            _refuse_text_that_is_none(array[name])
+            _refuse_invalid_text(array[name])
     elif dtype.kind == "U" and array.nbytes:
         import numpy
 
         codes = numpy.frombuffer(array.tobytes(), numpy.dtype("u4").newbyteorder(dtype.byteorder))
         if codes.max() > sys.maxunicode:
-            raise Undecodable("an array of text that is none")
+            raise Undecodable("an array of invalid text")
 
 
 class Item(NamedTuple):
-    """A list item: the header, which scripts edit, and the packed body, which they never touch."""
+    """A list item: a header, which scripts edit, and a packed body, which no script reads."""
 
     run: str
     number: int
@@ -328,22 +328,22 @@ class Item(NamedTuple):
 
     @property
     def id(self) -> str:
-        """20 characters: the run's id and the number."""
+        """The task's id, 20 characters: the run's id and the task's number."""
         return f"{self.run}{self.number:012d}"
 
 
 def header(run: str, number: int, attempt: int = 0, crashes: int = 0) -> bytes:
-    """The 26 bytes before a body. `run` is 8 letters or digits."""
+    """Return the 26 bytes before a body. `run` is 8 letters or digits."""
     return b"M1%b%012d%02d%d%b" % (run.encode("ascii"), number, attempt, crashes, MSGPACK)
 
 
 def new_task_header(run: bytes, number: int) -> bytes:
-    """The same for a task that has not been run."""
+    """Return the header of a task that has never run."""
     return b"M1%b%012d000%b" % (run, number, MSGPACK)
 
 
 def unpack_items(packed: bytes) -> list[bytes]:
-    """The list items of a claim, as a script packed them: an array of strings, or nothing. Raises `Undecodable`."""
+    """Return the list items of a claim, which a script packed as an array of strings or as ''. Raises `Undecodable`."""
     try:
         items: list[bytes] = codec.unpackb(packed, raw=True) if packed else []
     except Exception as error:
@@ -354,7 +354,7 @@ def unpack_items(packed: bytes) -> list[bytes]:
 
 
 def parse(item: bytes) -> Item:
-    """The item's header and body. Raises `Undecodable` for what has no valid header (law 11)."""
+    """Return the item's header and body. Raises `Undecodable` if the header is not valid (law 11)."""
     found = _HEADER.match(item)
     if found is None:
         raise Undecodable("no valid header")

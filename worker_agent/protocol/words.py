@@ -1,4 +1,4 @@
-"""A value as text for people, whatever it is."""
+"""Turn values into text for people."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def short_text(value: Any, characters: int) -> str:
-    """The text itself, or the value's `repr`; cut. A value that is nested too deeply to be shown says so."""
+    """Return the text itself, or the `repr` of another value, cut to `characters`."""
     return (value if isinstance(value, str) else shown(value))[:characters]
 
 
 def shown(value: Any) -> str:
-    """The value's `repr`; what is nested too deeply, or a number that is too long to be printed, says so."""
+    """Return the value's `repr`, or a note if that fails: a value nested too deeply, a number with too many digits."""
     try:
         return repr(value)
     except (RecursionError, ValueError, MemoryError) as error:
@@ -19,5 +19,5 @@ def shown(value: Any) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 device`, `2 devices`."""
+    """Return `1 device` or `2 devices`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

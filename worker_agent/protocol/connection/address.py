@@ -1,6 +1,6 @@
-"""Where Redis is: what a person named, else what a server on this machine wrote down, else the default.
+"""Find the address of Redis: the one that a person gave, else the embedded Valkey's of this machine, else the default.
 
-Pure functions over strings and files; nothing here connects.
+These functions work on strings and files. They do not connect.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ DEFAULT_URL = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}/{DEFAULT_DB}"
 
 REDIS_URL_VARIABLE = "MUTITASK_REDIS_URL"
 PASSWORD_VARIABLE = "MUTITASK_REDIS_PASSWORD"  # noqa: S105 (its name)
-"""The password for a URL that has none. The embedded Valkey has its own."""
+"""The environment variable with the password for a URL that has none. The embedded Valkey has its own password."""
 STATE_DIR_VARIABLE = "MUTITASK_STATE_DIR"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOSTS = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?(?:,(?:[\w.-]+|\[[0-9a-fA-F:.%]+\])(?::\d+)?)*")
-_SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?#]*@)?([^/?#@]*)(?:/([^?#]*))?(?:\?([^#]*))?")
+_MULTI_HOST = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?#]*@)?([^/?#@]*)(?:/([^?#]*))?(?:\?([^#]*))?")
 _HIDDEN = "***"
-_MOST_BYTES = 65_536
-"""A server file holds a few hundred; what stands behind these is no part of one."""
+_MAX_FILE_BYTES = 65_536
+"""How much of a server file or password file is read. A server file has a few hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFile:
-    """What the embedded Valkey of a namespace left for programs on the same machine."""
+    """The address of a namespace's embedded Valkey, which other programs on the same machine read."""
 
     url: str = field(repr=False)
     host: str
@@ -48,7 +48,7 @@ class ServerFile:
 
 
 def check_name(name: str) -> str:
-    """Return `name`, or raise `JobError` if no namespace can be called that."""
+    """Return `name`. Raises `JobError` if it is not valid as the name of a namespace."""
     if not _NAME.fullmatch(name) or name.strip(".") == "":
         raise JobError(
             f"{name!r} cannot name a namespace: use 1 to 64 letters, digits, dots, dashes and underscores."
@@ -57,7 +57,7 @@ def check_name(name: str) -> str:
 
 
 def state_dir() -> Path:
-    """The directory in which MutiTask keeps what must outlive a process."""
+    """Return the directory for files that must outlive a process."""
     if own := os.environ.get(STATE_DIR_VARIABLE):
         return Path(own).absolute()
     home = os.environ.get("XDG_STATE_HOME", "")
@@ -66,36 +66,36 @@ def state_dir() -> Path:
 
 
 def server_file(name: str) -> Path:
-    """Where the embedded Valkey of namespace `name` writes its address."""
+    """Return the path of the file in which the embedded Valkey of namespace `name` writes its address."""
     return state_dir() / check_name(name) / "server.json"
 
 
 def read_server_file(name: str) -> str | None:
-    """The URL of this machine's embedded Valkey for `name`, with user and password; None if none is noted."""
+    """Return the URL of this machine's embedded Valkey for `name`, with user and password, or None."""
     record = load_server_file(server_file(name))
     if record is None:
         return None
     here = this_process()
-    # A home directory shared between machines shows the others' files too; their localhost is not ours.
+    # In a home directory that machines share, the file may belong to another machine. Its localhost is not this one.
     if record.process.host != here.host and record.process.boot != here.boot:
         return None
     return record.url
 
 
 def load_server_file(path: Path) -> ServerFile | None:
-    """Read one server file; None if it is not there.
+    """Read a server file. Returns None if it does not exist.
 
-    A file that others could have written is refused: whoever writes it gets our tasks.
+    Raises `MutiTaskError` for a file that other users could have written: its author would get the tasks.
     """
     try:
         with path.open("rb") as file:
             if os.name == "posix":
-                _refuse_strangers(path, os.fstat(file.fileno()))
-            text = file.read(_MOST_BYTES)
+                _refuse_files_of_others(path, os.fstat(file.fileno()))
+            text = file.read(_MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise MutiTaskError(f"Cannot read {path} ({error.strerror}): mend it, or pass --redis.") from None
+        raise MutiTaskError(f"Cannot read {path} ({error.strerror}): fix that, or pass --redis.") from None
     try:
         found = json.loads(text)
         record = ServerFile(
@@ -118,7 +118,7 @@ def load_server_file(path: Path) -> ServerFile | None:
 
 
 def _check_types(record: ServerFile) -> None:
-    """Raise `TypeError` where a field holds what no server writes."""
+    """Raise `TypeError` if a field has a value that no server writes."""
     process = record.process
     texts = (record.url, record.host, record.username, record.password, process.host, process.boot)
     numbers = (record.port, process.pid, process.start)
@@ -129,7 +129,7 @@ def _check_types(record: ServerFile) -> None:
 
 
 def dump_server_file(record: ServerFile) -> bytes:
-    """The content of a server file."""
+    """Return the content of a server file."""
     content = {
         "url": record.url,
         "host": record.host,
@@ -152,31 +152,34 @@ def resolve(
     db: int = DEFAULT_DB,
     password: str | None = None,
 ) -> tuple[str, bool]:
-    """Decide which Redis is meant.
+    """Return the URL of Redis, and whether it was specified.
 
-    Returns the URL, and whether anybody named it: a URL, the environment, an address that is not the default,
-    or the file of the embedded Valkey for namespace `name`. An unnamed URL is `redis://localhost:6379/0`.
-    Whoever waits for a server asks again before each try, because the file may appear meanwhile. `password` stands
-    above a URL's own, which stands above `MUTITASK_REDIS_PASSWORD`.
+    It is specified by `redis_url`, by the environment, by an address that is not the default, or by the file of the
+    embedded Valkey for namespace `name`. Otherwise the URL is `redis://localhost:6379/0`. A caller that waits for a
+    server resolves again before each try, because the file may appear meanwhile. `password` overrides the password in
+    a URL, which overrides `MUTITASK_REDIS_PASSWORD`.
     """
     if url := redis_url or os.environ.get(REDIS_URL_VARIABLE):
         return _with_password(url, password), True
     if (host, port, db) != (DEFAULT_HOST, DEFAULT_PORT, DEFAULT_DB) or password:
         return _with_password(build_url(host, port, db), password), True
-    if noted := read_server_file(name):
-        return noted, True
+    if embedded := read_server_file(name):
+        return embedded, True
     return _with_password(DEFAULT_URL, None), False
 
 
 def read_password_file(path: Path) -> str:
-    """The password in a file that nobody else can read, without a newline at its end. Raises `JobError`."""
+    """Return the password in a file, without a newline at its end.
+
+    Raises `JobError` if other users can read the file, or if it holds no password.
+    """
     try:
         with path.open("rb") as file:
             if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
                 raise JobError(
                     f"{path} can be read by other users and is not trusted: run `chmod 600 {path}`."
                 )
-            password = file.read(_MOST_BYTES).removesuffix(b"\n").removesuffix(b"\r").decode()
+            password = file.read(_MAX_FILE_BYTES).removesuffix(b"\n").removesuffix(b"\r").decode()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise JobError(f"{path} cannot be read ({why}): name a file that holds the password.") from None
@@ -186,16 +189,15 @@ def read_password_file(path: Path) -> str:
 
 
 def _with_password(url: str, password: str | None) -> str:
-    """The URL with that password for its user; for None with the environment's, if it has none."""
+    """Return the URL with this password. None means: the environment's password if the URL has none."""
     scheme, separator, rest = url.partition("://")
     end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))
     login, _, host = rest[:end].rpartition("@")
     user, _, own = login.partition(":")
     if password is None:
-        asked = parse_qs(rest[end:].partition("?")[2])
-        password = (
-            None if own or "password" in asked or "@" in rest[end:] else os.environ.get(PASSWORD_VARIABLE)
-        )
+        query = parse_qs(rest[end:].partition("?")[2])
+        has_password = own or "password" in query or "@" in rest[end:]
+        password = None if has_password else os.environ.get(PASSWORD_VARIABLE)
     if not password or not separator:
         return url
     return f"{scheme}://{user}:{quote(password, safe='')}@{host}{rest[end:]}"
@@ -204,91 +206,92 @@ def _with_password(url: str, password: str | None) -> str:
 def build_url(
     host: str, port: int, db: int = DEFAULT_DB, *, username: str | None = None, password: str | None = None
 ) -> str:
-    """A `redis://` URL in which no character of the user or the password can be mistaken for another part."""
+    """Return a `redis://` URL. User and password are quoted, so no character can be taken for another part."""
     login = f"{quote(username or '', safe='')}:{quote(password, safe='')}@" if password else ""
     return f"redis://{login}{bracketed(host)}:{port}/{db}"
 
 
 class BadAddress(ValueError):
-    """An address of several hosts that cannot be read. Its text holds nothing of the address."""
+    """An address with several hosts cannot be read. The text contains no part of the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class MultiHostAddress:
-    """An address of several hosts: Sentinels, or nodes of a cluster; `first_host_url` is redis-py's URL of the first."""
+    """An address with several hosts: Sentinels, or nodes of a cluster."""
 
     kind: Literal["sentinel", "cluster"]
     hosts: tuple[tuple[str, int], ...]
     service: str
+    """The name under which the Sentinels watch the master; '' for a cluster."""
     first_host_url: str = field(repr=False)
+    """A URL for redis-py that names only the first host."""
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
 
 
 def parse_multi_host(url: str) -> MultiHostAddress | None:
-    """The parts of `redis+sentinel://[login@]host:port,.../service[/db]` or `redis+cluster://[login@]host:port,...`.
+    """Parse `redis+sentinel://[login@]host:port,.../service[/db]` or `redis+cluster://[login@]host:port,...`.
 
-    The login is Redis's; `sentinel_username` and `sentinel_password` in the query are the Sentinels'. None for an
-    address of one host. Raises `BadAddress`.
+    The login is for Redis. `sentinel_username` and `sentinel_password` in the query are for the Sentinels. Returns None
+    for an address with one host. Raises `BadAddress`.
     """
-    match = _SEVERAL.fullmatch(url)
+    match = _MULTI_HOST.fullmatch(url)
     if match is None:
         return None
     scheme, kind, login, hosts, path, query = match.groups(default="")
     if not _HOSTS.fullmatch(hosts):
-        raise BadAddress("after the login come hosts and ports, with commas between them")
-    places = tuple(
-        _place(host, SENTINEL_PORT if kind == "sentinel" else DEFAULT_PORT) for host in hosts.split(",")
-    )
+        raise BadAddress("write hosts and ports after the login, separated by commas")
+    default_port = SENTINEL_PORT if kind == "sentinel" else DEFAULT_PORT
+    parsed = tuple(_host_and_port(host, default_port) for host in hosts.split(","))
     service, db = "", path
     if kind == "sentinel":
         service, _, db = path.partition("/")
         if not service:
-            raise BadAddress("after the Sentinels comes the name of the service, /mymaster")
+            raise BadAddress("write the name of the service after the Sentinels, such as /mymaster")
     elif db not in ("", "0"):
-        raise BadAddress("a cluster has no database but 0")
+        raise BadAddress("a cluster has only database 0")
     if db and not (db.isascii() and db.isdigit()):
-        raise BadAddress("a database is a number")
-    asked = dict(parse_qsl(query))
-    username, password = asked.pop("sentinel_username", None), asked.pop("sentinel_password", None)
-    host, port = places[0]
-    single = f"{scheme}://{login}{bracketed(host)}:{port}/{db or 0}?{urlencode(asked)}"
+        raise BadAddress("the database must be a number")
+    options = dict(parse_qsl(query))
+    username, password = options.pop("sentinel_username", None), options.pop("sentinel_password", None)
+    host, port = parsed[0]
+    first = f"{scheme}://{login}{bracketed(host)}:{port}/{db or 0}?{urlencode(options)}"
     return MultiHostAddress(
-        "sentinel" if kind == "sentinel" else "cluster", places, unquote(service), single, username, password
+        "sentinel" if kind == "sentinel" else "cluster", parsed, unquote(service), first, username, password
     )
 
 
-def _place(text: str, default: int) -> tuple[str, int]:
+def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(default)
+        host, port = text, str(default_port)
     if not 0 < int(port) < 65536:
-        raise BadAddress("a port is a number below 65536")
+        raise BadAddress("the port must be a number below 65536")
     return host.strip("[]"), int(port)
 
 
 def cluster_address(address: str) -> str:
-    """The address, as `redact` shows it, of the cluster that this one host belongs to."""
+    """Return the address of the cluster to which the host in `address` belongs. Both as `redact` shows them."""
     scheme, separator, rest = address.rpartition("://")
     return f"{scheme if separator else 'redis'}+cluster://{rest.partition('/')[0]}"
 
 
 def shown_url(url: str) -> str:
-    """The address as people may see it and type it after `--redis`."""
+    """Return the address without secrets, in a form that a person can type after `--redis`."""
     shown = redact(url)
     return shown if "://" in shown else f"redis://{shown}"
 
 
 def bracketed(host: str) -> str:
-    """A host as URLs write it: IPv6 addresses stand in brackets."""
+    """Return the host as a URL contains it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def redact(url: str) -> str:
-    """The address as people may see it: no user, no password, nothing from the query but the database.
+    """Return the address without secrets: no user, no password, and of the query only the database.
 
-    'localhost:6379/0' for plain Redis, the path for a socket, the scheme in front for all others. Text that
-    cannot be told apart from a password is replaced by '***'.
+    It is 'localhost:6379/0' for plain Redis, the path for a socket, and starts with the scheme for all others. Text
+    that could be a password is replaced by '***'.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -296,14 +299,14 @@ def redact(url: str) -> str:
     if not re.fullmatch(r"[a-z0-9+.-]+", scheme):
         return _HIDDEN
     shown = "" if scheme in ("redis", "unix") else f"{scheme}://"
-    place, _, tail = re.sub("[?#]", "\n", rest).partition("\n")
-    if "@" in tail:  # A raw '?' or '#' within a password: nothing is where it seems.
+    location, _, tail = re.sub("[?#]", "\n", rest).partition("\n")
+    if "@" in tail:  # An unquoted '?' or '#' in a password: the parts cannot be told apart.
         return f"{shown}{_HIDDEN}"
-    place = place.rpartition("@")[2]
+    location = location.rpartition("@")[2]
     db = parse_qs(tail.partition("\n")[0]).get("db", [""])[0]
     if scheme == "unix":
-        return f"{place}?db={db}" if db.isdecimal() else place
-    hosts, _, path = place.partition("/")
+        return f"{location}?db={db}" if db.isdecimal() else location
+    hosts, _, path = location.partition("/")
     if not _HOSTS.fullmatch(hosts):
         return f"{shown}{_HIDDEN}"
     if scheme in ("redis", "rediss"):
@@ -315,7 +318,7 @@ def redact(url: str) -> str:
     return f"{shown}{hosts}/{path}" if path else f"{shown}{hosts}"
 
 
-def _refuse_strangers(path: Path, stat: os.stat_result) -> None:
+def _refuse_files_of_others(path: Path, stat: os.stat_result) -> None:
     if stat.st_uid != os.getuid():
         raise MutiTaskError(f"{path} belongs to another user and is not trusted: delete it, or pass --redis.")
     if stat.st_mode & 0o077:

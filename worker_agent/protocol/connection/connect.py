@@ -30,7 +30,7 @@ BLOCK_S = 1.0
 
 
 def connect(url: str, *, blocking: bool = False) -> redis.Redis:
-    """Return a client for an address (`redis://`, `unix://`, `redis+sentinel://`, `redis+cluster://`, `rediss` for TLS).
+    """Return a client for an address: `redis://`, `unix://`, `redis+sentinel://`, `redis+cluster://`; `rediss` is TLS.
 
     Sends nothing yet. A `blocking` client is for one long poll only: its time-out is longer than the block.
     Raises `RedisRefused` for an address that cannot be read.
@@ -40,7 +40,7 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
         "decode_responses": False,
         "socket_timeout": CALL_TIMEOUT_S + (BLOCK_S if blocking else 0.0),
         "socket_connect_timeout": 3.0,
-        # By default redis-py repeats a command after a time-out. Here the caller repeats it, with the same number (law 3).
+        # redis-py would repeat a command after a time-out. Here the caller repeats it, with the same number (law 3).
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
         "max_connections": 64,

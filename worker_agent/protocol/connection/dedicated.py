@@ -1,4 +1,4 @@
-"""A connection that is kept from call to call, for those who call all the time."""
+"""A connection of its own for a thread that calls scripts all the time."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from worker_agent.protocol.connection.cluster import ClusterClient
 
 
 class DedicatedConnection:
-    """Sends scripts over one connection of a client's; everything else, and what comes meanwhile, by the client itself.
+    """Send scripts over one connection that stays open. Other commands, and calls meanwhile, go through the client.
 
-    For each command redis-py takes a connection from its pool, gives it back, and makes ready for retries and metrics:
-    35 to 50 us of CPU, where the call itself takes 10 (`docs/performance.md`). Nothing is sent twice, as everywhere.
+    For each command, redis-py takes a connection from its pool, prepares retries and metrics, and returns the
+    connection. That takes 35 to 50 us of CPU; the call itself takes 10 (`docs/performance.md`). This class never
+    repeats a call.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._mine = threading.Lock()
+        self._in_use = threading.Lock()
         self._connection: Any = None
 
     def execute_command(self, *command: Any) -> Any:
-        """The reply. Raises redis-py's errors."""
-        if command[0] != "EVALSHA" or not self._mine.acquire(blocking=False):
+        """Send a command and return its reply. Raises redis-py's errors."""
+        if command[0] != "EVALSHA" or not self._in_use.acquire(blocking=False):
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         try:
-            connection = self._alive()
+            connection = self._connected()
             connection.send_packed_command([hiredis.pack_command(command)])
             return connection.read_response()
         except ResponseError:
             raise
         except BaseException:
-            self._drop()  # A reply may still come, and is nobody's.
+            self._drop()  # A late reply must not be taken for the reply to the next call.
             raise
         finally:
-            self._mine.release()
+            self._in_use.release()
 
-    def _alive(self) -> Any:
-        """The connection; another one where it was closed from the other end, which shows as something to read."""
+    def _connected(self) -> Any:
+        """Return the connection, or a new one if Redis closed it: a closed connection has something to read."""
         connection = self._connection
         if connection is not None:
             try:
@@ -61,5 +62,8 @@ class DedicatedConnection:
 
 
 def dedicate(client: redis.Redis) -> Any:
-    """The client, with a kept connection for its scripts; on a cluster as it is, since a node may name another one."""
+    """Return the client with a dedicated connection for scripts. A cluster's client is returned unchanged.
+
+    The node of a cluster that owns the namespace can change.
+    """
     return client if isinstance(client, ClusterClient) else DedicatedConnection(client)

@@ -37,6 +37,7 @@ _UNEXPECTED_VALUE = re.compile(r"user_script.*attempt to|not an integer|not a va
 
 _NOT_READY = ("LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED")
 """Errors that pass by themselves: during a start, a failover or a move of slots."""
+_LOGIN_REFUSED = ("WRONGPASS", "NOAUTH")
 
 
 class NoRights(RedisRefused):
@@ -49,28 +50,76 @@ def translate(error: Exception, address: str) -> MutiTaskError:
     `address` names Redis in the message and holds no password. The error's own traceback is dropped: frames of
     redis-py hold the password, and Textual's crash report shows local variables.
     """
-    text = str(error)
-    tls = _tls_error(error, address)
-    several = _topology_error(error, address)
+    translated = (
+        _topology_error(error, address)
+        or _refusal(error, address)
+        or _temporary_refusal(error, address)
+        or _connection_error(error, address)
+        or _other_error(error, address)
+    )
     for each in (error, error.__cause__, error.__context__):
         if each is not None:
             each.__traceback__ = None
-    if several:
-        return several
+    return translated
+
+
+def foreign_key_message(address: str) -> str:
+    """Return the message for a key of this namespace that MutiTask did not write."""
+    return (
+        f"Redis at {address} holds a key of this namespace that MutiTask did not write; choose another --name"
+    )
+
+
+def advice(error: MutiTaskError) -> str:
+    """Return the message for a process that now gives up: the error's text, and what to do if Redis is away.
+
+    A process that waits and tries again reports the text alone.
+    """
+    if not isinstance(error, RedisUnavailable) or ";" in str(error):
+        return str(error)
+    return f"{error}; check that it runs and can be reached from here, or name another with --redis"
+
+
+def _topology_error(error: Exception, address: str) -> MutiTaskError | None:
+    """Translate an error that only Sentinels and clusters report."""
+    if isinstance(error, SentinelRefuses):
+        return RedisRefused(f"the Sentinels at {address} {error}")
+    if isinstance(error, MasterNotFoundError):
+        return RedisUnavailable(f"no Sentinel at {address} answers with a master: {_cause(error)}")
+    if isinstance(error, MovedError | AskError):
+        return RedisRefused(
+            f"Redis at {address} is a node of a cluster, and another node has this namespace; "
+            f"use the address {cluster_address(address)}"
+        )
+    if isinstance(error, ClusterCrossSlotError):
+        return RedisRefused(
+            f"Redis at {address} treats the keys of one namespace as keys of several slots (CROSSSLOT); "
+            "check that no proxy in front of it changes key names"
+        )
+    return None
+
+
+def _refusal(error: Exception, address: str) -> MutiTaskError | None:
+    """Translate a reply that is not Redis's, and a refusal of the login or of a command."""
+    text = str(error)
     if isinstance(error, InvalidResponse):
         return InvalidRedisReply(
-            f"what answers at {address} does not answer as Redis does ({_cause(error)}); see what listens there"
+            f"the program at {address} does not answer like Redis ({_cause(error)}); check what listens there"
         )
-    if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(
-        ("WRONGPASS", "NOAUTH")
-    ):
+    if isinstance(error, AuthenticationError | AuthorizationError) or text.startswith(_LOGIN_REFUSED):
         return RedisRefused(f"Redis at {address} refuses the password; pass the right one in --redis")
     if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _COMMAND_NOT_ALLOWED.match(text):
         refused = _COMMAND_NOT_ALLOWED.sub("", text).partition(" script: ")[0]
         return NoRights(
-            f"Redis at {address} does not allow this user what is needed ({refused}); "
-            "grant it what docs/security.md lists for its role, or name another user in --redis"
+            f"Redis at {address} denies this user a right that MutiTask needs ({refused}); "
+            "grant the rights that docs/security.md lists for its role, or name another user in --redis"
         )
+    return None
+
+
+def _temporary_refusal(error: Exception, address: str) -> MutiTaskError | None:
+    """Translate a state in which Redis refuses commands for a while."""
+    text = str(error)
     if text.startswith("MISCONF"):
         why = text.removeprefix("MISCONF").partition(" script: ")[0].strip().rstrip(".")
         return RedisUnavailable(
@@ -78,58 +127,31 @@ def translate(error: Exception, address: str) -> MutiTaskError:
         )
     if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
         return RedisUnavailable(
-            f"Redis at {address} is a replica and takes no writes; it goes on once that one is made the primary"
+            f"Redis at {address} is a replica and takes no writes; MutiTask continues once it is the primary"
         )
     if text.startswith("BUSY "):
         return RedisUnavailable(
-            f"Redis at {address} is busy with somebody's script; `SCRIPT KILL` there ends it"
+            f"Redis at {address} is busy with a script of another program; `SCRIPT KILL` there ends that script"
         )
     transient = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)
     if isinstance(error, transient) or text.startswith(_NOT_READY):
         return RedisUnavailable(f"Redis at {address} is not ready: {text.partition(' script: ')[0]}")
-    if tls:
+    return None
+
+
+def _connection_error(error: Exception, address: str) -> MutiTaskError | None:
+    """Translate an error of the network or of TLS."""
+    if tls := _tls_error(error, address):
         return RedisUnavailable(tls)
     if isinstance(error, RedisTimeoutError):
         return RedisUnavailable(f"Redis at {address} did not answer in time")
     if isinstance(error, RedisConnectionError):
         return RedisUnavailable(f"Redis at {address} cannot be reached: {_cause(error)}")
-    if isinstance(error, OutOfMemoryError) or "OOM" in text:
-        return RedisUnavailable(f"Redis at {address} is out of memory (maxmemory); raise it or drain results")
-    if "WRONGTYPE" in text or _UNEXPECTED_VALUE.search(text):
-        return RedisRefused(foreign_key_message(address))
-    if isinstance(error, ResponseError):
-        return RedisRefused(
-            f"Redis at {address} refuses ({text}); see that it is a Redis or Valkey and runs scripts"
-        )
-    return RedisUnavailable(f"Redis at {address}: {text or type(error).__name__}")
-
-
-def foreign_key_message(address: str) -> str:
-    """What to say of a key of this namespace that no program of ours wrote."""
-    return f"Redis at {address} holds a key of this namespace that is not ours; choose another --name"
-
-
-def _topology_error(error: Exception, address: str) -> MutiTaskError | None:
-    """What only Sentinels and clusters say."""
-    if isinstance(error, SentinelRefuses):
-        return RedisRefused(f"the Sentinels at {address} {error}")
-    if isinstance(error, MasterNotFoundError):
-        return RedisUnavailable(f"no Sentinel at {address} that answers knows the master: {_cause(error)}")
-    if isinstance(error, MovedError | AskError):
-        return RedisRefused(
-            f"Redis at {address} is a node of a cluster, and another one has this namespace; "
-            f"write {cluster_address(address)} in the place of the address"
-        )
-    if isinstance(error, ClusterCrossSlotError):
-        return RedisRefused(
-            f"Redis at {address} takes the keys of one namespace for keys of several slots (CROSSSLOT); "
-            "see that no proxy before it changes key names"
-        )
     return None
 
 
 def _tls_error(error: Exception, address: str) -> str:
-    """What is wrong with `rediss://`, or ''. Worth trying again: whoever is on the way could cause it too."""
+    """Return what is wrong with TLS, or ''. A retry makes sense: an attacker on the network can cause each of these."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
@@ -140,24 +162,30 @@ def _tls_error(error: Exception, address: str) -> str:
         return ""
     if isinstance(error, RedisTimeoutError):
         return f"Redis at {address} did not answer in time, or does not speak TLS at that port; try redis:// there"
-    local = isinstance(cause, FileNotFoundError | PermissionError) or "KEY_VALUES_MISMATCH" in str(cause)
-    if local:
-        return f"the TLS files of Redis at {address} cannot be read or do not fit ({cause}); mend ssl_... in the address"
+    if isinstance(cause, FileNotFoundError | PermissionError) or "KEY_VALUES_MISMATCH" in str(cause):
+        return (
+            f"the TLS files of Redis at {address} cannot be read or do not match ({cause}); "
+            "correct ssl_... in the address"
+        )
     return ""
 
 
-def advice(error: MutiTaskError) -> str:
-    """The error's sentence for whoever gives up now, with what to do where Redis is away.
-
-    Those who wait and try again say the bare text.
-    """
-    if not isinstance(error, RedisUnavailable) or ";" in str(error):
-        return str(error)
-    return f"{error}; see that it runs and can be reached from here, or name another with --redis"
+def _other_error(error: Exception, address: str) -> MutiTaskError:
+    """Translate every other error."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+        return RedisUnavailable(f"Redis at {address} is out of memory (maxmemory); raise it or drain results")
+    if "WRONGTYPE" in text or _UNEXPECTED_VALUE.search(text):
+        return RedisRefused(foreign_key_message(address))
+    if isinstance(error, ResponseError):
+        return RedisRefused(
+            f"Redis at {address} refuses ({text}); check that it is Redis or Valkey and can run scripts"
+        )
+    return RedisUnavailable(f"Redis at {address}: {text or type(error).__name__}")
 
 
 def _cause(error: Exception) -> str:
-    """The operating system's own words, without redis-py's preamble that repeats the address."""
+    """Return the operating system's message, without redis-py's prefix that repeats the address."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror

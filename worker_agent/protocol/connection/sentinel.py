@@ -1,4 +1,4 @@
-"""A client for the master of a service that Sentinels watch: each new connection asks them who that is now."""
+"""A client for the master of a service that Sentinels watch. Each new connection asks them for the present master."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 TIMEOUT_S = 1.0
-"""For a Sentinel that is away or hangs: there are others to ask."""
+"""How long to wait for one Sentinel. If it is away or hangs, the next one is asked."""
 
 
 class SentinelRefuses(RedisError):
-    """A Sentinel answers, and trying again changes nothing. Its text goes behind `the Sentinels at ADDRESS`."""
+    """A Sentinel refuses for good. The text continues the sentence `the Sentinels at ADDRESS ...`."""
 
 
 class Sentinels(Sentinel):
-    """redis-py's, asking as the protocol for clients has it: one command, and the first that knows an answer counts.
+    """redis-py's class, but it asks as Redis's guidelines for clients say: one command, and the first answer counts.
 
-    So a user on the Sentinels needs no right but `sentinel|get-master-addr-by-name`.
+    So the user on the Sentinels needs only the right `sentinel|get-master-addr-by-name`.
     """
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Host and port of the master. Raises `MasterNotFoundError` or `SentinelRefuses`."""
-        trouble: Exception | None = None
+        """Return host and port of the master. Raises `MasterNotFoundError` or `SentinelRefuses`."""
+        last_error: Exception | None = None
         for number, sentinel in enumerate(self.sentinels):
             try:
                 found = sentinel.sentinel_get_master_addr_by_name(service_name)
@@ -43,17 +43,17 @@ class Sentinels(Sentinel):
             except ResponseError as error:
                 if str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
                     raise SentinelRefuses(_refusal(error)) from None
-                raise SentinelRefuses(f"do not answer as Sentinels do ({error}); name Sentinels") from None
+                raise SentinelRefuses(f"do not answer like Sentinels ({error}); name Sentinels") from None
             except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-                trouble = error
+                last_error = error
                 continue
             if found:
                 self.sentinels.insert(0, self.sentinels.pop(number))
                 host, port = found  # type: ignore[misc]
                 return (host.decode() if isinstance(host, bytes) else host), port
-        if trouble is None:
-            raise SentinelRefuses(f"know no service {service_name!r}; write the name that they watch it by")
-        raise MasterNotFoundError(str(trouble)) from trouble.__cause__ or trouble.__context__
+        if last_error is None:
+            raise SentinelRefuses(f"know no service {service_name!r}; use the name under which they watch it")
+        raise MasterNotFoundError(str(last_error)) from last_error.__cause__ or last_error.__context__
 
 
 def master_client(
@@ -64,34 +64,37 @@ def master_client(
     username: str | None,
     password: str | None,
 ) -> redis.Redis:
-    """A client for the service's master. Nothing is sent yet.
+    """Return a client for the service's master. Sends nothing yet.
 
-    `options` are those of a connection to Redis, without host and port; `username` and `password` the Sentinels'.
+    `options` are those of a connection to Redis, without host and port. `username` and `password` are those of the
+    Sentinels.
     """
-    own = dict(options)
-    tls = issubclass(own.pop("connection_class", redis.Connection), redis.SSLConnection)
+    master_options = dict(options)
+    tls = issubclass(master_options.pop("connection_class", redis.Connection), redis.SSLConnection)
     shared = {
         key: value
-        for key, value in own.items()
+        for key, value in master_options.items()
         if key.startswith(("ssl_", "socket_")) or key in ("protocol", "retry", "maint_notifications_config")
     }
-    asking = shared | {
+    sentinel_options = shared | {
         "ssl": tls,
         "username": username,
         "password": password,
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
     }
-    manager = Sentinels(list(sentinels), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    manager = Sentinels(list(sentinels), sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
     for sentinel in manager.sentinels:
-        sentinel.connection_pool.connection_kwargs["parser_class"] = own.get("parser_class", DefaultParser)
+        sentinel.connection_pool.connection_kwargs["parser_class"] = master_options.get(
+            "parser_class", DefaultParser
+        )
     client: redis.Redis = manager.master_for(  # type: ignore[no-untyped-call]
-        service, redis_class=redis.Redis, ssl=tls, **own
+        service, redis_class=redis.Redis, ssl=tls, **master_options
     )
     return client
 
 
 def _refusal(error: Exception) -> str:
     if str(error).startswith("NOPERM") or isinstance(error, NoPermissionError):
-        return f"do not allow their user what is needed ({error}); grant it +sentinel|get-master-addr-by-name"
-    return "refuse the password; pass theirs as sentinel_password=... in the address"
+        return f"deny their user a right that MutiTask needs ({error}); grant it +sentinel|get-master-addr-by-name"
+    return "refuse the password; pass their password as sentinel_password=... in the address"
