@@ -144,7 +144,7 @@ MUTATIONS = (
         "items[#items + 1] = with_counts(item, 0, 0)", "items[#items + 1] = item",
     ),
     Mutation(
-        "leases do not start anew after Redis was away", "sweep",
+        "leases do not start again after Redis was away", "sweep",
         "local live = afresh and redis.call", "local live = false and redis.call",
     ),
     Mutation(

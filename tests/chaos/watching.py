@@ -151,7 +151,7 @@ def judge(
     row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
     row.expect(watch.looks, "the watch took no snapshot")
     row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
-    row.expect(there <= set(range(count)), "results of tasks that nobody yielded")
+    row.expect(there <= set(range(count)), "results of tasks that the generator did not yield")
     row.expect(
         counters.done == len(recorded) and counters.deleted == 0, f"{len(recorded)} results, but {counters}"
     )
