@@ -1,4 +1,4 @@
-"""What Enter shows of a device and of a channel: asked for while it is open, and only then."""
+"""The screens of one device and one channel: their details are read only while the screen is open."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, device, w
 from worker_agent.protocol.errors import RedisUnavailable
 
 EVERY_S = PeekingScreen.EVERY_S
-"""As it is outside tests."""
+"""The value outside of tests."""
 
 
-async def test_a_device_in_full(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_device_screen_shows_all_facts(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         backend.change(
             now_ms=NOW_MS + 4000,
@@ -42,9 +42,7 @@ async def test_a_device_in_full(opened: Opened, backend: FakeBackend) -> None:
             assert part in text, part
 
 
-async def test_the_log_follows_while_the_screen_is_open_and_only_then(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_the_log_is_read_only_while_the_screen_is_open(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         assert "device_log" not in backend.reads
         await press(pilot, "enter")
@@ -58,7 +56,7 @@ async def test_the_log_follows_while_the_screen_is_open_and_only_then(
         assert backend.reads.count("device_log") == read
 
 
-async def test_nothing_is_peeked_at_more_than_once_a_second(
+async def test_details_are_read_at_most_once_a_second(
     opened: Opened, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EVERY_S == 1.0
@@ -73,7 +71,7 @@ async def test_nothing_is_peeked_at_more_than_once_a_second(
         assert backend.reads.count("device_log") == 2
 
 
-async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_filter_applies_to_a_devices_events_and_log(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "enter", "slash", *"line 7")
         assert pilot.app.screen.query_one(AgentLog).shown == (
@@ -89,7 +87,7 @@ async def test_a_filter_narrows_a_devices_events_and_log(opened: Opened, backend
         assert not isinstance(pilot.app.screen, DeviceScreen)
 
 
-async def test_a_channel_in_full(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_channel_screen_shows_all_facts(opened: Opened, backend: FakeBackend) -> None:
     backend.change(channels=(channel(0, total=1_000_000, oldest_s=3.2, results=12), channel(1)))
     backend.waiting = (waiting_task(7, attempt=2, crashes=1), *backend.waiting)
     async with opened() as pilot:
@@ -99,18 +97,18 @@ async def test_a_channel_in_full(opened: Opened, backend: FakeBackend) -> None:
             "in 13 min at 14:26, 1%",
             "1,000,000",
             "18, the oldest for 3.2s",
-            "✓ the books balance",
-            "The next of 18 waiting tasks",
+            "counters      ✓ balanced",
+            "Next of 18 waiting tasks",
             "#7",
             "run 3  1 crashed  40 B",
             "module_3.py",
-            "The last of 12 waiting results",
+            "Last of 12 waiting results",
             "{'lines': 3}",
         ):
             assert part in text, part
 
 
-async def test_the_peeks_follow_while_the_channel_is_open_and_stay_where_one_scrolled(
+async def test_the_lists_are_read_only_while_the_channel_is_open_and_keep_their_scroll_position(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened(size=(80, 24)) as pilot:
@@ -128,13 +126,11 @@ async def test_the_peeks_follow_while_the_channel_is_open_and_stay_where_one_scr
         assert backend.reads.count("waiting_tasks") == read
 
 
-async def test_a_peek_that_fails_is_said_and_the_banner_says_it_alone(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_a_failed_read_is_reported_once(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         backend.error = ValueError("odd")
         await press(pilot, "enter")
-        assert "could not be read: odd" in screen_text(pilot)
+        assert "cannot read: odd" in screen_text(pilot)
         backend.error = RedisUnavailable("gone")
         await poll(pilot)
         assert "Redis does not answer since" in screen_text(pilot)

@@ -1,4 +1,4 @@
-"""The failed tasks: paged, newest first, each with all that is known of it."""
+"""The failed tasks: in pages, newest first, each with full details."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 from mutitask_tui.dashboard.model.fail_filter import FailFilter, haystack
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
 from mutitask_tui.dashboard.screens.failed import FailedScreen
-from mutitask_tui.dashboard.screens.fails import PAGE, FailsScreen
+from mutitask_tui.dashboard.screens.fails import PAGE_SIZE, FailsScreen
 from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedRun, FailedTask
@@ -35,17 +35,17 @@ async def test_the_detail_shows_error_payload_device_and_traceback(opened: Opene
             assert part in text
 
 
-async def test_the_end_of_the_list_brings_the_next_page(opened: Opened, backend: FakeBackend) -> None:
-    backend.fails = tuple(fail(n) for n in range(PAGE + 20))
+async def test_the_end_of_the_list_loads_the_next_page(opened: Opened, backend: FakeBackend) -> None:
+    backend.fails = tuple(fail(n) for n in range(PAGE_SIZE + 20))
     async with opened() as pilot:
         await press(pilot, "F")
         fails = pilot.app.screen.query_one(FailList)
-        assert len(fails.items) == PAGE
+        assert len(fails.items) == PAGE_SIZE
         await press(pilot, "end")
-        assert len(fails.items) == PAGE + 20
-        assert fails.cursor == (0, f"r1-{PAGE - 1:06}")
+        assert len(fails.items) == PAGE_SIZE + 20
+        assert fails.cursor == (0, f"r1-{PAGE_SIZE - 1:06}")
         await press(pilot, "end")
-        assert fails.cursor == (0, f"r1-{PAGE + 19:06}")
+        assert fails.cursor == (0, f"r1-{PAGE_SIZE + 19:06}")
 
 
 async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, backend: FakeBackend) -> None:
@@ -61,7 +61,7 @@ async def test_the_cursor_stays_on_its_task_when_others_fail(opened: Opened, bac
         assert [task.number for task in screen.query_one(FailList).items] == [90, 91, 0, 1, 2]
 
 
-async def test_an_act_is_followed_by_a_look(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_list_is_read_again_after_a_command(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         backend.fails = backend.fails[1:]
@@ -70,7 +70,7 @@ async def test_an_act_is_followed_by_a_look(opened: Opened, backend: FakeBackend
         assert backend.asked == [("reload_one_fail_task", (0, "r1-000000"))]
 
 
-async def test_one_channels_fails_alone_and_reload_all_means_that_channel(
+async def test_the_list_of_one_channel_and_reload_all_for_that_channel(
     opened: Opened, backend: FakeBackend
 ) -> None:
     backend.fails = (*backend.fails, fail(7, channel=1))
@@ -84,7 +84,7 @@ async def test_one_channels_fails_alone_and_reload_all_means_that_channel(
         assert backend.asked == [("reload_all_fail_tasks", (1,))]
 
 
-async def test_no_failed_task_is_said(opened: Opened, backend: FakeBackend) -> None:
+async def test_an_empty_list_says_that_no_task_has_failed(opened: Opened, backend: FakeBackend) -> None:
     backend.fails = ()
     async with opened() as pilot:
         await press(pilot, "F")
@@ -92,15 +92,15 @@ async def test_no_failed_task_is_said(opened: Opened, backend: FakeBackend) -> N
         await press(pilot, "down", "enter", "escape")
 
 
-async def test_a_list_that_cannot_be_read_is_said(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_read_error_is_shown(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         backend.error = RuntimeError("boom")
         await press(pilot, "F")
-        assert "could not be read: boom" in screen_text(pilot)
+        assert "cannot read the failed tasks: boom" in screen_text(pilot)
 
 
 def mixed() -> tuple[FailedTask, ...]:
-    """Six failed tasks of two errors."""
+    """Six failed tasks with two different errors."""
     return tuple(
         fail(n, error_type="ReadTimeout", error="no answer", traceback="", stage="timeout")
         if n % 2
@@ -114,13 +114,15 @@ def listed(pilot: Pilot[Any]) -> list[int]:
     return [task.number for task in pilot.app.screen.query_one(FailList).items]
 
 
-async def test_the_filter_narrows_as_one_types_over_all_and_not_only_the_page(
+async def test_the_filter_searches_all_tasks_and_not_only_the_page_while_typing(
     opened: Opened, backend: FakeBackend
 ) -> None:
-    backend.fails = tuple(fail(n, error="rare" if n == PAGE + 50 else "common") for n in range(PAGE + 100))
+    backend.fails = tuple(
+        fail(n, error="rare" if n == PAGE_SIZE + 50 else "common") for n in range(PAGE_SIZE + 100)
+    )
     async with opened() as pilot:
         await press(pilot, "F", "slash", *"rare")
-        assert listed(pilot) == [PAGE + 50]
+        assert listed(pilot) == [PAGE_SIZE + 50]
         assert "1 match /rare" in screen_text(pilot)
         await press(pilot, "enter")
         assert pilot.app.screen.query_one(FailList).has_focus
@@ -128,11 +130,11 @@ async def test_the_filter_narrows_as_one_types_over_all_and_not_only_the_page(
         assert listed(pilot) == []
         assert "nothing matches" in screen_text(pilot)
         await press(pilot, "escape")
-        assert len(listed(pilot)) >= PAGE
+        assert len(listed(pilot)) >= PAGE_SIZE
         assert isinstance(pilot.app.screen, FailsScreen)
 
 
-async def test_marked_fails_are_reloaded_or_deleted_and_lose_their_marks(
+async def test_marked_tasks_are_reloaded_or_deleted_and_lose_their_marks(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -158,7 +160,7 @@ async def test_marks_stay_on_their_tasks_when_others_fail(opened: Opened, backen
         assert backend.asked == [("reload_one_fail_task*", ((0, "r1-000001"),))]
 
 
-async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_mark_disappears_with_its_task_or_its_channel(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "space", "space")
         backend.fails = backend.fails[1:]
@@ -169,7 +171,7 @@ async def test_a_mark_goes_with_its_task_and_with_its_channel(opened: Opened, ba
         assert "marked" not in screen_text(pilot)
 
 
-async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
+async def test_hidden_marked_tasks_are_counted_and_need_confirmation(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -181,9 +183,7 @@ async def test_marked_fails_that_the_filter_hides_are_counted_and_asked_about(
         assert backend.asked == []
 
 
-async def test_upper_case_keys_act_on_what_the_filter_shows_and_say_so(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_upper_case_keys_act_on_the_filtered_tasks(opened: Opened, backend: FakeBackend) -> None:
     backend.fails = mixed()
     async with opened() as pilot:
         await press(pilot, "F", "slash", *"timeout", "enter", "E")
@@ -196,7 +196,7 @@ async def test_upper_case_keys_act_on_what_the_filter_shows_and_say_so(
         assert backend.asked[1:] == [("reload_one_fail_task*", shown)]
 
 
-async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, backend: FakeBackend) -> None:
+async def test_groups_and_the_tasks_of_a_group(opened: Opened, backend: FakeBackend) -> None:
     backend.fails = mixed()
     async with opened() as pilot:
         await press(pilot, "F", "G")
@@ -215,7 +215,7 @@ async def test_fails_in_groups_and_a_groups_tasks(opened: Opened, backend: FakeB
         assert len(listed(pilot)) == 6
 
 
-async def test_groups_follow_when_others_fail(opened: Opened, backend: FakeBackend) -> None:
+async def test_groups_change_when_other_tasks_fail(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "G")
         backend.fails = (fail(7, error_type="KeyError"), *backend.fails)
@@ -225,7 +225,9 @@ async def test_groups_follow_when_others_fail(opened: Opened, backend: FakeBacke
         assert "in 2 groups" in screen_text(pilot)
 
 
-async def test_a_key_for_one_asks_which_where_groups_are_shown(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_key_for_one_task_asks_for_the_task_while_groups_are_shown(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "G", "r")
         assert isinstance(pilot.app.screen, PromptScreen)
@@ -248,7 +250,7 @@ async def test_enter_shows_payload_runs_device_and_times(opened: Opened, backend
             '"url": "https://example.org/[red]1"',
             '"depth": list of 3',
             '"deep": None',
-            "3 runs, the last first",
+            "3 runs, newest first",
             "run 3  14:13:20 UTC  Device0  stage run",
             "the same error at the same place",
             "run 1  14:13:11 UTC  Device2  stage timeout",
@@ -263,7 +265,7 @@ async def test_enter_shows_payload_runs_device_and_times(opened: Opened, backend
         assert isinstance(pilot.app.screen, FailsScreen)
 
 
-async def test_a_task_that_went_meanwhile_is_said(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_task_that_no_longer_exists_is_reported(opened: Opened, backend: FakeBackend) -> None:
     backend.details[backend.fails[0].id] = None
     async with opened() as pilot:
         await press(pilot, "F", "enter")
@@ -272,7 +274,7 @@ async def test_a_task_that_went_meanwhile_is_said(opened: Opened, backend: FakeB
         assert "is no longer there" in screen_text(pilot)
 
 
-async def test_the_single_task_keys_mean_that_task_alone(opened: Opened, backend: FakeBackend) -> None:
+async def test_keys_on_the_screen_of_one_task_act_on_it_alone(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "down", "enter", "E")
         assert backend.asked == [("export_failed", ((0, "r1-000001"),))]
@@ -280,7 +282,7 @@ async def test_the_single_task_keys_mean_that_task_alone(opened: Opened, backend
         assert "1 failed task (this one alone)" in screen_text(pilot)
 
 
-async def test_editing_begins_with_the_whole_payload_and_hidden_characters_as_escapes(
+async def test_editing_starts_with_the_whole_payload_and_escapes_hidden_characters(
     opened: Opened, backend: FakeBackend
 ) -> None:
     task = backend.fails[0]
@@ -295,23 +297,23 @@ async def test_editing_begins_with_the_whole_payload_and_hidden_characters_as_es
         assert backend.asked == [("edit_fail_task", (0, task.id, payload))]
 
 
-async def test_a_payload_that_json_cannot_say_is_named(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_payload_that_json_cannot_express_is_reported(opened: Opened, backend: FakeBackend) -> None:
     task = backend.fails[0]
     backend.details[task.id] = detail(task, payload=(1, b"2"), json=None)
     async with opened() as pilot:
         await press(pilot, "F", "e")
-        assert "JSON cannot say the present payload" in screen_text(pilot)
+        assert "JSON cannot represent this payload" in screen_text(pilot)
         assert pilot.app.screen.query_one(TextArea).text == ""
 
 
-async def test_ten_thousand_fails_are_filtered_between_two_keys(opened: Opened, backend: FakeBackend) -> None:
+async def test_ten_thousand_tasks_are_filtered_between_two_keys(opened: Opened, backend: FakeBackend) -> None:
     view = FailFilter()
     tasks = tuple(fail(n) for n in range(10_000))
     view.set_tasks(tasks, [haystack(task) for task in tasks], whole=True)
-    spent = []
-    for wanted in ("bad_9", "bad_99", "bad_999"):
-        began = time.process_time()
-        view.set_filter(wanted, None)
-        spent.append(time.process_time() - began)
+    durations = []
+    for text in ("bad_9", "bad_99", "bad_999"):
+        started = time.process_time()
+        view.set_filter(text, None)
+        durations.append(time.process_time() - started)
     assert len(view.shown) == 11
-    assert min(spent) < 0.05
+    assert min(durations) < 0.05

@@ -1,4 +1,4 @@
-"""Finding devices among many: sort, faults, hiding, filters."""
+"""Finding devices among many: sort order, faults, hidden devices, filters."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def shown(pilot: Pilot[Any]) -> list[int]:
 
 
 def history(*moments: tuple[int, tuple[Any, ...]]) -> DeviceTrend:
-    """A trend that saw these devices so many ms ago."""
+    """A trend with the devices of each moment, given as an age in ms."""
     trend = DeviceTrend()
     for age, devices in moments:
         trend.add(snapshot(now_ms=NOW_MS - age, devices=devices))
     return trend
 
 
-def test_a_rate_is_what_was_settled_in_the_last_ten_seconds() -> None:
+def test_the_rate_counts_the_tasks_settled_in_the_last_ten_seconds() -> None:
     trend = history(
         (30_000, (device(0, done=0),)),
         (10_000, (device(0, done=900, errors=0),)),
@@ -48,7 +48,7 @@ def test_a_rate_is_what_was_settled_in_the_last_ten_seconds() -> None:
     assert trend.rate(7) == 0
 
 
-def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
+def test_a_device_counts_as_failing_for_a_minute_after_an_error() -> None:
     trend = history((1000, (device(0, errors=3),)), (0, (device(0, errors=5),)))
     assert (trend.new_errors(0), trend.fault(device(0, errors=5))) == (2, "failing")
     trend.add(snapshot(now_ms=NOW_MS + 2 * GROWTH_MS, devices=(device(0, errors=5),)))
@@ -56,12 +56,12 @@ def test_a_device_fails_for_a_minute_after_its_count_grew() -> None:
     assert trend.fault(device(0, errors=5)) == ""
 
 
-def test_an_agent_that_begins_anew_is_no_growth() -> None:
+def test_a_restarted_agent_has_no_negative_rate_or_errors() -> None:
     trend = history((1000, (device(0, done=900, errors=30),)), (0, (device(0, done=2, errors=0),)))
     assert (trend.rate(0), trend.new_errors(0)) == (0, 0)
 
 
-def test_slow_is_far_longer_than_the_others_of_the_channel() -> None:
+def test_a_device_is_slow_compared_with_the_others_of_its_channel() -> None:
     others = tuple(device(n, current_s=2.0) for n in range(4))
     assert slow_devices((*others, device(9, current_s=30.0))) == {9}
     assert slow_devices((*others, device(9, current_s=9.0))) == set()
@@ -72,22 +72,24 @@ def test_slow_is_far_longer_than_the_others_of_the_channel() -> None:
     assert slow_devices((*others, device(9, "offline", current_s=500.0, running=1))) == set()
 
 
-def test_every_column_sorts_and_the_keys_walk_through_all_of_them() -> None:
+def test_every_column_sorts_and_the_key_steps_through_all_columns() -> None:
     devices = (device(1, errors=2, done=5), device(0, "offline", seen_s=None), device(2, "paused", errors=9))
-    walked, sort = [], "device"
+    visited, sort = [], "device"
     for _ in SORTS:
-        walked.append(sort)
+        visited.append(sort)
         rows = list_devices(devices, DeviceListOptions(sort=sort), DeviceTrend(), {}).rows
         assert {row.id for row in rows} == {0, 1, 2}
         sort = next_sort(sort)
     assert sort == "device"
-    assert {name.removeprefix("-") for name in walked} == set(SORTS)
+    assert {name.removeprefix("-") for name in visited} == set(SORTS)
     by_failed = list_devices(devices, DeviceListOptions(sort="-failed"), DeviceTrend(), {}).rows
     assert [row.id for row in by_failed] == [2, 1, 0]
     assert reversed_sort(reversed_sort("-failed")) == "-failed"
 
 
-async def test_the_sort_is_shown_kept_and_the_cursor_stays(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_sort_order_is_shown_and_kept_and_the_cursor_stays(
+    opened: Opened, backend: FakeBackend
+) -> None:
     backend.change(devices=tuple(device(n, errors=n * 3 % 7) for n in range(5)))
     async with opened() as pilot:
         await press(pilot, "right", "o", "o", "o")
@@ -112,7 +114,7 @@ async def test_the_palette_sorts_by_any_column(opened: Opened, backend: FakeBack
         assert pilot.app.preferences.config.sort == "-done"  # type: ignore[attr-defined]
 
 
-async def test_n_goes_round_the_faults(opened: Opened, backend: FakeBackend) -> None:
+async def test_n_moves_through_the_faults_and_wraps_around(opened: Opened, backend: FakeBackend) -> None:
     others = tuple(device(n, current_s=1.0) for n in range(4))
     backend.change(devices=(*others, device(4, current_s=60.0), device(5, "offline"), device(6, errors=1)))
     async with opened() as pilot:
@@ -130,15 +132,15 @@ async def test_n_goes_round_the_faults(opened: Opened, backend: FakeBackend) -> 
         assert "Device6 is failing" in screen_text(pilot)
 
 
-async def test_n_says_so_where_nothing_is_wrong(opened: Opened, backend: FakeBackend) -> None:
+async def test_n_reports_that_no_device_has_a_fault(opened: Opened, backend: FakeBackend) -> None:
     backend.change(devices=(device(0), device(1)))
     async with opened() as pilot:
         await press(pilot, "n")
-        assert "no device that is shown is offline, slow or failing" in screen_text(pilot)
+        assert "no visible device is offline, slow or failing" in screen_text(pilot)
         assert pilot.app.screen.query_one(DeviceGrid).cursor == 0
 
 
-async def test_faults_only_and_back(opened: Opened) -> None:
+async def test_faults_only_hides_and_shows_the_other_devices(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "exclamation_mark")
         assert shown(pilot) == [3]
@@ -169,7 +171,7 @@ async def test_hidden_offline_devices_are_counted_and_can_be_purged(
         assert len(shown(pilot)) == 5
 
 
-async def test_a_device_that_goes_offline_while_they_are_hidden_leaves(
+async def test_a_device_that_goes_offline_is_hidden_with_the_others(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -180,7 +182,7 @@ async def test_a_device_that_goes_offline_while_they_are_hidden_leaves(
         assert "(1 hidden)" in screen_text(pilot)
 
 
-async def test_the_filter_narrows_what_has_the_focus(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_filter_applies_to_the_panel_with_the_focus(opened: Opened, backend: FakeBackend) -> None:
     backend.change(events=tuple(event(n, f"item {n}" + " odd" * (n % 2)) for n in range(30)))
     async with opened() as pilot:
         log = pilot.app.screen.query_one(EventLog)
@@ -198,19 +200,21 @@ async def test_the_filter_narrows_what_has_the_focus(opened: Opened, backend: Fa
         assert len(log.shown) == 32
 
 
-async def test_keys_of_the_main_screen_do_nothing_elsewhere(opened: Opened, backend: FakeBackend) -> None:
+async def test_keys_of_the_main_screen_do_nothing_on_other_screens(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "F", "o", "exclamation_mark", "h", "n")
         assert not isinstance(pilot.app.screen, MainScreen)
         assert pilot.app.screen_stack[0].options == DeviceListOptions()  # type: ignore[attr-defined]
 
 
-def test_a_thousand_devices_are_listed_in_far_less_than_a_tick() -> None:
+def test_a_thousand_devices_are_listed_within_50_ms() -> None:
     trend, now = DeviceTrend(), snapshot(devices=tuple(device(n, errors=n % 9) for n in range(1000)))
-    spent = []
+    durations = []
     for turn in range(5):
-        began = time.process_time()
+        started = time.process_time()
         trend.add(snapshot(now_ms=NOW_MS + turn * 2500, devices=now.devices))
         list_devices(now.devices, DeviceListOptions("node-1 !paused", "-rate"), trend, {})
-        spent.append(time.process_time() - began)
-    assert min(spent) < 0.05
+        durations.append(time.process_time() - started)
+    assert min(durations) < 0.05

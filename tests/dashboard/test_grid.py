@@ -1,4 +1,4 @@
-"""The device grid, the channels and the log: cursor, scrolling, change."""
+"""The device grid, the channels and the event log: cursor, scrolling, updates."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_click_selects_and_a_double_click_opens(opened: Opened) -> None:
         assert isinstance(pilot.app.screen, DeviceScreen)
 
 
-async def test_a_wish_that_is_not_fulfilled_is_shown(opened: Opened) -> None:
+async def test_a_desired_state_that_is_not_reached_is_shown(opened: Opened) -> None:
     async with opened() as pilot:
         assert "‖ paused → running" in screen_text(pilot)
 
@@ -71,9 +71,7 @@ async def test_a_thousand_devices_scroll(size: tuple[int, int], opened: Opened, 
         assert "Device0 " in screen_text(pilot)
 
 
-async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_all_changed_rows_are_redrawn_a_few_at_a_time(opened: Opened, backend: FakeBackend) -> None:
     backend.change(devices=tuple(device(n, done=1) for n in range(1000)))
     async with opened(size=(200, 60)) as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
@@ -94,25 +92,25 @@ async def test_all_that_changed_is_drawn_in_the_end_and_keys_come_between(
         assert screen_text(pilot).count("7,777") >= (rows_in_sight - 1) * grid.columns
 
 
-async def test_a_thousand_changed_devices_are_drawn_in_far_less_than_a_tick(
+async def test_a_thousand_changed_devices_are_drawn_within_100_ms(
     opened: Opened, backend: FakeBackend
 ) -> None:
     backend.change(devices=tuple(device(n) for n in range(1000)))
     async with opened(size=(200, 60)) as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         height = grid.scrollable_content_region.height
-        spent = []
+        durations = []
         for turn in range(10):
             changed = [DeviceRow(device(n, done=turn * 1000 + n)) for n in range(1000)]
-            began = time.process_time()
+            started = time.process_time()
             grid.show(changed)
             for y in range(height):
                 grid.render_line(y)
-            spent.append(time.process_time() - began)
-        assert min(spent) < 0.1
+            durations.append(time.process_time() - started)
+        assert min(durations) < 0.1
 
 
-async def test_channels_show_fill_above_capacity_balance_and_why_they_halt(
+async def test_channels_show_overfill_unbalanced_counters_and_why_they_halted(
     opened: Opened, backend: FakeBackend
 ) -> None:
     backend.change(
@@ -146,10 +144,10 @@ async def test_many_channels_scroll_and_open(opened: Opened, backend: FakeBacken
         assert backend.asked == [("pause_channel", (24,))]
         await press(pilot, "enter")
         assert isinstance(pilot.app.screen, ChannelScreen)
-        assert "the books balance" in screen_text(pilot)
+        assert "counters      ✓ balanced" in screen_text(pilot)
 
 
-async def test_fails_are_loud_only_while_they_grow(opened: Opened, backend: FakeBackend) -> None:
+async def test_failures_are_highlighted_only_while_they_grow(opened: Opened, backend: FakeBackend) -> None:
     backend.change(channels=(channel(0, failed=3),))
     async with opened() as pilot:
         assert "failed 3 +" not in screen_text(pilot)
@@ -158,7 +156,7 @@ async def test_fails_are_loud_only_while_they_grow(opened: Opened, backend: Fake
         assert "failed 5 +2" in screen_text(pilot)
 
 
-async def test_the_log_takes_only_new_events_and_follows_its_end(
+async def test_the_log_appends_only_new_events_and_follows_the_end(
     opened: Opened, backend: FakeBackend
 ) -> None:
     backend.change(events=tuple(event(n) for n in range(50)))
@@ -171,7 +169,7 @@ async def test_the_log_takes_only_new_events_and_follows_its_end(
         assert "something happened 59" in screen_text(pilot)
 
 
-async def test_the_log_stays_where_a_person_scrolled_to(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_log_keeps_its_scroll_position(opened: Opened, backend: FakeBackend) -> None:
     backend.change(events=tuple(event(n) for n in range(50)))
     async with opened() as pilot:
         log = pilot.app.screen.query_one(EventLog)
@@ -197,15 +195,15 @@ async def test_the_device_screen_follows_its_device_and_its_keys_act_on_it(
         assert backend.asked == [("pause_one", (1,))]
         backend.change(devices=(device(0),))
         await poll(pilot)
-        assert "Device1 is not in the grid any more" in screen_text(pilot)
+        assert "Device1 is no longer in the grid" in screen_text(pilot)
         await press(pilot, "escape")
         assert pilot.app.screen.query(DeviceGrid)
 
 
-async def test_the_layout_is_right_again_after_a_resize(opened: Opened) -> None:
+async def test_the_layout_is_correct_after_a_resize(opened: Opened) -> None:
     async with opened(size=(200, 60)) as pilot:
         await pilot.resize_terminal(80, 24)
-        # Lists that take other room now ask for a second layout.
+        # Lists whose size changes request a second layout.
         while not all(
             word in screen_text(pilot) for word in ("TaskChannel1", "Device4", "Events", "results 12 ")
         ):

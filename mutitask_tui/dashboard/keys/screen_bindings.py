@@ -24,30 +24,30 @@ LIST_BINDINGS: tuple[Binding, ...] = (
 )
 """The keys of every list with a cursor."""
 
-MAIN_BINDINGS: tuple[Binding, ...] = (Binding("escape", "let_go", "Let go", show=False),)
+MAIN_BINDINGS: tuple[Binding, ...] = (Binding("escape", "clear", "Clear", show=False),)
 
 CHANNEL_BINDINGS: tuple[Binding, ...] = (
     Binding("escape,backspace", "app.pop_screen", "Back"),
     *command_bindings("Channel", "Max", "Skip"),
-    Binding("F", "its_fails", "Its fails"),
+    Binding("F", "channel_fails", "Fails", tooltip="the failed tasks of this channel"),
 )
 
 DEVICE_BINDINGS: tuple[Binding, ...] = (
-    Binding("escape", "let_go", "Back"),
+    Binding("escape", "clear_or_back", "Back"),
     Binding("backspace", "app.pop_screen", "Back", show=False),
     *command_bindings("Pause", "Start", "Detect", "Stop", "Purge"),
     *view_bindings("view.filter"),
 )
 
 FAILS_BINDINGS: tuple[Binding, ...] = (
-    Binding("escape", "let_go", "Back"),
+    Binding("escape", "clear_or_back", "Back"),
     Binding("backspace", "app.pop_screen", "Back", show=False),
     *command_bindings("Reload", "Edit", "Delete", "Export"),
-    Binding("G", "groups", "Groups", tooltip="the failed tasks grouped by error, or each"),
+    Binding("G", "groups", "Groups", tooltip="group the failed tasks by error, or list each"),
     *view_bindings("view.filter"),
-    Binding("left_square_bracket", "turn(-1)", "Channel before", show=False),
-    Binding("right_square_bracket", "turn(1)", "Next channel"),
-    Binding("f5", "read_again", "Read again", show=False),
+    Binding("left_square_bracket", "change_channel(-1)", "Previous channel", show=False),
+    Binding("right_square_bracket", "change_channel(1)", "Next channel"),
+    Binding("f5", "reload_list", "Refresh", show=False),
 )
 
 FAILED_BINDINGS: tuple[Binding, ...] = (
@@ -58,9 +58,9 @@ FAILED_BINDINGS: tuple[Binding, ...] = (
 CHART_BINDINGS: tuple[Binding, ...] = (
     Binding("escape,backspace", "app.pop_screen", "Back"),
     Binding("right", "channel(1)", "Next channel"),
-    Binding("left", "channel(-1)", "Channel before", show=False),
-    Binding("up", "zoom(-1)", "Closer"),
-    Binding("down", "zoom(1)", "Wider"),
+    Binding("left", "channel(-1)", "Previous channel", show=False),
+    Binding("up", "zoom(-1)", "Zoom in"),
+    Binding("down", "zoom(1)", "Zoom out"),
 )
 # fmt: on
 

@@ -1,1 +1,1 @@
-"""The screens: whole ones that keep their frame in `frame.py`, and the modals that ask."""
+"""The full screens, which share the frame in `frame.py`, and the dialogs."""

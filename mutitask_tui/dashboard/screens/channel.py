@@ -1,4 +1,4 @@
-"""All that is known of one channel."""
+"""The screen of one channel."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask
 from mutitask_tui.server.troubles import unserved
 
-_PEEKED = 100
+_PEEK_COUNT = 100
+"""How many waiting tasks and how many results are shown, at most."""
 
 Peeked = tuple[tuple[WaitingTask, ...], tuple[ResultView, ...]]
+"""The next waiting tasks and the last results."""
 
 
 class ChannelScreen(PeekingScreen):
-    """One channel's books, its feed, its rate, what waits in it and what came out; the channel keys act on it."""
+    """Show the counters, the feed, the rate, the waiting tasks and the results of a channel.
+
+    The channel keys act on this channel.
+    """
 
     AUTO_FOCUS = "#waiting"
     BINDINGS: ClassVar[list[BindingType]] = [*CHANNEL_BINDINGS]
@@ -56,7 +61,7 @@ class ChannelScreen(PeekingScreen):
         self._channel = channel
 
     def body(self) -> Iterable[Widget]:
-        """The facts, the rate of the last minutes, the next tasks and the last results."""
+        """Create the facts, the chart of the rate, the waiting tasks and the results."""
         scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body", can_focus=False)
         scroll.border_title = f"TaskChannel{self._channel}"
         waiting = PlainLines(_waiting_line, id="waiting")
@@ -73,44 +78,47 @@ class ChannelScreen(PeekingScreen):
         return Selection(channel=self._channel, only_channel=self._channel)
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
-        """Show the channel as it is now."""
+        """Show the channel in the snapshot."""
         channel = next((c for c in snapshot.channels if c.id == self._channel), None)
         if channel is None:
-            gone = f"TaskChannel{self._channel} is not there any more"
+            gone = f"TaskChannel{self._channel} no longer exists"
             self.query_one(Facts).show([("channel", gone, "$text-error")])
             return
         served = snapshot.server is not None
         full_width = 1 if channel.halted else 0
-        alone = any(c.id == self._channel for c in unserved(snapshot))
+        without_device = any(c.id == self._channel for c in unserved(snapshot))
         facts = _facts(
-            channel, trend, snapshot.now_ms, channel_state(channel, served=served, has_device=not alone)
+            channel,
+            trend,
+            snapshot.now_ms,
+            channel_state(channel, served=served, has_device=not without_device),
         )
         self.query_one(Facts).show(facts, full_width=full_width, columns=2)
         chart = self.query_one(Sparkline)
         points = trend.points(self._channel)[-chart.size.width :]
         chart.data = [0.0] * (chart.size.width - len(points)) + points
         rate = rate_text(trend.rate(self._channel))
-        retitle(self.query_one("#chart"), f"Rate {rate}, {BUCKET_MS // 1000} s a column")
-        retitle(self.query_one("#waiting"), f"The next of {channel.waiting:,} waiting tasks")
-        last = f"The last of {channel.results:,} waiting results ({zone(snapshot.now_ms)})"
+        retitle(self.query_one("#chart"), f"Rate {rate}, {BUCKET_MS // 1000} s per column")
+        retitle(self.query_one("#waiting"), f"Next of {channel.waiting:,} waiting tasks")
+        last = f"Last of {channel.results:,} waiting results ({zone(snapshot.now_ms)})"
         retitle(self.query_one("#results"), last)
         self.peek_soon()
 
     def peek(self) -> Peeked:
-        """The next tasks and the last results."""
+        """Read the next waiting tasks and the last results."""
         backend = self.host.backend
-        waiting = tuple(backend.waiting_tasks(self._channel, _PEEKED))
-        return waiting, tuple(backend.last_results(self._channel, _PEEKED))
+        waiting = tuple(backend.waiting_tasks(self._channel, _PEEK_COUNT))
+        return waiting, tuple(backend.last_results(self._channel, _PEEK_COUNT))
 
     def show_peeked(self, found: Peeked) -> None:
-        """Show them."""
+        """Show the tasks and the results that `peek` read."""
         for name, items in zip(("#waiting", "#results"), found, strict=True):
             lines = self.query_one(name, PlainLines)
             if tuple(lines.shown) != items:
                 lines.show_lines(items)
 
-    def action_its_fails(self) -> None:
-        """The failed tasks of this channel alone."""
+    def action_channel_fails(self) -> None:
+        """Show the failed tasks of this channel."""
         self.app.push_screen(FailsScreen(self._channel))
 
 
@@ -124,24 +132,26 @@ def _waiting_line(task: WaitingTask, width: int) -> list[Piece]:
 
 
 def _result_line(result: ResultView, width: int) -> list[Piece]:
-    when = clock(result.finished_ms) if result.finished_ms else " " * 8
-    head, device = f" {when} {f'#{result.number}':<8} ", f"{f'Device{result.device}':<9} "
+    finished = clock(result.finished_ms) if result.finished_ms else " " * 8
+    head, device = f" {finished} {f'#{result.number}':<8} ", f"{f'Device{result.device}':<9} "
     text = fit(safe_str(result.result, 400), width - len(head) - len(device))
     return [(head, "time"), (device, "who"), (text, "info")]
 
 
 def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> list[Fact]:
-    balance = ("✓ the books balance", "$text-success")
+    balance = ("✓ balanced", "$text-success")
     if not channel.balanced:
-        balance = ("✗ THE BOOKS DO NOT BALANCE", TONES["bad"])
+        balance = ("✗ NOT BALANCED", TONES["bad"])
     feed = "exhausted" if channel.exhausted else "feeding" if channel.allotting else "not fed"
     eta = channel_eta(channel, trend, now_ms)
     total = "unknown" if channel.total is None else f"{channel.total:,}"
     if eta is not None:
-        when = f"{eta.text.removeprefix('done ')} {eta.at_text}" if eta.text else "nothing is settled"
-        done = f"{when}, {eta.share_text}"
+        finish = (
+            f"{eta.text.removeprefix('done ')} {eta.at_text}" if eta.text else "unknown (nothing settled)"
+        )
+        done = f"{finish}, {eta.share_text}"
     else:
-        done = "all settled" if channel.exhausted and not channel.open else "no total is given"
+        done = "all settled" if channel.exhausted and not channel.open else "unknown (no total)"
     oldest = "" if channel.oldest_s is None else f", the oldest for {span(channel.oldest_s)}"
     new = trend.new_fails(channel.id)
     failed = f"{channel.failed:,}" + (f"  +{new:,} in 1 min" if new else "")
@@ -149,7 +159,7 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
         *([("halted by", channel.halted, TONES["bad"])] if channel.halted else []),
         ("state", state.text, TONES[state.tone]),
         ("generator", feed, ""),
-        ("tasks in all", total, ""),
+        ("total tasks", total, ""),
         ("done when", done, "$text-primary" if eta is not None else ""),
         ("claims", "paused" if channel.paused else "open", "$text-warning" if channel.paused else ""),
         ("capacity", f"{channel.capacity:,}", ""),
@@ -161,7 +171,7 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
         ("errors", f"{channel.errors:,}", "$text-warning" if channel.errors else ""),
         ("deleted", f"{channel.deleted:,}", ""),
         ("allotted", f"{channel.allotted:,}", ""),
-        ("books", *balance),
+        ("counters", *balance),
         ("foreign", f"{channel.foreign:,}", "$text-warning" if channel.foreign else ""),
         ("results", f"{channel.results:,} of {channel.results_max:,}", ""),
     ]

@@ -1,4 +1,4 @@
-"""Asks before something that cannot be taken back, with Cancel focused."""
+"""The dialog that asks for confirmation. Cancel has the focus."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from mutitask_tui.dashboard.screens.dialog import Dialog
 
 
 class ConfirmScreen(Dialog[bool]):
-    """Dismisses with True only if a person chose the act."""
+    """Ask whether to run a command. The result is True only if the user confirms."""
 
     AUTO_FOCUS = "#cancel"
 
     def __init__(self, line: str, target: str, summary: str) -> None:
-        """`line` is the command as typed, `target` exactly what it acts on."""
+        """Create the dialog.
+
+        `line` is the command as typed, `target` says exactly what it acts on, and `summary` what it does.
+        """
         super().__init__()
         self._line = line
         self._target = target
         self._summary = summary
 
     def compose(self) -> ComposeResult:
-        """The question and its two answers."""
+        """Create the question and the two buttons."""
         with Vertical(classes="dialog -danger") as box:
             box.border_title = Content.assemble(" ", safe_text(self._line, 60), "? ")
             yield Static(safe_text(self._target, 500), classes="text", markup=False)

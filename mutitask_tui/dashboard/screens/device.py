@@ -1,4 +1,4 @@
-"""All that is known of one device."""
+"""The screen of one device."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from mutitask_tui.server.snapshot import DeviceView, Snapshot
 
 
 class AgentLog(TailView[str]):
-    """The tail of what an agent logged."""
+    """Show the last lines of an agent's log."""
 
     def pieces(self, item: str, width: int) -> list[Piece]:
-        """The line as it came, coloured by its level."""
-        look = "error" if " ERROR " in item or " CRITICAL " in item else "info"
-        look = "warning" if " WARNING " in item else look
-        return [(fit(f" {safe_str(item, 600)}", width), look)]
+        """Return the line in the colour of its level."""
+        style = "error" if " ERROR " in item or " CRITICAL " in item else "info"
+        style = "warning" if " WARNING " in item else style
+        return [(fit(f" {safe_str(item, 600)}", width), style)]
 
 
 class DeviceScreen(PeekingScreen):
-    """One device's facts, its events and its agent's log; the device keys act on it."""
+    """Show the facts and the events of a device, and the log of its agent. The device keys act on this device."""
 
     AUTO_FOCUS = "#device-log"
     BINDINGS: ClassVar[list[BindingType]] = [*DEVICE_BINDINGS]
@@ -59,10 +59,10 @@ class DeviceScreen(PeekingScreen):
         self._device = device
         self._channel: int | None = None
         self._log: tuple[str, ...] = ()
-        self._wanted = ""
+        self._filter_text = ""
 
     def body(self) -> Iterable[Widget]:
-        """Facts above, events and the log below."""
+        """Create the facts above, and the events and the log below."""
         scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body", can_focus=False)
         scroll.border_title = f"Device{self._device}"
         events, log = EventLog(id="device-events"), AgentLog(id="device-log")
@@ -73,15 +73,15 @@ class DeviceScreen(PeekingScreen):
 
     @property
     def selection(self) -> Selection:
-        """This device and the channel that it serves."""
+        """This device, and the channel that it serves."""
         return Selection(self._device, self._channel)
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
-        """Show the device as it is now."""
+        """Show the device in the snapshot."""
         device = next((d for d in snapshot.devices if d.id == self._device), None)
         facts = self.query_one(Facts)
         if device is None:
-            facts.show([("device", f"Device{self._device} is not in the grid any more", "$text-error")])
+            facts.show([("device", f"Device{self._device} is no longer in the grid", "$text-error")])
             return
         self._channel = device.channel if device.seen_s is not None else None
         facts.show(
@@ -89,60 +89,64 @@ class DeviceScreen(PeekingScreen):
             full_width=max(1, len(device.tasks)),
             columns=2,
         )
-        own = f"Device{self._device}"
+        source = f"Device{self._device}"
         events = self.query_one(EventLog)
-        events.show([e for e in snapshot.events if e.source == own])
-        match = f"  {len(events.shown):,} match /{safe_str(self._wanted, 30)}" if self._wanted.strip() else ""
-        retitle(events, f"Its events ({zone(snapshot.now_ms)}){match}")
+        events.show([e for e in snapshot.events if e.source == source])
+        match = (
+            f"  {len(events.shown):,} match /{safe_str(self._filter_text, 30)}"
+            if self._filter_text.strip()
+            else ""
+        )
+        retitle(events, f"Events ({zone(snapshot.now_ms)}){match}")
         self.peek_soon()
 
     def peek(self) -> tuple[str, ...]:
-        """The tail of the agent's log."""
+        """Return the last lines of the agent's log."""
         return tuple(self.host.backend.device_log(self._device))
 
     def show_peeked(self, found: tuple[str, ...]) -> None:
-        """Show the log's tail."""
+        """Show the last lines of the log."""
         log = self.query_one(AgentLog)
         if found != self._log or not log.border_title:
             self._log = found
             self._show_log()
 
-    def filter_value(self) -> str:
-        """The present filter."""
-        return self._wanted
+    def current_filter(self) -> str:
+        """Return the filter in effect."""
+        return self._filter_text
 
-    def filter_by(self, wanted: str) -> None:
-        """Narrow down the events and the log."""
-        self._wanted = wanted
-        self.query_one(EventLog).filter_by(wanted)
+    def filter_by(self, filter_text: str) -> None:
+        """Filter the events and the log."""
+        self._filter_text = filter_text
+        self.query_one(EventLog).filter_by(filter_text)
         self._show_log()
         if self.host.snapshot is not None:
             self.show(self.host.snapshot, self.host.trend)
 
-    def action_let_go(self) -> None:
-        """Let go of the filter, else of the screen."""
-        if self._wanted.strip():
-            self.drop_filter()
+    def action_clear_or_back(self) -> None:
+        """Remove the filter, or close the screen if there is none."""
+        if self._filter_text.strip():
+            self.clear_filter()
         else:
             self.app.pop_screen()
 
     def _show_log(self) -> None:
         log = self.query_one(AgentLog)
-        if self._wanted.strip():
-            fits = matcher(self._wanted)
+        if self._filter_text.strip():
+            fits = matcher(self._filter_text)
             shown = tuple(line for line in self._log if fits(line.casefold()))
-            log.border_title = f"Its agent's log: {len(shown):,} match /{safe_str(self._wanted, 30)}"
+            log.border_title = f"Agent log: {len(shown):,} match /{safe_str(self._filter_text, 30)}"
         else:
             shown = self._log
-            log.border_title = "Its agent's log (UTC)" if shown else "Its agent's log: nothing was logged"
+            log.border_title = "Agent log (UTC)" if shown else "Agent log: empty"
         log.show_lines(shown)
 
 
 def _running(device: DeviceView) -> list[Fact]:
-    """A line for each task that runs, the longest first; its age stands before it where there are several."""
+    """Return a fact for each running task, the longest first. If there are several, the running time precedes each."""
     if len(device.tasks) < 2:
-        return [("its task", device.current or "none", "")]
-    names = ["its tasks", *[""] * (len(device.tasks) - 1)]
+        return [("task", device.current or "none", "")]
+    names = ["tasks", *[""] * (len(device.tasks) - 1)]
     return [
         (name, f"{span(age):>7}  {task}", "") for name, (task, age) in zip(names, device.tasks, strict=True)
     ]
@@ -156,7 +160,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
     served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
     versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")
-    longest = f"for {span(device.current_s)}" if device.running else "nothing runs"
+    longest = f"for {span(device.current_s)}" if device.running else "no task runs"
     running = f"{device.running:,}" + (f" of {device.concurrency:,} at a time" if device.concurrency else "")
     return [
         *_running(device),

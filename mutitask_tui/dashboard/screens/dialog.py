@@ -1,4 +1,4 @@
-"""The box that all modals stand in."""
+"""The base of all dialogs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 class Dialog(ModalScreen[R]):
-    """A box in the middle of the screen. Escape leaves it without a result."""
+    """A box in the middle of the screen. Escape closes it without a result."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", show=False),
@@ -51,5 +51,5 @@ class Dialog(ModalScreen[R]):
     """
 
     def action_cancel(self) -> None:
-        """Leave without a result."""
+        """Close the dialog without a result."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""Takes another payload for a failed task, as JSON."""
+"""The dialog to edit the payload of a failed task as JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mutitask_tui.server.commands.registry import Command, CommandError
 from mutitask_tui.server.snapshot import FailedDetail
 from worker_agent.protocol.printable import printable_json
 
-_LONGEST = 200_000
-"""A longer text makes the editor slow."""
+_MAX_CHARS = 200_000
+"""The longest text that can be edited. A longer one makes the editor slow."""
 
 
 class EditScreen(Dialog[tuple[Any, ...]]):
-    """Dismisses with the values of `edit_fail_task`, or None."""
+    """Edit a payload. The result is the values of `edit_fail_task`, or None."""
 
     AUTO_FOCUS = "TextArea"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "save", "Save", priority=True)]
@@ -35,7 +35,11 @@ class EditScreen(Dialog[tuple[Any, ...]]):
     """
 
     def __init__(self, command: Command, known: dict[str, Any], target: str, detail: FailedDetail) -> None:
-        """The whole payload of `detail` is offered for editing, if JSON can say it."""
+        """Create the dialog.
+
+        `known` are the values by parameter name, `target` names the task. The payload of `detail` can be edited if it
+        can be represented as JSON.
+        """
         super().__init__()
         self._command = command
         self._known = known
@@ -43,19 +47,19 @@ class EditScreen(Dialog[tuple[Any, ...]]):
         self._detail = detail
 
     def compose(self) -> ComposeResult:
-        """The present payload, the new one, and what is wrong with it."""
+        """Create the editor with the present payload, the line for errors and the buttons."""
         with Vertical(classes="dialog") as box:
-            box.border_title = " edit_fail_task: another payload, then reload "
+            box.border_title = " edit_fail_task: edit the payload and reload the task "
             yield Static(safe_text(self._target, 500), classes="text", markup=False)
-            yield Static(safe_text(self._now(), 400), classes="text faint", markup=False)
-            yield TextArea(self._start(), language=None, show_line_numbers=False, compact=True)
+            yield Static(safe_text(self._description(), 400), classes="text faint", markup=False)
+            yield TextArea(self._initial_text(), language=None, show_line_numbers=False, compact=True)
             yield Static("", classes="fault", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button("Save and reload (F2)", id="ok", variant="primary", compact=True)
 
     def on_mount(self) -> None:
-        """No blinking: a still cursor costs nothing over SSH."""
+        """Turn the blinking of the cursor off, because each blink costs traffic over SSH."""
         self.query_one(TextArea).cursor_blink = False
 
     @on(Button.Pressed, "#cancel")
@@ -64,7 +68,7 @@ class EditScreen(Dialog[tuple[Any, ...]]):
 
     @on(Button.Pressed, "#ok")
     def action_save(self) -> None:
-        """Take the new payload, or say what is wrong with it."""
+        """Close the dialog with the new payload, or show what is wrong with it."""
         param = self._command.params[-1]
         try:
             value = param.parse(self.query_one(TextArea).text)
@@ -73,14 +77,14 @@ class EditScreen(Dialog[tuple[Any, ...]]):
             return
         self.dismiss(in_order(self._command, {**self._known, param.name: value}))
 
-    def _now(self) -> str:
+    def _description(self) -> str:
         size = size_text(self._detail.size)
         if self._detail.json is None:
-            return f"JSON cannot say the present payload; type another. Now: {self._detail.task.task}"
-        if len(self._detail.json) > _LONGEST:
-            return f"The present payload is too long to be edited here ({size}); type another."
+            return f"JSON cannot represent this payload; type a new one. Present payload: {self._detail.task.task}"
+        if len(self._detail.json) > _MAX_CHARS:
+            return f"The present payload is too long to edit here ({size}); type a new one."
         return f"The whole payload, {size} as packed:"
 
-    def _start(self) -> str:
-        whole = self._detail.json or ""
-        return printable_json(whole) if len(whole) <= _LONGEST else ""
+    def _initial_text(self) -> str:
+        text = self._detail.json or ""
+        return printable_json(text) if len(text) <= _MAX_CHARS else ""

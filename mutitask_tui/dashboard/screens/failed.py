@@ -1,4 +1,4 @@
-"""All that is known of one failed task: its payload as a tree, and why each of its runs failed."""
+"""The screen of one failed task: its payload and its failed runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.dashboard.widgets.payload_tree import PayloadTree
 from mutitask_tui.server.snapshot import FailedDetail, FailedRun
 
-_TRACE_LIMIT = 20_000
+_TRACEBACK_LIMIT = 20_000
+"""The most characters of a traceback."""
 
 
 class FailedScreen(PeekingScreen):
-    """One failed task; the fail keys act on it."""
+    """Show a failed task with its payload and its failed runs. The keys for failed tasks act on it."""
 
     AUTO_FOCUS = "#payload"
     BINDINGS: ClassVar[list[BindingType]] = [*FAILED_BINDINGS]
@@ -43,14 +44,14 @@ class FailedScreen(PeekingScreen):
     """
 
     def __init__(self, fail: Fail, device: int | None = None) -> None:
-        """`fail` is the task's channel and id; `device` the one on which it failed."""
+        """Create the screen. `fail` is the channel and the id of the task, `device` is where it failed."""
         super().__init__()
         self._fail = fail
         self._device = device
         self._detail: FailedDetail | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The facts, the payload and the runs."""
+        """Create the facts, the payload and the runs."""
         facts = VerticalScroll(Facts(), id="task-facts", classes="panel body")
         facts.border_title = Content.assemble(
             "Failed task ", safe_str(self._fail[1], 60), f" of TaskChannel{self._fail[0]}"
@@ -64,39 +65,39 @@ class FailedScreen(PeekingScreen):
         yield Container(tree, runs, id="split")
 
     def on_mount(self) -> None:
-        """Read the task, and again after each act."""
+        """Read the task now and after each command."""
         super().on_mount()
         self.watch(self.app, "requests_done", self.peek_now)
 
     @property
     def selection(self) -> Selection:
-        """This task alone, its channel and its device."""
+        """This task, its channel and its device."""
         channel = self._fail[0]
         return Selection(
             self._device, channel, self._fail, channel, shown_fails=(self._fail,), filtered="this one alone"
         )
 
     def peek(self) -> FailedDetail | None:
-        """The task in full."""
+        """Read the whole task."""
         return self.host.backend.failed_task(*self._fail)
 
     def show_peeked(self, found: FailedDetail | None) -> None:
-        """Show it, or that it is not there any more."""
+        """Show the task, or that it is no longer failed."""
         facts = self.query_one(Facts)
         if found is None:
-            gone = "no longer among the failed tasks: it was reloaded or deleted"
+            gone = "no longer failed: it was reloaded or deleted"
             facts.show([("task", gone, "$text-warning")])
             return
         now_ms = self.host.snapshot.now_ms if self.host.snapshot else found.task.failed_ms
         facts.show(_facts(found, now_ms), full_width=1, columns=2)
         runs = self.query_one("#runs")
         count = len(found.failed_runs)
-        runs.border_title = f"{count} runs, the last first" if count > 1 else "The run"
+        runs.border_title = f"{count} runs, newest first" if count > 1 else "Run"
         runs.query_one(Static).update(_runs(found, now_ms))
         tree = self.query_one(PayloadTree)
         if self._detail is None or self._detail.payload != found.payload:
             tree.show_payload(found.payload)
-            kind = "" if found.unpacks else ", raw: it does not unpack"
+            kind = "" if found.unpacks else ", raw bytes: not valid msgpack"
             tree.border_title = f"Payload, {size_text(found.size)}{kind}"
         self._detail = found
 
@@ -114,19 +115,19 @@ def _facts(detail: FailedDetail, now_ms: int) -> list[Fact]:
 
 
 def _runs(detail: FailedDetail, now_ms: int) -> Content:
-    """Every run, the last first; one that failed as the run after it did says so in one line."""
+    """Return all runs, the newest first. A run with the same error as the next one takes one line."""
     parts: list[Content] = []
     runs = detail.failed_runs
-    after: FailedRun | None = None
-    for place in range(len(runs) - 1, -1, -1):
-        run = runs[place]
+    later: FailedRun | None = None
+    for index in range(len(runs) - 1, -1, -1):
+        run = runs[index]
         device = "no device" if run.device is None else f"Device{run.device}"
-        head = f"run {place + 1}  {when(run.at_ms, now_ms)}  {device}  stage {safe_str(run.stage, 30)}"
+        head = f"run {index + 1}  {when(run.at_ms, now_ms)}  {device}  stage {safe_str(run.stage, 30)}"
         parts.append(Content.styled(head, "bold $text-primary"))
-        same = after is not None and (run.error_type, run.error, run.traceback) == (
-            after.error_type,
-            after.error,
-            after.traceback,
+        same = later is not None and (run.error_type, run.error, run.traceback) == (
+            later.error_type,
+            later.error,
+            later.traceback,
         )
         if same:
             parts.append(Content.styled("the same error at the same place", FAINT))
@@ -134,7 +135,7 @@ def _runs(detail: FailedDetail, now_ms: int) -> Content:
             error = f"{run.error_type}: {run.error}" if run.error_type else run.error
             parts.append(safe_text(error, 2000, lines=True, style="$text-error"))
             if run.traceback:
-                parts.append(safe_text(run.traceback, _TRACE_LIMIT, lines=True))
+                parts.append(safe_text(run.traceback, _TRACEBACK_LIMIT, lines=True))
         parts.append(Content(""))
-        after = run
-    return Content("\n").join(parts) if parts else Content.styled("no run is recorded", FAINT)
+        later = run
+    return Content("\n").join(parts) if parts else Content.styled("no failed run is recorded", FAINT)

@@ -1,4 +1,4 @@
-"""The failed tasks, newest first or grouped by error, and all that is known of the selected one."""
+"""The screen of the failed tasks, newest first or grouped by error, with the details of the selected one."""
 
 from __future__ import annotations
 
@@ -28,16 +28,22 @@ from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.words import plural
 
-PAGE = 100
-DEEP = 10_000
-"""A filter and a group look through so many of the newest."""
-_TRACE_LIMIT = 20_000
-_REST = 4
-"""A read that took long is followed by a rest of so many times that long."""
+PAGE_SIZE = 100
+"""How many more tasks are read when the cursor reaches the end of the list."""
+SEARCH_DEPTH = 10_000
+"""How many of the newest tasks a filter or a group searches."""
+_TRACEBACK_LIMIT = 20_000
+"""The most characters of a traceback."""
+_PAUSE_FACTOR = 4
+"""After a slow read the screen pauses for the duration of the read times this factor."""
 
 
 class FailsScreen(FrameScreen):
-    """A list that grows by a page when its end is reached; the fail keys act on the marked or selected tasks."""
+    """Show the failed tasks of one channel or of all.
+
+    The list grows by a page when the cursor reaches its end. The keys for failed tasks act on the marked tasks, or on
+    the one under the cursor.
+    """
 
     AUTO_FOCUS = "#fails"
     BINDINGS: ClassVar[list[BindingType]] = [*FAILS_BINDINGS]
@@ -58,7 +64,10 @@ class FailsScreen(FrameScreen):
     """
 
     class Loaded(Message):
-        """Failed tasks, or groups of them, came from Redis."""
+        """Posted when failed tasks or groups of them were read.
+
+        `whole` is whether `tasks` are all failed tasks. `took_s` is how long the read took, in seconds.
+        """
 
         def __init__(
             self,
@@ -77,7 +86,7 @@ class FailsScreen(FrameScreen):
             self.took_s = took_s
 
     class NotLoaded(Message):
-        """Nothing came, and why."""
+        """Posted with the error when a read failed."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()
@@ -86,16 +95,16 @@ class FailsScreen(FrameScreen):
     def __init__(self, channel: int | None = None) -> None:
         super().__init__()
         self.channel = channel
-        """The one channel whose failed tasks are shown; None for all."""
+        """The channel whose failed tasks are shown; None for all channels."""
         self.view = FailFilter()
-        """What was read, and what of it is shown."""
-        self._wanted = PAGE
+        """The tasks that were read, and the filter that selects the shown ones."""
+        self._limit = PAGE_SIZE
         self._loading = False
-        self._again = False
+        self._load_again = False
         self._total: int | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The list or the groups, and the detail."""
+        """Create the list of tasks, the list of groups and the details."""
         fails, groups = FailList(id="fails"), GroupList(id="groups")
         for panel in (fails, groups):
             panel.add_class("panel", "body")
@@ -106,13 +115,13 @@ class FailsScreen(FrameScreen):
         yield Container(Container(fails, groups, id="lists"), detail, id="split")
 
     def on_mount(self) -> None:
-        """Read the first page, and again after each act."""
+        """Read the first page now, and read again after each command."""
         super().on_mount()
-        self.watch(self.app, "requests_done", self._act_ended)
+        self.watch(self.app, "requests_done", self._request_done)
 
     @property
     def grouped(self) -> bool:
-        """Whether groups are shown in place of tasks."""
+        """Whether the screen shows groups instead of tasks."""
         return self.has_class("-grouped")
 
     @property
@@ -122,10 +131,10 @@ class FailsScreen(FrameScreen):
 
     @property
     def selection(self) -> Selection:
-        """The marked tasks, the one under the cursor, and what the list is narrowed down to."""
+        """The marked tasks, the task under the cursor, and the shown tasks if the list is filtered."""
         task, fails = self.selected, self.query_one(FailList)
-        narrowed = self._narrowed()
-        shown = [(t.channel, t.id) for t in self.view.shown] if narrowed or fails.marked else []
+        summary = self._filter_summary()
+        shown = [(t.channel, t.id) for t in self.view.shown] if summary or fails.marked else []
         marked = [fail for fail in shown if fail in fails.marked]
         hidden = sorted(cast("set[Fail]", fails.marked) - set(marked))
         return Selection(
@@ -135,48 +144,48 @@ class FailsScreen(FrameScreen):
             only_channel=self.channel,
             fails=(*marked, *hidden) if not self.grouped else (),
             hidden=len(hidden) if not self.grouped else 0,
-            shown_fails=tuple(shown) if narrowed and not self.grouped else None,
-            filtered=narrowed,
+            shown_fails=tuple(shown) if summary and not self.grouped else None,
+            filtered=summary,
         )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
-        """Read again where the number of failed tasks is another."""
+        """Read again if the number of failed tasks has changed."""
         shown = [c for c in snapshot.channels if self.channel in (None, c.id)]
         total = sum(c.failed for c in shown)
         if total != self._total:
             self._total = total
             self.load()
-        self._title()
+        self._show_titles()
 
     def load(self) -> None:
-        """Read as many tasks as a person has paged through; once more if asked meanwhile."""
+        """Read the tasks or the groups. If a read is running, read once more after it."""
         if self._loading:
-            self._again = True
+            self._load_again = True
             return
         self._loading = True
-        self._read(self.channel, DEEP if self.view.active else self._wanted, self.grouped)
+        self._read(self.channel, SEARCH_DEPTH if self.view.active else self._limit, self.grouped)
 
-    def filter_value(self) -> str:
-        """The present filter."""
+    def current_filter(self) -> str:
+        """Return the filter in effect."""
         return self.view.filter_text
 
-    def filter_by(self, wanted: str) -> None:
-        """Narrow down to the tasks that match; all of the newest 10,000 are looked through."""
+    def filter_by(self, filter_text: str) -> None:
+        """Show only the tasks that match. The filter searches the newest 10,000 tasks."""
         if self.grouped:
             self._set_grouped(False)
-        was_narrow = self.view.active
-        self.view.set_filter(wanted, self.view.group)
-        self._fill()
-        if self.view.active and not was_narrow and not self.view.whole:
+        was_active = self.view.active
+        self.view.set_filter(filter_text, self.view.group)
+        self._show_tasks()
+        if self.view.active and not was_active and not self.view.whole:
             self.load()
 
-    def action_let_go(self) -> None:
-        """Let go of the marks, else of the filter, else of the group, else of the screen."""
+    def action_clear_or_back(self) -> None:
+        """Clear the marks, or the filter, or the group, or close the screen: the first of these that applies."""
         fails = self.query_one(FailList)
         if fails.marked:
             fails.mark(set())
         elif self.view.filter_text.strip():
-            self.drop_filter()
+            self.clear_filter()
         elif self.view.group is not None:
             self.view.set_filter("", None)
             self._set_grouped(True)
@@ -185,40 +194,40 @@ class FailsScreen(FrameScreen):
             self.app.pop_screen()
 
     def action_groups(self) -> None:
-        """Show groups, or each task."""
+        """Switch between groups and tasks."""
         self.view.set_filter(self.view.filter_text, None)
         self._set_grouped(not self.grouped)
         self.load()
 
-    def action_read_again(self) -> None:
+    def action_reload_list(self) -> None:
         """Read the list again."""
         self.load()
 
-    def action_turn(self, step: int) -> None:
-        """Narrow down to the next or the former channel, or to none; the marks are let go of."""
+    def action_change_channel(self, step: int) -> None:
+        """Show the next or the previous channel, or all channels, and clear the marks."""
         self.query_one(FailList).mark(set())
         snapshot = self.host.snapshot
         ids: list[int | None] = [None, *(c.id for c in snapshot.channels)] if snapshot else [None]
-        place = ids.index(self.channel) if self.channel in ids else 0
-        self.channel = ids[(place + step) % len(ids)]
-        self._wanted, self._total = PAGE, None
+        index = ids.index(self.channel) if self.channel in ids else 0
+        self.channel = ids[(index + step) % len(ids)]
+        self._limit, self._total = PAGE_SIZE, None
         if snapshot is not None:
             self.show(snapshot, self.host.trend)
 
     @work(thread=True, exit_on_error=False, group="fails")
-    def _read(self, channel: int | None, wanted: int, grouped: bool) -> None:
-        began = time.monotonic()
+    def _read(self, channel: int | None, limit: int, grouped: bool) -> None:
+        started = time.monotonic()
         try:
             if grouped:
                 groups = self.host.backend.fail_groups(channel)
-                took = time.monotonic() - began
+                took = time.monotonic() - started
                 message = self.Loaded(None, [], tuple(groups), whole=False, took_s=took)
             else:
-                tasks = tuple(self.host.backend.failed_tasks(channel, 0, wanted))
-                stacks = [haystack(task) for task in tasks]
-                took = time.monotonic() - began
-                message = self.Loaded(tasks, stacks, None, whole=len(tasks) < wanted, took_s=took)
-        except Exception as error:  # a list that cannot be read is said, and the view goes on
+                tasks = tuple(self.host.backend.failed_tasks(channel, 0, limit))
+                haystacks = [haystack(task) for task in tasks]
+                took = time.monotonic() - started
+                message = self.Loaded(tasks, haystacks, None, whole=len(tasks) < limit, took_s=took)
+        except Exception as error:  # shown in the status line; the dashboard continues
             self.post_message(self.NotLoaded(error))
         else:
             self.post_message(message)
@@ -227,23 +236,23 @@ class FailsScreen(FrameScreen):
     def _loaded(self, event: Loaded) -> None:
         if event.tasks is not None:
             self.view.set_tasks(event.tasks, event.haystacks, whole=event.whole)
-            self._fill()
+            self._show_tasks()
             if event.whole:
                 fails = self.query_one(FailList)
                 fails.mark(fails.marked & set(self.view.keys))
         if event.groups is not None:
             self.query_one(GroupList).show(event.groups)
             self._show_detail()
-            self._title()
+            self._show_titles()
         if event.took_s > 0.05:
-            self.set_timer(event.took_s * _REST, self._read_over)
+            self.set_timer(event.took_s * _PAUSE_FACTOR, self._read_done)
         else:
-            self._read_over()
+            self._read_done()
 
     @on(NotLoaded)
     def _not_loaded(self, event: NotLoaded) -> None:
-        self.host.show_status(f"the failed tasks could not be read: {event.error}", "bad")
-        self._read_over()
+        self.host.show_status(f"cannot read the failed tasks: {event.error}", "bad")
+        self._read_done()
 
     @on(CellGrid.Highlighted)
     def _highlighted(self, event: CellGrid.Highlighted) -> None:
@@ -252,13 +261,13 @@ class FailsScreen(FrameScreen):
         tasks = self.view.shown
         last = (tasks[-1].channel, tasks[-1].id) if tasks else None
         if event.key == last is not None and not self.view.whole and not self.view.active:
-            self._wanted = len(self.view.tasks) + PAGE
+            self._limit = len(self.view.tasks) + PAGE_SIZE
             self.load()
 
     @on(CellGrid.Marked)
     def _marked(self) -> None:
         self.selection_changed()
-        self._title()
+        self._show_titles()
 
     @on(CellGrid.Opened, "#fails")
     def _opened(self) -> None:
@@ -272,39 +281,42 @@ class FailsScreen(FrameScreen):
         if group is not None:
             self.view.set_filter("", group)
             self._set_grouped(False)
-            self._fill()
+            self._show_tasks()
             self.load()
 
     def _set_grouped(self, grouped: bool) -> None:
         self.set_class(grouped, "-grouped")
         self.query_one(GroupList if grouped else FailList).focus()
-        self._title()
+        self._show_titles()
         self._show_detail()
         self.selection_changed()
 
-    def _act_ended(self) -> None:
-        """What was acted on loses its mark; then look again."""
-        act = self.host.last_request
-        if act is not None and act.batch is not None and act.command.scope == "fail":
+    def _request_done(self) -> None:
+        """Remove the marks of the tasks that the command acted on, and read again."""
+        request = self.host.last_request
+        if request is not None and request.batch is not None and request.command.scope == "fail":
             fails = self.query_one(FailList)
-            fails.mark(fails.marked - set(act.batch.targets))
+            fails.mark(fails.marked - set(request.batch.targets))
         self.load()
 
-    def _read_over(self) -> None:
+    def _read_done(self) -> None:
         self._loading = False
-        if self._again:
-            self._again = False
+        if self._load_again:
+            self._load_again = False
             self.load()
 
-    def _fill(self) -> None:
-        """Show what the view holds; the cursor stays on its task, or else on its place."""
+    def _show_tasks(self) -> None:
+        """Show the tasks that match the filter.
+
+        The cursor stays on its task, or at its position if the task is gone.
+        """
         self.query_one(FailList).show(self.view.shown)
-        self._title()
+        self._show_titles()
         self._show_detail()
         self.selection_changed()
 
-    def _narrowed(self) -> str:
-        """What narrows the list down, in words, or ''."""
+    def _filter_summary(self) -> str:
+        """Return the group and the filter in words, or '' if the list is not filtered."""
         words = []
         if self.view.group is not None:
             group = self.view.group
@@ -313,23 +325,23 @@ class FailsScreen(FrameScreen):
             words.append(f"match /{safe_str(self.view.filter_text, 30)}")
         if not words:
             return ""
-        deep = f", of the newest {len(self.view.tasks):,}" if self._more_than_read else ""
-        return ", ".join(words) + deep
+        searched = f", of the newest {len(self.view.tasks):,}" if self._more_than_read else ""
+        return ", ".join(words) + searched
 
     @property
     def _more_than_read(self) -> bool:
         return self._total is not None and self._total > len(self.view.tasks)
 
-    def _title(self) -> None:
+    def _show_titles(self) -> None:
         where = "all channels" if self.channel is None else f"TaskChannel{self.channel}"
         total = self._total or 0
         groups = self.query_one(GroupList)
         groups.border_title = f"Failed tasks of {where} in {plural(len(groups.items), 'group')}"
         groups.border_subtitle = "Enter shows a group's tasks"
-        fails, narrowed = self.query_one(FailList), self._narrowed()
-        if narrowed:
+        fails, summary = self.query_one(FailList), self._filter_summary()
+        if summary:
             shown = f"{len(self.view.shown):,} "
-            title = Content.assemble(f"Failed tasks of {where}: ", (shown + narrowed, "$text-accent"))
+            title = Content.assemble(f"Failed tasks of {where}: ", (shown + summary, "$text-accent"))
         else:
             of = f" of {total:,}" if total > len(self.view.tasks) else ""
             title = Content(f"Failed tasks of {where}: {len(self.view.tasks):,}{of}, newest first")
@@ -341,17 +353,17 @@ class FailsScreen(FrameScreen):
         group = self.query_one(GroupList).selected if self.grouped else None
         task = group.example if group is not None else self.selected
         if task is None:
-            nothing = "nothing matches" if self.view.active else "no task has failed"
-            facts.show([("", nothing, "$text-success" if not self.view.active else "")])
+            text = "nothing matches" if self.view.active else "no task has failed"
+            facts.show([("", text, "$text-success" if not self.view.active else "")])
             trace.update("")
             return
         now_ms = self.host.snapshot.now_ms if self.host.snapshot else task.failed_ms
         device = "none" if task.device is None else f"Device{task.device}"
         error = f"{task.error_type}: {task.error}" if task.error_type else task.error
-        counted = [("group", f"{plural(group.count, 'task')}, for example", "bold")] if group else []
+        group_fact = [("group", f"{plural(group.count, 'task')}, for example", "bold")] if group else []
         facts.show(
             [
-                *counted,
+                *group_fact,
                 ("error", error, "bold"),
                 ("payload", task.task, ""),
                 ("task", f"{task.id} (number {task.number}) of TaskChannel{task.channel}", ""),
@@ -359,4 +371,4 @@ class FailsScreen(FrameScreen):
                 ("device", device, ""),
             ]
         )
-        trace.update(safe_text(task.traceback or "no traceback", _TRACE_LIMIT, lines=True))
+        trace.update(safe_text(task.traceback or "no traceback", _TRACEBACK_LIMIT, lines=True))

@@ -1,4 +1,4 @@
-"""The frame that every whole screen stands in: header, banner, its own body, status line, keys."""
+"""The base of all full screens: header, banner, the body of the screen, status line and keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mutitask_tui.server.snapshot import Snapshot
 
 
 class FrameScreen(Screen[None]):
-    """A whole screen. It watches the app's snapshot, trouble and last act."""
+    """A full screen. It shows the app's snapshot, trouble and status in its frame."""
 
     HORIZONTAL_BREAKPOINTS = [
         (0, "-narrow"),
@@ -56,12 +56,13 @@ class FrameScreen(Screen[None]):
     """
 
     filters: ClassVar[bool] = False
-    """Whether `/` narrows down what the screen lists; it then has `filter_value` and `filter_by`."""
+    """Whether `/` filters the lists of the screen. If so, it implements `current_filter` and `filter_by`."""
 
     _focused_before: Widget | None = None
+    """The widget that gets the focus back when an input line closes."""
 
     def compose(self) -> ComposeResult:
-        """The frame around the body."""
+        """Create the frame and the body."""
         yield Header()
         yield Banner()
         yield from self.body()
@@ -72,34 +73,34 @@ class FrameScreen(Screen[None]):
         yield KeyBar()
 
     def body(self) -> Iterable[Widget]:
-        """The screen's own widgets; those with class `body` are dimmed when the data is old."""
+        """Create the widgets of the screen. Those with the class `body` are dimmed while the data is old."""
         return ()
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
-        """Show this snapshot in the body."""
+        """Show a snapshot in the body."""
 
     @property
     def host(self) -> Host:
-        """The app, with its type."""
+        """The app, typed by what screens may use of it."""
         return cast("Host", self.app)
 
     @property
     def selection(self) -> Selection:
-        """What the keys act on."""
+        """The items that the keys act on."""
         return Selection()
 
     def on_mount(self) -> None:
-        """Begin to watch the app."""
+        """Watch the reactive attributes of the app."""
         self.watch(self.app, "snapshot", self._on_snapshot)
         self.watch(self.app, "trouble", self._on_trouble)
         self.watch(self.app, "status", self._on_status)
 
     def on_screen_resume(self) -> None:
-        """What lay under another screen may be old."""
+        """Show the newest snapshot, because the screen was not updated while another one covered it."""
         self._on_snapshot(self.host.snapshot)
 
     def open_command_line(self) -> None:
-        """Let a person type a command."""
+        """Open the command line."""
         line = self.query_one(CommandLine)
         if not line.has_focus:
             self._focused_before = self.focused
@@ -108,24 +109,24 @@ class FrameScreen(Screen[None]):
         self.set_focus(line)
 
     def open_filter(self) -> None:
-        """Let a person narrow down what is listed."""
+        """Open the filter line."""
         line = self.query_one(FilterLine)
         if not line.has_focus:
             self._focused_before = self.focused
             with self.prevent(FilterLine.Changed):
-                line.value = self.filter_value()
+                line.value = self.current_filter()
         line.add_class("-open")
         self.set_focus(line)
 
-    def filter_value(self) -> str:
-        """The present filter."""
+    def current_filter(self) -> str:
+        """Return the filter in effect."""
         return ""
 
-    def filter_by(self, wanted: str) -> None:
-        """Narrow down to what matches `wanted`; to everything if it is blank."""
+    def filter_by(self, filter_text: str) -> None:
+        """Show only what matches `filter_text`, or everything if it is blank."""
 
-    def drop_filter(self) -> None:
-        """Show everything again."""
+    def clear_filter(self) -> None:
+        """Remove the filter and close its line."""
         line = self.query_one(FilterLine)
         with self.prevent(FilterLine.Changed):
             line.value = ""
@@ -144,12 +145,12 @@ class FrameScreen(Screen[None]):
         if line.has_focus:
             self.set_focus(self._focused_before)
 
-    @on(FilterLine.Dropped)
+    @on(FilterLine.Cleared)
     def _filter_dropped(self) -> None:
-        self.drop_filter()
+        self.clear_filter()
 
     def selection_changed(self) -> None:
-        """Name the selection in the status line."""
+        """Show the selection in the status line."""
         self.query_one(StatusLine).show_selection(self.selection)
 
     @on(CommandLine.Submitted, "#command-line")
@@ -195,5 +196,5 @@ class FrameScreen(Screen[None]):
 
 
 def selection_of(screen: Screen[object]) -> Selection:
-    """What is selected on a screen; nothing on those that show no devices, channels or fails."""
+    """Return the selection of a screen. It is empty for dialogs."""
     return screen.selection if isinstance(screen, FrameScreen) else Selection()

@@ -1,4 +1,4 @@
-"""Every key and command, read from the registry."""
+"""The help screen: all keys and commands of the registry."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _TITLES: tuple[tuple[Scope, str], ...] = (
     ("view", "The dashboard"),
 )
 
-_MOVING = (
-    ("Tab", "", "to the next panel: channels, devices, events"),
+_NAVIGATION = (
+    ("Tab", "", "move to the next panel: channels, devices, events"),
     ("←↑↓→", "", "move the cursor; PgUp, PgDn, Home, End"),
-    ("Enter", "", "details of the device, the channel, the failed task"),
-    ("Space", "", "mark the device or the failed task: keys that act on one act on all that are marked"),
-    ("*", "", "mark all that is shown, or none of it"),
-    ("Esc", "", "let go of the marks, then of the filter, then back"),
-    ("G", "", "among the failed tasks: in groups of the same error; Enter shows a group's tasks"),
-    ("[ ]", "", "among the failed tasks: one channel after the other"),
-    ("^z", "", "suspend until fg; asks where the server runs in this terminal"),
-    ("^q", "", "leave: asks"),
+    ("Enter", "", "open the device, the channel or the failed task"),
+    ("Space", "", "mark the device or failed task; keys that act on one then act on all marked ones"),
+    ("*", "", "mark all shown items, or unmark them"),
+    ("Esc", "", "clear the marks, then the filter, then go back"),
+    ("G", "", "on the failed tasks screen: group by error; Enter shows the tasks of a group"),
+    ("[ ]", "", "on the failed tasks screen: previous and next channel"),
+    ("^z", "", "suspend until fg; asks first if the server runs in this terminal"),
+    ("^q", "", "leave; asks how"),
 )
 
 
 class HelpScreen(Dialog[None]):
-    """A table of the keys; letters in lower case act on one, in upper case on all."""
+    """Show a table of all keys. Lower-case letters act on one item, upper-case letters on all."""
 
     AUTO_FOCUS = "#table"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,14 +57,14 @@ class HelpScreen(Dialog[None]):
     """
 
     def compose(self) -> ComposeResult:
-        """One group for each scope, then the view's keys."""
+        """Create one table for each scope. The last one also has the keys of the view."""
         keys = cast("Host", self.app).keys
         with VerticalScroll(classes="dialog", id="table") as box:
             box.border_title = " Keys and commands "
             box.border_subtitle = " Esc closes "
             yield Static(
                 Content(
-                    "Lower-case keys act on one, upper-case on all. A key that lacks an argument asks for it."
+                    "Lower-case keys act on one item, upper-case keys on all. A key asks for missing arguments."
                 ),
                 classes="summary",
             )
@@ -79,15 +79,15 @@ class HelpScreen(Dialog[None]):
                     yield from _rows(_view_rows(keys))
 
     def on_mount(self) -> None:
-        """The table takes the arrow keys."""
+        """Focus the table, so that the arrow keys scroll it."""
         self.query_one("#table").focus()
 
 
 def _view_rows(keys: Mapping[str, str]) -> Iterable[tuple[str, str, str]]:
     for binding in VIEW_BINDINGS:
         yield shown_keys(keys[view_name(binding)]), binding.description.lower(), binding.tooltip
-    yield from _MOVING
-    yield shown_keys(keys[PALETTE]), "", "the command palette; themes too"
+    yield from _NAVIGATION
+    yield shown_keys(keys[PALETTE]), "", "open the command palette, which also has the themes"
 
 
 def _summary(summary: str, aliases: tuple[str, ...], dangerous: bool) -> str:

@@ -1,4 +1,4 @@
-"""Shows the line to type on another machine."""
+"""The dialog that shows the command to start an agent on another machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mutitask_tui.dashboard.screens.dialog import Dialog
 
 
 class JoinScreen(Dialog[None]):
-    """The line, and a button that copies it (OSC 52, so that it works through SSH)."""
+    """Show the command, with a button to copy it. Copying uses OSC 52, so it works through SSH."""
 
     AUTO_FOCUS = "#copy"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy", "Copy", show=False)]
@@ -25,13 +25,13 @@ class JoinScreen(Dialog[None]):
     """
 
     def __init__(self, line: str, note: str = "") -> None:
-        """`note` says what another machine needs first, or ''."""
+        """Create the dialog. `note` says what another machine needs first; it may be empty."""
         super().__init__()
         self._note = note
         self._line = safe_str(line, 1000)
 
     def compose(self) -> ComposeResult:
-        """The line and its button."""
+        """Create the text and the buttons."""
         with Vertical(classes="dialog") as box:
             box.border_title = " Join from another machine "
             yield Static(safe_text("Type this where the job file is:"), classes="text faint", markup=False)
@@ -48,6 +48,6 @@ class JoinScreen(Dialog[None]):
 
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
-        """Put the line on the clipboard."""
+        """Copy the command to the clipboard."""
         self.app.copy_to_clipboard(self._line)
         self.app.notify("copied", markup=False, timeout=2)

@@ -1,4 +1,4 @@
-"""Asks how to leave: not at all, by leaving the view, or by closing the server."""
+"""The dialog that asks how to leave: cancel, detach the view, or close the server."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ Leaving = Literal["detach", "exit"]
 
 
 class LeaveScreen(Dialog[Leaving]):
-    """Dismisses with `detach`, `exit` or None."""
+    """Ask how to leave. The result is `detach`, `exit` or None."""
 
     AUTO_FOCUS = "#cancel"
 
     def __init__(self, target: str, *, owns_server: bool, may_exit: bool) -> None:
-        """`target` says what an exit stops."""
+        """Create the dialog.
+
+        `target` says what an exit stops. `owns_server` is whether the server runs in this terminal. `may_exit` is
+        whether the user may close the server.
+        """
         super().__init__()
         self._target = target
         self._owns_server = owns_server
         self._may_exit = may_exit
 
     def compose(self) -> ComposeResult:
-        """The three ways."""
-        stays = "the server goes on in this terminal" if self._owns_server else "the server goes on"
+        """Create the texts and the buttons."""
+        stays = (
+            "the server keeps running in this terminal" if self._owns_server else "the server keeps running"
+        )
         with Vertical(classes="dialog -danger") as box:
             box.border_title = " Leave? "
-            yield Static(safe_text(f"Detach  leaves the dashboard; {stays}."), classes="text", markup=False)
+            yield Static(safe_text(f"Detach  closes the dashboard; {stays}."), classes="text", markup=False)
             if self._may_exit:
-                text = f"Exit    stops {self._target} and closes the server; what waits stays in Redis."
+                text = f"Exit    stops {self._target} and closes the server; waiting tasks stay in Redis."
                 yield Static(safe_text(text, 400), classes="text", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)

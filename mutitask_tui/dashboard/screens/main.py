@@ -1,4 +1,4 @@
-"""The screen that stays open all day: channels, devices, events."""
+"""The main screen: channels, devices and events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mutitask_tui.server.snapshot import Snapshot
 
 
 class MainScreen(FrameScreen):
-    """Channels above, devices below, events beside or under them."""
+    """Show the channels above the devices, and the events beside or below the devices."""
 
     AUTO_FOCUS = "#devices"
     BINDINGS: ClassVar[list[BindingType]] = [*MAIN_BINDINGS]
@@ -55,13 +55,14 @@ class MainScreen(FrameScreen):
     def __init__(self) -> None:
         super().__init__()
         self.options = DeviceListOptions()
-        """How a person wants to see the devices."""
+        """The filter, the sort order and the toggles of the device grid."""
         self.device_list = NO_DEVICES
-        """What the grid shows."""
-        self._filtering: Literal["devices", "events"] = "devices"
+        """The devices that the grid shows."""
+        self._filtered_panel: Literal["devices", "events"] = "devices"
+        """The panel that the filter line filters."""
 
     def body(self) -> Iterable[Widget]:
-        """The three panels."""
+        """Create the three panels."""
         config = self.host.preferences.config
         self.options = replace(self.options, sort=config.sort, hide_offline=config.layout.hide_offline)
         channels = ChannelList(id="channels")
@@ -75,13 +76,13 @@ class MainScreen(FrameScreen):
         yield Container(devices, log, id="lower")
 
     def on_mount(self) -> None:
-        """Name what is under a cursor as soon as it moves: by a message it would be painted one frame later."""
+        """Watch both cursors, to update the status line at once. With a message it would change one frame later."""
         for grid in (self.query_one(ChannelList), self.query_one(DeviceGrid)):
             self.watch(grid, "cursor", self.selection_changed, init=False)
 
     @property
     def selection(self) -> Selection:
-        """The device and the channel under the two cursors, and the marked devices."""
+        """The device and the channel under the cursors, and the marked devices."""
         grid = self.query_one(DeviceGrid)
         marked = {int(str(key)) for key in grid.marked}
         shown = [row.id for row in self.device_list.rows if row.id in marked]
@@ -96,11 +97,11 @@ class MainScreen(FrameScreen):
 
     @property
     def hidden_devices(self) -> int:
-        """How many devices cannot be seen."""
+        """The number of devices that a filter or a toggle hides."""
         return self.device_list.hidden
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
-        """Hand each panel its part."""
+        """Show each panel's part of the snapshot."""
         self.query_one(ChannelList).show(channel_rows(snapshot, trend))
         self._fit_channels()
         self._show_devices(snapshot)
@@ -108,56 +109,60 @@ class MainScreen(FrameScreen):
         log.show(snapshot.events)
         retitle(log, _events_title(log, snapshot))
 
-    def filter_value(self) -> str:
-        """The filter of the events where these have the focus, else of the devices."""
-        self._filtering = "events" if self.query_one(EventLog).has_focus else "devices"
-        return self.query_one(EventLog).filter_text if self._filtering == "events" else self.options.filter_text
+    def current_filter(self) -> str:
+        """Return the filter of the events if they have the focus, otherwise that of the devices."""
+        self._filtered_panel = "events" if self.query_one(EventLog).has_focus else "devices"
+        return (
+            self.query_one(EventLog).filter_text
+            if self._filtered_panel == "events"
+            else self.options.filter_text
+        )
 
-    def filter_by(self, wanted: str) -> None:
-        """Narrow down the panel that had the focus."""
-        if self._filtering == "events":
-            self.query_one(EventLog).filter_by(wanted)
+    def filter_by(self, filter_text: str) -> None:
+        """Filter the panel that had the focus when the filter line opened."""
+        if self._filtered_panel == "events":
+            self.query_one(EventLog).filter_by(filter_text)
         else:
-            self.options = replace(self.options, filter_text=wanted)
-        self._show_again()
+            self.options = replace(self.options, filter_text=filter_text)
+        self._refresh_panels()
 
     def toggle_density(self) -> str:
-        """Show each device in one line or in three; which of them."""
+        """Switch between one line and three lines for each device. Return the new density."""
         self.query_one(DeviceGrid).action_toggle_density()
         return self.query_one(DeviceGrid).density
 
     def next_fault(self, step: int) -> None:
-        """Move the cursor to a device with something wrong."""
+        """Move the cursor to the next device with a fault, or to the previous one if `step` is -1."""
         grid = self.query_one(DeviceGrid)
         row = next_fault(self.device_list.rows, grid.cursor, step)
         if row is None:
             hidden = f" ({self.device_list.hidden:,} hidden)" if self.device_list.hidden else ""
-            self.host.show_status(f"no device that is shown is offline, slow or failing{hidden}", "good")
+            self.host.show_status(f"no visible device is offline, slow or failing{hidden}", "good")
             return
         grid.focus()
         grid.select(row.id)
         self.host.show_status(f"Device{row.id} is {row.fault}", "warn")
 
     def toggle_faults(self) -> None:
-        """Show only the devices with something wrong, or all."""
+        """Switch between the devices with a fault and all devices."""
         self.options = replace(self.options, faults_only=not self.options.faults_only)
-        self._show_again()
+        self._refresh_panels()
 
     def toggle_offline(self) -> bool:
-        """Leave offline devices out, or show them; whether they are left out now."""
+        """Hide or show the offline devices. Return whether they are hidden now."""
         self.options = replace(self.options, hide_offline=not self.options.hide_offline)
-        self._show_again()
+        self._refresh_panels()
         return self.options.hide_offline
 
     def sort_by(self, change: Callable[[str], str]) -> str:
-        """Sort by what `change` makes of the present order."""
+        """Sort the devices. `change` returns the new sort order for the present one, which is also returned."""
         self.options = replace(self.options, sort=change(self.options.sort))
-        self._show_again()
+        self._refresh_panels()
         self.host.show_status(f"devices {self.options.sort_text or 'by number ↑'}", "calm")
         return self.options.sort
 
-    def action_let_go(self) -> None:
-        """Let go of the marks; of what narrows the lists down if nothing is marked."""
+    def action_clear(self) -> None:
+        """Clear the marks, or the filters if nothing is marked."""
         grid, log = self.query_one(DeviceGrid), self.query_one(EventLog)
         if grid.marked:
             grid.mark(set())
@@ -167,7 +172,7 @@ class MainScreen(FrameScreen):
             self.options = replace(self.options, filter_text="", faults_only=False)
         else:
             log.filter_by("")
-        self._show_again()
+        self._refresh_panels()
 
     @on(CellGrid.Marked)
     def _marked(self) -> None:
@@ -175,7 +180,7 @@ class MainScreen(FrameScreen):
 
     @on(CellGrid.HeightChanged, "#channels")
     def _fit_channels(self) -> None:
-        """The channels take as many lines as they need, the devices the rest."""
+        """Give the channels the lines that they need, and the devices the rest."""
         channels = self.query_one(ChannelList)
         channels.styles.height = max(2, channels.content_height) + channels.gutter.height
 
@@ -198,7 +203,7 @@ class MainScreen(FrameScreen):
         grid.show(self.device_list.rows)
         retitle(grid, self._devices_title(snapshot))
 
-    def _show_again(self) -> None:
+    def _refresh_panels(self) -> None:
         if self.host.snapshot is not None:
             self.show(self.host.snapshot, self.host.trend)
             self.selection_changed()
@@ -213,10 +218,12 @@ class MainScreen(FrameScreen):
             (f"  ✗ {counts.offline:,} offline", "$text-error" if counts.gone else ""),
         )
         if device_list.hidden_offline:
-            title = Content.assemble(title, (f" ({len(device_list.hidden_offline):,} hidden)", "$text-accent"))
+            title = Content.assemble(
+                title, (f" ({len(device_list.hidden_offline):,} hidden)", "$text-accent")
+            )
         if options.filter_summary:
-            narrow = safe_str(options.filter_summary, 44)
-            title = Content.assemble(title, (f"  {len(device_list.rows):,} {narrow}", "$text-accent"))
+            summary = safe_str(options.filter_summary, 44)
+            title = Content.assemble(title, (f"  {len(device_list.rows):,} {summary}", "$text-accent"))
         return Content.assemble(title, f"  {options.sort_text}") if options.sort_text else title
 
 

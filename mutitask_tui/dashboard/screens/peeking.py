@@ -1,4 +1,4 @@
-"""A screen that asks Redis for more than snapshots hold, while it is open and only then."""
+"""A screen that reads more from Redis than a snapshot holds, while it is open."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from worker_agent.protocol.pristine import time
 
 
 class PeekingScreen(FrameScreen):
-    """Calls `peek` in a thread, at most every `EVERY_S`, and hands what it returned to `show_peeked`."""
+    """Calls `peek` in a thread and passes the result to `show_peeked`."""
 
     EVERY_S: ClassVar[float] = 1.0
+    """The shortest time between two calls of `peek`, in seconds."""
 
     class Peeked(Message):
-        """What was asked for came."""
+        """Posted with the result of `peek`."""
 
         def __init__(self, found: Any) -> None:
             super().__init__()
             self.found = found
 
     class PeekFailed(Message):
-        """It did not come, and why."""
+        """Posted with the error of `peek`."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()
@@ -36,19 +37,19 @@ class PeekingScreen(FrameScreen):
 
     @abstractmethod
     def peek(self) -> Any:
-        """Ask the link; runs in a thread."""
+        """Read from the backend. Runs in a thread."""
 
     @abstractmethod
     def show_peeked(self, found: Any) -> None:
-        """Show what `peek` returned."""
+        """Show the result of `peek`."""
 
     def peek_soon(self) -> None:
-        """Ask, unless that was done a moment ago or is being done."""
+        """Call `peek`, unless a call is running or the last one was less than `EVERY_S` ago."""
         if not self._peeking and time.monotonic() - self._peeked_s >= self.EVERY_S:
             self.peek_now()
 
     def peek_now(self) -> None:
-        """Ask."""
+        """Call `peek` now."""
         self._peeking = True
         self._peeked_s = time.monotonic()
         self._peek()
@@ -57,13 +58,13 @@ class PeekingScreen(FrameScreen):
     def _peek(self) -> None:
         try:
             found = self.peek()
-        except Exception as error:  # said; the view goes on
+        except Exception as error:  # shown in the status line; the dashboard continues
             self.post_message(self.PeekFailed(error))
         else:
             self.post_message(self.Peeked(found))
 
     @on(Peeked)
-    def _peek_came(self, event: Peeked) -> None:
+    def _peek_done(self, event: Peeked) -> None:
         self._peeking = False
         self.show_peeked(event.found)
 
@@ -71,4 +72,4 @@ class PeekingScreen(FrameScreen):
     def _peek_failed(self, event: PeekFailed) -> None:
         self._peeking = False
         if self.host.trouble is None:
-            self.host.show_status(f"could not be read: {event.error}", "bad")
+            self.host.show_status(f"cannot read: {event.error}", "bad")

@@ -1,4 +1,4 @@
-"""Asks for the arguments that the selection does not answer, and says what is wrong with them."""
+"""The dialog that asks for the arguments of a command that the selection does not give."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from mutitask_tui.server.commands.registry import Command, CommandError, Param
 
 
 class PromptScreen(Dialog[tuple[Any, ...]]):
-    """Dismisses with all the command's values, in order, or None."""
+    """Ask for arguments. The result is all values of the command in order, or None."""
 
     AUTO_FOCUS = "Input"
 
     def __init__(
-        self, command: Command, known: dict[str, Any], wanted: Sequence[Param], target: str, start: str = ""
+        self, command: Command, known: dict[str, Any], missing: Sequence[Param], target: str, start: str = ""
     ) -> None:
-        """`known` are the values by parameter name, `wanted` the parameters to ask for."""
+        """Create the dialog.
+
+        `known` are the values by parameter name, `missing` the parameters to ask for. `target` says what the command
+        acts on, and `start` is the initial text.
+        """
         super().__init__()
         self._command = command
         self._known = known
-        self._wanted = tuple(wanted)
+        self._missing = tuple(missing)
         self._target = target
         self._start = start
 
     def compose(self) -> ComposeResult:
-        """What it is for, one line to type, and what is wrong with it."""
-        usage = " ".join(param.name for param in self._wanted)
+        """Create the description, the input, the line for errors and the buttons."""
+        usage = " ".join(param.name for param in self._missing)
         with Vertical(classes="dialog") as box:
             box.border_title = Content(f" {self._command.usage} ")
             if self._target:
@@ -56,10 +60,10 @@ class PromptScreen(Dialog[tuple[Any, ...]]):
     @on(Input.Submitted)
     def _accept(self) -> None:
         try:
-            values = replace(self._command, params=self._wanted).parse(self.query_one(Input).value.split())
+            values = replace(self._command, params=self._missing).parse(self.query_one(Input).value.split())
         except CommandError as error:
             self.query_one(".fault", Static).update(safe_text(error, 300))
             self.query_one(Input).focus()
             return
-        named = {param.name: value for param, value in zip(self._wanted, values, strict=False)}
+        named = {param.name: value for param, value in zip(self._missing, values, strict=False)}
         self.dismiss(in_order(self._command, {**self._known, **named}))

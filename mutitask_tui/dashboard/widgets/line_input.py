@@ -144,10 +144,10 @@ class FilterLine(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Keep"),
-        Binding("escape", "drop", "Remove the filter"),
+        Binding("escape", "clear_filter", "Remove the filter"),
     ]
 
-    class Dropped(Message):
+    class Cleared(Message):
         """Posted when the user removes the filter."""
 
     class Left(Message):
@@ -166,6 +166,6 @@ class FilterLine(Input):
         if self.screen.is_current:
             self.post_message(self.Left())
 
-    def action_drop(self) -> None:
+    def action_clear_filter(self) -> None:
         """Remove the filter."""
-        self.post_message(self.Dropped())
+        self.post_message(self.Cleared())
