@@ -55,7 +55,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a done task that failed before keeps its failure reasons", "settle_and_claim",
-        "if state ~= NEW then solved[#solved + 1] = id end", "",
+        "if state ~= NEW then succeeded_retries[#succeeded_retries + 1] = id end", "",
     ),
     Mutation(
         "recovery also returns the settled tasks of a claim", "recover",
@@ -79,7 +79,7 @@ MUTATIONS = (
     ),
     Mutation(
         "allot pushes tasks without counting them in the same step", "allot",
-        ", 'cursor', string.format('%d', cursor + taken))", ")",
+        ",\n    'cursor', string.format('%d', cursor + taken))", ")",
     ),
     Mutation(
         "a superseded server allots", "allot",
@@ -87,11 +87,11 @@ MUTATIONS = (
     ),
     Mutation(
         "allot accepts a count that is not the present one", "allot",
-        "if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end", "",
+        "if tonumber(counters[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', counters[1] or '0'} end", "",
     ),
     Mutation(
         "allot pushes above the capacity", "allot",
-        "math.max(0, math.min(items, tonumber(books[2]) - waiting))", "items",
+        "math.max(0, math.min(items, tonumber(counters[2]) - waiting))", "items",
     ),
     Mutation(
         "allot pushes above the limit of undrained results", "allot",
@@ -111,8 +111,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a recovered task is claimed together with other tasks", "settle_and_claim",
-        "if alone or bytes >= most or (state == CRASHED_BEFORE and #items + held > 0) then",
-        "if alone or bytes >= most then",
+        "if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held > 0) then",
+        "if alone or bytes >= max_bytes then",
     ),
     Mutation(
         "other tasks are claimed behind a recovered task", "settle_and_claim",
@@ -120,7 +120,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a handed-back task counts a crash, although it had not started", "settle_and_claim",
-        "back[#back + 1] = item", "back[#back + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)",
+        "handed_back[#handed_back + 1] = item",
+        "handed_back[#handed_back + 1] = with_counts(item, attempt_of(item), crashes_of(item) + 1)",
     ),
     Mutation(
         "a crash uses up a retry", "recover",

@@ -61,7 +61,7 @@ class ValidCall:
         return self.script in NUMBERED
 
 
-NUMBERED = {path.name.removesuffix(".lua") for path in LUA.iterdir() if "= refuse(" in path.read_text()}
+NUMBERED = {path.name.removesuffix(".lua") for path in LUA.iterdir() if "= check_number(" in path.read_text()}
 """The scripts whose calls are numbered."""
 
 VALID_CALLS: list[ValidCall] = []

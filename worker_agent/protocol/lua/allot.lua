@@ -1,20 +1,22 @@
--- The server feeds a channel: pushes and counts in one step, never above the capacity (laws 5 and 6).
+-- Push items of the generator into a channel and count them in the same step.
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] meta            HASH
--- KEYS[3] books           HASH: allotted, cursor, capacity, exhausted, halted, ...
+-- KEYS[3] counters (`books`)        HASH: allotted, cursor, capacity, exhausted, halted, ...
 -- KEYS[4] waiting         LIST
 -- KEYS[5] results         LIST
 -- KEYS[6] channel's token LIST
--- KEYS[7] wish:server     HASH: allot
--- KEYS[8] tally           HASH: starved
--- KEYS[9] marks           HASH: the number of every 1,000th item (from a million on 100,000th) -> its digest,
---                         `last` -> number and digest of the last one
--- ARGV[1] actor  ARGV[2] number  ARGV[3] the count from which it continues
--- ARGV[4] '1' if the generator ends behind these items  ARGV[5] why the feed stands still behind them, or ''
+-- KEYS[7] desired_server (`wish:server`)  HASH: allot
+-- KEYS[8] agent_counters (`tally`)  HASH: starved
+-- KEYS[9] marks           HASH: number of every 1,000th item (from a million on, of every 100,000th) -> its digest;
+--                         `last` -> number and digest of the last item
+-- ARGV[1] actor  ARGV[2] number  ARGV[3] the count at which the server continues
+-- ARGV[4] '1' if the generator ends after these items  ARGV[5] why the feed stops after them, or ''
 -- ARGV[6..] items
--- Returns {'ok', taken, waiting, why not more: '' | 'full' | 'results' | 'paused' | 'ended'} | {'again', the same as text}
---         | {'superseded', successor's record} | {'moved', count} | {'lost'} | {'stale'}
---         | {'gone'} where somebody deleted the namespace's keys
+-- Returns {'ok', pushed, waiting, why no more: '' | 'full' | 'results' | 'paused' | 'ended'}
+--         | {'again', the same as text} | {'superseded', record of the successor} | {'moved', count}
+--         | {'lost'} | {'stale'}
+--         | {'gone'} if another program deleted the keys of the namespace
+-- Laws: the generator's place is saved with its tasks (5); waiting never rises above the capacity here (6).
 
 local number, items = tonumber(ARGV[2]), #ARGV - 5
 local meta = redis.call('HMGET', KEYS[2], 'server', 'results_max', 'protocol')
@@ -22,17 +24,18 @@ if not meta[3] then return {'gone'} end
 if (meta[1] or '') ~= ARGV[1] then
   return {'superseded', meta[1] and redis.call('HGET', KEYS[2], 'server_record') or ''}
 end
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
-local books = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted', 'allotted')
-if tonumber(books[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', books[1] or '0'} end
+local counters = redis.call('HMGET', KEYS[3], 'cursor', 'capacity', 'halted', 'allotted')
+if tonumber(counters[1] or '0') ~= tonumber(ARGV[3]) then return {'moved', counters[1] or '0'} end
 local waiting, results = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[5])
 local desired, tokens = redis.call('HGET', KEYS[7], 'allot'), redis.call('LLEN', KEYS[6])
 redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
-local cursor, allotted = tonumber(books[1] or '0'), tonumber(books[4] or '0') + 0
+local cursor, allotted = tonumber(counters[1] or '0'), tonumber(counters[4] or '0') + 0
 
--- Of its length and both its ends: a large item must not keep Redis busy. `server/marks.py` computes the same.
+-- The digest covers only the length and both ends, so that a large item does not keep Redis busy.
+-- `server/marks.py` computes the same digest.
 local function digest(item)
   return string.sub(redis.sha1hex(string.sub(item, 1, 4096) .. string.sub(item, -4096) .. #item), 1, 16)
 end
@@ -53,23 +56,24 @@ if desired == 'paused' or desired == 'ended' then
 elseif results >= tonumber(meta[2]) then
   why = 'results'
 else
-  taken = math.max(0, math.min(items, tonumber(books[2]) - waiting))
+  taken = math.max(0, math.min(items, tonumber(counters[2]) - waiting))
   if taken < items then why = 'full' end
 end
 for first = 6, 5 + taken, 1000 do
   redis.call('RPUSH', KEYS[4], unpack(ARGV, first, math.min(first + 999, 5 + taken)))
 end
 if taken > 0 then
-  redis.call('HSET', KEYS[3], 'allotted', string.format('%d', allotted + taken), 'cursor', string.format('%d', cursor + taken))
+  redis.call('HSET', KEYS[3], 'allotted', string.format('%d', allotted + taken),
+    'cursor', string.format('%d', cursor + taken))
   if tokens == 0 then redis.call('LPUSH', KEYS[6], '1') end
   redis.call('HSET', KEYS[9], unpack(marks_of(cursor, taken)))
 end
 if taken == items then
   if ARGV[4] == '1' then redis.call('HSET', KEYS[3], 'exhausted', '1') end
-  if ARGV[5] ~= (books[3] or '') then redis.call('HSET', KEYS[3], 'halted', ARGV[5]) end
+  if ARGV[5] ~= (counters[3] or '') then redis.call('HSET', KEYS[3], 'halted', ARGV[5]) end
 elseif why == 'full' or why == 'results' then
   redis.call('HSET', KEYS[8], 'starved', '1')
 end
 waiting = waiting + taken
-remember(KEYS[1], number, string.format('%d %d %s', taken, waiting, why))
+store_answer(KEYS[1], number, string.format('%d %d %s', taken, waiting, why))
 return {'ok', taken, waiting, why}

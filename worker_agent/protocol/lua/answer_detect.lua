@@ -1,7 +1,8 @@
--- An agent answers a detect: who asked blocks on this list. A second copy is a second line, which the asker passes over.
--- KEYS[1] answers  LIST
+-- Answer a detect. Whoever asked blocks on this list.
+-- KEYS[1] detect_answers  LIST
 -- ARGV[1] answer, msgpack  ARGV[2] time to live, ms
 -- Returns {'ok'}
+-- A second copy of the call (law 3) appends a second answer, which the reader ignores.
 
 redis.call('RPUSH', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

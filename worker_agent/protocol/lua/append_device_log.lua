@@ -1,7 +1,8 @@
--- An agent adds lines to its device's log, of which the tail is kept. A second copy is the same lines twice.
--- KEYS[1] device's log  LIST
+-- Append lines to a device's log and keep only the last ones.
+-- KEYS[1] device_log  LIST
 -- ARGV[1] most lines to keep  ARGV[2] time to live, ms  ARGV[3..] lines
 -- Returns {'ok'}
+-- A second copy of the call (law 3) appends the same lines again.
 
 redis.call('LLEN', KEYS[1])
 for i = 3, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[i]) end

@@ -1,12 +1,13 @@
--- Sets or steps one whole number of a channel's books or of the fleet (capacity, devices) and wakes the server.
+-- Set or change one whole number of a channel or of the fleet (capacity, total, devices), and wake the server.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] books or fleet  HASH
+-- KEYS[2] counters (`books`) or fleet  HASH
 -- KEYS[3] server's token  LIST
--- ARGV[1] number  ARGV[2] field  ARGV[3] `=N`, `+N` or `-N`  ARGV[4] the least value allowed
--- Returns {'ok', value} | {'low', value that it would have been} | {'again', value} | {'lost'} | {'stale'}
+-- ARGV[1] number  ARGV[2] field  ARGV[3] `=N`, `+N` or `-N`  ARGV[4] the smallest value allowed
+-- Returns {'ok', value} | {'low', the value that it would have} | {'again', value} | {'lost'} | {'stale'}
+-- Law: a lowered capacity drops no tasks (6).
 
 local number = tonumber(ARGV[1])
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
 local value = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '') or 0
 redis.call('LLEN', KEYS[3])
@@ -15,5 +16,5 @@ if sign == '+' then value = value + step elseif sign == '-' then value = value -
 if value < tonumber(ARGV[4]) then return {'low', string.format('%d', value)} end
 redis.call('HSET', KEYS[2], ARGV[2], string.format('%d', value))
 wake(KEYS[3])
-remember(KEYS[1], number, string.format('%d', value))
+store_answer(KEYS[1], number, string.format('%d', value))
 return {'ok', string.format('%d', value)}

@@ -1,14 +1,15 @@
--- Failed tasks are dropped for good; only what is still there counts as deleted (law 1).
+-- Delete failed tasks.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] books      HASH: deleted
+-- KEYS[2] counters (`books`)  HASH: deleted
 -- KEYS[3] failed     HASH id -> item
 -- KEYS[4] failed_at  ZSET id -> ms
 -- KEYS[5] reasons    HASH id -> msgpack
 -- ARGV[1] number  ARGV[2..] ids, at most 1,000
 -- Returns {'ok', deleted} | {'again', the same as text} | {'lost'} | {'stale'}
+-- Law: only a task that is still there is counted as deleted, so the counters stay balanced (1).
 
 local number = tonumber(ARGV[1])
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
 redis.call('HLEN', KEYS[2])
 redis.call('HLEN', KEYS[3])
@@ -23,5 +24,5 @@ for i = 2, #ARGV do
   end
 end
 if deleted > 0 then redis.call('HINCRBY', KEYS[2], 'deleted', deleted) end
-remember(KEYS[1], number, string.format('%d', deleted))
+store_answer(KEYS[1], number, string.format('%d', deleted))
 return {'ok', deleted}

@@ -1,14 +1,15 @@
--- Takes away results that were read, if nobody else drained since: `offset` is how many had been drained by then.
+-- Remove results that the caller has read, unless another process drained results since then.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] books    HASH: drained
+-- KEYS[2] counters (`books`)  HASH: drained
 -- KEYS[3] results  LIST
 -- KEYS[4] server's token  LIST
--- KEYS[5] tally    HASH: starved
--- ARGV[1] number  ARGV[2] offset  ARGV[3] how many
--- Returns {'ok', drained now} | {'moved', offset} | {'again', the same as text} | {'lost'} | {'stale'}
+-- KEYS[5] agent_counters (`tally`)  HASH: starved
+-- ARGV[1] number  ARGV[2] how many results had been drained when the caller read  ARGV[3] how many to remove
+-- Returns {'ok', removed} | {'moved', drained by now} | {'again', the same as text} | {'lost'} | {'stale'}
+-- Laws: two copies of a call drain once (3); a feed that the cap on results stopped goes on (6).
 
 local number = tonumber(ARGV[1])
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
 local drained, starved = redis.call('HGET', KEYS[2], 'drained') or '0', redis.call('HGET', KEYS[5], 'starved')
 if tonumber(drained) ~= tonumber(ARGV[2]) then return {'moved', drained} end
@@ -22,5 +23,5 @@ if count > 0 then
     wake(KEYS[4])
   end
 end
-remember(KEYS[1], number, string.format('%d', count))
+store_answer(KEYS[1], number, string.format('%d', count))
 return {'ok', count}

@@ -1,4 +1,4 @@
--- A failed task gets another body and goes back to waiting in the same step; its id stays.
+-- Give a failed task a new body and requeue it in the same step. Its id stays.
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] failed     HASH id -> item
 -- KEYS[3] failed_at  ZSET id -> ms
@@ -6,10 +6,11 @@
 -- KEYS[5] waiting    LIST
 -- KEYS[6] channel's token  LIST
 -- ARGV[1] number  ARGV[2] id  ARGV[3] format and body
--- Returns {'ok', 1 or 0 where it is no longer there} | {'again', the same as text} | {'lost'} | {'stale'}
+-- Returns {'ok', 1, or 0 if the task is no longer there} | {'again', the same as text} | {'lost'} | {'stale'}
+-- Law: the task is failed or waiting at every moment, so the counters stay balanced (1).
 
 local number = tonumber(ARGV[1])
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
 local item = redis.call('HGET', KEYS[2], ARGV[2])
 redis.call('ZCARD', KEYS[3])
@@ -25,5 +26,5 @@ if item then
   wake(KEYS[6])
   edited = 1
 end
-remember(KEYS[1], number, string.format('%d', edited))
+store_answer(KEYS[1], number, string.format('%d', edited))
 return {'ok', edited}

@@ -1,8 +1,9 @@
--- An actor whose process has certainly ended is marked dead without waiting for its lease (law 7).
+-- Fence an actor whose process has certainly ended, without waiting for the end of its lease.
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] leases          ZSET actor -> expiry, ms
 -- ARGV[1] actor
 -- Returns {'ok'}
+-- Law: an actor of the same boot whose process is gone is replaced at once (7).
 
 local record = redis.call('HLEN', KEYS[1])
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])

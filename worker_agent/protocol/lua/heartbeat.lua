@@ -1,13 +1,14 @@
--- An agent's one-second report: renews its lease and says what it does. Not numbered (law 3).
+-- Renew an agent's lease and store its report. Each agent calls it once a second.
 -- KEYS[1] actor's record  HASH
 -- KEYS[2] leases          ZSET actor -> expiry, ms
 -- KEYS[3] devices         HASH device -> 13 digits of ms and the report
--- KEYS[4] channel's running agents   ZSET
+-- KEYS[4] the channel's agents  ZSET of the agents that run tasks
 -- KEYS[5] meta            HASH
 -- KEYS[6] agents          HASH device -> actor
 -- KEYS[7] fleet           HASH
 -- ARGV[1] actor  ARGV[2] device  ARGV[3] `running` or `paused`  ARGV[4] report, msgpack
 -- Returns {'ok', '1' if a sweep is due, lease ms, retries, retry delay ms} | {'lost'}
+-- Laws: a fenced actor gets `lost` and changes nothing (2); heartbeats have no number (3).
 
 local record = redis.call('HMGET', KEYS[1], 'number', 'dead')
 if not record[1] or record[2] then return {'lost'} end

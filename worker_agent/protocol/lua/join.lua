@@ -1,14 +1,15 @@
--- An agent takes its device (law 7): a live holder refuses it, a dead one is marked dead and replaced (law 2).
+-- Register an agent on its device. A live holder of the device refuses it; a dead holder is fenced and replaced.
 -- KEYS[1] actor's record    HASH
 -- KEYS[2] meta              HASH
 -- KEYS[3] leases            ZSET actor -> expiry, ms
 -- KEYS[4] agents            HASH device -> actor
--- KEYS[5] holder's record   HASH, of the actor that the caller saw on the device (the actor's own where none was)
+-- KEYS[5] holder's record   HASH of the actor that the caller found on the device (its own record if it found none)
 -- KEYS[6] fleet             HASH
--- ARGV[1] actor  ARGV[2] device  ARGV[3] channel  ARGV[4] protocol  ARGV[5] the holder seen, or ''
--- ARGV[6] '1' if the holder's process is certainly gone  ARGV[7..] record: field, value, ...
--- Returns {'ok', run} | {'none'} | {'version', theirs} | {'channel', how many there are} | {'changed'}
---         | {'held', lease left in ms} | {'lost'} for a late copy, of an actor that came and went
+-- ARGV[1] actor  ARGV[2] device  ARGV[3] channel  ARGV[4] protocol  ARGV[5] the holder that the caller found, or ''
+-- ARGV[6] '1' if the holder's process has certainly ended  ARGV[7..] record: field, value, ...
+-- Returns {'ok', run} | {'none'} | {'version', theirs} | {'channel', number of channels} | {'changed'}
+--         | {'held', rest of the lease in ms} | {'lost'} for a late copy by an actor that has left
+-- Laws: one agent on each device (7); the replaced actor is fenced (2).
 
 local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'lease_ms')
 if not meta[1] then return {'none'} end

@@ -1,12 +1,13 @@
--- An actor ends in order: it is marked dead, and what it still held is left to recovery (law 2).
+-- End an actor in order: fence it, and leave the tasks that it still holds to recovery.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] leases          ZSET (of a server: lease:server)
+-- KEYS[2] leases          ZSET (for a server: lease:server)
 -- KEYS[3] agents          HASH device -> actor
 -- KEYS[4] meta            HASH
--- KEYS[5] channel's running agents   ZSET (the lease again for an actor without a channel)
--- KEYS[6] its claims      HASH (its record again for an actor without a channel)
+-- KEYS[5] the channel's agents  ZSET (again the leases for an actor without a channel)
+-- KEYS[6] its claims      HASH (again its record for an actor without a channel)
 -- ARGV[1] actor  ARGV[2] device, or ''  ARGV[3] '1' if it has a channel
 -- Returns {'ok'}
+-- Law: what the actor sends after this changes nothing (2).
 
 local record = redis.call('HLEN', KEYS[1])
 local holder = ARGV[2] ~= '' and redis.call('HGET', KEYS[3], ARGV[2])

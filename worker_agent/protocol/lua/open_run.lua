@@ -1,21 +1,25 @@
--- A server takes the namespace (law 7) and either goes on with the run that it holds or begins a new one.
+-- Register a server for the namespace, and resume the run in it or start a new run.
 -- KEYS[1] actor's record    HASH
 -- KEYS[2] meta              HASH
--- KEYS[3] lease:server      ZSET
--- KEYS[4] holder's record   HASH, of the server that the caller saw (the actor's own where none was)
--- KEYS[5] wish:server HASH  KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] server's token LIST
--- KEYS[9] fleet HASH
+-- KEYS[3] server_lease (`lease:server`)  ZSET
+-- KEYS[4] holder's record   HASH of the server that the caller found (its own record if it found none)
+-- KEYS[5] desired_server (`wish:server`) HASH  KEYS[6] desired_devices (`wish:devices`) HASH
+-- KEYS[7] desired_channels (`wish:channels`) HASH  KEYS[8] server's token LIST  KEYS[9] fleet HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
 -- tally, tries, marks
--- then for each claim holder that the caller saw: its claims HASH
--- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder seen, or ''  ARGV[4] '1' if its process is certainly gone
--- ARGV[5] `resume`, `fresh` or ''  ARGV[6] new run's id  ARGV[7] server's record, msgpack
--- ARGV[8] channels seen in meta, 0 for none  ARGV[9] channels wanted  ARGV[10] devices, or '' to keep
--- ARGV[11] capacity, or '' to keep  ARGV[12] retries  ARGV[13] retry delay ms  ARGV[14] lease ms  ARGV[15] results' cap
--- ARGV[16] `running` or `paused`: how devices begin  ARGV[17..] channel and actor of each claim holder seen
--- Returns {'ok', run, '1' if resumed} | {'version', theirs} | {'held', record, lease left in ms} | {'changed'}
---         | {'lost'} for a late copy, of an actor that came and went
---         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', how many}
+-- then for each actor with claims that the caller found: its claims HASH
+-- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder that the caller found, or ''
+-- ARGV[4] '1' if the holder's process has certainly ended
+-- ARGV[5] `resume`, `fresh` or ''  ARGV[6] id of a new run  ARGV[7] server's record, msgpack
+-- ARGV[8] channels that the caller found in meta, 0 for none  ARGV[9] channels wanted  ARGV[10] devices, or '' to keep
+-- ARGV[11] capacity, or '' to keep  ARGV[12] retries  ARGV[13] retry delay ms  ARGV[14] lease ms
+-- ARGV[15] cap on undrained results  ARGV[16] `running` or `paused`: the state in which devices start
+-- ARGV[17..] channel and actor of each actor with claims that the caller found
+-- Returns {'ok', run, '1' if resumed} | {'version', theirs} | {'held', record, rest of the lease in ms} | {'changed'}
+--         | {'lost'} for a late copy by an actor that has left
+--         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', number}
+-- Laws: one server for each namespace (7); a new run never drops work without `fresh`; a resumed run continues at the
+-- next item (5).
 
 local meta = redis.call('HMGET', KEYS[2], 'protocol', 'run', 'channels', 'server', 'server_record')
 if meta[1] and meta[1] ~= ARGV[2] then return {'version', meta[1]} end
@@ -75,11 +79,11 @@ else
   if ARGV[16] == 'running' then redis.call('HSET', KEYS[6], 'default', 'running') end
 end
 for c = 0, new - 1 do
-  local books = KEYS[base + c * per + 1]
-  if ARGV[11] ~= '' then redis.call('HSET', books, 'capacity', ARGV[11]) end
-  redis.call('HSETNX', books, 'capacity', '50')
-  redis.call('HSETNX', books, 'cursor', '0')
-  redis.call('HDEL', books, 'halted')
+  local counters = KEYS[base + c * per + 1]
+  if ARGV[11] ~= '' then redis.call('HSET', counters, 'capacity', ARGV[11]) end
+  redis.call('HSETNX', counters, 'capacity', '50')
+  redis.call('HSETNX', counters, 'cursor', '0')
+  redis.call('HDEL', counters, 'halted')
   redis.call('HDEL', KEYS[base + c * per + 10], 'starved')
 end
 redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries', ARGV[12],

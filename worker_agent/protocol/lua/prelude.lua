@@ -1,29 +1,31 @@
--- Stands before every script: the clock, the numbered call (law 3) and the header of a list item.
+-- Common code: the clock, numbered calls (law 3), and the header of a list item.
+-- `scripts.py` puts the parts that a script uses before the script.
 --
 -- A list item is `M1`, the run (8 letters or digits), the task's number (12 digits), its attempt (2 digits),
--- its crashes (1 digit), the body's format (1 letter), and the body, which no script unpacks.
--- A task's id is the run and the number: 20 characters.
+-- its crashes (1 digit), the format of the body (1 letter), and the body, which no script unpacks.
+-- The id of a task is the run and the number: 20 characters.
 
 local HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%l'
 local NEW_HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d000%l'
 local DEAD_TTL = 86400000
 local MAX_CRASHES = 3
-local MAX_ATTEMPTS = 98 -- The header has two digits; a count that stood still would retry for ever.
+local MAX_ATTEMPTS = 98 -- The header has two digits. Beyond them, the attempt could not grow and retries would not end.
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- When the namespace was last swept, ms; 0 where an agent wrote what is no time.
+-- Return when the namespace was last swept, in ms; 0 if an agent wrote a value that is not a number.
 local function swept_ms(fleet_key) return tonumber(redis.call('HGET', fleet_key, 'swept_ms') or '') or 0 end
--- A little less than the second between two reports of one agent, so that each report of a sole one brings a sweep.
+-- A little less than the second between two heartbeats, so that each heartbeat of a single agent leads to a sweep.
 local SWEEP_MS = 800
--- Asked the other way round, so that a time that is not a number lets a sweep come.
+-- The condition is negated so that it is true for a time that is NaN.
 local function is_sweep_due(swept, now) return not (swept <= now and now - swept < SWEEP_MS) end
 
--- nil and the last call's number when the call may go on; otherwise the reply that ends it, having changed nothing.
-local function refuse(actor_key, number)
+-- Check the number of a call. Return nil and the number of the last call if the call may run. Otherwise return the
+-- reply with which the script must end, before it has changed anything.
+local function check_number(actor_key, number)
   local record = redis.call('HMGET', actor_key, 'number', 'answer', 'dead')
   if not record[1] or record[3] then return {'lost'} end
   local last = tonumber(record[1])
@@ -32,8 +34,9 @@ local function refuse(actor_key, number)
   return nil, last
 end
 
--- Written last, so that a script that Redis refuses for want of memory leaves no number behind.
-local function remember(actor_key, number, answer)
+-- Store the number of a call and its answer. A script does this last: if Redis has no memory for its earlier writes,
+-- the number is not stored either.
+local function store_answer(actor_key, number, answer)
   redis.call('HSET', actor_key, 'number', string.format('%d', number), 'answer', answer)
 end
 
@@ -42,10 +45,10 @@ local function id_of(item) return string.sub(item, 3, 22) end
 local function attempt_of(item) return tonumber(string.sub(item, 23, 24)) end
 local function crashes_of(item) return tonumber(string.sub(item, 25, 25)) end
 
--- A claim keeps a letter for each of its items: it had never run, it had, it had crashed; it is settled.
+-- A claim keeps one letter for each of its items: the item's state when it was claimed, or that it is settled.
 local NEW, RUN_BEFORE, CRASHED_BEFORE, SETTLED = 'n', 'a', 'c', '.'
 
--- nil for what is not ours.
+-- Return an item's state when it is claimed, or nil for an item without a valid header.
 local function state_of(item)
   if string.find(item, NEW_HEADER) then return NEW end
   if not has_header(item) then return nil end
@@ -57,14 +60,14 @@ local function with_counts(item, attempt, crashes)
     .. string.sub(item, 26)
 end
 
--- One command over many values, in pieces that stay below Lua's limit of about 8,000 on `unpack`.
-local function spread(command, key, values)
+-- Call one command with many values, in pieces: Lua's `unpack` has a limit of about 8,000.
+local function call_in_pieces(command, key, values)
   for first = 1, #values, 1000 do
     redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
   end
 end
 
--- A token wakes one waiter; more than one token would only wake it twice.
+-- Push a token if there is none. One token is enough to wake one long poll.
 local function wake(key)
   if redis.call('LLEN', key) == 0 then redis.call('LPUSH', key, '1') end
 end

@@ -1,7 +1,9 @@
--- An agent reads its wishes (law 4); changes nothing.
--- KEYS[1] wish:devices HASH  KEYS[2] wish:stop HASH  KEYS[3] wish:detect HASH
+-- Read the desired state of an agent. Changes nothing.
+-- KEYS[1] desired_devices (`wish:devices`) HASH  KEYS[2] desired_stop (`wish:stop`) HASH
+-- KEYS[3] desired_detect (`wish:detect`) HASH
 -- ARGV[1] device  ARGV[2] actor
--- Returns {`running` or `paused`, how often it was asked to stop or '', the detect to answer or ''}
+-- Returns {`running` or `paused`, `1` (stop) or `2` (force stop) or '', the detect to answer or ''}
+-- Law: commands write state, and agents follow it (4).
 
 local desired = redis.call('HMGET', KEYS[1], ARGV[1], 'default')
 return {

@@ -1,19 +1,21 @@
--- A dead actor's claims come back (law 2), each with one crash more; the third crash fails the task (law 9).
--- The actor is marked dead in the same step. An actor whose lease still runs is left alone, so a late copy is harmless.
--- KEYS[1] dead actor's record  HASH
+-- Fence an actor and requeue the tasks that it has claimed, each with one more crash. The third crash fails a task.
+-- KEYS[1] record of the actor  HASH
 -- KEYS[2] leases     ZSET
 -- KEYS[3] agents     HASH device -> actor
--- KEYS[4] channel's running agents   ZSET
+-- KEYS[4] the channel's agents  ZSET of the agents that run tasks
 -- KEYS[5] waiting    LIST
 -- KEYS[6] failed     HASH id -> item
 -- KEYS[7] failed_at  ZSET id -> ms
--- KEYS[8] reasons    HASH id -> msgpack, one map a failed run, of what has failed
--- KEYS[9] holders    HASH actor -> number of its claimed tasks
--- KEYS[10] claims    HASH, of the dead actor: a claim's number -> its items, `NUMBER:open` -> their states
+-- KEYS[8] reasons    HASH id -> msgpack, one map for each failed run, of failed tasks
+-- KEYS[9] claim_counts (`holders`)  HASH actor -> number of its claimed tasks
+-- KEYS[10] claims of the actor      HASH number of a claim -> its items, `NUMBER:open` -> the state of each item
 -- KEYS[11] channel's token   LIST
--- KEYS[12] tries     HASH id -> msgpack, one map a failed run, of what is still to be run
--- ARGV[1] dead actor  ARGV[2] most tasks in this call, which one claim alone may pass  ARGV[3] reason of a third crash, msgpack
--- Returns {'ok', recovered, failed, left} | {'alive'}
+-- KEYS[12] retry_reasons (`tries`)  HASH id -> msgpack, one map for each failed run, of tasks that will run again
+-- ARGV[1] actor  ARGV[2] most tasks in this call; the first claim may exceed it
+-- ARGV[3] reason for a third crash, msgpack
+-- Returns {'ok', requeued, failed, left} | {'alive'}
+-- Laws: the actor is fenced in the same step (2); an actor whose lease has not ended is left alone, so a late copy of
+-- the call does no harm (3); recovery needs no server (8); a crash uses up no retry (9).
 
 local record = redis.call('HMGET', KEYS[1], 'dead', 'device', 'number')
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
@@ -28,7 +30,7 @@ redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 redis.call('LLEN', KEYS[11])
 redis.call('HLEN', KEYS[12])
-local held, gone, left = {}, {}, 0
+local held, fields, left = {}, {}, 0
 for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
   local claim = string.match(field, '^(.+):open$')
   if claim then
@@ -38,21 +40,22 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
     if #held > 0 and #held + tasks > tonumber(ARGV[2]) then
       left = left + tasks
     else
-      local ours, items = pcall(cmsgpack.unpack, redis.call('HGET', KEYS[10], claim))
+      local unpacked, items = pcall(cmsgpack.unpack, redis.call('HGET', KEYS[10], claim))
       for place = 1, #open do
-        local item = ours and type(items) == 'table' and items[place]
-        -- Every agent may write claims: what is no item holds no task, and what has no header counts when it is claimed.
+        local item = unpacked and type(items) == 'table' and items[place]
+        -- Every agent may write claims. A value that is not a string is no task. An item without a header is requeued
+        -- and becomes a foreign task when it is claimed.
         if type(item) == 'string' and string.sub(open, place, place) ~= SETTLED then
           held[#held + 1] = has_header(item) and with_counts(item, attempt_of(item), crashes_of(item) + 1) or item
         end
       end
-      gone[#gone + 1], gone[#gone + 2] = claim, field
+      fields[#fields + 1], fields[#fields + 2] = claim, field
     end
   end
 end
 
-spread('HDEL', KEYS[10], gone)
-local back, failed = {}, 0
+call_in_pieces('HDEL', KEYS[10], fields)
+local requeued, failed = {}, 0
 for _, item in ipairs(held) do
   if has_header(item) and crashes_of(item) >= MAX_CRASHES then
     local id = id_of(item)
@@ -62,10 +65,10 @@ for _, item in ipairs(held) do
     redis.call('HDEL', KEYS[12], id)
     failed = failed + 1
   else
-    back[#back + 1] = item
+    requeued[#requeued + 1] = item
   end
 end
-spread('RPUSH', KEYS[5], back)
+call_in_pieces('RPUSH', KEYS[5], requeued)
 if left == 0 then
   redis.call('HDEL', KEYS[9], ARGV[1])
   redis.call('ZREM', KEYS[2], ARGV[1])
@@ -79,5 +82,5 @@ if record[3] then
   redis.call('HSET', KEYS[1], 'dead', '1')
   redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
 end
-if #back > 0 then wake(KEYS[11]) end
-return {'ok', #back, failed, left}
+if #requeued > 0 then wake(KEYS[11]) end
+return {'ok', #requeued, failed, left}

@@ -1,11 +1,12 @@
--- The server's one-second sign of life (law 7). Not numbered.
+-- Renew the server's lease. The server calls it once a second, without a number.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] lease:server    ZSET
+-- KEYS[2] server_lease (`lease:server`)  ZSET
 -- KEYS[3] meta            HASH
 -- KEYS[4] fleet           HASH
 -- ARGV[1] actor
--- Returns {'ok', '1' if a sweep is due} | {'lost'} | {'superseded', successor's record}
---         | {'gone'} where somebody deleted the namespace's keys
+-- Returns {'ok', '1' if a sweep is due} | {'lost'} | {'superseded', record of the successor}
+--         | {'gone'} if another program deleted the keys of the namespace
+-- Law: only the server that holds the namespace renews its lease (7).
 
 local record = redis.call('HMGET', KEYS[1], 'number', 'dead')
 local meta = redis.call('HMGET', KEYS[3], 'lease_ms', 'server', 'server_record', 'protocol')

@@ -1,13 +1,14 @@
--- Writes a desired state, which agents and server then reconcile with, and wakes them (law 4).
+-- Write desired state and wake the processes that follow it.
 -- KEYS[1] actor's record  HASH
--- KEYS[2] wish            HASH
--- KEYS[3..] tokens        LIST, of those that should look at once
--- ARGV[1] number  ARGV[2] '1' to drop all earlier fields  ARGV[3] the wish's time to live in ms, 0 for ever
--- ARGV[4..] field, value, ... ('' takes the field away)
+-- KEYS[2] a key of desired state (`wish:...`)  HASH
+-- KEYS[3..] tokens        LIST of each process to wake
+-- ARGV[1] number  ARGV[2] '1' to remove all earlier fields  ARGV[3] time to live of the key in ms, 0 for no limit
+-- ARGV[4..] field, value, ... ('' removes the field)
 -- Returns {'ok'} | {'again', ''} | {'lost'} | {'stale'}
+-- Law: a command writes state, and a lost token only delays it (4).
 
 local number = tonumber(ARGV[1])
-local refused = refuse(KEYS[1], number)
+local refused = check_number(KEYS[1], number)
 if refused then return refused end
 redis.call('HLEN', KEYS[2])
 for i = 3, #KEYS do redis.call('LLEN', KEYS[i]) end
@@ -24,5 +25,5 @@ for i = 3, #KEYS do
   wake(KEYS[i])
   redis.call('PEXPIRE', KEYS[i], 60000)
 end
-remember(KEYS[1], number, '')
+store_answer(KEYS[1], number, '')
 return {'ok'}

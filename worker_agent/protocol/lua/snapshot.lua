@@ -1,12 +1,13 @@
--- A whole namespace at one instant, for the dashboards; changes nothing.
+-- Read a whole namespace at one instant, for dashboards. Changes nothing.
 -- KEYS[1] meta HASH  KEYS[2] leases ZSET  KEYS[3] agents HASH  KEYS[4] devices HASH  KEYS[5] events LIST
--- KEYS[6] wish:devices HASH  KEYS[7] wish:channels HASH  KEYS[8] wish:server HASH  KEYS[9] fleet HASH
--- KEYS[10] lease:server ZSET
+-- KEYS[6] desired_devices (`wish:devices`) HASH  KEYS[7] desired_channels (`wish:channels`) HASH
+-- KEYS[8] desired_server (`wish:server`) HASH  KEYS[9] fleet HASH  KEYS[10] server_lease (`lease:server`) ZSET
 -- then for each channel: books HASH, waiting LIST, delayed ZSET, failed HASH, results LIST, holders HASH, tally HASH
 -- ARGV[1] most events
--- Returns {ms, meta, leases, agents, devices, wish:devices, wish:channels, wish:server, fleet,
+-- Returns {ms, meta, leases, agents, devices, desired_devices, desired_channels, desired_server, fleet,
 --          events newest last, {for each channel: {books, waiting, delayed, failed, results, claimed,
---          first waiting item's header, tally}}, the server's lease}
+--          header of the first waiting item, tally}}, the server's lease}
+-- Law: all numbers are from the same instant, so they are balanced (1).
 
 local channels = {}
 for i = 11, #KEYS, 7 do

@@ -1,16 +1,17 @@
--- Finds what has to be recovered or promoted (law 8): about once a second for a whole namespace.
--- After a gap, when nobody could sweep because Redis was away, leases start afresh instead. A gap is half a lease,
--- and longer than sweeps that come every second with a short lease are ever apart. A shorter absence may hide between
--- two sweeps: so a lease that ran out only since the next one was due is left to the following one, before which
--- whoever lives has reported (joining.py tries a report again within half a second).
+-- Find actors to recover and channels to promote, about once a second for the whole namespace.
 -- KEYS[1] meta    HASH
--- KEYS[2] leases  ZSET actor -> expiry, ms (0: marked dead, still to be recovered)
+-- KEYS[2] leases  ZSET actor -> expiry, ms (0: fenced, not yet recovered)
 -- KEYS[3] fleet   HASH
 -- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claimed tasks
--- Returns {actors to recover}, {channels with tasks to promote}
+-- Returns {actors to recover}, {channels with due tasks}
+-- Law: recovery needs no server, and leases start afresh after Redis was away (8).
+-- If no process could sweep for a while (a gap), Redis was away, and all leases start afresh. A gap is half a lease,
+-- and at least `GAP` ms: longer than the pause between two sweeps with a short lease. A shorter absence can hide
+-- between two sweeps. So a lease that ended after the present sweep was due is judged by the next sweep. Until then
+-- every live agent has sent a heartbeat: agent/registration.py repeats a failed one within half a second.
 
 local GAP = 3000
--- A report comes each second, and one that Redis was slow to take a little later.
+-- Agents send a heartbeat once a second. One that Redis takes slowly arrives a little later.
 local DUE = 700
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
 if not lease then return {{}, {}} end
