@@ -47,7 +47,7 @@ def with_value(text: str, name: str, value: Any) -> str:
     import tomlkit
     from tomlkit.items import Table
 
-    document = tomlkit.parse(text)
+    document = tomlkit.parse(text if not text or text.endswith("\n") else f"{text}\n")
     section, _, key = name.rpartition(".")
     if section and section not in document:
         document.append(section, tomlkit.table().append(key, value))

@@ -1,4 +1,4 @@
-"""Starts the dashboard on a made-up backend, without a terminal."""
+"""Starts the dashboard on a fake backend, without a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mutitask_tui.dashboard.screens.peeking import PeekingScreen
 from tests.dashboard.fake_backend import FakeBackend, fail
 
 NEVER = 3600.0
-"""An interval that no test lives to see: tests poll by hand."""
+"""An interval longer than any test: tests poll by hand."""
 
 Opened = Callable[..., AbstractAsyncContextManager[Pilot[str]]]
 
@@ -28,7 +28,7 @@ def _still_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times on the screen are local ones: let that be UTC."""
+    """Set the time zone to UTC: times on the screen are local."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -37,15 +37,15 @@ def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is polled but by hand, and what is peeked at is read at each snapshot."""
+def _no_automatic_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll only by hand, and read details at every snapshot."""
     monkeypatch.setattr(DashboardApp, "fast_poll_s", NEVER)
     monkeypatch.setattr(PeekingScreen, "EVERY_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
-def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pilot looks every 20 ms whether the app is idle, several times a key: look every 5 ms."""
+def _fast_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pilot check every 5 ms, instead of 20 ms, whether the app is idle."""
     monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 200)
 
 
@@ -70,13 +70,13 @@ async def poll(pilot: Pilot[Any]) -> None:
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:
-    """Press keys and wait for what comes of them."""
+    """Press keys and wait until they have taken effect."""
     await pilot.press(*keys)
     await settle(pilot)
 
 
 def screen_text(pilot: Pilot[Any]) -> str:
-    """What the whole screen shows, as text."""
+    """Return the whole screen as text."""
     app = pilot.app
     width, height = app.size
     lines = app.screen._compositor.render_strips(app.size)
@@ -94,7 +94,7 @@ def opened(backend: FakeBackend) -> Opened:
         app = DashboardApp(own or backend, interval=NEVER)
         async with app.run_test(size=size, notifications=True) as pilot:
             await settle(pilot)
-            await pilot.pause()  # the layout that the first snapshot brought about
+            await pilot.pause()  # the layout after the first snapshot
             yield pilot
 
     return open_it

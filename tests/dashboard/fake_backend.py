@@ -1,4 +1,4 @@
-"""A Backend over made-up snapshots: a second implementation of the interface, for the tests."""
+"""A backend with made-up snapshots for the tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW_MS = 1_790_000_000_000
 
 
 def channel(number: int, **changes: Any) -> ChannelView:
-    """A channel whose books balance unless `allotted` is given."""
+    """A channel with balanced counters unless `allotted` is given."""
     values: dict[str, Any] = {
         "id": number,
         "capacity": 20,
@@ -53,7 +53,7 @@ def channel(number: int, **changes: Any) -> ChannelView:
 
 
 def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
-    """A device in that state, desired to be so."""
+    """A device in that state, which is also its desired state."""
     gone = state == "offline"
     values: dict[str, Any] = {
         "id": number,
@@ -144,7 +144,7 @@ def detail(task: FailedTask, **changes: Any) -> FailedDetail:
 
 
 def waiting_task(number: int, **changes: Any) -> WaitingTask:
-    """One task that waits."""
+    """One waiting task."""
     values: dict[str, Any] = {
         "id": f"r1-{number:06}",
         "number": number,
@@ -158,7 +158,7 @@ def waiting_task(number: int, **changes: Any) -> WaitingTask:
 
 
 def result(number: int, **changes: Any) -> ResultView:
-    """One result that waits."""
+    """One waiting result."""
     values: dict[str, Any] = {
         "id": f"r1-{number:06}",
         "number": number,
@@ -203,7 +203,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 
 class FakeBackend:
-    """Answers from what it was given, and keeps what it was asked."""
+    """Returns what a test has set, and records what it is asked for."""
 
     def __init__(self, now: Snapshot | None = None, fails: Sequence[FailedTask] = ()) -> None:
         self.now = now or snapshot()
@@ -217,9 +217,9 @@ class FakeBackend:
         self.refusal: Exception | None = None
         self.polls = 0
         self.reads: list[str] = []
-        """The methods that were called to drill down, in order."""
+        """The detail methods that were called, in order."""
         self.details: dict[str, FailedDetail | None] = {}
-        """Failed tasks in full by id, where `fails` does not say enough."""
+        """Failed tasks in full by id, where `fails` is not enough."""
         self.many: Outcome | None = None
         self.groups: tuple[FailGroup, ...] | None = None
         self.waiting = tuple(waiting_task(n) for n in range(18))
@@ -227,14 +227,14 @@ class FakeBackend:
         self.log = tuple(f"2026-11-24 03:00:{n:02}Z INFO line {n} of the log" for n in range(30))
 
     def snapshot(self) -> Snapshot:
-        """The snapshot that it was given, unless it is in trouble."""
+        """Return the snapshot, or raise `error` if it is set."""
         self.polls += 1
         if self.error is not None:
             raise self.error
         return self.now
 
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
-        """Keep what was asked; a view's own command is none of a backend's business."""
+        """Record the command. A command of the view itself must not arrive here."""
         if command.run is None:
             raise CommandError(f"{command.name} belongs to a dashboard")
         self.asked.append((command.name, tuple(values)))
@@ -243,26 +243,26 @@ class FakeBackend:
         return self.outcome
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
-        """The failed tasks that it was given, cut to the page."""
+        """Return a page of the failed tasks."""
         if self.error is not None:
             raise self.error
         found = [task for task in self.fails if channel in (None, task.channel)]
         return tuple(found[offset : offset + limit])
 
     def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-        """Keep what was asked, on all at once."""
+        """Record the command with all targets."""
         self.asked.append((f"{command.name}*", tuple(tuple(target) for target in targets)))
         if self.refusal is not None:
             raise self.refusal
         return self.many or Outcome(f"{command.name} on {len(targets)}", data={"asked": len(targets)})
 
     def export_failed(self, targets: Sequence[tuple[int, str]]) -> Outcome:
-        """Keep what was to be exported."""
+        """Record what was to be exported."""
         self.asked.append(("export_failed", tuple(targets)))
         return Outcome(f"{len(targets)} failed tasks written to fails.jsonl")
 
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
-        """What `details` says of it, or else what follows from the list."""
+        """Return the task from `details`, or make it from the list."""
         self._reading("failed_task")
         if id_ in self.details:
             return self.details[id_]
@@ -270,7 +270,7 @@ class FakeBackend:
         return None if found is None else detail(found)
 
     def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Those that it was given, or one for each error type."""
+        """Return the groups that were set, or one for each error type."""
         self._reading("fail_groups")
         if self.groups is not None:
             return self.groups
@@ -283,22 +283,22 @@ class FakeBackend:
         )
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
-        """Those that it was given."""
+        """Return what was set."""
         self._reading("waiting_tasks")
         return self.waiting[:limit]
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
-        """Those that it was given."""
+        """Return what was set."""
         self._reading("last_results")
         return self.results[:limit]
 
     def device_log(self, device: int) -> tuple[str, ...]:
-        """The lines that it was given."""
+        """Return the lines that were set."""
         self._reading("device_log")
         return self.log
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
-        """No history."""
+        """Return no samples."""
         self._reading("history")
         return tuple(() for _ in self.now.channels)
 
@@ -308,9 +308,9 @@ class FakeBackend:
             raise self.error
 
     def join_line(self) -> str:
-        """A line as the server would give it."""
+        """Return a line like the server's."""
         return "worker-agent job.py --redis redis://head-node:6379/0 --name stdlib --device auto --channel 0"
 
     def change(self, **changes: Any) -> None:
-        """Another snapshot from now on."""
+        """Change the snapshot."""
         self.now = replace(self.now, **changes)

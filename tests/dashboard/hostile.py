@@ -1,4 +1,4 @@
-"""What strangers may put into a payload, an error, a host name or a task id."""
+"""Hostile text that may come in a payload, an error, a host name or a task id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When it will be done: known where the number of tasks is, from a rate that does not jump."""
+"""The ETA: known if the number of tasks is known, from a rate that does not jump."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, snapshot
 
 
 def trend_of(*rates: float) -> Trend:
-    """A trend that saw these rates of TaskChannel0, one every two seconds until now."""
+    """Return a trend with these rates of TaskChannel0, one every two seconds until now."""
     trend = Trend()
     for age, rate in enumerate(reversed(rates)):
         trend.add(
@@ -21,7 +21,7 @@ def trend_of(*rates: float) -> Trend:
     return trend
 
 
-def test_what_is_left_over_the_steady_rate() -> None:
+def test_the_eta_divides_the_open_tasks_by_the_steady_rate() -> None:
     total = 12_345 + 22 + 12_000
     eta = channel_eta(channel(0, total=total), trend_of(10.0, 10.0, 10.0), NOW_MS)
     assert eta is not None
@@ -30,12 +30,12 @@ def test_what_is_left_over_the_steady_rate() -> None:
     assert eta.at_text == "at 14:33"
 
 
-def test_one_slow_snapshot_does_not_shake_it() -> None:
+def test_one_slow_snapshot_hardly_changes_the_eta() -> None:
     steady = channel_eta(channel(0, total=100_000), trend_of(*[100.0] * 20), NOW_MS)
-    shaken = channel_eta(channel(0, total=100_000), trend_of(0.0, *[100.0] * 19), NOW_MS)
+    slowed = channel_eta(channel(0, total=100_000), trend_of(0.0, *[100.0] * 19), NOW_MS)
     assert steady is not None and steady.seconds is not None
-    assert shaken is not None and shaken.seconds is not None
-    assert shaken.seconds / steady.seconds < 1.1
+    assert slowed is not None and slowed.seconds is not None
+    assert slowed.seconds / steady.seconds < 1.1
 
 
 def test_an_exhausted_generator_needs_no_total() -> None:
@@ -44,7 +44,7 @@ def test_an_exhausted_generator_needs_no_total() -> None:
     assert eta.seconds == pytest.approx(22 / 11)
 
 
-def test_failed_and_deleted_tasks_are_settled_and_a_total_that_was_too_small_grows() -> None:
+def test_failed_and_deleted_tasks_count_as_settled_and_a_small_total_grows() -> None:
     eta = channel_eta(channel(0, total=5, failed=10, deleted=5), trend_of(11.0), NOW_MS)
     assert eta is not None
     assert eta.seconds == pytest.approx(2.0)
@@ -52,17 +52,17 @@ def test_failed_and_deleted_tasks_are_settled_and_a_total_that_was_too_small_gro
 
 
 @pytest.mark.parametrize("unknown", [{}, {"exhausted": True, "waiting": 0, "claimed": 0}])
-def test_nothing_is_said_where_nothing_is_known_or_left(unknown: dict[str, int]) -> None:
+def test_there_is_no_eta_if_the_total_is_unknown_or_all_is_settled(unknown: dict[str, int]) -> None:
     assert channel_eta(channel(0, **unknown), trend_of(5.0), NOW_MS) is None
 
 
-def test_no_time_is_named_while_nothing_is_settled() -> None:
+def test_there_is_no_time_while_no_task_is_settled() -> None:
     eta = channel_eta(channel(0, total=100_000), trend_of(0.0), NOW_MS)
     assert eta is not None
     assert (eta.seconds, eta.text, eta.share_text) == (None, "", "12%")
 
 
-def test_the_last_channel_counts_for_the_whole_and_an_unknown_one_hides_it() -> None:
+def test_the_slowest_channel_sets_the_eta_and_an_unknown_one_hides_it() -> None:
     trend = Trend()
     both = (channel(0, rate=100.0, total=13_367), channel(1, rate=1.0, total=12_667))
     trend.add(snapshot(channels=both))
@@ -75,11 +75,13 @@ def test_the_last_channel_counts_for_the_whole_and_an_unknown_one_hides_it() -> 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (60, "1 min"), (3500, "58 min"), (7440, "2h 04m")]
 )
-def test_a_span_as_one_says_it(seconds: float, text: str) -> None:
+def test_a_future_duration_is_rounded(seconds: float, text: str) -> None:
     assert about(seconds) == text
 
 
-async def test_the_screen_says_it_with_the_oldest_tasks_age(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_screen_shows_the_eta_and_the_age_of_the_oldest_task(
+    opened: Opened, backend: FakeBackend
+) -> None:
     backend.change(channels=(channel(0, total=1_000_000, oldest_s=75.0),))
     async with opened(size=(80, 24)) as pilot:
         await poll(pilot)

@@ -1,4 +1,4 @@
-"""Numbers and spans fit their cells."""
+"""Numbers and durations fit into their cells."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_rates_and_clock() -> None:
     assert clock(3_661_000) == "01:01:01"
 
 
-def test_the_bar_is_full_at_and_above_capacity_and_never_empty_with_a_task() -> None:
+def test_the_bar_is_full_from_capacity_on_and_never_empty_with_a_task() -> None:
     assert fill_bar(27, 20, 10) == ("━" * 10, "")
     assert fill_bar(1, 10_000, 10) == ("━", "─" * 9)
     assert fill_bar(0, 20, 10) == ("", "─" * 10)
     assert fill_bar(0, 0, 4) == ("", "────")
 
 
-def test_a_sparkline_is_flush_right_and_scaled_to_its_highest() -> None:
+def test_a_sparkline_is_right_aligned_and_scaled_to_its_largest_value() -> None:
     assert sparkline([0, 5, 10], 5) == "  ▁▄█"
     assert sparkline([], 3) == "   "
     assert sparkline([0, 0], 2) == "▁▁"
@@ -57,5 +57,5 @@ def test_a_sparkline_is_flush_right_and_scaled_to_its_highest() -> None:
 
 @pytest.mark.parametrize("text", ["", "abc", "a long text", "日本語日本語", "🚀🚀🚀🚀🚀🚀"])
 @pytest.mark.parametrize("width", [0, 1, 2, 5, 8])
-def test_fit_takes_exactly_its_cells(text: str, width: int) -> None:
+def test_fit_returns_exactly_the_given_width(text: str, width: int) -> None:
     assert cell_len(fit(text, width)) == width

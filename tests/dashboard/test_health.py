@@ -1,4 +1,4 @@
-"""The header's sentence names the worst thing first."""
+"""The health in the header names the worst problem first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 RUNNING = (device(0), device(1, channel=1))
 
 
-def grown(new_fails: int) -> Trend:
-    """A trend in which so many tasks failed in the last minute."""
+def trend_with(new_fails: int) -> Trend:
+    """Return a trend with `new_fails` failed tasks in the last minute."""
     trend = Trend()
     trend.add(snapshot(now_ms=NOW_MS - 1000))
     trend.add(snapshot(channels=(channel(0, failed=new_fails),)))
@@ -25,7 +25,7 @@ def grown(new_fails: int) -> Trend:
 @pytest.mark.parametrize(
     ("changes", "new_fails", "says"),
     [
-        ({"channels": (channel(0, allotted=1, halted="x"),)}, 9, "BOOKS DO NOT BALANCE in TaskChannel0"),
+        ({"channels": (channel(0, allotted=1, halted="x"),)}, 9, "COUNTERS NOT BALANCED in TaskChannel0"),
         ({"channels": (channel(0, halted="item 7"),)}, 9, "feed halted in TaskChannel0"),
         ({"server": None}, 9, "no server"),
         ({"devices": (device(0, "offline", seen_s=None),)}, 0, "no device is there"),
@@ -52,25 +52,25 @@ def grown(new_fails: int) -> Trend:
         ),
     ],
 )
-def test_the_worst_comes_first(changes: dict[str, Any], new_fails: int, says: str) -> None:
-    assert says in assess_health(snapshot(**changes), grown(new_fails)).text
+def test_the_worst_problem_comes_first(changes: dict[str, Any], new_fails: int, says: str) -> None:
+    assert says in assess_health(snapshot(**changes), trend_with(new_fails)).text
 
 
-def test_paused_allotting_is_said() -> None:
+def test_paused_allotting_is_shown() -> None:
     now = snapshot(devices=RUNNING)
     assert now.server is not None
     paused = replace(now, server=replace(now.server, allotting=False))
     assert "allotting is paused" in assess_health(paused, Trend()).text
 
 
-def test_failures_are_new_for_a_minute_only() -> None:
+def test_failures_count_as_new_for_one_minute() -> None:
     trend = Trend()
     for age, failed in ((2 * GROWTH_MS, 0), (GROWTH_MS, 5), (0, 8)):
         trend.add(snapshot(now_ms=NOW_MS - age, channels=(channel(0, failed=failed),)))
     assert (trend.new_fails(), trend.new_fails(0), trend.new_fails(7)) == (3, 3, 0)
 
 
-def test_a_reload_is_no_growth_and_a_new_run_begins_afresh() -> None:
+def test_a_reload_is_not_negative_and_a_new_run_starts_at_zero() -> None:
     trend = Trend()
     trend.add(snapshot(channels=(channel(0, failed=8),)))
     trend.add(snapshot(channels=(channel(0, failed=0),)))
@@ -80,7 +80,7 @@ def test_a_reload_is_no_growth_and_a_new_run_begins_afresh() -> None:
     assert len(trend.points(0)) == 1
 
 
-def test_errors_that_outnumber_the_tasks_done_are_said() -> None:
+def test_more_errors_than_done_tasks_are_shown() -> None:
     trend = Trend()
     for age, errors, done in ((5000, 100, 500), (0, 140, 503)):
         now = snapshot(now_ms=NOW_MS - age, devices=RUNNING, channels=(channel(0, errors=errors, done=done),))
@@ -89,22 +89,22 @@ def test_errors_that_outnumber_the_tasks_done_are_said() -> None:
     assert trend.new_runs(0) == (40, 3)
 
 
-def test_a_run_is_stuck_by_the_measure_of_its_channel() -> None:
-    def verdict(**changes: Any) -> str:
+def test_a_stuck_run_is_compared_with_its_channel() -> None:
+    def health(**changes: Any) -> str:
         return assess_health(
             snapshot(devices=(device(0, task_s=10.0), device(1, **changes), device(2, channel=1))), Trend()
         ).text
 
-    assert "Device1 runs" in verdict(current_s=250.0)
-    assert "going well" in verdict(current_s=150.0)
-    # Its own tasks take long, or it is limited.
-    assert "going well" in verdict(current_s=250.0, task_s=20.0)
-    assert "going well" in verdict(current_s=250.0, timeout_s=300.0)
-    assert "Device1 runs" in verdict(current_s=400.0, timeout_s=300.0)
-    assert "going well" in verdict(current_s=250.0, channel=1)
+    assert "Device1 runs" in health(current_s=250.0)
+    assert "going well" in health(current_s=150.0)
+    # The tasks of this device take long anyway, or have a time limit.
+    assert "going well" in health(current_s=250.0, task_s=20.0)
+    assert "going well" in health(current_s=250.0, timeout_s=300.0)
+    assert "Device1 runs" in health(current_s=400.0, timeout_s=300.0)
+    assert "going well" in health(current_s=250.0, channel=1)
 
 
-def test_a_channel_is_not_called_unserved_just_after_the_server_came() -> None:
+def test_a_channel_is_not_unserved_just_after_the_server_started() -> None:
     now = snapshot(devices=(device(0),))
     assert now.server is not None
     young = replace(now, server=replace(now.server, since_ms=NOW_MS - 1000))

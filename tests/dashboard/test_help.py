@@ -1,4 +1,4 @@
-"""Help, palette and join: what can be done, from the one registry."""
+"""Help, palette and join: they show the commands of the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.dashboard.fake_backend import FakeBackend
 
 
 async def search(pilot: Pilot[str], name: str) -> None:
-    """Type a command's name into the palette and take the hit."""
+    """Type a command's name into the palette and run the first hit."""
     await press(pilot, *("space" if letter == " " else letter for letter in name))
     hits = pilot.app.screen.query_one(CommandList)
     for _ in range(200):
@@ -38,14 +38,14 @@ async def test_help_lists_every_command_with_its_summary(opened: Opened) -> None
         assert not isinstance(pilot.app.screen, HelpScreen)
 
 
-async def test_the_palette_acts_on_what_was_selected(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_palette_acts_on_the_selection(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "right", "ctrl+p")
         await search(pilot, "pause_one")
         assert backend.asked == [("pause_one", (1,))]
 
 
-async def test_the_palette_asks_before_danger_too(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_palette_asks_before_a_dangerous_command(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "ctrl+p")
         await search(pilot, "stop_all")
@@ -70,7 +70,7 @@ async def test_help_lists_the_keys_of_the_view_and_of_the_lists(opened: Opened) 
         assert {"Space", "*", "G", "[ ]", "^z"} <= set(shown)
 
 
-async def test_the_footer_cuts_no_key_in_half(opened: Opened) -> None:
+async def test_the_key_bar_shows_only_whole_entries(opened: Opened) -> None:
     async with opened(size=(80, 24)) as pilot:
         last = screen_text(pilot).splitlines()[-1]
         assert "pP Pause" in last
@@ -79,7 +79,7 @@ async def test_the_footer_cuts_no_key_in_half(opened: Opened) -> None:
         assert "^p Palette" in last
 
 
-async def test_a_click_in_the_footer_presses_that_key(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_click_in_the_key_bar_presses_that_key(opened: Opened, backend: FakeBackend) -> None:
     async with opened(size=(80, 24)) as pilot:
         await pilot.click("KeyBar", offset=(2, 0))
         await settle(pilot)
@@ -93,7 +93,7 @@ async def test_a_click_in_the_footer_presses_that_key(opened: Opened, backend: F
         assert isinstance(pilot.app.screen, CommandPalette)
 
 
-async def test_join_says_what_a_loopback_address_needs(opened: Opened, backend: FakeBackend) -> None:
+async def test_join_shows_what_a_loopback_address_needs(opened: Opened, backend: FakeBackend) -> None:
     backend.join_note = (
         "The embedded Valkey listens on this machine alone: start it again with --resume --listen ADDRESS"
     )

@@ -1,4 +1,4 @@
-"""Strangers' text in every sink: shown as plain text, with no crash, no backend, no escape."""
+"""Untrusted text everywhere on the screens: shown as plain text, with no crash, no link, no escape."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.dashboard.hostile import TOGETHER
 from worker_agent.protocol.errors import RedisUnavailable
 
 
-def hostile_link(payload: str) -> FakeBackend:
-    """A backend that says `payload` wherever a string comes from outside."""
+def hostile_backend(payload: str) -> FakeBackend:
+    """Return a backend that returns `payload` for every untrusted string."""
     now = snapshot(
         name=payload,
         redis=payload,
@@ -37,10 +37,10 @@ def hostile_link(payload: str) -> FakeBackend:
         ),
         events=(event(1, payload, source=payload), event(2, payload, source="Device0", level="error")),
     )
-    stranger: dict[str, Any] = dict.fromkeys(
+    untrusted: dict[str, Any] = dict.fromkeys(
         ("id", "stage", "error_type", "error", "traceback", "task"), payload
     )
-    backend = FakeBackend(now, [fail(1, **stranger), fail(2)])
+    backend = FakeBackend(now, [fail(1, **untrusted), fail(2)])
     run = FailedRun(NOW_MS, None, payload, payload, payload, payload)
     deep = {payload: [payload, {payload: payload}], "more": payload}
     backend.details[payload] = detail(backend.fails[0], payload=deep, failed_runs=(run, run), json=payload)
@@ -52,7 +52,7 @@ def hostile_link(payload: str) -> FakeBackend:
 
 
 def check(pilot: Pilot[Any]) -> None:
-    """The screen holds no control character, no hidden one, and no link that came from outside."""
+    """Assert that the screen shows no control character, no hidden one, and no untrusted link."""
     for strip in pilot.app.screen._compositor.render_strips(pilot.app.size):
         for segment in strip:
             assert not [
@@ -64,8 +64,8 @@ def check(pilot: Pilot[Any]) -> None:
 
 
 @pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
-async def test_every_sink(payload: str, opened: Opened) -> None:
-    backend = hostile_link(payload)
+async def test_every_screen_shows_untrusted_text_safely(payload: str, opened: Opened) -> None:
+    backend = hostile_backend(payload)
     async with opened(backend) as pilot:
         check(pilot)
         await press(pilot, "enter")
@@ -101,7 +101,7 @@ async def test_every_sink(payload: str, opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
-async def test_the_editor(payload: str, opened: Opened) -> None:
+async def test_the_editor_shows_untrusted_text_safely(payload: str, opened: Opened) -> None:
     backend = FakeBackend(fails=[fail(1)])
     backend.details["r1-000001"] = detail(backend.fails[0], payload=[payload])
     async with opened(backend) as pilot:
@@ -109,8 +109,8 @@ async def test_the_editor(payload: str, opened: Opened) -> None:
         check(pilot)
 
 
-async def test_markup_shows_as_it_was_typed(opened: Opened) -> None:
-    backend = hostile_link("[@click=app.quit]go[/]")
+async def test_markup_is_shown_as_text(opened: Opened) -> None:
+    backend = hostile_backend("[@click=app.quit]go[/]")
     async with opened(backend) as pilot:
         assert "[@click=app.quit]go[/]" in screen_text(pilot)
         await press(pilot, "colon", *"[@click=app.quit]go[/]", "enter")

@@ -1,4 +1,4 @@
-"""What is typed faster than the dashboard looks acts as if it had been typed slowly."""
+"""Keys typed ahead act as if they were typed slowly."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ KEYS = {
 
 
 def post(pilot: Pilot[Any], text: str) -> None:
-    """All of the keys are there before the first is handled."""
+    """Send all keys before the first one is handled."""
     for letter in text:
         pilot.app.post_message(events.Key(KEYS.get(letter, letter), letter))
 
 
 async def type_ahead(pilot: Pilot[Any], text: str) -> None:
-    """Type faster than the dashboard looks, and wait until all of it is handled."""
+    """Send keys ahead, and wait until all of them are handled."""
     app = pilot.app
     assert isinstance(app, KeyOrderApp)
     until = app._delivered + len(text)
@@ -45,7 +45,7 @@ async def type_ahead(pilot: Pilot[Any], text: str) -> None:
     await settle(pilot)
 
 
-async def test_what_is_typed_ahead_of_a_line_is_text(opened: Opened, backend: FakeBackend) -> None:
+async def test_keys_typed_ahead_into_a_line_are_text(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, ":sTpSP 1")
         assert pilot.app.screen.query_one(CommandLine).value == "sTpSP 1"
@@ -55,7 +55,7 @@ async def test_what_is_typed_ahead_of_a_line_is_text(opened: Opened, backend: Fa
         assert backend.asked == []
 
 
-async def test_what_is_typed_behind_a_line_acts(opened: Opened, backend: FakeBackend) -> None:
+async def test_keys_typed_after_a_line_act(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, ":pause_all\rSF")
         assert backend.asked == [("pause_all", ()), ("start_all", ())]
@@ -86,7 +86,7 @@ async def test_screens_open_and_close_in_order(
         assert backend.asked == []
 
 
-async def test_what_is_typed_ahead_of_a_prompt_is_its_answer(opened: Opened, backend: FakeBackend) -> None:
+async def test_keys_typed_ahead_of_a_prompt_answer_it(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await type_ahead(pilot, "m\x7f50\rP")
         assert backend.asked == [("reset_max_task", (50, 0)), ("pause_all", ())]
@@ -102,7 +102,7 @@ async def test_enter_typed_ahead_of_a_question_cancels(opened: Opened, backend: 
         assert backend.asked == [("stop_all", ())]
 
 
-async def test_a_key_whose_way_is_lost_holds_the_next_up_for_a_moment_only(
+async def test_a_key_that_cannot_be_followed_delays_the_next_only_briefly(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened() as pilot:

@@ -62,7 +62,7 @@ def test_every_command_with_a_key_has_its_binding() -> None:
     assert {c.name: c.key for c in COMMANDS if c.key}.items() <= bound.items()
 
 
-def test_no_key_of_the_view_takes_a_commands_key() -> None:
+def test_the_view_uses_no_key_of_a_command() -> None:
     keys = [key for binding in VIEW_BINDINGS for key in binding.key.split(",")]
     assert not set(keys) & {c.key for c in COMMANDS}
     assert len(keys) == len(set(keys))
@@ -74,22 +74,22 @@ def _every(owner: type[Any]) -> Iterator[type[Any]]:
         yield from _every(child)
 
 
-MEANT = {("ChannelScreen", "F")}
-"""Where a screen takes a key of the view for itself, on purpose: the fails of this channel alone."""
+OVERRIDDEN = {("ChannelScreen", "F")}
+"""Keys of the view that a screen uses for itself on purpose: the failed tasks of its channel."""
 
 
-def test_no_screen_or_list_takes_a_key_of_the_registry_or_the_view_for_itself() -> None:
-    taken = {key: binding.id for binding in app_bindings() for key in binding.key.split(",")}
+def test_no_screen_or_list_uses_a_key_of_a_command_or_of_the_view() -> None:
+    used = {key: binding.id for binding in app_bindings() for key in binding.key.split(",")}
     for owner in (*_every(FrameScreen), *_every(CellGrid), *_every(TailView), PayloadTree):
         seen: set[str] = set()
         for binding in Binding.make_bindings(owner.__dict__.get("BINDINGS", ())):
             assert binding.key not in seen, (owner, binding)
             seen.add(binding.key)
-            if binding.key in taken and (owner.__name__, binding.key) not in MEANT:
-                assert binding.id == taken[binding.key], (owner, binding)
+            if binding.key in used and (owner.__name__, binding.key) not in OVERRIDDEN:
+                assert binding.id == used[binding.key], (owner, binding)
 
 
-def test_this_file_knows_every_command() -> None:
+def test_this_file_covers_every_command() -> None:
     known = {*ON_MAIN, *ON_FAILS, *ASKED_FOR, "detach", "exit"}
     assert known == {c.name for c in COMMANDS if c.key}
 
@@ -119,7 +119,7 @@ async def test_each_fail_key_acts_on_the_selected_fail(opened: Opened, backend: 
             assert backend.asked == [(name, values)]
 
 
-async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_dangerous_command_asks_first_and_enter_cancels(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         for command in COMMANDS:
@@ -134,7 +134,7 @@ async def test_danger_asks_first_and_enter_alone_cancels(opened: Opened, backend
         assert backend.asked == []
 
 
-async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> None:
+async def test_the_question_names_exactly_the_targets(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "t")
         assert "stop_one 0?" in screen_text(pilot)
@@ -147,7 +147,7 @@ async def test_the_question_names_exactly_what_is_acted_on(opened: Opened) -> No
         assert "3 failed tasks of all channels" in screen_text(pilot)
 
 
-async def test_an_act_keeps_to_what_was_selected_when_the_key_was_pressed(
+async def test_a_command_keeps_the_selection_from_when_the_key_was_pressed(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -177,9 +177,7 @@ async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, ba
         assert backend.asked == [("reload_one_fail_task", (1, "r1-77"))]
 
 
-async def test_editing_offers_the_payload_and_says_what_is_wrong(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_editing_offers_the_payload_and_reports_mistakes(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "F")
         await press(pilot, "e")
@@ -192,7 +190,7 @@ async def test_editing_offers_the_payload_and_says_what_is_wrong(
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+q"])
-async def test_leaving_asks_and_enter_alone_stays(key: str, opened: Opened, backend: FakeBackend) -> None:
+async def test_leaving_asks_and_enter_stays(key: str, opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, key)
         assert isinstance(pilot.app.screen, LeaveScreen)
@@ -202,7 +200,7 @@ async def test_leaving_asks_and_enter_alone_stays(key: str, opened: Opened, back
         assert backend.asked == []
 
 
-async def test_detach_leaves_the_view_alone(opened: Opened, backend: FakeBackend) -> None:
+async def test_detach_leaves_only_the_view(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await pilot.press("q", "right", "enter")
         await pilot.pause()
@@ -218,14 +216,14 @@ async def test_the_detach_key_leaves_at_once(opened: Opened, backend: FakeBacken
     assert backend.asked == []
 
 
-async def test_exit_ends_the_view_once_the_server_said_yes(opened: Opened, backend: FakeBackend) -> None:
+async def test_exit_ends_the_view_once_the_server_agreed(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "q", "right", "right", "enter")
     assert pilot.app.return_value == "exit"
     assert backend.asked == [("exit", ())]
 
 
-async def test_an_exit_that_is_refused_leaves_the_view_open(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_refused_exit_leaves_the_view_open(opened: Opened, backend: FakeBackend) -> None:
     backend.outcome = Outcome("an agent does not answer", ok=False)
     async with opened() as pilot:
         await press(pilot, "q", "right", "right", "enter")
@@ -250,7 +248,7 @@ async def test_a_read_only_view_sends_nothing(opened: Opened, backend: FakeBacke
         assert backend.asked == []
 
 
-async def test_an_outcome_is_shown_and_an_error_is_loud(opened: Opened, backend: FakeBackend) -> None:
+async def test_an_outcome_is_shown_and_an_error_notifies(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "p")
         assert "… pause_one 0: done as asked" in screen_text(pilot)
@@ -267,7 +265,7 @@ async def test_the_fail_counts_offer_the_fails_screen(opened: Opened, backend: F
         assert "TaskChannel0: 3 failed  (F shows them)" in screen_text(pilot)
 
 
-async def test_acts_that_change_something_run_in_the_order_of_their_keys(
+async def test_commands_that_change_something_run_in_the_order_of_their_keys(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:

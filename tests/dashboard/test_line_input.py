@@ -1,4 +1,4 @@
-"""The `:` line takes commands as the seed typed them; `/` narrows the devices down."""
+"""The `:` line runs commands; `/` filters the devices."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_common_prefix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "fits"),
+    ("filter_text", "fits"),
     [
         ("", True),
         ("DEVICE3", True),
@@ -52,11 +52,11 @@ def test_common_prefix() -> None:
         ("!", True),
     ],
 )
-def test_filter_words(wanted: str, fits: bool) -> None:
-    assert matches("device3 offline node-3", wanted) is fits
+def test_filter_words(filter_text: str, fits: bool) -> None:
+    assert matches("device3 offline node-3", filter_text) is fits
 
 
-async def test_a_typed_line_is_carried_out(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_typed_command_runs(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pause_one 3", "enter")
         assert backend.asked == [("pause_one", (3,))]
@@ -71,7 +71,7 @@ async def test_no_line_opens_behind_a_dialog(opened: Opened) -> None:
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
-async def test_letters_and_signs_are_text_while_one_types(opened: Opened, backend: FakeBackend) -> None:
+async def test_letters_and_symbols_are_text_while_typing(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"PSq+-/?j", "ctrl+d")
         assert pilot.app.screen.query_one(CommandLine).value == "PSq+-/?j"
@@ -79,7 +79,9 @@ async def test_letters_and_signs_are_text_while_one_types(opened: Opened, backen
         assert backend.asked == []
 
 
-async def test_a_wrong_line_says_why_and_stays_to_be_mended(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_wrong_line_shows_the_error_and_stays_for_correction(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pause_on 0", "enter")
         assert "did you mean pause_one?" in screen_text(pilot)
@@ -89,7 +91,7 @@ async def test_a_wrong_line_says_why_and_stays_to_be_mended(opened: Opened, back
         assert isinstance(pilot.app.focused, DeviceGrid)
 
 
-async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, backend: FakeBackend) -> None:
+async def test_tab_completes_the_common_prefix(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"pa", "tab")
         line = pilot.app.screen.query_one(CommandLine)
@@ -102,14 +104,14 @@ async def test_tab_completes_as_far_as_it_is_certain(opened: Opened, backend: Fa
         assert backend.asked == [("pause_one", (2,))]
 
 
-async def test_right_takes_the_suggestion(opened: Opened) -> None:
+async def test_right_accepts_the_suggestion(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"detect_f")
         await press(pilot, "right")
         assert pilot.app.screen.query_one(CommandLine).value == "detect_fail_channel"
 
 
-async def test_up_and_down_walk_the_history(opened: Opened) -> None:
+async def test_up_and_down_step_through_the_history(opened: Opened) -> None:
     async with opened() as pilot:
         for typed in ("pause_one 1", "start_one 1", "start_one 1"):
             await press(pilot, "colon", *typed, "enter")
@@ -122,7 +124,7 @@ async def test_up_and_down_walk_the_history(opened: Opened) -> None:
         assert line.value == ""
 
 
-async def test_danger_asks_on_the_line_too(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_dangerous_command_asks_on_the_line_too(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"stop_all", "enter")
         assert isinstance(pilot.app.screen, ConfirmScreen)
@@ -131,13 +133,13 @@ async def test_danger_asks_on_the_line_too(opened: Opened, backend: FakeBackend)
 
 
 @pytest.mark.parametrize("word", ["exit", "stop", "quit"])
-async def test_the_seeds_words_for_leaving_ask(word: str, opened: Opened) -> None:
+async def test_the_words_for_leaving_ask(word: str, opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *word, "enter")
         assert isinstance(pilot.app.screen, LeaveScreen)
 
 
-async def test_detach_and_help_are_words_as_well(opened: Opened) -> None:
+async def test_detach_and_help_can_be_typed(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "colon", *"help", "enter")
         assert isinstance(pilot.app.screen, HelpScreen)
@@ -147,13 +149,13 @@ async def test_detach_and_help_are_words_as_well(opened: Opened) -> None:
     assert pilot.app.return_value == "detach"
 
 
-async def test_the_line_is_there_on_other_screens(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_line_works_on_other_screens(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "enter", "colon", *"pause_all", "enter")
         assert backend.asked == [("pause_all", ())]
 
 
-async def test_a_filter_narrows_as_one_types_and_says_so(opened: Opened) -> None:
+async def test_the_filter_applies_while_typing_and_is_shown(opened: Opened) -> None:
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         await press(pilot, "slash", *"offline")
@@ -166,7 +168,7 @@ async def test_a_filter_narrows_as_one_types_and_says_so(opened: Opened) -> None
         assert len(grid.items) == 5
 
 
-async def test_an_act_on_all_says_how_many_a_filter_hides(opened: Opened) -> None:
+async def test_a_command_for_all_names_the_hidden_devices(opened: Opened) -> None:
     async with opened() as pilot:
         await press(pilot, "slash", *"node-1", "enter", "T")
         question = str(pilot.app.screen.query(Static).first().content)

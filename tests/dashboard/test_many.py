@@ -1,4 +1,4 @@
-"""Acts on several devices: marks stay on their ids, and nothing hidden is acted on unsaid."""
+"""Commands on several devices: marks stay with their ids, and hidden targets need confirmation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_backend import FakeBackend, device
 
 
-async def test_marked_devices_are_acted_on_in_one_call(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_command_acts_on_marked_devices_in_one_call(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "right", "space")
         assert "2 devices marked" in screen_text(pilot)
@@ -19,7 +19,7 @@ async def test_marked_devices_are_acted_on_in_one_call(opened: Opened, backend: 
             assert backend.asked == [(f"{name}*", ((0,), (2,)))]
 
 
-async def test_marks_stay_on_their_devices_when_rows_move_and_go_with_them(
+async def test_marks_follow_their_devices_and_disappear_with_them(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -33,7 +33,7 @@ async def test_marks_stay_on_their_devices_when_rows_move_and_go_with_them(
         assert "1 device marked" in screen_text(pilot)
 
 
-async def test_escape_lets_go_of_the_marks_before_the_filter(opened: Opened) -> None:
+async def test_escape_clears_the_marks_before_the_filter(opened: Opened) -> None:
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         await press(pilot, "slash", *"node", "enter", "space", "escape")
@@ -43,7 +43,7 @@ async def test_escape_lets_go_of_the_marks_before_the_filter(opened: Opened) -> 
         assert "match /node" not in screen_text(pilot)
 
 
-async def test_a_star_marks_all_that_is_shown_and_lets_go_of_it(opened: Opened) -> None:
+async def test_an_asterisk_marks_and_unmarks_all_shown_devices(opened: Opened) -> None:
     async with opened() as pilot:
         grid = pilot.app.screen.query_one(DeviceGrid)
         await press(pilot, "slash", *"running !node-2", "enter", "asterisk")
@@ -52,9 +52,7 @@ async def test_a_star_marks_all_that_is_shown_and_lets_go_of_it(opened: Opened) 
         assert grid.marked == set()
 
 
-async def test_marked_devices_that_a_filter_hides_are_named_before_any_act(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_hidden_marked_devices_need_confirmation(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "asterisk", "slash", *"node-1", "enter")
         assert "5 devices marked (4 hidden)" in screen_text(pilot)
@@ -66,7 +64,7 @@ async def test_marked_devices_that_a_filter_hides_are_named_before_any_act(
         assert backend.asked == [("pause_one*", ((1,), (0,), (2,), (3,), (4,)))]
 
 
-async def test_danger_on_many_asks_and_names_them(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_dangerous_command_on_many_names_them(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space", "t")
         text = screen_text(pilot)
@@ -76,7 +74,7 @@ async def test_danger_on_many_asks_and_names_them(opened: Opened, backend: FakeB
         assert backend.asked == []
 
 
-async def test_what_was_marked_when_the_key_was_pressed_counts(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_marks_at_the_moment_of_the_key_count(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space", "t")
         backend.change(devices=(device(7), device(8)))
@@ -85,15 +83,13 @@ async def test_what_was_marked_when_the_key_was_pressed_counts(opened: Opened, b
         assert backend.asked == [("stop_one*", ((0,), (1,)))]
 
 
-async def test_keys_for_all_and_for_channels_do_not_care_for_marks(
-    opened: Opened, backend: FakeBackend
-) -> None:
+async def test_keys_for_all_and_for_channels_ignore_marks(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "P", "c")
         assert backend.asked == [("pause_all", ()), ("pause_channel", (0,))]
 
 
-async def test_an_outcome_on_many_is_said_and_a_refusal_is_loud(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_outcome_on_many_is_shown_and_a_refusal_too(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         await press(pilot, "space", "space")
         backend.many = Outcome("asked 1 device to pause", data={"asked": 2, "done": 1})
@@ -104,7 +100,7 @@ async def test_an_outcome_on_many_is_said_and_a_refusal_is_loud(opened: Opened, 
         assert "✗ pause_one on 2 devices: none of these" in screen_text(pilot)
 
 
-async def test_a_read_only_view_marks_but_does_not_act(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_read_only_view_marks_but_changes_nothing(opened: Opened, backend: FakeBackend) -> None:
     backend.read_only = True
     async with opened() as pilot:
         await press(pilot, "space", "p", "d")

@@ -1,4 +1,4 @@
-"""A payload as a tree: lazy, bounded, harmless."""
+"""The payload tree: it loads lazily, has a size limit and shows no raw control characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.dashboard.test_hostile import check
 
 
 class TreeApp(App[None]):
-    """Nothing but the tree."""
+    """An app with only the tree."""
 
     def compose(self) -> ComposeResult:
         """The tree."""
@@ -37,7 +37,7 @@ async def showing(payload: Any) -> AsyncIterator[tuple[Pilot[None], PayloadTree]
         yield pilot, tree
 
 
-async def test_scalars_lists_and_maps_show_as_they_are() -> None:
+async def test_scalars_lists_and_maps_are_shown() -> None:
     payload = {
         "a": 1,
         "b": [None, True, 2.5],
@@ -66,10 +66,10 @@ async def test_scalars_lists_and_maps_show_as_they_are() -> None:
             assert part in text, part
 
 
-async def test_a_million_items_cost_no_more_than_a_page() -> None:
-    began = time.process_time()
+async def test_only_a_page_of_a_million_items_is_loaded() -> None:
+    started = time.process_time()
     async with showing({"many": list(range(1_000_000)), "more": [0] * 1_000_000}) as (pilot, tree):
-        assert time.process_time() - began < 5
+        assert time.process_time() - started < 5
         await pilot.press("down", "enter")
         await pilot.pause()
         many = tree.root.children[0]
@@ -91,7 +91,7 @@ async def test_a_long_string_opens_into_its_lines() -> None:
         assert [len(str(node.label)) for node in text.children] == [5, 6, 100, 100, 50]
 
 
-async def test_another_payload_takes_the_place_of_the_former() -> None:
+async def test_another_payload_replaces_the_first() -> None:
     async with showing({"a": 1}) as (pilot, tree):
         tree.show_payload("b")
         await pilot.pause()
@@ -100,10 +100,10 @@ async def test_another_payload_takes_the_place_of_the_former() -> None:
 
 
 class Odd:
-    """Refuses to be shown."""
+    """An object whose `repr` fails."""
 
     def __repr__(self) -> str:
-        """Refuse."""
+        """Fail."""
         raise ValueError("no")
 
 
@@ -111,7 +111,7 @@ ODD = {"long": 10**5000, "odd": Odd(), "nan": float("nan"), "set": frozenset(), 
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-async def test_what_cannot_be_shown_is_named(odd: object) -> None:
+async def test_values_that_cannot_be_shown_break_nothing(odd: object) -> None:
     async with showing([odd]) as (pilot, _):
         check(pilot)
         assert "list of 1" in screen_text(pilot)

@@ -32,8 +32,8 @@ def size_id(size: object) -> str:
 SnapCompare = Callable[..., bool]
 
 
-def link_with_history() -> FakeBackend:
-    """A backend with failed tasks, on a namespace with a bit of everything."""
+def backend_with_fails() -> FakeBackend:
+    """Return a backend with failed tasks and channels in several states."""
     channels = (
         channel(0, total=1_000_000, oldest_s=0.4),
         channel(1, waiting=27, claimed=2, done=4321, failed=40, results=12, rate=87.0, oldest_s=12.0),
@@ -42,7 +42,7 @@ def link_with_history() -> FakeBackend:
 
 
 def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callable[[Pilot[Any]], Any]:
-    """Live through a minute of snapshots, then press keys."""
+    """Feed a minute of snapshots, then press keys."""
 
     async def run(pilot: Pilot[Any]) -> None:
         app = pilot.app
@@ -77,7 +77,7 @@ def steps(*keys: str, theme: str = "", trouble: Trouble | None = None) -> Callab
 
 def app_of(backend: FakeBackend | None = None) -> DashboardApp:
     """The dashboard on a backend."""
-    return DashboardApp(backend or link_with_history(), interval=NEVER)
+    return DashboardApp(backend or backend_with_fails(), interval=NEVER)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
@@ -115,7 +115,7 @@ def test_channel(size: tuple[int, int], snap_compare: SnapCompare) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=size_id)
 def test_failed(size: tuple[int, int], snap_compare: SnapCompare) -> None:
-    backend = link_with_history()
+    backend = backend_with_fails()
     payload = {
         "url": "https://example.org/items/17",
         "headers": {"Accept": "text/html", "User-Agent": "mutitask"},

@@ -1,4 +1,4 @@
-"""Snapshots come off the loop, one at a time; trouble is a banner and never a crash."""
+"""Snapshots are read outside the event loop, one at a time; a failure shows a banner and never crashes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
         (ValueError("odd"), "no snapshot (ValueError) since"),
     ],
 )
-async def test_trouble_is_a_banner_that_goes_away(
+async def test_a_failed_poll_shows_a_banner_until_the_next_success(
     error: Exception, says: str, opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -39,7 +39,7 @@ async def test_trouble_is_a_banner_that_goes_away(
         assert not pilot.app.screen.has_class("-stale")
 
 
-async def test_a_server_that_waits_is_a_banner_over_a_view_that_goes_on(
+async def test_a_waiting_server_shows_a_banner_and_the_view_continues(
     opened: Opened, backend: FakeBackend
 ) -> None:
     async with opened() as pilot:
@@ -64,7 +64,7 @@ async def test_the_dashboard_opens_while_redis_is_away(opened: Opened, backend: 
         assert "Device3" in screen_text(pilot)
 
 
-async def test_the_banner_says_since_when_the_first_loss_was(opened: Opened, backend: FakeBackend) -> None:
+async def test_the_banner_shows_the_time_of_the_first_failure(opened: Opened, backend: FakeBackend) -> None:
     async with opened() as pilot:
         backend.error = RedisUnavailable("is it running?")
         await poll(pilot)
@@ -73,26 +73,26 @@ async def test_the_banner_says_since_when_the_first_loss_was(opened: Opened, bac
         assert pilot.app.trouble.since_ms == first.since_ms  # type: ignore[attr-defined]
 
 
-class SlowLink(FakeBackend):
-    """Answers when it is let go, and counts how many ask at once."""
+class SlowBackend(FakeBackend):
+    """Answers once the gate opens, and counts concurrent calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
-        self.inside = 0
-        self.most = 0
+        self.active = 0
+        self.max_active = 0
 
     def snapshot(self) -> Snapshot:
         """Wait at the gate."""
-        self.inside += 1
-        self.most = max(self.most, self.inside)
+        self.active += 1
+        self.max_active = max(self.max_active, self.active)
         self.gate.wait(10)
-        self.inside -= 1
+        self.active -= 1
         return super().snapshot()
 
 
-async def test_a_slow_redis_blocks_neither_keys_nor_piles_up_questions() -> None:
-    backend = SlowLink()
+async def test_a_slow_redis_does_not_block_keys_or_queue_requests() -> None:
+    backend = SlowBackend()
     app = DashboardApp(backend, interval=3600)
     async with app.run_test(size=(80, 24)) as pilot:
         for _ in range(5):
@@ -102,10 +102,10 @@ async def test_a_slow_redis_blocks_neither_keys_nor_piles_up_questions() -> None
         backend.gate.set()
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert backend.most == 1
+        assert backend.max_active == 1
 
 
-async def test_ticks_go_on_by_themselves() -> None:
+async def test_polling_repeats_by_itself() -> None:
     backend = FakeBackend()
     app = DashboardApp(backend, interval=0.1)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -114,7 +114,9 @@ async def test_ticks_go_on_by_themselves() -> None:
     assert backend.polls >= 3
 
 
-async def test_a_frozen_view_stays_until_it_goes_on(opened: Opened, backend: FakeBackend) -> None:
+async def test_a_frozen_view_does_not_change_until_it_is_unfrozen(
+    opened: Opened, backend: FakeBackend
+) -> None:
     async with opened() as pilot:
         await press(pilot, "v")
         backend.now = snapshot(name="another")

@@ -1,4 +1,4 @@
-"""A real terminal: a resize, a suspend, a lost connection, and the screen is right again."""
+"""In a real terminal the screen is correct again after a resize, a suspend and a lost connection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print("left:", DashboardApp(backend, interval=0.2).run())
 
 @pytest.fixture
 def terminal() -> Iterator[pexpect.spawn[str]]:
-    """The dashboard in a pseudo-terminal of 80x24, under a shell as a person has it."""
+    """A shell in a pseudo-terminal of 80x24."""
     environment = {
         **os.environ,
         "TERM": "xterm-256color",
@@ -51,7 +51,7 @@ def start(child: pexpect.spawn[str], *words: str) -> None:
     child.expect("Palette")
 
 
-def test_a_suspend_gives_the_terminal_back_and_fg_draws_the_screen_again(
+def test_suspend_returns_the_terminal_and_fg_redraws_the_screen(
     terminal: pexpect.spawn[str],
 ) -> None:
     start(terminal)
@@ -65,7 +65,7 @@ def test_a_suspend_gives_the_terminal_back_and_fg_draws_the_screen_again(
     terminal.expect("left: detach")
 
 
-def test_where_the_server_runs_a_suspend_asks_first(terminal: pexpect.spawn[str]) -> None:
+def test_suspend_asks_first_if_the_server_runs_in_the_terminal(terminal: pexpect.spawn[str]) -> None:
     start(terminal, "owner")
     terminal.send("\x1a")
     terminal.expect("The server runs in this terminal")
@@ -82,7 +82,7 @@ def test_where_the_server_runs_a_suspend_asks_first(terminal: pexpect.spawn[str]
     terminal.expect("left: detach")
 
 
-def test_a_resize_draws_for_the_new_size(terminal: pexpect.spawn[str]) -> None:
+def test_a_resize_redraws_for_the_new_size(terminal: pexpect.spawn[str]) -> None:
     start(terminal)
     terminal.setwinsize(40, 120)
     terminal.kill(signal.SIGWINCH)

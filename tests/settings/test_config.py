@@ -1,4 +1,4 @@
-"""The config file: what it may hold, how a mistake is said, and how a value is changed in it."""
+"""The config file: its settings, the error messages, and how a value is changed in it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ fails = "f8,f12"
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that the environment names; it is not there yet."""
+    """The path that the environment names. The file does not exist yet."""
     file = tmp_path / "config.toml"
     monkeypatch.setenv("MUTITASK_CONFIG_FILE", str(file))
     return file
 
 
-def wrong(text: str, path: Path = Path("config.toml")) -> str:
-    """What is said about a file with that text."""
+def error_of(text: str, path: Path = Path("config.toml")) -> str:
+    """Return the error message about a file with that text."""
     with pytest.raises(ConfigError) as raised:
         parse(text, path)
     assert raised.value.exit_status == 2
@@ -66,25 +66,25 @@ def test_every_setting_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing but a comment\n", "[keys]\n"])
-def test_what_is_left_out_has_its_default(text: str | None, path: Path) -> None:
+def test_a_missing_setting_has_its_default(text: str | None, path: Path) -> None:
     if text is not None:
         path.write_text(text)
     assert load().config == Config()
     assert load().exists is (text is not None)
 
 
-def test_every_theme_may_be_named() -> None:
+def test_every_theme_is_allowed() -> None:
     for name in theme_names():
         assert parse(f'theme = "{name}"', Path("c"))[0].theme == name
     assert len(theme_names()) > 20
 
 
-def test_every_column_of_the_grid_may_be_named() -> None:
+def test_every_column_of_the_grid_is_allowed() -> None:
     for column in SORTS:
         assert parse(f'sort = "-{column}"', Path("c"))[0].sort == f"-{column}"
 
 
-def test_a_moved_palette_makes_way_and_a_swap_is_no_clash() -> None:
+def test_the_palette_gives_up_its_key_and_a_swap_is_no_conflict() -> None:
     parse('[keys]\npause_all = "ctrl+p"\n', Path("c"))
     swapped = parse('[keys]\npause_all = "p"\npause_one = "P"\n', Path("c"))[0]
     assert swapped.keys == {"pause_all": "p", "pause_one": "P"}
@@ -128,14 +128,14 @@ def test_keys_are_characters_or_names() -> None:
         ("[keys]\npause_all = 'ctrl+q'", 2, "ctrl+q is used by the view (Leave)"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_line_and_what_is_allowed(text: str, line: int, says: str) -> None:
-    said = wrong(text)
+def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line: int, says: str) -> None:
+    said = error_of(text)
     assert said.startswith(f"config.toml, line {line}: "), said
     assert says in said
 
 
-def test_what_is_not_toml_is_said_in_one_sentence(path: Path) -> None:
-    assert wrong("theme = ").startswith("config.toml: not TOML: ")
+def test_a_file_that_is_not_toml_is_reported_in_one_sentence(path: Path) -> None:
+    assert error_of("theme = ").startswith("config.toml: not TOML: ")
     path.write_bytes(b'theme = "\xff"')
     with pytest.raises(ConfigError, match=r"line 1: not UTF-8"):
         load()
@@ -148,24 +148,21 @@ def test_what_is_not_toml_is_said_in_one_sentence(path: Path) -> None:
         load()
 
 
-def test_a_hostile_file_reaches_nobody_raw() -> None:
+def test_an_error_message_shows_no_raw_text_of_a_hostile_file() -> None:
     for text in ('theme = "\\u001b[2J[red]\\u202e"', '"a\\u001b]0;x\\u0007" = 1', '["\\u001b[2J"]\na = 1',
                  "[keys]\n\"\\u001b[2J\" = 'x'", "[keys]\npause_all = \"\\u001b[2J\""):  # fmt: skip
-        assert wrong(text).isprintable()
+        assert error_of(text).isprintable()
 
 
 @given(st.text(max_size=200))
-def test_no_text_ends_in_a_traceback(text: str) -> None:
+def test_no_text_causes_a_traceback(text: str) -> None:
     try:
         parse(text, Path("c"))
     except ConfigError as error:
         assert str(error)
 
 
-# -- where it is -------------------------------------------------------------------------------------
-
-
-def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("MUTITASK_CONFIG_FILE")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -178,10 +175,7 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert config_path() == tmp_path / "mine.toml"
 
 
-# -- writing -----------------------------------------------------------------------------------------
-
-
-def test_a_change_leaves_the_rest_as_it_stands(path: Path) -> None:
+def test_a_change_leaves_the_rest_of_the_file_unchanged(path: Path) -> None:
     path.write_text(FULL)
     path.chmod(0o600)
     write_settings(path, {"theme": "dracula", "layout.density": "roomy"})
@@ -190,7 +184,7 @@ def test_a_change_leaves_the_rest_as_it_stands(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_is_missing_is_added_where_it_belongs(path: Path) -> None:
+def test_a_missing_setting_is_added_to_its_section(path: Path) -> None:
     path.write_text("# Mine.\n\n[keys]\npause_all = 'X'\n")
     write_settings(path, {"layout.hide_offline": True, "theme": "nord", "layout.chart_minutes": 60})
     assert path.read_text() == (
@@ -198,14 +192,37 @@ def test_what_is_missing_is_added_where_it_belongs(path: Path) -> None:
     )
 
 
-def test_a_first_choice_makes_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "name", "after"),
+    [
+        ("theme = 'nord'\n\n# Keys\n[keys]\n", "sort", "theme = 'nord'\nsort = \"done\"\n\n# Keys\n[keys]\n"),
+        ("# Keys\n[keys]\n", "sort", "sort = \"done\"\n# Keys\n[keys]\n"),
+        ("# Mine.\n", "sort", "# Mine.\nsort = \"done\"\n"),
+        ("[layout]\nchart_minutes = 5  # short\n# Keys\n[keys]\n", "layout.hide_offline",
+         "[layout]\nchart_minutes = 5  # short\nhide_offline = true\n# Keys\n[keys]\n"),
+        ("layout.chart_minutes = 5\ntheme = 'nord'\n", "layout.hide_offline",
+         "layout.chart_minutes = 5\nlayout.hide_offline = true\ntheme = 'nord'\n"),
+        ("layout = { chart_minutes = 5 }  # short\n", "layout.chart_minutes",
+         "layout = { chart_minutes = 60 }  # short\n"),
+        ("theme = 'nord'  # night\r\n[layout]\r\n", "layout.chart_minutes",
+         "theme = 'nord'  # night\r\n[layout]\r\nchart_minutes = 60\r\n"),
+        ("theme = 'nord'\r\n", "sort", "theme = 'nord'\r\nsort = \"done\"\r\n"),
+        ("theme = 'nord'", "layout.hide_offline", "theme = 'nord'\n\n[layout]\nhide_offline = true\n"),
+    ],
+)  # fmt: skip
+def test_comments_order_and_line_ends_stay(before: str, name: str, after: str) -> None:
+    value = {"sort": "done", "layout.hide_offline": True, "layout.chart_minutes": 60}[name]
+    assert with_value(before, name, value) == after
+
+
+def test_the_first_change_creates_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.toml"
     write_settings(path, {"theme": "nord"})
     assert load(path).config == Config(theme="nord")
     assert path.read_text().startswith("# ")
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
     real, link = tmp_path / "dotfiles.toml", tmp_path / "config.toml"
     real.write_text("theme = 'nord'\n")
     link.symlink_to(real)
@@ -214,7 +231,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"theme = ", b"\xff\xfe", b'theme = "no such theme"\n'])
-def test_a_file_that_cannot_be_read_is_not_touched(broken: bytes, path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_not_changed(broken: bytes, path: Path) -> None:
     path.write_bytes(broken)
     with pytest.raises(ConfigError):
         write_settings(path, {"theme": "nord"})
@@ -224,7 +241,7 @@ def test_a_file_that_cannot_be_read_is_not_touched(broken: bytes, path: Path) ->
 @pytest.mark.parametrize(
     "odd", ["layout = { density = 'auto' }\n", 'theme = """\nnord"""\n', "theme = '''nord'''\n"]
 )
-def test_an_unusual_spelling_is_never_damaged(odd: str, path: Path) -> None:
+def test_an_unusual_form_is_never_damaged(odd: str, path: Path) -> None:
     path.write_text(odd)
     changes = {"layout.density": "dense"} if "layout" in odd else {"theme": "dracula"}
     try:
@@ -236,7 +253,7 @@ def test_an_unusual_spelling_is_never_damaged(odd: str, path: Path) -> None:
         assert Preferences(load(path)).value(next(iter(changes))) in changes.values()
 
 
-def test_what_others_wrote_meanwhile_stays(path: Path) -> None:
+def test_changes_by_others_stay(path: Path) -> None:
     path.write_text("theme = 'nord'\n")
     first, second = Preferences(load()), Preferences(load())
     assert first.set("layout.density", "dense") and second.set("sort", "-done")
@@ -258,7 +275,7 @@ _VALUES = {
 
 @hypothesis_settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(_VALUES)).flatmap(lambda n: st.tuples(st.just(n), _VALUES[n]))))
-def test_any_row_of_changes_reads_back(changes: list[tuple[str, object]]) -> None:
+def test_any_sequence_of_changes_reads_back(changes: list[tuple[str, object]]) -> None:
     text = FULL
     for name, value in changes:
         text = with_value(text, name, value)
@@ -268,9 +285,6 @@ def test_any_row_of_changes_reads_back(changes: list[tuple[str, object]]) -> Non
         section, _, key = name.rpartition(".")
         assert (found[section] if section else found)[key] == value
     assert text.count("# tmux has ctrl+b") == 1 and config.keys["pause_all"] == "ctrl+p"
-
-
-# -- the command -------------------------------------------------------------------------------------
 
 
 def test_config_prints_every_setting_and_where_it_came_from(
@@ -290,11 +304,11 @@ def test_config_prints_every_setting_and_where_it_came_from(
     assert "NO_COLOR is set" in said.stdout
 
 
-def test_config_says_that_there_is_no_file_yet(path: Path) -> None:
+def test_config_reports_that_there_is_no_file_yet(path: Path) -> None:
     assert "does not exist yet" in mutitask("config").stdout
 
 
-def test_a_wrong_file_is_one_sentence_and_status_2(path: Path) -> None:
+def test_a_file_with_a_mistake_causes_one_sentence_and_status_2(path: Path) -> None:
     path.write_text("[keys]\npause_al = 'x'\n")
     said = mutitask("config")
     assert said.status == 2 and said.stdout == ""

@@ -51,7 +51,7 @@ def assess_health(snapshot: Snapshot, trend: Trend) -> Health:
 def _broken(snapshot: Snapshot) -> Health | None:
     unbalanced = [f"TaskChannel{c.id}" for c in snapshot.channels if not c.balanced]
     if unbalanced:
-        return Health(f"✗ BOOKS DO NOT BALANCE in {_few(unbalanced)}", "bad")
+        return Health(f"✗ COUNTERS NOT BALANCED in {_few(unbalanced)}", "bad")
     halted = [f"TaskChannel{c.id}" for c in snapshot.channels if c.halted]
     if halted:
         return Health(f"✗ feed halted in {_few(halted)}", "bad")
