@@ -42,7 +42,7 @@ def export(
     write_utf8()
     broker = None
     if drain:
-        broker = Broker(reader.client, name, Actor.operator(), address=reader.where)
+        broker = Broker(reader.client, name, Actor.operator(), address=reader.address)
         broker.register_operator()
     for number in range(count) if channel is None else [channel]:
         export_results(reader, broker, number, sys.stdout)

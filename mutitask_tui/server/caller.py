@@ -51,7 +51,7 @@ class Caller:
             self._client,
             self.reader.name,
             Actor.operator(),
-            address=self.reader.where,
+            address=self.reader.address,
             retry=RetryPolicy(max_tries=2),
         )
         broker.register_operator()

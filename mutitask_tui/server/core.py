@@ -76,7 +76,7 @@ class ServerCore:
         self.url = url
         self.name = name
         self.plan = plan
-        self.where = redact(url)
+        self.address = redact(url)
         self.ended = threading.Event()
         self.quit = False
         self.failure: Exception | None = None
@@ -104,9 +104,9 @@ class ServerCore:
             give_up=self._stopping,
             max_pause_s=0.5,
             on_wait=lambda error: self._on_note(f"{error}; trying again"),
-            on_recovered=lambda: self._on_note(f"Redis at {self.where} answers again"),
+            on_recovered=lambda: self._on_note(f"Redis at {self.address} answers again"),
         )
-        broker = Broker(dedicate(connect(self.url)), self.name, actor, address=self.where, retry=retry)
+        broker = Broker(dedicate(connect(self.url)), self.name, actor, address=self.address, retry=retry)
         self._brokers.append(broker)
         return broker
 
@@ -114,7 +114,7 @@ class ServerCore:
 
     def check(self) -> None:
         """Check that Redis can be used. Raises `RedisUnavailable` or `RedisRefused`."""
-        broker = Broker(connect(self.url), self.name, Actor.server(), address=self.where)
+        broker = Broker(connect(self.url), self.name, Actor.server(), address=self.address)
         broker.query("PING")
         self._broker.query("HLEN", self._broker.keys.meta)
         try:
@@ -124,7 +124,7 @@ class ServerCore:
         pairs = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
         if int(pairs.get(b"maxmemory", 0)) and pairs.get(b"maxmemory-policy") != b"noeviction":
             raise RedisRefused(
-                f"Redis at {self.where} evicts keys when memory runs short, which would lose tasks; "
+                f"Redis at {self.address} evicts keys when memory runs short, which would lose tasks; "
                 "set maxmemory-policy to noeviction"
             )
 
@@ -292,7 +292,7 @@ class ServerCore:
     def note(self, level: Literal["info", "warning", "error"], text: str) -> None:
         """Write a line to the namespace's event log, if Redis accepts it."""
         with contextlib.suppress(MutiTaskError):
-            Broker(connect(self.url), self.name, self._broker.actor, address=self.where).append_event(
+            Broker(connect(self.url), self.name, self._broker.actor, address=self.address).append_event(
                 level, self.source, text
             )
 
@@ -333,7 +333,7 @@ class ServerCore:
             self._on_note("this server did not report for longer than its lease; taking the namespace again")
             self.plan = replace(self.plan, mode="resume", autostart=False)
             old = self._broker
-            fresh = Broker(old.client, self.name, Actor.server(), address=self.where, retry=old.retry)
+            fresh = Broker(old.client, self.name, Actor.server(), address=self.address, retry=old.retry)
             try:
                 reopened = self._open(fresh)
             except AlreadyHeld as held:

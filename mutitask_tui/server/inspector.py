@@ -71,19 +71,19 @@ class Inspector(Reader):
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return the next waiting tasks, in the order in which they will be claimed."""
-        items = self._ask("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
+        items = self._query("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
         return tuple(waiting_task(item) for item in items)
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
         """Return the newest results that wait to be drained, newest first."""
         at = self.keys.channel(channel)
-        count = int(self._ask("LLEN", at.results))
+        count = int(self._query("LLEN", at.results))
         _, results = self.results(channel, max(0, count - limit), limit)
         return tuple(result_view(result) for result in reversed(results))
 
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last log lines of the device's agent, oldest first."""
-        return tuple(decode_text(line) for line in self._ask("LRANGE", self.keys.device_log(device), 0, -1))
+        return tuple(decode_text(line) for line in self._query("LRANGE", self.keys.device_log(device), 0, -1))
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return each channel's samples of the last hour, oldest first."""

@@ -72,7 +72,7 @@ class Reader:
     def __init__(self, url: str, name: str) -> None:
         self.keys = Keys(name)
         self.name = name
-        self.where = redact(url)
+        self.address = redact(url)
         self.client: redis.Redis = connect(url)
         self._channels = 0
         self._devices = DeviceViews()
@@ -81,19 +81,19 @@ class Reader:
         self._allot_times: dict[int, deque[tuple[int, int]]] = {}
         """For each channel: a time in ms, and how many items were allotted by then."""
 
-    def _ask(self, *command: Any) -> Any:
+    def _query(self, *command: Any) -> Any:
         try:
             return check_command_reply(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
-            raise translate(error, self.where) from error
+            raise translate(error, self.address) from error
         except _REDIS_PY_ERRORS as error:
-            raise translate(MalformedReply(in_one_line(error)), self.where) from None
+            raise translate(MalformedReply(in_one_line(error)), self.address) from None
 
     def _page(self, command: str, key: str, start: int, count: int) -> list[bytes]:
         """Return at most `count` members of a list or sorted set from `start` on, fewer if they are large."""
         while True:
             try:
-                found: list[bytes] = self._ask(command, key, start, start + count - 1)
+                found: list[bytes] = self._query(command, key, start, start + count - 1)
             except InvalidRedisReply:
                 if count == 1:
                     raise
@@ -104,7 +104,7 @@ class Reader:
     def _hash_values(self, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of a hash's fields. Large values are read in several replies."""
         try:
-            return list(self._ask("HMGET", key, *fields))
+            return list(self._query("HMGET", key, *fields))
         except InvalidRedisReply:
             if len(fields) == 1:
                 raise
@@ -113,18 +113,18 @@ class Reader:
 
     def _number(self, value: bytes | None) -> int:
         if not is_whole(value or b"0"):
-            raise RedisRefused(foreign_key_message(self.where))
+            raise RedisRefused(foreign_key_message(self.address))
         return int(value or 0)
 
     def _channel_count(self, channels: bytes | None) -> int:
         count = self._number(channels)
         if not 0 <= count <= MAX_CHANNELS:
-            raise RedisRefused(foreign_key_message(self.where))
+            raise RedisRefused(foreign_key_message(self.address))
         return count
 
     def _no_namespace(self) -> NoNamespace:
         return NoNamespace(
-            f"nothing runs in namespace {self.name!r} at {self.where}: "
+            f"nothing runs in namespace {self.name!r} at {self.address}: "
             "start it with `mutitask run JOB`, or name another with --name"
         )
 
@@ -137,7 +137,7 @@ class Reader:
         try:
             return self._parse_snapshot(raw)
         except (TypeError, ValueError, LookupError, OverflowError):
-            raise RedisRefused(foreign_key_message(self.where)) from None
+            raise RedisRefused(foreign_key_message(self.address)) from None
 
     def _parse_snapshot(self, raw: list[Any]) -> Snapshot:
         now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
@@ -147,7 +147,7 @@ class Reader:
         allotting = server is not None and server.allotting
         return Snapshot(
             name=self.name,
-            redis=self.where,
+            redis=self.address,
             run=decode_text(meta.get(b"run")),
             now_ms=now,
             started_ms=int(meta.get(b"started_ms", now)),
@@ -180,9 +180,9 @@ class Reader:
         try:
             raw = check_script_reply("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
         except (RedisError, OSError) as error:
-            raise translate(error, self.where) from error
+            raise translate(error, self.address) from error
         except _REDIS_PY_ERRORS as error:
-            raise translate(MalformedReply(in_one_line(error)), self.where) from None
+            raise translate(MalformedReply(in_one_line(error)), self.address) from None
         for place in (1, 2, 3, 4, 5, 6, 7, 8, 11):
             raw[place] = to_dict(raw[place])
         return raw
@@ -224,7 +224,7 @@ class Reader:
         return [(numbers[0], numbers[7]) for numbers in self._history_lines(channel)]
 
     def _history_lines(self, channel: int) -> list[list[int]]:
-        lines = self._ask("LRANGE", self.keys.channel(channel).history, 0, -1)
+        lines = self._query("LRANGE", self.keys.channel(channel).history, 0, -1)
         return [numbers for numbers in map(parse_history_line, lines) if numbers is not None]
 
     def _rate(self, channel: int, now: int, settled: int) -> float:
@@ -240,17 +240,17 @@ class Reader:
 
     def allot_ended(self) -> bool:
         """Return whether `stop_allot` ended feeding for good."""
-        return bool(self._ask("HGET", self.keys.desired_server, "allot") == b"ended")
+        return bool(self._query("HGET", self.keys.desired_server, "allot") == b"ended")
 
     def pending_skips(self) -> set[int]:
         """Return the channels whose feed was asked to skip an item and has not done so yet."""
-        fields = self._ask("HKEYS", self.keys.desired_channels)
+        fields = self._query("HKEYS", self.keys.desired_channels)
         named = [field.decode("utf-8", "replace").partition(":") for field in fields]
         return {int(channel) for name, _, channel in named if name == "skip" and channel.isdigit()}
 
     def channels(self) -> int:
         """Return how many channels the namespace has. Raises `NoNamespace`."""
-        count = self._ask("HGET", self.keys.meta, "channels")
+        count = self._query("HGET", self.keys.meta, "channels")
         if count is None:
             raise self._no_namespace()
         return self._channel_count(count)
@@ -271,7 +271,7 @@ class Reader:
 
     def _failed_page(self, channel: int, offset: int, limit: int) -> list[FailedRecord]:
         at = self.keys.channel(channel)
-        page = self._ask("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
+        page = self._query("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
         scored = [pair if isinstance(pair, list | tuple) else None for pair in page]
         pairs = [pair for pair in scored if pair] or list(zip(page[::2], page[1::2], strict=True))
         if not pairs:
@@ -287,17 +287,17 @@ class Reader:
     def failed_record(self, channel: int, id_: str) -> FailedRecord | None:
         """Return one failed task, or None if it is no longer there."""
         at = self.keys.channel(channel)
-        item = self._ask("HGET", at.failed, id_)
+        item = self._query("HGET", at.failed, id_)
         if item is None:
             return None
-        at_ms = self._ask("ZSCORE", at.failed_at, id_) or 0
-        return parse_failed(channel, id_, _score_ms(at_ms), item, self._ask("HGET", at.reasons, id_) or b"")
+        at_ms = self._query("ZSCORE", at.failed_at, id_) or 0
+        return parse_failed(channel, id_, _score_ms(at_ms), item, self._query("HGET", at.reasons, id_) or b"")
 
     def full_id(self, channel: int, id_: str) -> str:
         """Return a task's full id. Its number alone means the task of this run."""
         if not id_.isascii() or not id_.isdigit() or len(id_) > 12:
             return id_
-        run = decode_text(self._ask("HGET", self.keys.meta, "run"))
+        run = decode_text(self._query("HGET", self.keys.meta, "run"))
         return f"{run}{int(id_):012d}"
 
     def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
@@ -307,7 +307,7 @@ class Reader:
         many as fit in one reply.
         """
         at = self.keys.channel(channel)
-        drained = self._number(self._ask("HGET", at.counters, "drained"))
+        drained = self._number(self._query("HGET", at.counters, "drained"))
         raw = self._page("LRANGE", at.results, start, count)
         return drained, [parse_result(channel, item) for item in raw]
 

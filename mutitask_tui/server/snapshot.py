@@ -167,7 +167,7 @@ class FailGroup:
     channel: int
     error_type: str
     stage: str
-    where: str
+    location: str
     """The last frame of the traceback (`job.py:12 in parse`), or the error's text."""
     count: int
     newest_ms: int

@@ -144,7 +144,7 @@ def test_two_drains_at_the_same_time_are_reported(redis_url: str) -> None:
             export(redis_url, "two", "--drain")
 
     reader = Reader(redis_url, "two")
-    broker = Broker(reader.client, "two", Actor.operator(), address=reader.where)
+    broker = Broker(reader.client, "two", Actor.operator(), address=reader.address)
     broker.register_operator()
     with pytest.raises(
         ConcurrentChange, match="somebody else drains the results of TaskChannel0 too: the last 10 lines"

@@ -171,7 +171,7 @@ def test_a_crash_report_that_shows_locals_does_not_show_the_password(place: Real
     """Textual shows the local variables of each frame, and the frames of redis-py hold the password."""
     url = build_url("127.0.0.1", place.port, username="s3cr3t", password=f"{SECRET}2")
     reader = Reader(url, NAME)
-    broker = Broker(connect(url), NAME, Actor.operator(), address=reader.where)
+    broker = Broker(connect(url), NAME, Actor.operator(), address=reader.address)
     del url
     for call in (reader.snapshot, reader.channels, broker.register_operator, lambda: broker.query("PING")):
         with pytest.raises(RedisRefused) as refused:

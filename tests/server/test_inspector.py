@@ -74,7 +74,7 @@ def test_failed_tasks_are_grouped_by_error_and_location(world: World, backend: R
     fail(world, 9, KeyError("other"))
     groups = backend.fail_groups(None)
     assert [(group.error_type, group.count) for group in groups] == [("ValueError", 3), ("KeyError", 1)]
-    assert groups[0].where == "no"
+    assert groups[0].location == "no"
 
 
 def test_the_location_of_an_error_is_the_last_frame_and_not_the_text_that_did_not_parse() -> None:

@@ -73,7 +73,7 @@ class DeviceCommands(CommandGroup):
                 try:
                     reply = client.execute_command("BLPOP", key, f"{left:.3f}")
                 except (RedisError, OSError) as error:
-                    raise translate(error, self.reader.where) from error
+                    raise translate(error, self.reader.address) from error
                 if reply is None:
                     break
                 if (answer := parse_answer(reply[1])) is not None:
