@@ -90,6 +90,11 @@ def test_the_palette_gives_up_its_key_and_a_swap_is_no_conflict() -> None:
     assert swapped.keys == {"pause_all": "p", "pause_one": "P"}
 
 
+def test_a_default_key_can_stay_beside_another() -> None:
+    """A screen of its own also uses `F`, but for the same purpose."""
+    assert parse("[keys]\nfails = 'F,f8'\n", Path("c"))[0].keys == {"fails": "F,f8"}
+
+
 def test_keys_are_characters_or_names() -> None:
     for written, key in (("?", "question_mark"), ("question_mark", "question_mark"), ("+", "plus"), ("alt+x", "alt+x"),
                        ("ctrl+R", "ctrl+shift+r"), ("f12", "f12"), ("ä", "ä"), (",", "comma")):  # fmt: skip
@@ -126,6 +131,8 @@ def test_keys_are_characters_or_names() -> None:
         ("[keys]\npause_all = 'ctrl+i'", 2, "is the same as tab in a terminal"),
         ("[keys]\npause_all = 'escape'", 2, "escape is used by the view (Back)"),
         ("[keys]\npause_all = 'ctrl+q'", 2, "ctrl+q is used by the view (Leave)"),
+        ("[keys]\npause_all = 'G'", 2, "G is used by the view (Groups)"),
+        ("[keys]\nfails = 'f8'\npause_all = 'F'", 3, "F is used by the view (Fails)"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line: int, says: str) -> None:
