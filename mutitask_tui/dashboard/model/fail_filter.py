@@ -49,7 +49,7 @@ class FailFilter:
             found = tuple(t for t, text in zip(found, self._haystacks, strict=True) if fits(text))
         if self.group is not None:
             group = self.group
-            key = (group.channel, group.error_type, group.stage, group.where)
+            key = (group.channel, group.error_type, group.stage, group.location)
             found = tuple(task for task in found if group_key(task) == key)
         self.shown = found
 

@@ -320,7 +320,7 @@ class FailsScreen(FrameScreen):
         words = []
         if self.view.group is not None:
             group = self.view.group
-            words.append(f"{safe_str(group.error_type or group.stage, 30)} at {safe_str(group.where, 60)}")
+            words.append(f"{safe_str(group.error_type or group.stage, 30)} at {safe_str(group.location, 60)}")
         if self.view.filter_text.strip():
             words.append(f"match /{safe_str(self.view.filter_text, 30)}")
         if not words:

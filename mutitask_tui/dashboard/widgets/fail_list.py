@@ -61,7 +61,7 @@ class GroupList(CellGrid[FailGroup]):
 
     def key_of(self, item: FailGroup) -> GroupKey:
         """Return the values that all tasks of the group share."""
-        return item.channel, item.error_type, item.stage, item.where
+        return item.channel, item.error_type, item.stage, item.location
 
     def edge_style(self, item: FailGroup) -> str:
         """Return `bad` for crashes and items that MutiTask did not write, `warn` for other errors."""
@@ -73,5 +73,5 @@ class GroupList(CellGrid[FailGroup]):
         tail = f" TaskChannel{item.channel}  newest {clock(item.newest_ms)} "
         head = f"{safe_str(item.error_type or item.stage, 30)} "
         room = width - len(count) - len(tail)
-        where = fit(safe_str(item.where, 200), room - len(head)) if room > len(head) else ""
+        where = fit(safe_str(item.location, 200), room - len(head)) if room > len(head) else ""
         return [(count, "title"), (fit(head, min(room, len(head))), "bad"), (where, "text"), (tail, "faint")]
