@@ -54,9 +54,7 @@ def command_keys() -> str:
         ]
         parts.append(f"**{title}**\n\n{table(('key', 'command', 'what it does'), rows)}\n")
     view = [(keys_of(b.key), f"`{view_name(b)}`", b.tooltip) for b in VIEW_BINDINGS]
-    view.append(
-        (keys_of(default_keys()[PALETTE]), f"`{PALETTE}`", "every command and every theme, to be searched")
-    )
+    view.append((keys_of(default_keys()[PALETTE]), f"`{PALETTE}`", "search all commands and themes"))
     parts.append(f"**Look**\n\n{table(('key', 'name in `[keys]`', 'what it does'), view)}")
     return "".join(parts)
 

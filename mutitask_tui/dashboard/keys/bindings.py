@@ -33,25 +33,26 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 # fmt: off
 VIEW_BINDINGS: tuple[Binding, ...] = (
-    Binding("F", "fails", "Fails", tooltip="the failed tasks, newest first", id="view.fails"),
+    Binding("F", "fails", "Fails", tooltip="show the failed tasks, newest first", id="view.fails"),
     Binding("colon", "command_line", "Command", tooltip="type a command", id="view.command_line"),
-    Binding("question_mark,f1", "help", "Help", tooltip="every key", id="view.help"),
-    Binding("slash", "filter", "Filter", tooltip="show only what matches, as one types", id="view.filter"),
-    Binding("n", "next_fault(1)", "Next fault", tooltip="to the next device that is offline, slow or failing",
+    Binding("question_mark,f1", "help", "Help", tooltip="show all keys", id="view.help"),
+    Binding("slash", "filter", "Filter", tooltip="filter the list while you type", id="view.filter"),
+    Binding("n", "next_fault(1)", "Next fault", tooltip="go to the next device that is offline, slow or failing",
             id="view.next_fault"),
-    Binding("N", "next_fault(-1)", "Fault before", show=False, tooltip="to the one before",
+    Binding("N", "next_fault(-1)", "Previous fault", show=False, tooltip="go to the previous one",
             id="view.fault_before"),
     Binding("exclamation_mark", "faults_only", "Faults only",
-            tooltip="only the devices that are offline, slow or failing, or all", id="view.faults_only"),
+            tooltip="show only devices that are offline, slow or failing, or all", id="view.faults_only"),
     Binding("o", "sort", "Sort", tooltip="sort the devices by the next column", id="view.sort"),
-    Binding("O", "sort_reverse", "Reverse", show=False, tooltip="sort the other way round",
+    Binding("O", "sort_reverse", "Reverse", show=False, tooltip="reverse the sort order",
             id="view.sort_reverse"),
-    Binding("h", "hide_offline", "Hide offline", tooltip="leave the offline devices out, or show them",
+    Binding("h", "hide_offline", "Hide offline", tooltip="hide or show the offline devices",
             id="view.hide_offline"),
-    Binding("H", "chart", "Charts", tooltip="rate, fill and fails of the last hour", id="view.chart"),
-    Binding("j", "join", "Join", tooltip="the line to type on another machine", id="view.join"),
-    Binding("v", "freeze", "Freeze", tooltip="hold the view still, or let it go on", id="view.freeze"),
-    Binding("g", "density", "Density", tooltip="one line or three for each device", id="view.density"),
+    Binding("H", "chart", "Charts",
+            tooltip="show the rate, the fill level and the failed tasks of the last hour", id="view.chart"),
+    Binding("j", "join", "Join", tooltip="show the command for another machine", id="view.join"),
+    Binding("v", "freeze", "Freeze", tooltip="freeze the view, or continue", id="view.freeze"),
+    Binding("g", "density", "Density", tooltip="show each device on one line or on three", id="view.density"),
 )
 # fmt: on
 """The keys that change only the view."""

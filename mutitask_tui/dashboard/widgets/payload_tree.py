@@ -16,8 +16,8 @@ from worker_agent.protocol.words import plural
 
 _PAGE_SIZE = 200
 """How many children of a node are added at a time."""
-_MAX_OPEN_NODES = 40
-"""How many nodes are expanded when a payload is shown, at most."""
+_NODES_AT_FIRST = 40
+"""Levels are expanded at first while the tree has at most this many nodes."""
 _MAX_LABEL = 300
 """The most characters of a label."""
 _LINE_LENGTH = 100
@@ -67,7 +67,7 @@ class PayloadTree(Tree[Any]):
         if not self.root.allow_expand:
             return
         self.root.expand()
-        remaining = _MAX_OPEN_NODES - self._add_first_page(self.root)
+        remaining = _NODES_AT_FIRST - self._add_first_page(self.root)
         level: list[TreeNode[Any]] = list(self.root.children)
         while level and remaining > 0:
             deeper: list[TreeNode[Any]] = []
