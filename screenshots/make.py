@@ -1,7 +1,7 @@
-"""Makes the pictures in this folder from a real run: `make screenshots`.
+"""Makes the screenshots in this folder from a real run: `make screenshots`.
 
-An embedded Valkey, a server, six agents and the real dashboard, driven by keys. SVG always, PNG where
-rsvg-convert is installed (Debian: librsvg2-bin).
+It starts an embedded Valkey, a server, seven agents and the real dashboard, and presses keys. It always writes SVG,
+and also PNG if rsvg-convert is installed (Debian: librsvg2-bin).
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ HERE = Path(__file__).parent
 NAME = "screenshots"
 FONT = "'DejaVu Sans Mono', monospace"
 CELL = 12.2
-"""The width of a cell in Textual's pictures, in pixels; the font's own is 0.602 of its size."""
+"""The width of a cell in Textual's SVG, in pixels. The width of the font is 0.602 of its size."""
 
 
 def save(app: DashboardApp, name: str) -> None:
-    """Write one picture. The font is named, not fetched, and fits the cells without `textLength`, which
-    rsvg-convert does not know; nor does it keep spaces at a text's start."""
+    """Write one screenshot.
+
+    The SVG names the font instead of loading it. The font fits the cells without `textLength`, because rsvg-convert
+    ignores that. Leading spaces become positions, because rsvg-convert drops them.
+    """
     svg = app.export_screenshot(title="mutitask")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;]*;", f"font-family: {FONT};", svg)
@@ -54,20 +57,20 @@ def save(app: DashboardApp, name: str) -> None:
     print(path.name)
 
 
-def _without_leading_spaces(found: re.Match[str]) -> str:
-    before, x, after, spaces = found.groups()
+def _without_leading_spaces(match: re.Match[str]) -> str:
+    before, x, after, spaces = match.groups()
     after = re.sub(r' textLength="[\d.]+"', "", after)
     return f"{before}{float(x) + CELL * spaces.count('&#160;'):g}{after}"
 
 
-def _cell_by_cell(found: re.Match[str]) -> str:
-    """Braille comes from another font, of another width: each cell gets a place of its own."""
-    before, x, after, text, end = found.groups()
+def _cell_by_cell(match: re.Match[str]) -> str:
+    """Position each braille character by itself, because it comes from a font of another width."""
+    before, x, after, text, end = match.groups()
     after = re.sub(r' textLength="[\d.]+"', "", after)
     cells = re.findall(r"&#?\w+;|.", text)
     return "".join(
-        f"{before}{float(x) + CELL * place:g}{after}{cell}{end}"
-        for place, cell in enumerate(cells)
+        f"{before}{float(x) + CELL * column:g}{after}{cell}{end}"
+        for column, cell in enumerate(cells)
         if cell not in ("\u2800", " ", "&#160;")
     )
 
@@ -75,7 +78,7 @@ def _cell_by_cell(found: re.Match[str]) -> str:
 async def shoot(
     backend: RedisBackend, name: str, size: tuple[int, int], act: Callable[[Pilot[str]], Awaitable[None]]
 ) -> None:
-    """Open the dashboard at a size, let it fill, act, and keep what it shows."""
+    """Open the dashboard at a size, wait for data, act, and save what it shows."""
     app = DashboardApp(backend, interval=0.25)
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause(3.0)
@@ -85,11 +88,11 @@ async def shoot(
 
 
 async def nothing(_pilot: Pilot[str]) -> None:
-    """Just look."""
+    """Press no key."""
 
 
 def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
-    """Press these keys, one after the other."""
+    """Return an action that presses these keys one after the other."""
 
     async def press(pilot: Pilot[str]) -> None:
         for key in pressed:
@@ -100,7 +103,7 @@ def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
 
 
 async def shoot_all(backend: RedisBackend) -> None:
-    """Every picture."""
+    """Make all screenshots of the run."""
     await shoot(backend, "overview", (120, 40), nothing)
     await shoot(backend, "channel", (120, 40), keys("shift+tab", "enter"))
     await shoot(backend, "overview-80x24", (80, 24), nothing)
@@ -116,7 +119,7 @@ async def shoot_all(backend: RedisBackend) -> None:
 
 
 def shoot_fleet(url: str) -> None:
-    """A thousand simulated devices, which speak the real protocol."""
+    """Make the screenshot with a thousand simulated devices, which speak the real protocol."""
     name = "fleet"
     plan = RunPlan(channels=4, devices=1000, capacity=5000, autostart=True)
     core = ServerCore(url, name, plan, [itertools.count() for _ in range(4)])
@@ -145,16 +148,16 @@ def shoot_fleet(url: str) -> None:
 
 
 def wait_for_agents(backend: RedisBackend, count: int) -> None:
-    """Until that many devices have an agent, two minutes at most."""
+    """Wait until `count` devices have an agent, at most two minutes."""
     until = time.monotonic() + 120
     while sum(device.state != "offline" for device in backend.snapshot().devices) < count:
         if time.monotonic() > until:
-            raise SystemExit(f"only some of {count} agents came")
+            raise SystemExit(f"fewer than {count} agents started")
         time.sleep(0.2)
 
 
 def main() -> None:
-    """Run the job, take the pictures, clean up."""
+    """Run the job, make the screenshots and clean up."""
     job = HERE / "job.py"
     iterators = load_job(job).iterators()
     plan = RunPlan(channels=len(iterators), devices=8, capacity=200, autostart=True)

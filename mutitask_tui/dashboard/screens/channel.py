@@ -110,9 +110,9 @@ class ChannelScreen(PeekingScreen):
         waiting = tuple(backend.waiting_tasks(self._channel, _PEEK_COUNT))
         return waiting, tuple(backend.last_results(self._channel, _PEEK_COUNT))
 
-    def show_peeked(self, found: Peeked) -> None:
+    def show_peeked(self, result: Peeked) -> None:
         """Show the tasks and the results that `peek` read."""
-        for name, items in zip(("#waiting", "#results"), found, strict=True):
+        for name, items in zip(("#waiting", "#results"), result, strict=True):
             lines = self.query_one(name, PlainLines)
             if tuple(lines.shown) != items:
                 lines.show_lines(items)

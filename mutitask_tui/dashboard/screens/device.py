@@ -104,11 +104,11 @@ class DeviceScreen(PeekingScreen):
         """Return the last lines of the agent's log."""
         return tuple(self.host.backend.device_log(self._device))
 
-    def show_peeked(self, found: tuple[str, ...]) -> None:
+    def show_peeked(self, result: tuple[str, ...]) -> None:
         """Show the last lines of the log."""
         log = self.query_one(AgentLog)
-        if found != self._log or not log.border_title:
-            self._log = found
+        if result != self._log or not log.border_title:
+            self._log = result
             self._show_log()
 
     def current_filter(self) -> str:

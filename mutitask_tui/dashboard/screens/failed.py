@@ -81,25 +81,25 @@ class FailedScreen(PeekingScreen):
         """Read the whole task."""
         return self.host.backend.failed_task(*self._fail)
 
-    def show_peeked(self, found: FailedDetail | None) -> None:
+    def show_peeked(self, result: FailedDetail | None) -> None:
         """Show the task, or that it is no longer failed."""
         facts = self.query_one(Facts)
-        if found is None:
+        if result is None:
             gone = "no longer failed: it was reloaded or deleted"
             facts.show([("task", gone, "$text-warning")])
             return
-        now_ms = self.host.snapshot.now_ms if self.host.snapshot else found.task.failed_ms
-        facts.show(_facts(found, now_ms), full_width=1, columns=2)
+        now_ms = self.host.snapshot.now_ms if self.host.snapshot else result.task.failed_ms
+        facts.show(_facts(result, now_ms), full_width=1, columns=2)
         runs = self.query_one("#runs")
-        count = len(found.failed_runs)
+        count = len(result.failed_runs)
         runs.border_title = f"{count} runs, newest first" if count > 1 else "Run"
-        runs.query_one(Static).update(_runs(found, now_ms))
+        runs.query_one(Static).update(_runs(result, now_ms))
         tree = self.query_one(PayloadTree)
-        if self._detail is None or self._detail.payload != found.payload:
-            tree.show_payload(found.payload)
-            kind = "" if found.unpacks else ", raw bytes: not valid msgpack"
-            tree.border_title = f"Payload, {size_text(found.size)}{kind}"
-        self._detail = found
+        if self._detail is None or self._detail.payload != result.payload:
+            tree.show_payload(result.payload)
+            kind = "" if result.unpacks else ", raw bytes: not valid msgpack"
+            tree.border_title = f"Payload, {size_text(result.size)}{kind}"
+        self._detail = result
 
 
 def _facts(detail: FailedDetail, now_ms: int) -> list[Fact]:

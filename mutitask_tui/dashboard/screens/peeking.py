@@ -21,9 +21,9 @@ class PeekingScreen(FrameScreen):
     class Peeked(Message):
         """Posted with the result of `peek`."""
 
-        def __init__(self, found: Any) -> None:
+        def __init__(self, result: Any) -> None:
             super().__init__()
-            self.found = found
+            self.result = result
 
     class PeekFailed(Message):
         """Posted with the error of `peek`."""
@@ -40,7 +40,7 @@ class PeekingScreen(FrameScreen):
         """Read from the backend. Runs in a thread."""
 
     @abstractmethod
-    def show_peeked(self, found: Any) -> None:
+    def show_peeked(self, result: Any) -> None:
         """Show the result of `peek`."""
 
     def peek_soon(self) -> None:
@@ -57,16 +57,16 @@ class PeekingScreen(FrameScreen):
     @work(thread=True, exit_on_error=False, group="peek")
     def _peek(self) -> None:
         try:
-            found = self.peek()
+            result = self.peek()
         except Exception as error:  # shown in the status line; the dashboard continues
             self.post_message(self.PeekFailed(error))
         else:
-            self.post_message(self.Peeked(found))
+            self.post_message(self.Peeked(result))
 
     @on(Peeked)
     def _peek_done(self, event: Peeked) -> None:
         self._peeking = False
-        self.show_peeked(event.found)
+        self.show_peeked(event.result)
 
     @on(PeekFailed)
     def _peek_failed(self, event: PeekFailed) -> None:

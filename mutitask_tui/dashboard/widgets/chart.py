@@ -152,8 +152,8 @@ def time_axis(series: Series, cells: int) -> str:
     tick = -(-(series.first_ms + offset_ms) // (every * 60_000)) * every * 60_000 - offset_ms
     while tick < series.last_ms:
         text = time.strftime("%H:%M", time.localtime(tick / 1000))
-        place = round((tick - series.first_ms) / span_ms * cells) - 2
-        if 0 <= place <= cells - len(text):
-            line[place : place + len(text)] = text
+        column = round((tick - series.first_ms) / span_ms * cells) - 2
+        if 0 <= column <= cells - len(text):
+            line[column : column + len(text)] = text
         tick += every * 60_000
     return "".join(line)
