@@ -55,7 +55,7 @@ def command_keys() -> str:
         parts.append(f"**{title}**\n\n{table(('key', 'command', 'what it does'), rows)}\n")
     view = [(keys_of(b.key), f"`{view_name(b)}`", b.tooltip) for b in VIEW_BINDINGS]
     view.append((keys_of(default_keys()[PALETTE]), f"`{PALETTE}`", "search all commands and themes"))
-    parts.append(f"**Look**\n\n{table(('key', 'name in `[keys]`', 'what it does'), view)}")
+    parts.append(f"**The view**\n\n{table(('key', 'name in `[keys]`', 'what it does'), view)}")
     return "".join(parts)
 
 
@@ -77,10 +77,10 @@ def settings() -> str:
     columns = ", ".join(f"`{column}`" for column in SORT_COLUMNS)
     meaning = {
         "theme": f"one of the {len(theme_names())} themes below",
-        "sort": f"the devices' column to sort by: {columns}; with `-` before it from the largest down",
-        "refresh": "seconds from a snapshot to the next question, from 0.1 to 60",
-        "layout.density": "`roomy`: three lines for each device; `dense`: one; `auto`: by their number",
-        "layout.hide_offline": "whether offline devices are left out of the grid",
+        "sort": f"the column that the devices are sorted by: {columns}; with `-` before it in descending order",
+        "refresh": "seconds between the arrival of a snapshot and the next request, from 0.1 to 60",
+        "layout.density": "`roomy`: three lines for each device; `dense`: one; `auto`: chosen by the number of devices",
+        "layout.hide_offline": "whether the grid hides offline devices",
         "layout.chart_minutes": f"how many minutes the charts show at most: {', '.join(map(str, CHART_MINUTES))}",
     }
     rows = [(f"`{s.name}`", f"`{json.dumps(preferences.value(s.name))}`", meaning[s.name]) for s in SETTINGS]

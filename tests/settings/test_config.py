@@ -136,9 +136,9 @@ def test_keys_are_characters_or_names() -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line: int, says: str) -> None:
-    said = error_of(text)
-    assert said.startswith(f"config.toml, line {line}: "), said
-    assert says in said
+    message = error_of(text)
+    assert message.startswith(f"config.toml, line {line}: "), message
+    assert says in message
 
 
 def test_a_file_that_is_not_toml_is_reported_in_one_sentence(path: Path) -> None:
@@ -299,16 +299,16 @@ def test_config_prints_every_setting_and_where_it_came_from(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     path.write_text("theme = 'nord'\n[keys]\nquit = 'Q'\npause_all = 'ctrl+p'\n")
-    said = mutitask("config")
-    assert said.status == 0
-    assert said.stdout.splitlines()[0] == f"{path} (named by MUTITASK_CONFIG_FILE)"
-    rows = {line.split()[0]: line.split(None, 2)[1:] for line in said.stdout.splitlines()[2:]}
+    result = mutitask("config")
+    assert result.status == 0
+    assert result.stdout.splitlines()[0] == f"{path} (named by MUTITASK_CONFIG_FILE)"
+    rows = {line.split()[0]: line.split(None, 2)[1:] for line in result.stdout.splitlines()[2:]}
     assert rows["theme"] == ['"nord"', "line 1"]
     assert rows["keys.exit"] == ['"Q"', "line 3"]
     assert rows["keys.palette"] == ['"ctrl+backslash"', "its default key is taken"]
     assert {setting.name for setting in SETTINGS} <= set(rows)
     assert rows["refresh"] == ["0.5", "default"]
-    assert "NO_COLOR is set" in said.stdout
+    assert "NO_COLOR is set" in result.stdout
 
 
 def test_config_reports_that_there_is_no_file_yet(path: Path) -> None:
@@ -317,7 +317,7 @@ def test_config_reports_that_there_is_no_file_yet(path: Path) -> None:
 
 def test_a_file_with_a_mistake_causes_one_sentence_and_status_2(path: Path) -> None:
     path.write_text("[keys]\npause_al = 'x'\n")
-    said = mutitask("config")
-    assert said.status == 2 and said.stdout == ""
-    assert said.stderr.startswith(f"mutitask: {path}, line 2: no command is called 'pause_al'")
-    assert "Traceback" not in said.stderr and said.stderr.count("\n") == 1
+    result = mutitask("config")
+    assert result.status == 2 and result.stdout == ""
+    assert result.stderr.startswith(f"mutitask: {path}, line 2: no command is called 'pause_al'")
+    assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
