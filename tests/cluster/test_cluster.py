@@ -57,7 +57,7 @@ def test_namespaces_spread_over_the_shards(cluster: RealCluster) -> None:
     assert owners == {node.port for node in cluster.masters}
 
 
-def test_one_node_that_is_named_is_enough(cluster: RealCluster) -> None:
+def test_the_address_of_one_node_is_enough(cluster: RealCluster) -> None:
     owner = cluster.owner(META)
     other = next(node for node in cluster.masters if node is not owner)
     url = f"redis+cluster://:{cluster.password}@127.0.0.1:{other.port}"
@@ -66,7 +66,7 @@ def test_one_node_that_is_named_is_enough(cluster: RealCluster) -> None:
         assert waiter.execute_command("BLPOP", f"{{mt:{NAME}}}:x", "1") == [f"{{mt:{NAME}}}:x".encode(), b"1"]
 
 
-def test_a_cluster_named_as_one_redis_is_said_with_what_to_write(cluster: RealCluster) -> None:
+def test_a_cluster_addressed_as_one_redis_is_refused_with_the_right_address(cluster: RealCluster) -> None:
     owner = cluster.owner(META)
     other = next(node for node in cluster.masters if node is not owner)
     said = mutitask("status", "--redis", other.url, "--name", NAME)
@@ -75,7 +75,7 @@ def test_a_cluster_named_as_one_redis_is_said_with_what_to_write(cluster: RealCl
     assert said.stderr.count("\n") == 1 and cluster.password not in said.stderr
 
 
-def test_keys_of_several_slots_are_no_namespace_of_ours(cluster: RealCluster) -> None:
+def test_keys_of_several_slots_are_refused(cluster: RealCluster) -> None:
     broker = Broker(connect(cluster.url), NAME, Actor.operator(), address="here")
     with pytest.raises(RedisRefused, match="treats the keys of one namespace as keys of several slots"):
         broker.query("MGET", "a", "b")
@@ -99,7 +99,7 @@ def move_slot_by_keys(cluster: RealCluster, source: RealServer, target: RealServ
     return moved
 
 
-def test_a_slot_that_moves_while_work_flows_takes_nothing_along_and_loses_nothing(fleet: Fleet) -> None:
+def test_a_slot_that_moves_under_load_loses_nothing_and_doubles_nothing(fleet: Fleet) -> None:
     cluster: Any = fleet.redis
     counting_job(fleet, COUNT)
     server = fleet.serve("--capacity", "100")
@@ -117,7 +117,7 @@ def test_a_slot_that_moves_while_work_flows_takes_nothing_along_and_loses_nothin
     assert all(program.running for program in (server, *agents)), (server, agents)
 
 
-def test_a_master_killed_under_load_is_replaced_by_its_replica_and_work_goes_on(fleet: Fleet) -> None:
+def test_a_master_killed_under_load_is_replaced_by_its_replica_and_work_continues(fleet: Fleet) -> None:
     cluster: Any = fleet.redis
     server, agents = at_work(fleet, 300)
     cluster.owner(META).kill()

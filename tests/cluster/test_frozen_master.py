@@ -9,7 +9,7 @@ from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
 
 
-def test_what_a_frozen_master_took_after_it_woke_beside_its_successor_is_run_again(
+def test_tasks_settled_on_a_frozen_master_that_woke_beside_its_successor_run_again(
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)

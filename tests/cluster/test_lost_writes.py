@@ -19,7 +19,7 @@ def stop_replication(sentinels: RealSentinels) -> RealServer:
     return replica
 
 
-def test_writes_lost_with_a_master_are_told_and_resumed_and_nothing_is_recorded_twice(
+def test_writes_lost_with_a_master_are_reported_and_resumed_and_nothing_is_recorded_twice(
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
@@ -39,7 +39,7 @@ def test_writes_lost_with_a_master_are_told_and_resumed_and_nothing_is_recorded_
     assert again >= lost, "what was done and lost was run again"
 
 
-def test_a_master_without_its_replica_takes_no_writes_where_it_was_told_so(fleet_on: FleetOn) -> None:
+def test_a_master_without_its_replica_takes_no_writes_if_configured_so(fleet_on: FleetOn) -> None:
     cautious = RealSentinels(settings={"min-replicas-to-write": 1, "min-replicas-max-lag": 1})
     try:
         cautious.start()

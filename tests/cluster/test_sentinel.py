@@ -9,7 +9,7 @@ from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import free_port
 
 
-def test_a_master_killed_under_load_is_waited_for_and_work_goes_on_at_the_new_one(
+def test_work_continues_at_the_new_master_after_the_old_one_was_killed_under_load(
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
@@ -29,12 +29,14 @@ def test_a_master_killed_under_load_is_waited_for_and_work_goes_on_at_the_new_on
     assert sentinels.password not in shown and sentinels.sentinel_password not in shown
 
 
-def test_what_is_wrong_with_the_address_is_said_in_one_sentence(sentinels: RealSentinels) -> None:
+def test_a_wrong_address_is_reported_in_one_sentence(sentinels: RealSentinels) -> None:
     right, (first, *_) = sentinels.sentinel_password, sentinels.sentinels
     nobody = f"redis+sentinel://127.0.0.1:{free_port()}/ours?sentinel_password={right}"
     cases = {
         sentinels.address("wrong"): "refuse the password; pass their password as sentinel_password=",
-        sentinels.address(right, "nosuch"): "know no service 'nosuch'; use the name under which they watch it",
+        sentinels.address(
+            right, "nosuch"
+        ): "know no service 'nosuch'; use the name under which they watch it",
         sentinels.address(right).replace(f":{sentinels.password}@", ":x@"): "refuses the password",
         f"redis+sentinel://:{sentinels.password}@127.0.0.1:{sentinels.master().port}/ours": "the Sentinels at",
         nobody: "answers with a master: Connection refused",

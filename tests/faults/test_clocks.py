@@ -66,7 +66,7 @@ def test_a_dead_agent_of_a_machine_whose_clock_jumps_is_recovered_when_its_lease
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["an hour on", "an hour back"])
-def test_redis_own_clock_may_jump_and_nobody_who_reports_is_declared_dead(world: World, jump_ms: int) -> None:
+def test_redis_own_clock_may_jump_and_no_agent_with_heartbeats_is_fenced(world: World, jump_ms: int) -> None:
     """Scripts know of time only what they stored and what TIME says: to move what is stored back is to move TIME on."""
     agent = world.agent(0)
     world.feed(4)

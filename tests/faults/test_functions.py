@@ -63,7 +63,7 @@ def is_there(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_task_may_do_to_its_process_what_it_likes_and_no_other_notices(fleet: Fleet, kind: str) -> None:
+def test_a_task_may_change_its_process_and_no_other_task_notices(fleet: Fleet, kind: str) -> None:
     fleet.job(JOB)
     fleet.serve("--lease", "5", "--retries", "0", "--capacity", "400")
     agent = fleet.agent("--device", "0", "--kind", kind)

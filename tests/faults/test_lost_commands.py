@@ -44,7 +44,7 @@ def test_failed_tasks_are_reloaded_once_and_counted(commands: Commander, world: 
     assert world.balanced()
 
 
-def test_a_failed_task_is_deleted_once_and_not_said_to_be_gone_already(
+def test_a_failed_task_is_deleted_once_and_not_reported_as_already_gone(
     commands: Commander, world: World, proxy: Proxy
 ) -> None:
     (id_,) = world.fail(world.agent(), 1)
@@ -56,7 +56,7 @@ def test_a_failed_task_is_deleted_once_and_not_said_to_be_gone_already(
     assert world.balanced()
 
 
-def test_a_command_of_a_connection_that_was_closed_meanwhile_is_carried_out(
+def test_a_command_runs_although_its_connection_was_closed_meanwhile(
     commands: Commander, world: World, proxy: Proxy
 ) -> None:
     commands.reset_max_task(7, 0)

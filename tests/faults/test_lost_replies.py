@@ -11,7 +11,7 @@ import redis
 
 from mutitask_tui.server.reader import Reader
 from tests.protocol.tap import RawCall, dump
-from tests.protocol.valid_calls import VALID_CALLS, Furnished, ValidCall
+from tests.protocol.valid_calls import VALID_CALLS, FilledWorld, ValidCall
 from tests.protocol.world import ById, done
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
@@ -30,8 +30,8 @@ TIMEOUT_S = 0.15
 each_call = pytest.mark.parametrize("valid", VALID_CALLS, ids=str)
 
 
-class Distant(Furnished):
-    """A furnished namespace whose brokers come through a proxy, and try again as a server's and an agent's do."""
+class Distant(FilledWorld):
+    """A filled namespace whose brokers come through a proxy, and try again as a server's and an agent's do."""
 
     def __init__(self, client: redis.Redis, url: str) -> None:
         self.sends: list[Callable[[], Any]] = []
@@ -50,7 +50,7 @@ class Distant(Furnished):
         """Keeps `send` for `method`; what was held back takes no number away."""
         self.sends.append(send)
         numbers = [actor._number for actor in self.actors]
-        call = super().held(send)
+        call = super().capture(send)
         for actor, number in zip(self.actors, numbers, strict=True):
             actor._number = number
         return call
@@ -85,7 +85,7 @@ def know_all_scripts(client: redis.Redis) -> None:
         client.script_load(script(valid.script).source)
 
 
-def moving_keys(world: Furnished, valid: ValidCall) -> list[str]:
+def moving_keys(world: FilledWorld, valid: ValidCall) -> list[str]:
     """The keys that hold the time of a sign of life, or lines of which a second one does no harm."""
     keys = world.keys
     return {
@@ -119,7 +119,7 @@ def told(value: Any) -> Any:
     return value
 
 
-def counted(world: Furnished) -> list[Any]:
+def counted(world: FilledWorld) -> list[Any]:
     return [(world.counts(channel), len(world.results(channel))) for channel in range(2)]
 
 
@@ -135,7 +135,7 @@ LESS_TOLD: dict[str, Callable[[Any, Any], bool]] = {
 
 
 @each_call
-def test_a_call_whose_reply_is_lost_does_what_it_does_once_and_is_answered(
+def test_a_call_whose_reply_is_lost_acts_once_and_gets_its_answer(
     distant: Distant, client: redis.Redis, proxy: Proxy, shared_server: RealServer, valid: ValidCall
 ) -> None:
     control = distant.method(valid)()
@@ -199,7 +199,7 @@ def test_replies_lost_again_and_again_still_let_a_call_act_once(
     assert states == [dump(client)] * 3
 
 
-def test_a_reply_lost_to_a_script_that_redis_had_to_be_told_is_as_good_as_any(
+def test_a_lost_reply_to_a_script_that_redis_did_not_know_is_repeated_too(
     distant: Distant, client: redis.Redis, proxy: Proxy
 ) -> None:
     """The first call is refused with NOSCRIPT; the reply to the second, which brings the text, is lost."""

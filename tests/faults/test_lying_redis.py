@@ -69,7 +69,7 @@ def behind(shared_server: RealServer, redis_url: str) -> Callable[[Liar], str]:
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_one_lie_to_each_call_of_an_agent_loses_nothing(
+def test_one_malformed_reply_to_each_call_of_an_agent_loses_nothing(
     shared_server: RealServer,
     redis_url: str,
     behind: Callable[[Liar], str],
@@ -91,7 +91,7 @@ def test_one_lie_to_each_call_of_an_agent_loses_nothing(
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_one_lie_to_each_call_of_a_server_loses_nothing(
+def test_one_malformed_reply_to_each_call_of_a_server_loses_nothing(
     shared_server: RealServer, redis_url: str, behind: Callable[[Liar], str], lie: str
 ) -> None:
     with (
@@ -136,7 +136,7 @@ ODD = ["ok", "nil3", "float", "ok with texts", "push", "huge push", "web"]
 @pytest.mark.parametrize(
     "program", ["mutitask run {job} --headless", "worker-agent {job}", "worker-agent {job} --debug"]
 )
-def test_programs_say_one_sentence(
+def test_programs_report_one_sentence(
     tmp_path: Path, spawn: Callable[..., Program], lie: str, program: str
 ) -> None:
     job = tmp_path / "job.py"
@@ -153,7 +153,7 @@ def test_programs_say_one_sentence(
             started.kill()
 
 
-# -- memory and time ----------------------------------------------------------------------------------------
+# memory and time
 
 FLOODS: dict[str, Lie] = {
     "a text of 2 GB": much(b"$2000000000\r\n", bytes(MEGABYTE), 2000),
@@ -169,7 +169,7 @@ FLOODS: dict[str, Lie] = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_a_flood_takes_no_more_memory_than_a_reply_may(flood: str) -> None:
+def test_a_flood_uses_no_more_memory_than_a_reply_may(flood: str) -> None:
     with Liar(FLOODS[flood]) as liar:
         line = [sys.executable, "-c", "from mutitask_tui.cli.main import main; main()", "status", "--redis"]
         process = subprocess.Popen(
@@ -184,7 +184,7 @@ def test_a_flood_takes_no_more_memory_than_a_reply_may(flood: str) -> None:
         assert usage.ru_maxrss < 500 * 1024, f"{usage.ru_maxrss} kB"
 
 
-def test_a_reply_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_arrives_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REPLY_S", 0.5)
     with Liar(dripping) as liar:
         said = mutitask("status", "--redis", f"redis://127.0.0.1:{liar.port}/0")

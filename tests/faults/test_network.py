@@ -70,7 +70,7 @@ def test_an_agent_cut_off_for_longer_than_the_lease_is_recovered_elsewhere_and_r
     assert all(program.running for program in (server, far, near))
 
 
-def test_a_server_cut_off_for_longer_than_its_lease_goes_on_and_allots_each_item_once(
+def test_a_server_cut_off_for_longer_than_its_lease_continues_and_allots_each_item_once(
     fleet: Fleet, proxy: Proxy
 ) -> None:
     fleet.job(TASKS.format(count=COUNT))
@@ -90,7 +90,7 @@ def test_a_server_cut_off_for_longer_than_its_lease_goes_on_and_allots_each_item
     assert agent.running
 
 
-def test_all_cut_off_from_redis_at_once_lose_nothing_and_nobody_is_declared_dead(
+def test_all_cut_off_from_redis_at_once_lose_nothing_and_no_agent_is_fenced(
     fleet: Fleet, proxy: Proxy
 ) -> None:
     fleet.job(TASKS.format(count=COUNT))

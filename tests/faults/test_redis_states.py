@@ -58,7 +58,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for_and_loses_nothing(
         wait_for_text(program, "answers again")
 
 
-def test_scripts_that_redis_forgets_again_and_again_are_told_to_it_again(fleet: Fleet) -> None:
+def test_scripts_that_redis_forgets_again_and_again_are_sent_again(fleet: Fleet) -> None:
     server, agents = at_work(fleet, 0.0005)
 
     def forgotten_until_done() -> bool:

@@ -26,7 +26,7 @@ def core(own_server: RealServer) -> Iterator[ServerCore]:
 
 
 @pytest.mark.parametrize("state", [s for s in STATES if s.name in ("out of memory", "read-only")], ids=str)
-def test_a_snapshot_of_the_servers_own_says_why_it_waits_and_since_when(
+def test_the_servers_own_snapshot_says_why_it_waits_and_since_when(
     core: ServerCore, own_server: RealServer, state
 ) -> None:
     backend = RedisBackend(core.url, core.name, owns_server=True, wait=core.wait)

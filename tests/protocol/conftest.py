@@ -1,4 +1,4 @@
-"""Fixtures of the protocol's tests. All of them run against every kind of server (`-m protocol`)."""
+"""Fixtures of the protocol's tests, which run on every kind of server (`-m protocol`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ hypothesis.settings.load_profile(PROFILE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test below this folder is one of the protocol; what needs no server runs only on a single one."""
+    """Mark all tests of this folder. On a cluster or with Sentinels, run only the tests that use the server."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.protocol)
@@ -35,5 +35,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def world(client: redis.Redis) -> World:
-    """A namespace with a server on it, two channels and no tasks."""
+    """Return a namespace with a server, two channels and no tasks."""
     return World(client)

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: as a test says, twenty times that with HYPOTHESIS_PROFILE=long."""
+"""How many examples hypothesis tries. HYPOTHESIS_PROFILE=long multiplies the number of a test by 20."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ SINGLE = os.environ.get("MUTITASK_TEST_TOPOLOGY", "single") == "single"
 
 
 def examples(count: int) -> int:
-    """`count`, or many more in a long run; fewer on a cluster and with Sentinels, where the same logic runs again."""
+    """Return `count`, 20 times as many in a long run, or a fifth on a cluster or with Sentinels, where tests repeat."""
     return count * (20 if LONG else 1) if SINGLE else count // 5

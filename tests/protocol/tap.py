@@ -1,4 +1,4 @@
-"""What travels between a broker and Redis, written down, held back and sent again; and a whole database as a value."""
+"""Record script calls, capture one without sending it, send it again; and read a whole database as one value."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def _name_of(sha: str) -> str:
 
 @dataclass(frozen=True)
 class RawCall:
-    """One script call as it stands on the wire."""
+    """One script call as it is sent."""
 
     name: str
     keys: tuple[str, ...]
     args: tuple[Any, ...]
 
     def send(self, client: Any) -> Any:
-        """Send this very call (again); the raw reply."""
+        """Send this call, perhaps again. Return the raw reply."""
         return script(self.name)(client, self.keys, self.args)
 
 
-class HeldBack(Exception):
+class NotSent(Exception):
     """The call was not sent."""
 
     def __init__(self, call: RawCall) -> None:
@@ -48,32 +48,32 @@ class HeldBack(Exception):
 
 
 class Tap:
-    """A client that writes down the script calls that pass, and can hold one back."""
+    """A client that records its script calls, and can capture one instead of sending it."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self.log: list[RawCall] = []
-        self._holding = False
+        self._capturing = False
 
     def execute_command(self, *command: Any) -> Any:
         if command[0] == "EVALSHA":
             count = int(command[2])
             keys, args = command[3 : 3 + count], command[3 + count :]
             call = RawCall(_name_of(command[1]), keys, args)
-            if self._holding:
-                raise HeldBack(call)
+            if self._capturing:
+                raise NotSent(call)
             self.log.append(call)
         return self.client.execute_command(*command)
 
-    def held(self, send: Callable[[], Any]) -> RawCall:
-        """The script call that `send` would have made; nothing is sent."""
-        self._holding = True
+    def capture(self, send: Callable[[], Any]) -> RawCall:
+        """Return the script call that `send` would make. Nothing is sent."""
+        self._capturing = True
         try:
             send()
-        except HeldBack as held:
-            return held.call
+        except NotSent as captured:
+            return captured.call
         finally:
-            self._holding = False
+            self._capturing = False
         raise AssertionError("no script was called")
 
 
@@ -87,8 +87,8 @@ READ: dict[bytes, Callable[[Any, bytes], Any]] = {
 
 
 def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[bytes, Any]]:
-    """Everything in the database: key -> (type, content). The keys in `but` only by their type and members."""
-    moving = {key.encode() for key in but}
+    """Return the whole database: key -> (type, content). For the keys in `but`, only the type and the members."""
+    only_members = {key.encode() for key in but}
     keys = client.keys("*")
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -102,5 +102,5 @@ def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[byte
     for key, kind, content in zip(keys, kinds, contents, strict=True):
         if kind == b"zset":
             content = dict(content)
-        found[key] = (kind, sorted(content) if key in moving else content)
+        found[key] = (kind, sorted(content) if key in only_members else content)
     return found

@@ -1,4 +1,4 @@
-"""The laws of the design that hold between Redis and its actors, one by one. Laws 1 and 2 again in `test_books.py`."""
+"""The laws of the design that hold between Redis and its actors. `test_counters_balance.py` tests laws 1 and 2 too."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from worker_agent.protocol.scripts import script
 
 
 def sweep_now(world: World, broker: Broker, *, ago_ms: int = 1_001) -> list[str]:
-    """What a sweep finds that runs `ago_ms` after the last one."""
+    """Sweep `ago_ms` after the last sweep. Return the actors to recover."""
     world.client.hset(world.keys.fleet, "swept_ms", broker.now_ms() - ago_ms)
     return broker.sweep(2).dead
 
 
-# --- Law 2: at least once, recorded once ------------------------------------------------------------------
+# Law 2: at least once, recorded once
 
 
-def test_a_lease_that_ran_out_unmarked_is_still_good_and_a_settle_renews_it(world: World) -> None:
+def test_a_settle_renews_a_lease_that_ended_without_fencing(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(2)
     [id_] = world.claim(agent, 1)
@@ -56,7 +56,7 @@ def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: W
     agent, other = world.agent(0), world.agent(1)
     world.feed(4)
     ids = world.claim(agent, 2)
-    world.fence(agent)
+    world.expire_and_recover(agent)
     taken = world.claim(other)
     before = dump(world.client)
 
@@ -76,13 +76,13 @@ def test_a_result_is_recorded_once_although_two_agents_ran_the_task(world: World
     frozen, other = world.agent(0), world.agent(1)
     [id_] = world.feed(1)
     assert world.claim(frozen) == [id_]
-    world.fence(frozen)
+    world.expire_and_recover(frozen)
     assert world.claim(other) == [id_]
     world.settle(other, *done(id_, "theirs"))
     with pytest.raises(LeaseLost):
         world.settle(frozen, *done(id_, "mine"))
-    reborn = world.agent(0)
-    assert world.settle(reborn, *done(id_, "mine again")).refused == 1
+    new_actor = world.agent(0)
+    assert world.settle(new_actor, *done(id_, "mine again")).refused == 1
     assert world.results() == [result_of(id_, "theirs")]
     assert world.counters()["done"] == "1"
     assert world.balanced()
@@ -99,20 +99,20 @@ def test_the_same_task_settled_twice_in_one_batch_is_recorded_once(world: World)
     assert world.balanced()
 
 
-def test_an_actor_that_was_declared_dead_goes_on_under_a_new_id(world: World) -> None:
+def test_a_fenced_agent_continues_as_a_new_actor(world: World) -> None:
     agent = world.agent(0)
     world.feed(1)
     world.claim(agent)
-    world.fence(agent)
-    reborn = world.agent(0)
-    assert reborn.actor.id != agent.actor.id
-    assert len(world.claim(reborn)) == 1
+    world.expire_and_recover(agent)
+    new_actor = world.agent(0)
+    assert new_actor.actor.id != agent.actor.id
+    assert len(world.claim(new_actor)) == 1
 
 
-# --- Law 3: every script can be sent twice, or late (for each of them in test_scripts_are_harmless.py) ----
+# Law 3: every script can be sent twice, or late (test_scripts_are_harmless.py tests this for each script)
 
 
-def test_a_settle_sent_twice_records_one_result_and_brings_the_same_tasks(world: World) -> None:
+def test_a_settle_sent_twice_records_one_result_and_returns_the_same_tasks(world: World) -> None:
     agent = world.agent()
     world.feed(6)
     [first] = world.claim(agent, 1)
@@ -123,7 +123,7 @@ def test_a_settle_sent_twice_records_one_result_and_brings_the_same_tasks(world:
     assert world.counts()["claimed"] == 3
 
 
-def test_a_claim_sent_again_after_its_tasks_were_settled_brings_nothing_back(world: World) -> None:
+def test_a_claim_sent_again_after_its_tasks_were_settled_returns_no_tasks(world: World) -> None:
     agent = world.agent()
     ids = world.feed(2)
     world.claim(agent)
@@ -134,8 +134,8 @@ def test_a_claim_sent_again_after_its_tasks_were_settled_brings_nothing_back(wor
     assert dump(world.client) == before
 
 
-def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) -> None:
-    """A client that loses every first answer, as a connection does that dies between the two."""
+def test_the_broker_reads_a_stored_answer_like_the_first_one(world: World) -> None:
+    """The client loses the first answer to every call, like a connection that breaks, and sends the call again."""
 
     class Forgetful:
         def execute_command(self, *command: object) -> object:
@@ -154,7 +154,7 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
     ids = [id_of(item) for item in agent.settle_and_claim(0, [], 5).items]
     assert len(ids) == 5
     assert (
-        agent.settle_and_claim(0, [*failed_for_good(ids[0]), *done("nobody00000000000000")], 0).refused == 1
+        agent.settle_and_claim(0, [*failed_for_good(ids[0]), *done("unknown0000000000000")], 0).refused == 1
     )
     agent.settle_and_claim(0, [*done(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])], 0)
     ctl = forgetful(Actor.operator())
@@ -170,7 +170,7 @@ def test_the_broker_reads_a_stored_answer_as_it_reads_the_first(world: World) ->
 
 
 def claim_ahead(world: World, agent: Broker, number: int) -> Claim | None:
-    """Up to two tasks, behind a short wait for the token; the script is known, so nothing but the claim decides."""
+    """Claim up to two tasks after a short wait for the token. Redis knows the script, so the call cannot fail."""
     world.client.script_load(script("settle_and_claim").source)
     return agent.claim_at_token(world.client, 0, 2, number, 0.01)
 
@@ -204,10 +204,10 @@ def test_a_claim_sent_ahead_that_comes_after_the_next_call_claims_nothing(world:
     assert dump(world.client) == before
 
 
-def test_a_claim_sent_ahead_by_an_actor_declared_dead_is_no_claim(world: World) -> None:
+def test_a_claim_sent_ahead_by_a_fenced_actor_claims_nothing(world: World) -> None:
     agent = world.agent(0)
     world.feed(1)
-    world.fence(agent)
+    world.expire_and_recover(agent)
 
     number = agent.actor.next_number()
     assert claim_ahead(world, agent, number) is None
@@ -215,13 +215,13 @@ def test_a_claim_sent_ahead_by_an_actor_declared_dead_is_no_claim(world: World) 
         agent.settle_and_claim(0, [], 1, number=number)
 
 
-# --- Law 5: the generator's place is saved with its tasks -------------------------------------------------
+# Law 5: the generator's place is saved with its tasks
 
 
 def test_a_superseded_server_allots_nothing_however_late_it_wakes(world: World) -> None:
     frozen = world.server
     world.feed(3)
-    packet = world.held(lambda: frozen.allot(0, 3, world.items(3, 5)))
+    packet = world.capture(lambda: frozen.allot(0, 3, world.items(3, 5)))
     world.successor()
     before = dump(world.client)
     with pytest.raises(Superseded, match="pid"):
@@ -232,8 +232,8 @@ def test_a_superseded_server_allots_nothing_however_late_it_wakes(world: World) 
     assert world.cursor() == 5
 
 
-def test_a_server_that_was_marked_dead_allots_nothing_even_without_a_successor(world: World) -> None:
-    world.fence(world.server)
+def test_a_fenced_server_allots_nothing_even_without_a_successor(world: World) -> None:
+    world.expire_and_recover(world.server)
     before = dump(world.client)
     with pytest.raises(LeaseLost):
         world.server.allot(0, 0, world.items(0, 5))
@@ -260,7 +260,7 @@ def test_a_resumed_run_continues_at_exactly_the_next_item(world: World) -> None:
     assert [int(id_[8:]) for id_ in world.waiting()] == list(range(2, 9))
 
 
-def test_skip_passes_over_one_item_and_counts_no_task(world: World) -> None:
+def test_skip_item_skips_one_item_and_counts_no_task(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 cannot be packed")
     world.server.skip_item(0, 2)
     world.feed(1)
@@ -269,7 +269,7 @@ def test_skip_passes_over_one_item_and_counts_no_task(world: World) -> None:
     assert world.balanced()
 
 
-# --- Law 6: back-pressure ---------------------------------------------------------------------------------
+# Law 6: back-pressure
 
 
 def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_refused(world: World) -> None:
@@ -281,7 +281,7 @@ def test_allot_never_brings_waiting_above_the_capacity_and_returns_are_never_ref
     back = [*failed(ids[0]), *handed_back(ids[1]), *failed_for_good(ids[2]), *failed_for_good(ids[3])]
     world.settle(agent, *back)
     assert ctl.reload_all(0) == 2
-    world.fence(agent)
+    world.expire_and_recover(agent)
     assert world.counts()["waiting"] == 20
 
     answer = world.server.allot(0, 20, world.items(20, 5))
@@ -314,7 +314,7 @@ def test_too_many_undrained_results_stop_the_feed_until_they_are_drained(client:
     assert world.server.allot(0, 4, world.items(4, 2)).taken == 2
 
 
-# --- Law 7: one server a namespace, one agent a device ----------------------------------------------------
+# Law 7: one server for each namespace, one agent for each device
 
 
 def test_a_live_agent_keeps_its_device_and_is_named(world: World) -> None:
@@ -327,7 +327,7 @@ def test_a_live_agent_keeps_its_device_and_is_named(world: World) -> None:
     assert dump(world.client) == before
 
 
-def test_an_agent_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None:
+def test_an_agent_whose_lease_ended_is_replaced_and_fenced(world: World) -> None:
     silent = world.agent(1)
     world.feed(1)
     world.claim(silent)
@@ -353,7 +353,7 @@ def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_re
     assert len(world.claim(successor)) == 1
 
 
-def test_of_two_that_found_the_same_dead_holder_one_gets_the_device(world: World) -> None:
+def test_of_two_agents_that_replace_the_same_holder_one_gets_the_device(world: World) -> None:
     gone = world.agent(1)
     winner = world.agent(1, holder=gone.actor.id, gone=True)
     with pytest.raises(ConcurrentChange):
@@ -369,7 +369,7 @@ def test_a_live_server_keeps_its_namespace_and_is_named(world: World) -> None:
     assert dump(world.client) == before
 
 
-def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None:
+def test_a_server_whose_lease_ended_is_replaced_and_fenced(world: World) -> None:
     silent = world.server
     world.expire(silent)
     world.new_server(mode="resume")
@@ -379,8 +379,8 @@ def test_a_server_whose_lease_ran_out_is_replaced_and_dead(world: World) -> None
     assert world.client.zscore(world.keys.leases, silent.actor.id) is None
 
 
-def test_a_server_that_recovery_marked_dead_does_not_hold_the_namespace_any_more(world: World) -> None:
-    world.fence(world.server)
+def test_a_server_fenced_by_recovery_no_longer_holds_the_namespace(world: World) -> None:
+    world.expire_and_recover(world.server)
     world.new_server(mode="resume")
     world.feed(1)
 
@@ -390,7 +390,7 @@ def test_a_process_that_runs_is_not_gone() -> None:
     assert is_gone(replace(this_process(), start=this_process().start + 1))
 
 
-# --- Law 8: recovery needs no server ----------------------------------------------------------------------
+# Law 8: recovery needs no server
 
 
 def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
@@ -438,7 +438,7 @@ def test_claims_whose_actor_has_no_lease_are_found(world: World) -> None:
     assert world.balanced()
 
 
-def test_leases_start_afresh_after_a_time_in_which_nobody_could_report(world: World) -> None:
+def test_leases_start_afresh_after_a_time_without_heartbeats(world: World) -> None:
     agent, other, dead = world.agent(0), world.agent(1), world.agent(2)
     world.feed(1)
     world.claim(agent)
@@ -450,15 +450,15 @@ def test_leases_start_afresh_after_a_time_in_which_nobody_could_report(world: Wo
     assert other.recover(agent.actor.id, reason("crashed")) == 0
 
 
-def test_a_short_lease_still_runs_out_where_sweeps_come_every_second(client: redis.Redis) -> None:
+def test_a_short_lease_still_ends_when_sweeps_come_every_second(client: redis.Redis) -> None:
     world = World(client, lease_ms=1_500)
     agent, other = world.agent(0), world.agent(1)
     world.expire(agent)
     assert sweep_now(world, other, ago_ms=1_200) == [agent.actor.id]
 
 
-def test_a_lease_that_ran_out_since_the_next_sweep_was_due_is_left_to_the_following_one(world: World) -> None:
-    """Redis may have been away just then, and whoever lives reports until the following one."""
+def test_a_lease_that_ended_after_a_sweep_was_due_is_judged_by_the_next_sweep(world: World) -> None:
+    """Redis may have been away before the sweep. Live agents send a heartbeat before the next sweep."""
     agent, other = world.agent(0), world.agent(1)
     world.feed(1)
     world.claim(agent)
@@ -484,13 +484,13 @@ def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: 
     assert world.balanced()
 
 
-def test_a_recovery_that_stops_half_way_is_taken_up_by_the_next_sweep(world: World) -> None:
+def test_a_recovery_that_stops_half_way_is_continued_by_the_next_sweep(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(4)
     world.claim(agent, 2)
     world.claim(agent, 2)
     world.expire(agent)
-    part = world.held(lambda: other.recover(agent.actor.id, reason("crashed")))
+    part = world.capture(lambda: other.recover(agent.actor.id, reason("crashed")))
     reply = replace(part, args=(part.args[0], 1, part.args[2])).send(world.client)
     left = world.counts()["claimed"]
     assert 0 < left < 3
@@ -504,7 +504,7 @@ def test_a_recovery_that_stops_half_way_is_taken_up_by_the_next_sweep(world: Wor
     assert world.balanced()
 
 
-# --- Law 9: the killer is found, the innocent go free -----------------------------------------------------
+# Law 9: only a task that kills its process fails as crashed
 
 
 def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
@@ -513,7 +513,7 @@ def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
     [id_] = world.claim(first)
     world.settle(first, *failed(id_))
     world.claim(first)
-    world.fence(first)
+    world.expire_and_recover(first)
     [item] = world.client.lrange(world.at.waiting, 0, -1)
     assert (wire.parse(item).attempt, wire.parse(item).crashes) == (1, 1)
 
@@ -528,7 +528,7 @@ def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_liv
         world.feed(1)
         assert world.claim(agent) == [killer], "alone"
         assert world.client.exists(world.at.reasons, world.at.retry_reasons) == 0
-        assert [item[22:25] for item in world.in_hand(agent)] == [b"00%d" % crashes]
+        assert [item[22:25] for item in world.claimed_items(agent)] == [b"00%d" % crashes]
         world.settle(agent, *crashed(killer, "died"))
         world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
     assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
@@ -540,7 +540,7 @@ def test_a_recovered_task_is_claimed_alone(world: World) -> None:
     first = world.agent(0)
     world.feed(3)
     crashed = world.claim(first)
-    world.fence(first)
+    world.expire_and_recover(first)
     world.feed(3)
     agent = world.agent(0)
 
@@ -549,17 +549,17 @@ def test_a_recovered_task_is_claimed_alone(world: World) -> None:
         batch = world.claim(agent)
         assert len(batch) == 1
         seen += batch
-        assert world.claim(agent) == [], "nothing joins a recovered task in an agent's hands"
+        assert world.claim(agent) == [], "no task is claimed beside a recovered task"
         world.settle(agent, *done(batch[0]))
     assert sorted(seen) == sorted(crashed)
     assert len(world.claim(agent)) == 3
 
 
-def test_a_recovered_task_joins_no_batch_that_is_in_hand(world: World) -> None:
+def test_a_recovered_task_is_not_claimed_beside_tasks_in_flight(world: World) -> None:
     first, agent = world.agent(0), world.agent(1)
     fresh = world.feed(4)
     world.claim(first, 1)
-    world.fence(first)
+    world.expire_and_recover(first)
     assert world.waiting() == [*fresh[1:], fresh[0]]
     assert world.claim(agent) == fresh[1:]
     assert world.claim(agent) == []
@@ -576,7 +576,7 @@ def test_only_the_killer_reaches_three_crashes(world: World) -> None:
         batch = world.claim(agent)
         if killer in batch:
             crashed_together |= set(batch) - {killer}
-            world.fence(agent)
+            world.expire_and_recover(agent)
         else:
             world.settle(agent, *(part for id_ in batch for part in done(id_)))
             agent.leave(device, 0)
@@ -593,7 +593,7 @@ def test_a_reload_clears_all_counters(world: World) -> None:
     for device in range(3):
         agent = world.agent(device)
         assert world.claim(agent) == [killer]
-        world.fence(agent)
+        world.expire_and_recover(agent)
     ctl = world.operator()
     assert world.counts()["failed"] == 1
     assert ctl.reload(0, [killer]) == 1
@@ -601,19 +601,19 @@ def test_a_reload_clears_all_counters(world: World) -> None:
     assert (wire.parse(item).attempt, wire.parse(item).crashes) == (0, 0)
 
 
-def test_reload_all_takes_only_what_had_failed_when_it_was_asked(world: World) -> None:
+def test_reload_all_takes_only_tasks_that_failed_before_the_command(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     old, new = world.fail(agent, 2)
     asked = agent.now_ms()
     world.client.zadd(world.at.failed_at, {old: asked - 5, new: asked + 1})
-    part = world.held(lambda: ctl.reload_all(0))
+    part = world.capture(lambda: ctl.reload_all(0))
     arguments = (part.args[0], asked, *part.args[2:])
     assert replace(part, args=arguments).send(world.client) == [b"ok", 1, 0, str(asked).encode()]
     assert world.waiting() == [old]
     assert world.client.hkeys(world.at.failed) == [new.encode()]
 
 
-def test_reload_all_keeps_to_the_time_at_which_it_began(world: World) -> None:
+def test_reload_all_uses_the_time_of_its_first_call(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     world.operator().set_capacity(0, 5_000)
     ids = world.fail(agent, 1_000) + world.fail(agent, 1_000) + world.fail(agent, 500)
@@ -636,15 +636,15 @@ def test_a_task_that_may_be_retried_a_hundred_times_fails_in_the_end(client: red
     assert world.counts()["failed"] == 1
 
 
-# --- Law 11: data is data ---------------------------------------------------------------------------------
+# Law 11: data is data
 
 
 def test_another_minor_version_of_the_protocol_is_refused_and_both_are_named(world: World) -> None:
     world.client.hset(world.keys.meta, "protocol", "1.99")
     before = dump(world.client)
-    for come in (world.agent, world.operator, world.successor):
+    for register in (world.agent, world.operator, world.successor):
         with pytest.raises(VersionMismatch) as refused:
-            come()
+            register()
         assert "1.99" in str(refused.value) and PROTOCOL in str(refused.value)
     assert dump(world.client) == before
 
@@ -671,7 +671,7 @@ def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
         wire.parse(foreign)
 
 
-def test_foreign_items_are_passed_over_by_reload_and_can_be_edited_or_deleted(world: World) -> None:
+def test_reload_skips_foreign_items_and_they_can_be_edited_or_deleted(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     world.client.rpush(world.at.waiting, "one", "two", "three")
     assert world.claim(agent) == []
@@ -698,7 +698,7 @@ def test_tasks_that_failed_behind_a_thousand_foreign_items_are_reloaded(world: W
 
 
 def test_a_thousand_foreign_items_do_not_keep_redis_from_others(world: World) -> None:
-    """One call looks at no more items than it may claim (law 1: at most 1,000)."""
+    """One call reads no more items than it may claim (law 1: at most 1,000)."""
     agent = world.agent()
     world.client.rpush(world.at.waiting, *[b"foreign"] * 3_000)
     assert world.claim(agent, 10) == []
@@ -720,20 +720,20 @@ def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
     world.settle(agent, *failed_for_good(id_, "does not unpack"))
     ctl.reload(0, [id_])
     assert agent.settle_and_claim(0, [], 1).items == [item]
-    world.fence(agent)
+    world.expire_and_recover(agent)
     assert world.client.lindex(world.at.waiting, 0)[26:] == body
 
 
-def test_a_namespace_that_holds_only_foreign_items_is_not_dropped_unasked(client: redis.Redis) -> None:
+def test_a_namespace_that_holds_only_foreign_items_is_not_dropped_without_fresh(client: redis.Redis) -> None:
     world = World(client)
     world.server.leave()
     client.delete(world.keys.meta, world.at.counters)
-    client.rpush(world.at.waiting, "somebody's")
+    client.rpush(world.at.waiting, "another value")
     with pytest.raises(HoldsWork):
         world.new_server()
 
 
-# --- Bounds -----------------------------------------------------------------------------------------------
+# Bounds
 
 
 def test_five_thousand_items_are_allotted_in_one_call(world: World) -> None:
@@ -768,7 +768,7 @@ def test_a_claim_ends_with_the_item_that_reaches_a_mebibyte(world: World) -> Non
     assert world.balanced()
 
 
-def test_a_small_task_before_large_ones_does_not_open_the_door_to_them_all(world: World) -> None:
+def test_a_small_task_before_large_ones_does_not_let_a_claim_become_too_large(world: World) -> None:
     agent = world.agent()
     [small] = world.feed(1)
     large = world.feed(20, body=b"x" * 400_000)

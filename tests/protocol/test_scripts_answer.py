@@ -1,4 +1,4 @@
-"""Each reply that a script's head documents, and what the script did when it gave it."""
+"""Each reply that a script's head documents, and what the script does then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.protocol.tap import LUA, SCRIPTS, RawCall, dump
-from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, Furnished
+from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, FilledWorld
 from tests.protocol.world import (
     World,
     done,
@@ -50,17 +50,17 @@ TESTED: set[tuple[str, str]] = set()
 
 
 def replies(script: str, *words: str) -> Callable[[F], F]:
-    """The test shows these replies of the script."""
+    """Record that the test covers these replies of the script."""
 
-    def enter(test: F) -> F:
+    def register(test: F) -> F:
         TESTED.update((script, word) for word in words)
         return test
 
-    return enter
+    return register
 
 
 def documented(script: str) -> set[str]:
-    """The first words of the replies in the script's head."""
+    """Return the statuses of the replies in the script's head."""
     head = re.search(r"-- Returns .*?(?=\n[^-]|\n\n)", (LUA / f"{script}.lua").read_text(), re.DOTALL)
     assert head, f"{script}.lua does not say what it returns"
     return set(re.findall(r"\{'(\w+)'", head[0]))
@@ -73,35 +73,35 @@ def test_every_documented_reply_has_its_test(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_reply_in_a_scripts_text_stands_in_its_head(script: str) -> None:
+def test_every_reply_of_a_script_is_documented_in_its_head(script: str) -> None:
     body = (LUA / f"{script}.lua").read_text().split("\n\n", 1)[1]
     prelude = {"again", "lost", "stale"} if script in NUMBERED and script != "settle_and_claim" else set()
     assert set(re.findall(r"return \{'(\w+)'", body)) | prelude <= documented(script) | {"again"}
 
 
 @pytest.fixture
-def furnished(client: redis.Redis) -> Furnished:
-    return Furnished(client)
+def filled(client: redis.Redis) -> FilledWorld:
+    return FilledWorld(client)
 
 
-# --- allot ------------------------------------------------------------------------------------------------
+# allot
 
 
 @replies("allot", "ok")
-def test_allot_takes_what_the_capacity_leaves_and_says_why_no_more(world: World) -> None:
+def test_allot_pushes_up_to_the_capacity_and_says_why_no_more(world: World) -> None:
     world.operator().set_capacity(0, 5)
     first = world.server.allot(0, 0, world.items(0, 3))
     assert (first.taken, first.waiting, first.why) == (3, 3, "")
     rest = world.server.allot(0, 3, world.items(3, 4), exhausted=True, halted="no")
     assert (rest.taken, rest.waiting, rest.why) == (2, 5, "full")
-    books = world.counters()
-    assert (books["allotted"], books["cursor"], books["starved"]) == ("5", "5", "1")
-    assert "exhausted" not in books and "halted" not in books
+    counters = world.counters()
+    assert (counters["allotted"], counters["cursor"], counters["starved"]) == ("5", "5", "1")
+    assert "exhausted" not in counters and "halted" not in counters
     assert world.waiting() == [id_of(item) for item in world.items(0, 5)]
     assert world.client.llen(world.at.token) == 1
 
 
-def test_allot_notes_the_end_of_the_generator_and_why_a_feed_stands_still(world: World) -> None:
+def test_allot_records_the_end_of_the_generator_and_why_a_feed_stopped(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
     assert world.counters()["halted"] == "item 2 is a lambda"
     world.server.allot(0, 2, [], exhausted=True)
@@ -109,7 +109,7 @@ def test_allot_notes_the_end_of_the_generator_and_why_a_feed_stands_still(world:
 
 
 @pytest.mark.parametrize("desired", ["paused", "ended"])
-def test_allot_takes_nothing_while_people_want_it_to_stand_still(world: World, desired: str) -> None:
+def test_allot_pushes_nothing_while_it_is_paused_or_ended(world: World, desired: str) -> None:
     world.operator().set_desired(world.keys.desired_server, {"allot": desired})
     answer = world.server.allot(0, 0, world.items(0, 3))
     assert (answer.taken, answer.waiting, answer.why) == (0, 0, desired)
@@ -135,11 +135,11 @@ def test_allot_names_a_successor_and_refuses_another_count(world: World) -> None
         old.allot(0, 0, world.items(0, 3))
 
 
-# --- answer, look, wish, configure ------------------------------------------------------------------------
+# answer_detect, read_desired, set_desired, configure
 
 
 @replies("answer_detect", "ok")
-def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
+def test_answer_detect_wakes_the_caller_and_expires(world: World) -> None:
     world.agent().answer_detect("d7", b"me")
     assert world.client.blpop([world.keys.detect_answers("d7")], 1) == [
         world.keys.detect_answers("d7").encode(),
@@ -147,7 +147,7 @@ def test_an_answer_wakes_who_asked_and_passes_away(world: World) -> None:
     ]
 
 
-def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -> None:
+def test_read_desired_prefers_the_device_to_the_default(world: World) -> None:
     agent, ctl = world.agent(1), world.operator()
     assert agent.read_desired(1) == DesiredState(paused=False, stop=False, detect="")
     ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
@@ -157,12 +157,12 @@ def test_look_finds_the_wishes_of_the_device_before_those_of_all(world: World) -
     assert agent.read_desired(0) == DesiredState(paused=False, stop=True, detect="")
 
 
-def test_devices_begin_paused_unless_the_run_starts_them(client: redis.Redis) -> None:
+def test_devices_start_paused_without_autostart(client: redis.Redis) -> None:
     assert World(client, autostart=False).agent().read_desired(0).paused
 
 
 @replies("set_desired", "ok")
-def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world: World) -> None:
+def test_set_desired_writes_fields_with_a_time_to_live_and_pushes_tokens(world: World) -> None:
     ctl, key = world.operator(), world.keys.desired_devices
     ctl.set_desired(key, {"0": "paused", "1": "paused"})
     tokens = [world.keys.device_token(0), world.keys.device_token(1)]
@@ -178,7 +178,7 @@ def test_a_wish_is_written_with_its_time_to_live_and_wakes_those_concerned(world
 
 
 @replies("configure", "ok", "low")
-def test_configure_sets_and_steps_and_goes_no_lower_than_allowed(world: World) -> None:
+def test_configure_sets_and_changes_a_number_down_to_its_minimum(world: World) -> None:
     ctl = world.operator()
     ctl.set_capacity(0, 7)
     assert world.counters()["capacity"] == "7"
@@ -193,14 +193,14 @@ def test_configure_sets_and_steps_and_goes_no_lower_than_allowed(world: World) -
     assert world.client.llen(world.keys.server_token) == 1
 
 
-# --- the FailChannel --------------------------------------------------------------------------------------
+# delete, reload, edit
 
 
 @replies("delete", "ok")
-def test_delete_drops_what_is_still_there_and_counts_it(world: World) -> None:
+def test_delete_deletes_and_counts_only_tasks_that_are_still_there(world: World) -> None:
     ids = world.fail(world.agent(), 3)
     ctl = world.operator()
-    assert ctl.delete(0, [ids[0], ids[2], "nobody00000000000001", ids[0]]) == 2
+    assert ctl.delete(0, [ids[0], ids[2], "unknown0000000000001", ids[0]]) == 2
     assert world.counters()["deleted"] == "2"
     assert [*world.client.hkeys(world.at.failed)] == [ids[1].encode()]
     assert world.client.zrange(world.at.failed_at, 0, -1) == [ids[1].encode()]
@@ -209,11 +209,11 @@ def test_delete_drops_what_is_still_there_and_counts_it(world: World) -> None:
 
 
 @replies("reload", "ok")
-def test_reload_brings_back_what_is_still_there_with_fresh_counters(world: World) -> None:
+def test_reload_requeues_tasks_that_are_still_there_with_fresh_counters(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     ids = world.fail(agent, 3)
     assert world.client.hget(world.at.failed, ids[0])[22:25] == b"010"
-    assert ctl.reload(0, [ids[1], "nobody00000000000001"]) == 1
+    assert ctl.reload(0, [ids[1], "unknown0000000000001"]) == 1
     assert ctl.reload(0, [ids[1]]) == 0
     assert ctl.reload_all(0) == 2
     assert world.waiting() == [ids[1], ids[0], ids[2]]
@@ -226,19 +226,19 @@ def test_reload_brings_back_what_is_still_there_with_fresh_counters(world: World
 def test_edit_gives_a_failed_task_another_body_under_its_own_id(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     ids = world.fail(agent, 2)
-    assert ctl.edit(0, ids[0], wire.pack("mended"))
+    assert ctl.edit(0, ids[0], wire.pack("edited"))
     assert not ctl.edit(0, ids[0], wire.pack("too late"))
     [item] = [wire.parse(item) for item in world.client.lrange(world.at.waiting, 0, -1)]
-    assert (item.id, item.attempt, item.crashes, wire.unpack(item.body)) == (ids[0], 0, 0, "mended")
+    assert (item.id, item.attempt, item.crashes, wire.unpack(item.body)) == (ids[0], 0, 0, "edited")
     assert world.client.hkeys(world.at.reasons) == [ids[1].encode()]
     assert world.balanced()
 
 
-# --- results ----------------------------------------------------------------------------------------------
+# drain
 
 
 @replies("drain", "ok", "moved")
-def test_drain_takes_away_only_what_was_read(world: World) -> None:
+def test_drain_removes_only_results_that_were_read(world: World) -> None:
     agent, ctl, other = world.agent(), world.operator(), world.operator()
     world.feed(5)
     ids = world.claim(agent)
@@ -255,7 +255,7 @@ def test_drain_takes_away_only_what_was_read(world: World) -> None:
     assert world.results() == []
 
 
-def test_drain_wakes_a_server_that_stands_still_for_want_of_room(client: redis.Redis) -> None:
+def test_drain_wakes_a_server_that_the_cap_on_results_stopped(client: redis.Redis) -> None:
     world = World(client, results_max=1)
     agent = world.agent()
     world.feed(2)
@@ -267,11 +267,11 @@ def test_drain_wakes_a_server_that_stands_still_for_want_of_room(client: redis.R
     assert world.server.allot(0, 2, world.items(2, 1)).taken == 1
 
 
-# --- who is here ------------------------------------------------------------------------------------------
+# register_operator, join, heartbeat, renew_server_lease, leave, fence, purge_device, open_run
 
 
 @replies("register_operator", "ok", "none", "version")
-def test_enter_registers_for_a_while_where_there_is_a_namespace_of_this_protocol(world: World) -> None:
+def test_register_operator_needs_a_namespace_of_this_protocol_and_expires(world: World) -> None:
     ctl = world.operator()
     assert 0 < world.client.pttl(world.keys.actor(ctl.actor.id)) <= 3_600_000
     world.client.hset(world.keys.meta, "protocol", "0.9")
@@ -283,7 +283,7 @@ def test_enter_registers_for_a_while_where_there_is_a_namespace_of_this_protocol
 
 
 @replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
-def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -> None:
+def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: World) -> None:
     agent = world.broker(Actor.agent(0))
     assert agent.join(4, 0, this_process()) == world.run.id
     record = agent.actor_record(agent.actor.id)
@@ -304,7 +304,7 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
         newcomer.join(4, 0, this_process(), holder=agent.actor.id)
     assert (held.value.actor, held.value.identity) == (agent.actor.id, this_process())
     assert 0 < held.value.left_ms <= 10_000
-    world.fence(agent)
+    world.expire_and_recover(agent)
     with pytest.raises(LeaseLost):
         agent.join(4, 0, this_process())
     world.client.hset(world.keys.meta, "protocol", "2.0")
@@ -316,12 +316,12 @@ def test_join_takes_a_free_device_and_says_why_it_takes_no_other(world: World) -
 
 
 @replies("heartbeat", "ok", "lost")
-def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis) -> None:
+def test_heartbeat_renews_the_lease_and_returns_the_runs_settings(client: redis.Redis) -> None:
     world = World(client, retries=2, retry_delay_ms=7, lease_ms=9_000)
     agent = world.agent(1)
     world.expire(agent)
-    terms = agent.heartbeat(1, 0, "running", b"busy")
-    assert (terms.lease_ms, terms.retries, terms.retry_delay_ms) == (9_000, 2, 7)
+    reply = agent.heartbeat(1, 0, "running", b"busy")
+    assert (reply.lease_ms, reply.retries, reply.retry_delay_ms) == (9_000, 2, 7)
     now = agent.now_ms()
     assert now < client.zscore(world.keys.leases, agent.actor.id) <= now + 9_000
     stamped = client.hget(world.keys.devices, "1")
@@ -329,13 +329,13 @@ def test_a_report_renews_the_lease_and_brings_the_runs_terms(client: redis.Redis
     assert client.zrange(world.at.agents, 0, -1) == [agent.actor.id.encode()]
     agent.heartbeat(1, 0, "paused", b"idle")
     assert client.zcard(world.at.agents) == 0
-    world.fence(agent)
+    world.expire_and_recover(agent)
     with pytest.raises(LeaseLost):
         agent.heartbeat(1, 0, "running", b"busy")
 
 
 @replies("renew_server_lease", "ok", "lost", "superseded", "gone")
-def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) -> None:
+def test_renew_server_lease_works_until_the_server_is_fenced_or_superseded(world: World) -> None:
     world.expire(world.server)
     world.server.renew_server_lease()
     assert world.client.zscore(world.keys.server_lease, world.server.actor.id) > world.server.now_ms()
@@ -351,7 +351,7 @@ def test_a_server_renews_its_lease_until_it_is_dead_or_superseded(world: World) 
 
 
 @replies("leave", "ok")
-def test_an_actor_that_leaves_is_dead_and_frees_its_device(world: World) -> None:
+def test_leave_fences_the_actor_and_frees_its_device(world: World) -> None:
     agent = world.agent(1)
     agent.leave(1, 0)
     assert agent.actor_on(1) == ""
@@ -363,7 +363,7 @@ def test_an_actor_that_leaves_is_dead_and_frees_its_device(world: World) -> None
     world.agent(1)
 
 
-def test_what_an_actor_that_leaves_still_held_is_recovered_at_once(world: World) -> None:
+def test_tasks_of_an_actor_that_left_are_recovered_at_once(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(2)
     ids = world.claim(agent, 1)
@@ -377,7 +377,7 @@ def test_what_an_actor_that_leaves_still_held_is_recovered_at_once(world: World)
 
 
 @replies("fence", "ok")
-def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world: World) -> None:
+def test_fence_ends_an_actor_at_once_and_the_next_sweep_finds_it(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(1)
     world.claim(agent)
@@ -393,7 +393,7 @@ def test_a_buried_actor_is_dead_at_once_and_its_tasks_are_due_for_recovery(world
 
 
 @replies("purge_device", "ok", "held")
-def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
+def test_purge_device_deletes_an_offline_device(world: World) -> None:
     agent, ctl = world.agent(1), world.operator()
     ctl.set_desired(world.keys.desired_devices, {"1": "paused"})
     with pytest.raises(ConcurrentChange, match="an agent is on Device1"):
@@ -407,7 +407,7 @@ def test_purge_forgets_a_device_that_nobody_is_on(world: World) -> None:
 
 
 @replies("open_run", "ok", "changed")
-def test_open_run_begins_a_run_with_what_was_asked_for(client: redis.Redis) -> None:
+def test_open_run_starts_a_run_with_its_settings(client: redis.Redis) -> None:
     world = World(client, channels=3, devices=4, capacity=9, retries=1, retry_delay_ms=5, results_max=77)
     assert not world.run.resumed and re.fullmatch("[0-9a-f]{8}", world.run.id)
     meta = {
@@ -441,40 +441,40 @@ def test_open_run_names_a_live_holder_and_another_protocol(world: World) -> None
 
 
 @replies("open_run", "work", "channels")
-def test_open_run_counts_the_work_it_finds_until_it_is_told_what_to_do(furnished: Furnished) -> None:
-    before = dump(furnished.client)
+def test_open_run_reports_work_until_a_mode_is_chosen(filled: FilledWorld) -> None:
+    before = dump(filled.client)
     with pytest.raises(HoldsWork) as work:
-        furnished.successor(mode="")
+        filled.successor(mode="")
     assert work.value.counts == {
         "waiting": 2, "claimed": 5, "delayed": 1, "failed": 2, "results": 2, "unexhausted": 2
     }  # fmt: skip
     with pytest.raises(ChannelCountDiffers, match="2"):
-        furnished.successor(channels=3)
-    assert dump(furnished.client) == before
+        filled.successor(channels=3)
+    assert dump(filled.client) == before
 
 
-def test_open_run_resumes_with_everything_in_its_place(furnished: Furnished) -> None:
-    run, before = furnished.run.id, furnished.counts()
-    furnished.successor(capacity=None, devices=None)
-    assert (furnished.run.id, furnished.run.resumed) == (run, True)
-    assert furnished.counts() == before
-    assert furnished.counters()["cursor"] == "12"
-    furnished.feed(1)
+def test_open_run_resumes_with_everything_in_its_place(filled: FilledWorld) -> None:
+    run, before = filled.run.id, filled.counts()
+    filled.successor(capacity=None, devices=None)
+    assert (filled.run.id, filled.run.resumed) == (run, True)
+    assert filled.counts() == before
+    assert filled.counters()["cursor"] == "12"
+    filled.feed(1)
 
 
-def test_open_run_afresh_drops_every_task_and_keeps_the_agents(furnished: Furnished) -> None:
-    run = furnished.run.id
-    furnished.successor(mode="fresh", channels=1)
-    assert furnished.run.id != run and not furnished.run.resumed
-    assert set(furnished.counts(0).values()) == {0} and furnished.counters(1) == {}
-    assert furnished.client.keys(furnished.at.claims("*")) == []
-    assert furnished.settle(furnished.mine, *done(furnished.claims[0])).refused == 1
-    ids = furnished.feed(1)
-    assert furnished.claim(furnished.mine) == ids
-    assert furnished.balanced()
+def test_open_run_fresh_drops_every_task_and_keeps_the_agents(filled: FilledWorld) -> None:
+    run = filled.run.id
+    filled.successor(mode="fresh", channels=1)
+    assert filled.run.id != run and not filled.run.resumed
+    assert set(filled.counts(0).values()) == {0} and filled.counters(1) == {}
+    assert filled.client.keys(filled.at.claims("*")) == []
+    assert filled.settle(filled.mine, *done(filled.claims[0])).refused == 1
+    ids = filled.feed(1)
+    assert filled.claim(filled.mine) == ids
+    assert filled.balanced()
 
 
-def test_open_run_begins_anew_by_itself_once_all_work_is_done(world: World) -> None:
+def test_open_run_starts_a_new_run_once_all_work_is_done(world: World) -> None:
     first = world.run.id
     for channel in range(2):
         world.server.allot(channel, 0, [], exhausted=True)
@@ -483,11 +483,11 @@ def test_open_run_begins_anew_by_itself_once_all_work_is_done(world: World) -> N
     assert "exhausted" not in world.counters()
 
 
-# --- recovery ---------------------------------------------------------------------------------------------
+# recover, promote, sweep, sample_counters, append_device_log, append_event
 
 
 @replies("recover", "ok", "alive")
-def test_recover_leaves_the_living_and_brings_back_the_tasks_of_the_dead(world: World) -> None:
+def test_recover_leaves_live_actors_alone_and_requeues_the_tasks_of_others(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
     world.feed(3)
     world.claim(agent, 2)
@@ -503,7 +503,7 @@ def test_recover_leaves_the_living_and_brings_back_the_tasks_of_the_dead(world: 
 
 
 @replies("promote", "ok")
-def test_promote_brings_back_what_is_due_and_nothing_else(client: redis.Redis) -> None:
+def test_promote_requeues_only_due_tasks(client: redis.Redis) -> None:
     world = World(client, retry_delay_ms=60_000)
     agent = world.agent()
     world.feed(2)
@@ -520,19 +520,19 @@ def test_promote_brings_back_what_is_due_and_nothing_else(client: redis.Redis) -
     assert world.balanced()
 
 
-def test_sweep_finds_the_dead_and_the_channels_with_tasks_that_are_due(furnished: Furnished) -> None:
-    furnished.client.hset(furnished.keys.fleet, "swept_ms", furnished.ctl.now_ms() - 1_500)
-    furnished.expire(furnished.mine)
-    furnished.client.zadd(furnished.keys.channel(1).delayed, {b"M1": 1})
-    found = furnished.ctl.sweep(2)
-    assert (found.dead, found.due) == ([furnished.mine.actor.id], [1])
+def test_sweep_finds_ended_leases_and_channels_with_due_tasks(filled: FilledWorld) -> None:
+    filled.client.hset(filled.keys.fleet, "swept_ms", filled.ctl.now_ms() - 1_500)
+    filled.expire(filled.mine)
+    filled.client.zadd(filled.keys.channel(1).delayed, {b"M1": 1})
+    found = filled.ctl.sweep(2)
+    assert (found.dead, found.due) == ([filled.mine.actor.id], [1])
 
 
 @replies("sample_counters", "ok")
-def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished: Furnished) -> None:
-    client, at = furnished.client, furnished.at
-    furnished.ctl.sample_counters(2)
-    furnished.ctl.sample_counters(2)
+def test_sample_counters_keeps_a_sample_every_five_seconds_for_an_hour(filled: FilledWorld) -> None:
+    client, at = filled.client, filled.at
+    filled.ctl.sample_counters(2)
+    filled.ctl.sample_counters(2)
     [line] = client.lrange(at.history, 0, -1)
     now, *counts = (int(word) for word in line.split())
     assert counts == [
@@ -542,13 +542,13 @@ def test_a_sample_of_the_books_is_kept_every_five_seconds_for_an_hour(furnished:
     ]  # fmt: skip
     client.delete(at.history)
     client.rpush(at.history, *[f"{now - 5_000} 0 50 0 0 0 0 0"] * 720)
-    furnished.ctl.sample_counters(2)
+    filled.ctl.sample_counters(2)
     assert client.llen(at.history) == 720
     assert int(client.lindex(at.history, -1).split()[0]) >= now
 
 
 @replies("append_device_log", "ok")
-def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
+def test_append_device_log_keeps_the_last_hundred_lines(world: World) -> None:
     agent = world.agent(0)
     for first in range(0, 150, 50):
         agent.append_device_log(0, [f"line {number}" for number in range(first, first + 50)])
@@ -557,7 +557,7 @@ def test_a_devices_log_keeps_its_last_hundred_lines(world: World) -> None:
 
 
 @replies("append_event", "ok")
-def test_agents_add_events_and_a_server_alone_drops_the_oldest(world: World) -> None:
+def test_append_event_removes_old_events_only_for_a_server(world: World) -> None:
     agent, key = world.agent(0), world.keys.events
     world.client.rpush(key, *["old"] * MAX_EVENTS)
     agent.append_event("warning", "Device0", "joined")
@@ -572,15 +572,15 @@ def test_agents_add_events_and_a_server_alone_drops_the_oldest(world: World) -> 
     assert world.client.llen(key) == MAX_EVENTS
 
 
-# --- settle and claim -------------------------------------------------------------------------------------
+# settle_and_claim
 
 
 @replies("settle_and_claim", "gap")
-def test_an_agent_whose_calls_redis_forgot_is_told_so_and_changes_nothing(world: World) -> None:
+def test_an_agent_whose_calls_redis_lost_gets_a_gap_and_changes_nothing(world: World) -> None:
     agent = world.agent(0)
     world.feed(4)
     ids = world.claim(agent, 2)
-    agent.actor.next_number()  # A call that was answered, and of which nothing is left.
+    agent.actor.next_number()  # A call that Redis answered and then lost.
     before = dump(world.client)
     with pytest.raises(WritesLost, match="Redis at here lost its last writes"):
         world.settle(agent, *done(ids[0]), want=2)
@@ -612,7 +612,7 @@ def test_every_outcome_goes_where_it_belongs(client: redis.Redis) -> None:
     assert world.balanced()
 
 
-def test_a_batch_handed_back_stands_in_its_old_order_before_the_others(world: World) -> None:
+def test_a_batch_that_is_handed_back_waits_first_in_its_old_order(world: World) -> None:
     agent = world.agent()
     ids = world.feed(6)
     assert world.claim(agent, 4) == ids[:4]
@@ -643,7 +643,7 @@ def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(wo
     assert world.balanced()
 
 
-def test_a_claim_takes_an_agents_share_of_what_waits(world: World) -> None:
+def test_a_claim_takes_an_agents_share_of_the_waiting_tasks(world: World) -> None:
     one, two, paused = world.agent(0), world.agent(1), world.agent(2)
     paused.heartbeat(2, 0, "paused", b"")
     world.feed(11)
@@ -654,7 +654,7 @@ def test_a_claim_takes_an_agents_share_of_what_waits(world: World) -> None:
     assert len(world.claim(one)) == 0
 
 
-def test_a_paused_channel_gives_out_nothing_and_still_takes_settles(world: World) -> None:
+def test_a_paused_channel_allows_settles_and_no_claims(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     world.feed(4)
     [first] = world.claim(agent, 1)
@@ -688,17 +688,17 @@ def test_a_claim_wakes_a_server_whose_channel_was_full_once_half_of_it_is_free(w
     assert "starved" not in world.counters()
 
 
-# --- skip, snapshot ---------------------------------------------------------------------------------------
+# skip_item, snapshot
 
 
 @replies("skip_item", "ok", "moved", "superseded", "gone")
-def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world: World) -> None:
+def test_skip_item_skips_only_the_item_at_which_the_feed_stopped(world: World) -> None:
     world.server.allot(0, 0, world.items(0, 2), halted="item 2 is a lambda")
     with pytest.raises(ConcurrentChange, match="the count is 2 now"):
         world.server.skip_item(0, 1)
     world.server.skip_item(0, 2)
-    books = world.counters()
-    assert (books["cursor"], books["allotted"], "halted" in books) == ("3", "2", False)
+    counters = world.counters()
+    assert (counters["cursor"], counters["allotted"], "halted" in counters) == ("3", "2", False)
     with pytest.raises(ConcurrentChange):
         world.server.skip_item(0, 2)
     assert world.server.allot(0, 3, world.items(3, 1)).taken == 1
@@ -711,8 +711,8 @@ def test_skip_passes_over_the_item_at_which_the_feed_stopped_and_no_other(world:
         old.skip_item(0, 4)
 
 
-def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> None:
-    call = next(valid for valid in VALID_CALLS if valid.script == "snapshot").build(furnished)
+def test_a_snapshot_holds_every_count_at_one_instant(filled: FilledWorld) -> None:
+    call = next(valid for valid in VALID_CALLS if valid.script == "snapshot").build(filled)
     (
         ms,
         meta,
@@ -726,19 +726,19 @@ def test_a_snapshot_holds_every_count_at_one_instant(furnished: Furnished) -> No
         events,
         channels,
         lease,
-    ) = call.send(furnished.client)
-    assert abs(int(ms) - furnished.ctl.now_ms()) < 60_000
-    assert b"protocol" in meta and furnished.mine.actor.id.encode() in leases
-    assert agents == [b"0", furnished.mine.actor.id.encode(), b"1", furnished.neighbour.actor.id.encode()]
+    ) = call.send(filled.client)
+    assert abs(int(ms) - filled.ctl.now_ms()) < 60_000
+    assert b"protocol" in meta and filled.mine.actor.id.encode() in leases
+    assert agents == [b"0", filled.mine.actor.id.encode(), b"1", filled.neighbour.actor.id.encode()]
     assert devices[0::2] == [b"0", b"1"]
     assert (desired, channels_desired) == ([b"default", b"running", b"0", b"running"], [b"1", b"paused"])
     assert server_desired == [b"old", b"wish"]
     assert fleet[:2] == [b"devices", b"2"]
-    assert wire.unpack(events[-1][13:]) == ["info", "test", "furnished"]
-    assert lease[0] == furnished.server.actor.id.encode()
-    counts = furnished.counts()
+    assert wire.unpack(events[-1][13:]) == ["info", "test", "filled"]
+    assert lease[0] == filled.server.actor.id.encode()
+    counts = filled.counts()
     assert channels[0][1:6] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
-    assert channels[0][6] == furnished.client.lindex(furnished.at.waiting, 0)[:26]
+    assert channels[0][6] == filled.client.lindex(filled.at.waiting, 0)[:26]
     assert channels[0][7] == [b"done", b"2", b"errors", b"3"]
 
 

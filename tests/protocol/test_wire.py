@@ -1,4 +1,4 @@
-"""Values come back equal and of the same type; what cannot travel is named; bytes of strangers do no harm."""
+"""Values are unpacked equal and of the same type; other values are refused by type; untrusted bytes do no harm."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker_agent.protocol.errors import Unpackable
 
 
 def same(one: Any, two: Any) -> bool:
-    """Equal and of the same type, all the way down; NaN is itself."""
+    """Return whether two values are equal and of the same type at every level. NaN equals NaN."""
     if type(one) is not type(two):
         return False
     if isinstance(one, np.ndarray):
@@ -63,7 +63,7 @@ def same(one: Any, two: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value and its type, as text; NaNs and the order within sets aside."""
+    """Return a value and its type as text that does not depend on NaNs and on the order in sets."""
     if isinstance(value, frozenset):
         return f"frozenset{sorted(map(_shown, value))}"
     if isinstance(value, tuple):
@@ -75,7 +75,7 @@ def there_and_back(value: Any) -> Any:
     return wire.unpack(wire.pack(value))
 
 
-# --- What travels -----------------------------------------------------------------------------------------
+# Values that can be packed
 
 offsets = st.timedeltas(dt.timedelta(hours=-23, minutes=-59), dt.timedelta(hours=23, minutes=59))
 fixed_zones = st.builds(dt.timezone, offsets)
@@ -153,7 +153,7 @@ def test_a_bytearray_travels_as_bytes() -> None:
     assert same(there_and_back(bytearray(b"ab")), b"ab")
 
 
-# --- numpy ------------------------------------------------------------------------------------------------
+# numpy
 
 DTYPES = [
     "?", "i1", "u1", "<i2", ">i2", "<u4", ">i8", "<f2", "<f4", ">f8", "<c8", "<c16", "S7", "<U5", ">U3", "V6",
@@ -278,7 +278,7 @@ def test_the_wire_does_not_import_numpy_by_itself() -> None:
     assert done.stdout == "False\n"
 
 
-# --- What cannot travel -----------------------------------------------------------------------------------
+# Values that cannot be packed
 
 
 class Point(NamedTuple):
@@ -339,7 +339,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("value", "name"), REFUSED, ids=[name[:20] for _, name in REFUSED])
-def test_what_cannot_travel_is_refused_by_its_type(value: Any, name: str) -> None:
+def test_a_value_that_cannot_be_packed_is_refused_by_its_type(value: Any, name: str) -> None:
     with pytest.raises(Unpackable) as refused:
         wire.pack(value)
     assert name in str(refused.value) and "\n" not in str(refused.value)
@@ -353,14 +353,14 @@ def nested(levels: int, wrap: Callable[[Any], Any], core: Any = "core") -> Any:
     return core
 
 
-def test_tuples_travel_32_deep_and_no_deeper() -> None:
+def test_tuples_are_packed_32_deep_and_no_deeper() -> None:
     value = nested(32, lambda inner: (inner,))
     assert same(there_and_back(value), value)
     with pytest.raises(Unpackable, match="tuples or sets more than 32 deep"):
         wire.pack((value,))
 
 
-def test_lists_stand_deep_in_lists_and_thirty_deep_in_tuples_of_tuples() -> None:
+def test_lists_may_be_deep_in_lists_and_thirty_deep_in_nested_tuples() -> None:
     deep = nested(500, lambda inner: [inner])
     assert wire.pack(there_and_back((deep,))) == wire.pack((deep,))
     thirty = nested(15, lambda inner: [{1: inner}])
@@ -375,8 +375,8 @@ def test_siblings_do_not_count_as_depth() -> None:
 
 
 @pytest.mark.parametrize(("lists", "outcome"), [(500, "refused"), (31, "travelled")])
-def test_lists_and_tuples_nested_in_one_another_do_not_overrun_the_stack(lists: int, outcome: str) -> None:
-    """In a process of its own, in a thread with half the usual stack: what is tested for is a crash."""
+def test_nested_lists_and_tuples_do_not_overflow_the_stack(lists: int, outcome: str) -> None:
+    """Runs in a process of its own, in a thread with half the usual stack, because a failure would be a crash."""
     program = f"""
 import threading
 from worker_agent.protocol import wire
@@ -405,7 +405,7 @@ thread.join()
     assert (done.returncode, done.stdout) == (0, f"{outcome}\n"), done.stderr[-500:]
 
 
-# --- Bytes of strangers -----------------------------------------------------------------------------------
+# Untrusted bytes
 
 
 def decodes_or_says_so(packed: bytes) -> None:
@@ -459,7 +459,7 @@ arrays = st.tuples(
 @settings(max_examples=examples(1_000))
 @given(st.sampled_from([13, 14]), arrays)
 @pytest.mark.filterwarnings("ignore")
-def test_a_strangers_array_is_an_array_or_undecodable(code: int, parts: tuple[Any, Any, Any]) -> None:
+def test_an_untrusted_array_is_an_array_or_undecodable(code: int, parts: tuple[Any, Any, Any]) -> None:
     packed = msgpack.packb(msgpack.ExtType(code, wire.pack(list(parts))))
     try:
         found = wire.unpack(packed)
@@ -480,7 +480,7 @@ def test_random_bytes_are_an_item_or_undecodable(item: bytes) -> None:
 
 
 @pytest.mark.parametrize("held", [b"\xc1", b"\x93", b"\xa1x", b"\x80", b"\x91\x01", b"\x92\xa1x\x90"])
-def test_a_claim_that_no_script_of_ours_kept_is_undecodable(held: bytes) -> None:
+def test_a_claim_that_no_script_wrote_is_undecodable(held: bytes) -> None:
     with pytest.raises(wire.Undecodable):
         wire.unpack_items(held)
 
@@ -494,7 +494,7 @@ def test_a_claim_that_no_script_of_ours_kept_is_undecodable(held: bytes) -> None
         b"m1abcdefgh000000000001000m",
     ],
 )  # fmt: skip
-def test_a_header_that_lua_does_not_take_is_none_for_python_either(header: bytes) -> None:
+def test_a_header_that_lua_refuses_is_refused_by_python_too(header: bytes) -> None:
     with pytest.raises(wire.Undecodable, match="no valid header"):
         wire.parse(header + b"\xc0")
 

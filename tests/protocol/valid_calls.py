@@ -1,6 +1,6 @@
-"""One table of valid calls: for each script, at least one call that has work to do and meets something in each key.
+"""A table of valid calls: at least one for each script, with work to do and data in each key.
 
-A new script gets its entry here, and thereby the tests in `test_scripts_are_harmless.py`.
+Add an entry for each new script. `test_scripts_are_harmless.py` then tests the script.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.membership import RunPlan
 
 
-class Furnished(World):
-    """A namespace with something in every key of channel 0; `agent` and `neighbour` hold claims."""
+class FilledWorld(World):
+    """A namespace with data in every key of channel 0. The agents `mine` and `neighbour` have claims."""
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client, retry_delay_ms=60_000)
@@ -38,15 +38,15 @@ class Furnished(World):
         self.ctl.set_desired(self.keys.desired_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
         self.ctl.set_desired(self.keys.desired_channels, {"1": "paused"})
         self.ctl.set_desired(self.keys.desired_server, {"old": "wish"})
-        self.ctl.append_event("info", "test", "furnished")
+        self.ctl.append_event("info", "test", "filled")
 
 
-Build = Callable[[Furnished], RawCall]
+Build = Callable[[FilledWorld], RawCall]
 
 
 @dataclass(frozen=True)
 class ValidCall:
-    """A call that the script accepts. `unread` are its keys that this call neither reads nor may change."""
+    """A call that the script accepts. `unread` are the indexes of keys that this call neither reads nor changes."""
 
     script: str
     variant: str
@@ -68,229 +68,229 @@ VALID_CALLS: list[ValidCall] = []
 
 
 def valid(script: str, variant: str = "plain", *, unread: tuple[int, ...] = ()) -> Callable[[Build], Build]:
-    """Enter the call that the function builds."""
+    """Add the call that the function builds to the table."""
 
-    def enter(build: Build) -> Build:
+    def register(build: Build) -> Build:
         VALID_CALLS.append(ValidCall(script, variant, build, unread))
         return build
 
-    return enter
+    return register
 
 
 @valid("allot")
-def _allot(world: Furnished) -> RawCall:
+def _allot(world: FilledWorld) -> RawCall:
     items = world.items(world.cursor(), 3)
-    return world.held(lambda: world.server.allot(0, world.cursor(), items, exhausted=True, halted="why"))
+    return world.capture(lambda: world.server.allot(0, world.cursor(), items, exhausted=True, halted="why"))
 
 
 @valid("allot", "above-the-capacity")
-def _allot_full(world: Furnished) -> RawCall:
+def _allot_full(world: FilledWorld) -> RawCall:
     items = world.items(world.cursor(), 100)
-    return world.held(lambda: world.server.allot(0, world.cursor(), items))
+    return world.capture(lambda: world.server.allot(0, world.cursor(), items))
 
 
 @valid("answer_detect")
-def _answer(world: Furnished) -> RawCall:
+def _answer_detect(world: FilledWorld) -> RawCall:
     world.mine.answer_detect("d1", b"earlier")
-    return world.held(lambda: world.mine.answer_detect("d1", b"answer"))
+    return world.capture(lambda: world.mine.answer_detect("d1", b"answer"))
 
 
 @valid("configure")
-def _configure(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.set_capacity(0, 7))
+def _configure(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.set_capacity(0, 7))
 
 
 @valid("configure", "a-step")
-def _configure_step(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.add_devices(1))
+def _configure_step(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.add_devices(1))
 
 
 @valid("delete")
-def _delete(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.delete(0, world.failures))
+def _delete(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.delete(0, world.failures))
 
 
 @valid("drain")
-def _drain(world: Furnished) -> RawCall:
+def _drain(world: FilledWorld) -> RawCall:
     world.client.hset(world.at.agent_counters, "starved", "1")
-    return world.held(lambda: world.ctl.drain(0, 0, 1))
+    return world.capture(lambda: world.ctl.drain(0, 0, 1))
 
 
 @valid("edit")
-def _edit(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.edit(0, world.failures[0], b"another"))
+def _edit(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.edit(0, world.failures[0], b"another"))
 
 
 @valid("register_operator")
-def _enter(world: Furnished) -> RawCall:
-    return world.held(world.broker(Actor.operator()).register_operator)
+def _register_operator(world: FilledWorld) -> RawCall:
+    return world.capture(world.broker(Actor.operator()).register_operator)
 
 
 @valid("join", "a-free-device")
-def _join(world: Furnished) -> RawCall:
+def _join(world: FilledWorld) -> RawCall:
     newcomer = world.broker(Actor.agent(0))
-    return world.held(lambda: newcomer.join(5, 0, this_process()))
+    return world.capture(lambda: newcomer.join(5, 0, this_process()))
 
 
 @valid("join", "instead-of-a-dead-agent")
-def _join_instead(world: Furnished) -> RawCall:
+def _join_instead(world: FilledWorld) -> RawCall:
     world.expire(world.mine)
     newcomer = world.broker(Actor.agent(0))
-    return world.held(lambda: newcomer.join(0, 0, this_process(), holder=world.mine.actor.id))
+    return world.capture(lambda: newcomer.join(0, 0, this_process(), holder=world.mine.actor.id))
 
 
 @valid("append_event", "a-server")
-def _log(world: Furnished) -> RawCall:
-    return world.held(lambda: world.server.append_event("info", "test", "began"))
+def _append_event(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.server.append_event("info", "test", "began"))
 
 
 @valid("append_event", "an-agent")
-def _log_agent(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.append_event("info", "test", "joined"))
+def _append_event_of_an_agent(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.append_event("info", "test", "joined"))
 
 
 @valid("leave", "an-agent-with-claims")
-def _leave(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.leave(0, 0))
+def _leave(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.leave(0, 0))
 
 
 @valid("leave", "an-agent-without-claims")
-def _leave_empty(world: Furnished) -> RawCall:
+def _leave_empty(world: FilledWorld) -> RawCall:
     world.settle(world.mine, *(part for id_ in world.claims for part in handed_back(id_)))
-    return world.held(lambda: world.mine.leave(0, 0))
+    return world.capture(lambda: world.mine.leave(0, 0))
 
 
 @valid("leave", "a-server", unread=(2,))
-def _leave_server(world: Furnished) -> RawCall:
-    return world.held(world.server.leave)
+def _leave_server(world: FilledWorld) -> RawCall:
+    return world.capture(world.server.leave)
 
 
-def _open(world: Furnished, **plan: object) -> RawCall:
+def _open(world: FilledWorld, **plan: object) -> RawCall:
     successor = world.broker(Actor.server())
     world.expire(world.server)
     changed = RunPlan(**(world.plan | plan))  # type: ignore[arg-type]
-    return world.held(lambda: successor.open_run(changed, this_process()))
+    return world.capture(lambda: successor.open_run(changed, this_process()))
 
 
 def _claims(channels: int) -> tuple[int, ...]:
-    """The claims of the two holders of `Furnished`, which no run but a fresh one touches."""
+    """Return the indexes of the claims of both agents. Only a fresh run changes them."""
     first = 9 + 12 * channels
     return (first, first + 1)
 
 
-# A fresh run deletes the claims, whatever they are: no type of theirs can stop it half-way.
+# A fresh run deletes the claims whatever their type is, so a wrong type cannot stop it half-way.
 @valid("open_run", "fresh", unread=_claims(3))
-def _open_fresh(world: Furnished) -> RawCall:
+def _open_fresh(world: FilledWorld) -> RawCall:
     return _open(world, mode="fresh", channels=3)
 
 
 @valid("open_run", "resume", unread=_claims(2))
-def _open_resume(world: Furnished) -> RawCall:
+def _open_resume(world: FilledWorld) -> RawCall:
     return _open(world, mode="resume")
 
 
 @valid("open_run", "first")
-def _open_first(world: Furnished) -> RawCall:
+def _open_first(world: FilledWorld) -> RawCall:
     world.client.flushdb()
     world.client.rpush(world.keys.server_token, "1")
     first = world.broker(Actor.server())
-    return world.held(lambda: first.open_run(RunPlan(**world.plan), this_process()))
+    return world.capture(lambda: first.open_run(RunPlan(**world.plan), this_process()))
 
 
 @valid("promote")
-def _promote(world: Furnished) -> RawCall:
+def _promote(world: FilledWorld) -> RawCall:
     item = world.client.zrange(world.at.delayed, 0, 0)[0]
     world.client.zadd(world.at.delayed, {item: 1})
-    return world.held(lambda: world.ctl.promote(0))
+    return world.capture(lambda: world.ctl.promote(0))
 
 
 @valid("purge_device")
-def _purge(world: Furnished) -> RawCall:
+def _purge_device(world: FilledWorld) -> RawCall:
     world.expire(world.mine)
-    return world.held(lambda: world.ctl.purge_device(0))
+    return world.capture(lambda: world.ctl.purge_device(0))
 
 
 @valid("recover", "an-agent")
-def _recover(world: Furnished) -> RawCall:
+def _recover(world: FilledWorld) -> RawCall:
     world.expire(world.mine)
-    return world.held(lambda: world.neighbour.recover(world.mine.actor.id, reason("crashed")))
+    return world.capture(lambda: world.neighbour.recover(world.mine.actor.id, reason("crashed")))
 
 
 @valid("recover", "a-third-crash")
-def _recover_third(world: Furnished) -> RawCall:
-    world.give_a_past(world.mine, *world.claims, crashes=2)
+def _recover_third(world: FilledWorld) -> RawCall:
+    world.set_crashes(world.mine, *world.claims, crashes=2)
     return _recover(world)
 
 
 @valid("reload", "all")
-def _reload_all(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.reload_all(0))
+def _reload_all(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.reload_all(0))
 
 
 @valid("reload", "by-id")
-def _reload(world: Furnished) -> RawCall:
-    return world.held(lambda: world.ctl.reload(0, world.failures))
+def _reload(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.ctl.reload(0, world.failures))
 
 
 @valid("renew_server_lease")
-def _renew(world: Furnished) -> RawCall:
-    return world.held(world.server.renew_server_lease)
+def _renew_server_lease(world: FilledWorld) -> RawCall:
+    return world.capture(world.server.renew_server_lease)
 
 
 @valid("heartbeat", "running")
-def _report(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.heartbeat(0, 0, "running", b"now"))
+def _heartbeat(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.heartbeat(0, 0, "running", b"now"))
 
 
 @valid("heartbeat", "paused")
-def _report_paused(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.heartbeat(0, 0, "paused", b"now"))
+def _heartbeat_paused(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.heartbeat(0, 0, "paused", b"now"))
 
 
 @valid("settle_and_claim", "every-outcome")
-def _settle(world: Furnished) -> RawCall:
+def _settle(world: FilledWorld) -> RawCall:
     world.client.hset(world.at.agent_counters, "starved", "1")
     world.client.delete(world.at.token)
     one, two, three = world.claims
     settlements = [*done(one), *failed(two), *failed_for_good(three), *handed_back(world.neighbours[0])]
-    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 10))
+    return world.capture(lambda: world.mine.settle_and_claim(0, settlements, 10))
 
 
 @valid("settle_and_claim", "saved-and-handed-back", unread=(2, 14))
-def _settle_saved(world: Furnished) -> RawCall:
+def _settle_saved(world: FilledWorld) -> RawCall:
     settlements = [*saved(world.claims[0]), *handed_back(world.claims[1])]
-    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
+    return world.capture(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
 @valid("settle_and_claim", "crashed-once-and-thrice", unread=(2, 14))
-def _settle_crashed(world: Furnished) -> RawCall:
+def _settle_crashed(world: FilledWorld) -> RawCall:
     one, two = world.claims[:2]
-    world.give_a_past(world.mine, two, crashes=2)
-    return world.held(lambda: world.mine.settle_and_claim(0, [*crashed(one), *crashed(two)], 0))
+    world.set_crashes(world.mine, two, crashes=2)
+    return world.capture(lambda: world.mine.settle_and_claim(0, [*crashed(one), *crashed(two)], 0))
 
 
-# What is not needed is not looked at: delayed tasks and reasons (only what fails, or had failed before, is there),
-# results, and the token of a server that waits for no room.
+# The script does not read what it does not need: delayed tasks and reasons (only failed runs need them), results, and
+# the token of a server that does not wait for capacity.
 @valid("settle_and_claim", "all-done-at-first", unread=(2, 4, 7, 14, 17))
-def _settle_done(world: Furnished) -> RawCall:
+def _settle_done(world: FilledWorld) -> RawCall:
     settlements = [part for id_ in world.claims for part in done(id_)]
-    return world.held(lambda: world.mine.settle_and_claim(0, settlements, 0))
+    return world.capture(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
 @valid("settle_and_claim", "claim", unread=(2, 4, 7, 8, 14, 17))
-def _claim(world: Furnished) -> RawCall:
+def _claim(world: FilledWorld) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
-    return world.held(lambda: world.mine.settle_and_claim(0, [], 10))
+    return world.capture(lambda: world.mine.settle_and_claim(0, [], 10))
 
 
 @valid("skip_item")
-def _skip(world: Furnished) -> RawCall:
+def _skip_item(world: FilledWorld) -> RawCall:
     world.client.hset(world.at.counters, "halted", "why")
-    return world.held(lambda: world.server.skip_item(0, world.cursor()))
+    return world.capture(lambda: world.server.skip_item(0, world.cursor()))
 
 
 @valid("snapshot")
-def _snapshot(world: Furnished) -> RawCall:
+def _snapshot(world: FilledWorld) -> RawCall:
     keys = [
         world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
         world.keys.desired_devices, world.keys.desired_channels, world.keys.desired_server, world.keys.fleet,
@@ -299,51 +299,45 @@ def _snapshot(world: Furnished) -> RawCall:
     for channel in range(2):
         at = world.keys.channel(channel)
         keys += [
-            at.counters,
-            at.waiting,
-            at.delayed,
-            at.failed,
-            at.results,
-            at.claim_counts,
-            at.agent_counters,
-        ]
+            at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters,
+        ]  # fmt: skip
     return RawCall("snapshot", tuple(keys), (100,))
 
 
 @valid("sample_counters")
-def _sample(world: Furnished) -> RawCall:
+def _sample_counters(world: FilledWorld) -> RawCall:
     for channel in range(2):
         world.client.rpush(world.keys.channel(channel).history, "1 0 50 0 0 0 0 0")
-    return world.held(lambda: world.ctl.sample_counters(2))
+    return world.capture(lambda: world.ctl.sample_counters(2))
 
 
 @valid("append_device_log")
-def _tell(world: Furnished) -> RawCall:
+def _append_device_log(world: FilledWorld) -> RawCall:
     world.mine.append_device_log(0, ["earlier"])
-    return world.held(lambda: world.mine.append_device_log(0, ["now"]))
+    return world.capture(lambda: world.mine.append_device_log(0, ["now"]))
 
 
 @valid("sweep")
-def _sweep(world: Furnished) -> RawCall:
+def _sweep(world: FilledWorld) -> RawCall:
     world.client.zrem(world.keys.leases, world.neighbour.actor.id)
     world.expire(world.mine)
     item = world.client.zrange(world.at.delayed, 0, 0)[0]
     world.client.zadd(world.at.delayed, {item: 1})
     world.client.hset(world.keys.fleet, "swept_ms", world.ctl.now_ms() - 1_500)
-    return world.held(lambda: world.ctl.sweep(2))
+    return world.capture(lambda: world.ctl.sweep(2))
 
 
 @valid("sweep", "after-a-gap")
-def _sweep_after_a_gap(world: Furnished) -> RawCall:
+def _sweep_after_a_gap(world: FilledWorld) -> RawCall:
     world.client.hset(world.keys.fleet, "swept_ms", 1)
-    return world.held(lambda: world.ctl.sweep(2))
+    return world.capture(lambda: world.ctl.sweep(2))
 
 
 @valid("set_desired")
-def _wish(world: Furnished) -> RawCall:
+def _set_desired(world: FilledWorld) -> RawCall:
     desired = {"0": "paused", "1": "running", "2": ""}
     tokens = [world.keys.device_token(device) for device in range(2)]
-    return world.held(
+    return world.capture(
         lambda: world.ctl.set_desired(
             world.keys.desired_devices, desired, tokens=tokens, reset=True, ttl_ms=60_000
         )
@@ -351,10 +345,10 @@ def _wish(world: Furnished) -> RawCall:
 
 
 @valid("fence")
-def _bury(world: Furnished) -> RawCall:
-    return world.held(lambda: world.neighbour.fence(world.mine.actor.id))
+def _fence(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.neighbour.fence(world.mine.actor.id))
 
 
 @valid("read_desired")
-def _look(world: Furnished) -> RawCall:
-    return world.held(lambda: world.mine.read_desired(0))
+def _read_desired(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.read_desired(0))

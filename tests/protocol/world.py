@@ -1,4 +1,4 @@
-"""A namespace for a test: a server, agents and passing actors, driven through their brokers."""
+"""A namespace for a test: a server, agents and operators that the test controls through their brokers."""
 
 from __future__ import annotations
 
@@ -15,57 +15,66 @@ from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import Run, RunPlan
-from worker_agent.protocol.settlements import unsettled_items
+from worker_agent.protocol.settlements import (
+    CRASHED,
+    DONE,
+    FAILED,
+    HANDED_BACK,
+    SAVED,
+    UNDECODABLE,
+    unsettled_items,
+)
 
-ANY = 1_000
-"""As many as a claim may bring."""
+MAX_CLAIM = 1_000
+"""The most tasks that one claim returns."""
 
 Outcome = tuple[str, bytes, bytes]
-"""A task's id, a settlement's letter, and what goes with it."""
-NOWHERE = (999_999, 1)
+"""A task's id, its outcome, and what the outcome carries."""
+NO_CLAIM = (999_999, 1)
+"""Number and place for a task that the actor has not claimed."""
 
 
 def reason(text: str) -> bytes:
-    """A failed run's reason, as it is kept."""
+    """Return the reason of a failed run."""
     return wire.pack({"error": text})
 
 
 def id_of(item: bytes) -> str:
-    """The id in a list item."""
+    """Return the id in a list item."""
     return wire.parse(item).id
 
 
 def done(id_: str, result: object = 0) -> list[Outcome]:
-    return [(id_, b"d", result_of(id_, result))]
+    return [(id_, DONE, result_of(id_, result))]
 
 
 def saved(id_: str) -> list[Outcome]:
-    return [(id_, b"s", b"")]
+    return [(id_, SAVED, b"")]
 
 
 def failed(id_: str, text: str = "ValueError") -> list[Outcome]:
-    return [(id_, b"f", reason(text))]
+    return [(id_, FAILED, reason(text))]
 
 
 def failed_for_good(id_: str, text: str = "Timeout") -> list[Outcome]:
-    return [(id_, b"x", reason(text))]
+    return [(id_, UNDECODABLE, reason(text))]
 
 
 def crashed(id_: str, text: str = "ProcessDied") -> list[Outcome]:
-    return [(id_, b"c", reason(text))]
+    return [(id_, CRASHED, reason(text))]
 
 
 def handed_back(id_: str) -> list[Outcome]:
-    return [(id_, b"b", b"")]
+    return [(id_, HANDED_BACK, b"")]
 
 
 def result_of(id_: str, result: object) -> bytes:
-    """A line of the result channel."""
+    """Return an item of the result channel."""
     return wire.header(id_[:8], int(id_[8:])) + wire.pack(result)
 
 
 class ById(Broker):
-    """A broker to which a test tells tasks by their ids: where each is in the actor's claims, it remembers."""
+    """A broker that takes settlements by task id. It remembers the place of each task in the actor's claims."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,7 +83,9 @@ class ById(Broker):
     def settle_and_claim(  # type: ignore[override]
         self, channel: int, outcomes: Iterable[Outcome], want: int, *args: Any, **kwargs: Any
     ) -> Claim:
-        settlements = [(*self.places.get(id_, NOWHERE), letter, with_it) for id_, letter, with_it in outcomes]
+        settlements = [
+            (*self.places.get(id_, NO_CLAIM), outcome, carried) for id_, outcome, carried in outcomes
+        ]
         return super().settle_and_claim(channel, settlements, want, *args, **kwargs)
 
     def _parse_claim(self, reply: list[Any]) -> Claim:
@@ -100,30 +111,30 @@ class World:
         return self.keys.channel(0)
 
     def broker(self, actor: Actor) -> ById:
-        """A broker for an actor that is not yet registered."""
+        """Return a broker for an actor that is not registered."""
         return ById(self.tap, self.keys.name, actor, address="here")
 
     def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
-        """Open the run for a server, which is `self.server` from then on. `gone` as in `open_run`."""
+        """Register a new server, which becomes `self.server`. `gone` as in `open_run`."""
         broker = self.broker(Actor.server())
         self.run = broker.open_run(RunPlan(**(self.plan | plan)), this_process(), gone=gone)
         self.server = broker
         return broker
 
     def successor(self, **plan: Any) -> Broker:
-        """A server that takes over from the present one, whose process ended."""
+        """Register a server that replaces the present one, whose process has ended."""
         holder = self.client.hget(self.keys.meta, "server") or b""
         return self.new_server(**({"mode": "resume", "gone": holder.decode()} | plan))
 
     def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> ById:
-        """An agent that joined and reported itself running."""
+        """Register an agent that runs tasks."""
         broker = self.broker(Actor.agent(channel))
         broker.join(device, channel, this_process(), holder=holder, gone=gone)
         broker.heartbeat(device, channel, "running", b"heartbeat")
         return broker
 
     def operator(self) -> Broker:
-        """A `ctl`."""
+        """Register an operator, such as a `ctl`."""
         broker = self.broker(Actor.operator())
         broker.register_operator()
         return broker
@@ -136,42 +147,42 @@ class World:
         return int(self.counters(channel).get("cursor", 0))
 
     def feed(self, count: int, channel: int = 0, body: object = "body") -> list[str]:
-        """Allot `count` tasks; their ids."""
+        """Allot `count` tasks. Return their ids."""
         cursor = self.cursor(channel)
         items = self.items(cursor, count, body)
         assert self.server.allot(channel, cursor, items).taken == count
         return [id_of(item) for item in items]
 
-    def claim(self, agent: ById, want: int = ANY, settlements: Iterable[Outcome] = ()) -> list[str]:
-        """Settle and claim on channel 0; the claimed ids."""
+    def claim(self, agent: ById, want: int = MAX_CLAIM, settlements: Iterable[Outcome] = ()) -> list[str]:
+        """Settle and claim on channel 0. Return the claimed ids."""
         return [id_of(item) for item in self.settle(agent, *settlements, want=want).items]
 
     def settle(self, agent: ById, *settlements: Outcome, want: int = 0) -> Claim:
         return agent.settle_and_claim(0, settlements, want)
 
     def fail(self, agent: ById, count: int = 1) -> list[str]:
-        """Feed tasks on channel 0 and let them fail for good; their ids, oldest first."""
+        """Feed tasks on channel 0 and let them fail without retries. Return their ids, oldest first."""
         self.feed(count)
         ids = self.claim(agent, count)
         self.settle(agent, *(part for id_ in ids for part in failed_for_good(id_)))
         return ids
 
     def expire(self, actor: Broker) -> None:
-        """Let the actor's lease run out, unmarked."""
+        """Let the actor's lease end. The actor is not fenced yet."""
         is_server = channel_of(actor.actor.id) is None
         self.client.zadd(self.keys.server_lease if is_server else self.keys.leases, {actor.actor.id: 1})
 
-    def fence(self, actor: Broker) -> int:
-        """Let the actor be recovered; how many tasks came back or failed."""
+    def expire_and_recover(self, actor: Broker) -> int:
+        """Let the actor's lease end and recover it. Return how many tasks were requeued or failed."""
         self.expire(actor)
         return self.broker(Actor.operator()).recover(actor.actor.id, reason("crashed"))
 
-    def in_hand(self, agent: Broker) -> list[bytes]:
-        """The list items that an agent of channel 0 has claimed."""
+    def claimed_items(self, agent: Broker) -> list[bytes]:
+        """Return the list items that an agent of channel 0 has claimed and not settled."""
         return unsettled_items(self.client.hgetall(self.at.claims(agent.actor.id)))
 
-    def give_a_past(self, agent: Broker, *ids: str, crashes: int) -> None:
-        """Let tasks that an agent of channel 0 has claimed have crashed so many times before."""
+    def set_crashes(self, agent: Broker, *ids: str, crashes: int) -> None:
+        """Set the number of crashes of tasks that an agent of channel 0 has claimed."""
         key = self.at.claims(agent.actor.id)
         for field, value in self.client.hgetall(key).items():
             if b":" not in field:
@@ -187,17 +198,17 @@ class World:
         return {field.decode(): value.decode() for field, value in found.items()}
 
     def counts(self, channel: int = 0) -> dict[str, int]:
-        """How many tasks are in each state, from the raw keys."""
-        at, books = self.keys.channel(channel), self.counters(channel)
+        """Return how many tasks are in each state, from the raw keys."""
+        at, counters = self.keys.channel(channel), self.counters(channel)
         claims = self.client.keys(at.claims("*"))
         return {
-            "allotted": int(books.get("allotted", 0)) + int(books.get("foreign", 0)),
+            "allotted": int(counters.get("allotted", 0)) + int(counters.get("foreign", 0)),
             "waiting": self.client.llen(at.waiting),
             "claimed": sum(len(unsettled_items(self.client.hgetall(key))) for key in claims),
             "delayed": self.client.zcard(at.delayed),
-            "done": int(books.get("done", 0)),
+            "done": int(counters.get("done", 0)),
             "failed": self.client.hlen(at.failed),
-            "deleted": int(books.get("deleted", 0)),
+            "deleted": int(counters.get("deleted", 0)),
         }
 
     def balanced(self, channel: int = 0) -> bool:
@@ -205,16 +216,16 @@ class World:
         return counts.pop("allotted") == sum(counts.values())
 
     def waiting(self, channel: int = 0) -> list[str]:
-        """The ids that wait, next one first."""
+        """Return the ids of the waiting tasks, the next one first."""
         return [id_of(item) for item in self.client.lrange(self.keys.channel(channel).waiting, 0, -1)]
 
     def results(self, channel: int = 0) -> list[bytes]:
         return self.client.lrange(self.keys.channel(channel).results, 0, -1)
 
-    def held(self, send: Callable[[], Any]) -> RawCall:
-        """The raw call that `send` would make; nothing is sent."""
-        return self.tap.held(send)
+    def capture(self, send: Callable[[], Any]) -> RawCall:
+        """Return the raw call that `send` would make. Nothing is sent."""
+        return self.tap.capture(send)
 
     def last(self) -> RawCall:
-        """The last raw call."""
+        """Return the last raw call."""
         return self.tap.log[-1]

@@ -154,7 +154,7 @@ class Proxy:
         """The URL that leads through here, for a server's own URL."""
         return direct.replace(f":{self.upstream_port}/", f":{self.port}/")
 
-    # -- faults --------------------------------------------------------------------------------------
+    # Faults
 
     def swallow(
         self,
@@ -206,7 +206,7 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- for the connections -------------------------------------------------------------------------
+    # Called by the connections
 
     def travel(self) -> None:
         """As long as a packet takes in one direction now."""
