@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 LONGEST = (
     "chaos",
     "cluster",
-    "test_books",
+    "test_counters_balance",
     "crashes",
     "faults",
     "launch",
