@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from mutitask_tui.server.reader import FailedRecord, Reader, Result
@@ -19,6 +18,7 @@ from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.pristine import json
+from worker_agent.protocol.reasons import error_location
 from worker_agent.protocol.words import plural, short_text
 
 GROUPED_TASKS = 10_000
@@ -165,17 +165,6 @@ def _identical(left: Any, right: Any) -> bool:
     if isinstance(left, list):
         return len(left) == len(right) and all(map(_identical, left, right))
     return bool(left == right)
-
-
-def error_location(traceback: str, error: str) -> str:
-    """Return the deepest frame of a traceback, such as `job.py:12 in parse`. Without a traceback, the error's text."""
-    frames = re.findall(r'File "([^"\n]*)", line (\d+)(?:, in (\S+))?', traceback)
-    if not frames:
-        return error.partition("\n")[0][:80]
-    # The traceback of a SyntaxError ends with the location in the text that did not parse. That is no frame.
-    file, line, function = next((frame for frame in reversed(frames) if frame[2]), frames[-1])
-    name = file.replace("\\", "/").rpartition("/")[2]
-    return f"{name}:{line}" + (f" in {function}" if function else "")
 
 
 def waiting_task(item: bytes) -> WaitingTask:

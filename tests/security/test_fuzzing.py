@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mutitask_tui.server.commands.devices import parse_answer
 from mutitask_tui.server.exports import failed_line, result_line
-from mutitask_tui.server.inspector import editable_json, error_location, result_view, waiting_task
+from mutitask_tui.server.inspector import editable_json, result_view, waiting_task
 from mutitask_tui.server.reader import parse_failed, parse_result
 from mutitask_tui.server.snapshot_parser import DeviceViews, event_views, parse_history_line, server_view
 from tests.security.fuzzing import (
@@ -50,7 +50,7 @@ from worker_agent.protocol.connection.address import (
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused
 from worker_agent.protocol.identity import this_process
-from worker_agent.protocol.reasons import Reason, read_reasons
+from worker_agent.protocol.reasons import Reason, error_location, read_reasons
 
 if LONG:
     pytestmark = pytest.mark.timeout(0)

@@ -9,10 +9,9 @@ import redis
 
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import CommandError, find
-from mutitask_tui.server.inspector import error_location
 from tests.protocol.world import World, done
 from worker_agent.protocol import wire
-from worker_agent.protocol.reasons import reason
+from worker_agent.protocol.reasons import error_location, reason
 
 
 @pytest.fixture

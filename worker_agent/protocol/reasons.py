@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,3 +117,14 @@ def _traceback_of(error: BaseException, hidden: str) -> str:
 def _clean(text: str) -> str:
     """Return the text without lone surrogates, which msgpack cannot carry."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def error_location(traceback: str, error: str) -> str:
+    """Return the deepest frame of a traceback, such as `job.py:12 in parse`. Without a traceback, the error's text."""
+    frames = re.findall(r'File "([^"\n]*)", line (\d+)(?:, in (\S+))?', traceback)
+    if not frames:
+        return error.partition("\n")[0][:80]
+    # The traceback of a SyntaxError ends with the location in the text that did not parse. That is no frame.
+    file, line, function = next((frame for frame in reversed(frames) if frame[2]), frames[-1])
+    name = file.replace("\\", "/").rpartition("/")[2]
+    return f"{name}:{line}" + (f" in {function}" if function else "")

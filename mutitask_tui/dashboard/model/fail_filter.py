@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mutitask_tui.dashboard.model.selection import Fail
 from mutitask_tui.dashboard.model.text_filter import matcher
-from mutitask_tui.server.inspector import error_location
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
+from worker_agent.protocol.reasons import error_location
 
 
 class FailFilter:
