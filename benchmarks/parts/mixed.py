@@ -27,7 +27,7 @@ Spans = list[tuple[float, float]]
 
 
 @dataclass(slots=True)
-class Stay:
+class ClaimSpan:
     """The time during which an agent held a claimed task."""
 
     holder: bytes
@@ -38,13 +38,13 @@ class Stay:
     """When the claim was last seen."""
 
 
-Held = dict[int, list[Stay]]
-"""The stays of each task, by task number."""
+ClaimSpans = dict[int, list[ClaimSpan]]
+"""The spans of each task, by task number."""
 
 
-def watch_claims(system: MutiTask, tasks: int) -> Held:
+def watch_claims(system: MutiTask, tasks: int) -> ClaimSpans:
     """Poll the claims until all tasks are done."""
-    held: Held = defaultdict(list)
+    claim_spans: ClaimSpans = defaultdict(list)
     before: dict[int, bytes] = {}
     client = system.client
     while system.done_count() < tasks:
@@ -56,21 +56,21 @@ def watch_claims(system: MutiTask, tasks: int) -> Held:
             present.update({int(item[10:22]): holder for item in unsettled_items(claims)})
         for task, holder in present.items():
             if before.get(task) == holder:
-                held[task][-1].until = now
+                claim_spans[task][-1].until = now
             else:
-                held[task].append(Stay(holder, now, now))
+                claim_spans[task].append(ClaimSpan(holder, now, now))
         before = present
         time.sleep(POLL_S)
-    return held
+    return claim_spans
 
 
-def short_waits(held: Held, started: dict[int, float]) -> list[Stay]:
+def short_waits(claim_spans: ClaimSpans, started: dict[int, float]) -> list[ClaimSpan]:
     """Return how long each short task was claimed before it started or was handed back."""
     return [
-        Stay(stay.holder, stay.since, max(stay.since, min(stay.until, started[task])))
-        for task, stays in held.items()
-        for stay in stays
-        if task % 100 != LONG and stay.since < started[task]
+        ClaimSpan(span.holder, span.since, max(span.since, min(span.until, started[task])))
+        for task, spans in claim_spans.items()
+        for span in spans
+        if task % 100 != LONG and span.since < started[task]
     ]
 
 
@@ -118,9 +118,9 @@ def measure(tasks: int, concurrency: int) -> dict[str, Any]:
         system.start_feed()
         system.wait_until_fed()
         resumed = system.resume_agents()
-        held = watch_claims(system, tasks)
+        claim_spans = watch_claims(system, tasks)
         results: Any = system.client.lrange(system.channel.results, 0, -1)
-        holders = {stay.holder for stays in held.values() for stay in stays}
+        holders = {span.holder for spans in claim_spans.values() for span in spans}
         pids = {
             holder: int(system.client.hget(system.keys.actor(holder.decode()), "pid") or 0)
             for holder in holders
@@ -132,9 +132,9 @@ def measure(tasks: int, concurrency: int) -> dict[str, Any]:
         runs[pid].append((began, ended))
         started[task] = began
     gap, share = idle(runs, max(started.values())) if concurrency == 1 else (0.0, 0.0)
-    stays = short_waits(held, started)
-    behind = [stay.until - stay.since for stay in stays]
-    free = [time_with_free_slot(runs[pids[s.holder]], concurrency, s.since, s.until) for s in stays]
+    spans = short_waits(claim_spans, started)
+    behind = [span.until - span.since for span in spans]
+    free = [time_with_free_slot(runs[pids[s.holder]], concurrency, s.since, s.until) for s in spans]
     took = max(end for spans in runs.values() for _, end in spans) - resumed
     work = sum(end - start for spans in runs.values() for start, end in spans)
     return {
