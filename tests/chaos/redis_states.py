@@ -26,7 +26,7 @@ def starting(context: Context) -> tuple[Fleet, list[Program]]:
 
 def hold(fleet: Fleet, state: State, seconds: float) -> None:
     """Keep Redis in the state for `seconds`, then wait until work continues."""
-    with state.enter(fleet.redis):
+    with state.context(fleet.redis):
         time.sleep(seconds)
     before = fleet.counters()
     wait_until(

@@ -1,4 +1,4 @@
-"""A cluster and a service behind Sentinels for these tests alone, and fleets on them."""
+"""A cluster and a service behind Sentinels for these tests, and fleets on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.redis_sentinel import RealSentinels
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RealCluster]:
-    """Three masters with a replica each, shared by a module's tests."""
+    """Start three masters with one replica each. The tests of a module share them."""
     made = RealCluster(replicas=1)
     try:
         yield made.start()
@@ -26,7 +26,7 @@ def cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[RealSentinels]:
-    """A durable master, its replica and three Sentinels, shared by a module's tests."""
+    """Start a durable master, its replica and three Sentinels. The tests of a module share them."""
     made = RealSentinels(durable=True)
     try:
         yield made.start()
@@ -36,7 +36,7 @@ def sentinels() -> Iterator[RealSentinels]:
 
 @pytest.fixture
 def fleet_on(spawn: Callable[..., Program], tmp_path: Path) -> Iterator[Callable[[Any], Fleet]]:
-    """`fleet_on(place)`: a namespace there."""
+    """Return a function: `fleet_on(place)` is a fleet on that cluster or behind those Sentinels."""
     made: list[Any] = []
 
     def make(place: Any) -> Fleet:

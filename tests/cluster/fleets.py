@@ -1,4 +1,4 @@
-"""A fleet on a cluster or behind Sentinels: looks that are patient, and a job that counts its runs."""
+"""A fleet on a cluster or behind Sentinels: helpers that tolerate failovers, and a job that records its runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker_agent.protocol.errors import RedisUnavailable
 FleetOn = Callable[[Any], Fleet]
 """The fixture `fleet_on`: a namespace on a cluster or behind Sentinels."""
 COUNT = 1_500
-"""Tasks of a fleet that is at work."""
+"""The number of tasks of `start_work`."""
 
 LOST = "it lost its last writes; start the server again with --resume"
 
 
 def counting_job(fleet: Fleet, count: int, seconds: float = 0.002) -> None:
-    """`count` numbers to negate; each run leaves a line in the folder's file `runs`."""
+    """Write a job that negates `count` numbers. Each run appends a line to the file `runs` in the folder."""
     fleet.job(
         f"""
         import time
@@ -41,47 +41,47 @@ def counting_job(fleet: Fleet, count: int, seconds: float = 0.002) -> None:
     )
 
 
-def at_work(fleet: Fleet, done: int) -> tuple[Program, list[Program]]:
-    """The server and two agents on `COUNT` tasks, of which at least `done` are done."""
+def start_work(fleet: Fleet, done: int) -> tuple[Program, list[Program]]:
+    """Start a server and two agents on `COUNT` tasks. Return when at least `done` of them are done."""
     counting_job(fleet, COUNT)
     server = fleet.serve("--capacity", "100")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
     for agent in agents:
-        # One that has not been told yet to take tasks asks Redis for nothing, and misses nothing.
+        # An agent that does not take tasks yet sends no calls and would not notice a failover.
         wait_for_text(agent, "taking tasks")
-    wait_for(fleet, lambda books: books.done >= done)
+    wait_for(fleet, lambda counters: counters.done >= done)
     return server, agents
 
 
 def runs(folder: Path) -> list[int]:
-    """The task of each run so far."""
+    """Return the task of each run until now."""
     return [int(line) for line in (folder / "runs").read_text().split()]
 
 
-def look(fleet: Fleet) -> ChannelView | None:
-    """The books of channel 0, which balance; None while Redis is away."""
+def read_counters(fleet: Fleet) -> ChannelView | None:
+    """Return the counters of channel 0 and check that they are balanced. None while Redis is away."""
     try:
-        books = fleet.counters()
+        counters = fleet.counters()
     except RedisUnavailable:
         return None
-    assert books.balanced, books
-    return books
+    assert counters.balanced, counters
+    return counters
 
 
 def wait_for(fleet: Fleet, condition: Callable[[ChannelView], object], timeout: float = 30.0) -> ChannelView:
-    """The books as soon as they meet the condition."""
+    """The counters as soon as they meet the condition."""
 
     def met() -> ChannelView | None:
-        books = look(fleet)
-        return books if books and condition(books) else None
+        counters = read_counters(fleet)
+        return counters if counters and condition(counters) else None
 
-    return wait_until(met, timeout, what="the books meet the condition")
+    return wait_until(met, timeout, what="the counters meet the condition")
 
 
-def see_through(fleet: Fleet, server: Program, count: int, *options: str) -> Program:
-    """Wait until all is done; a server that says that Redis lost writes is started again with `--resume`.
+def wait_until_done(fleet: Fleet, server: Program, count: int, *options: str) -> Program:
+    """Wait until every task is done. Return the last server.
 
-    Returns the last server.
+    Starts the server again with `--resume` if it reports that Redis lost writes.
     """
 
     def over() -> Program | None:
@@ -89,8 +89,8 @@ def see_through(fleet: Fleet, server: Program, count: int, *options: str) -> Pro
         if not server.running:
             assert server.wait() == 1 and LOST in server.stderr, server
             server = fleet.newcomer("--resume", *options)
-        books = look(fleet)
-        done = books and books.exhausted and books.allotted == count and books.open == 0
+        counters = read_counters(fleet)
+        done = counters and counters.exhausted and counters.allotted == count and counters.open == 0
         return server if done else None
 
     try:
@@ -102,7 +102,7 @@ def see_through(fleet: Fleet, server: Program, count: int, *options: str) -> Pro
 
 
 def client_is_back(fleet: Fleet) -> bool:
-    """Whether the fleet's own client, which repeats nothing, is connected again."""
+    """Return whether the fleet's own client, which has no retries, is connected again."""
     try:
         return bool(fleet.client.exists(fleet.keys.meta))
     except redis.ConnectionError:

@@ -1,4 +1,4 @@
-"""What failovers cost and lose, measured: `python -m tests.cluster.measure [ROUNDS]`."""
+"""Measure what a failover costs and loses: `python -m tests.cluster.measure [ROUNDS]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.fleets import counting_job, look, runs, see_through, wait_for
+from tests.cluster.fleets import counting_job, read_counters, runs, wait_for, wait_until_done
 from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
 from tests.support.redis_cluster import RealCluster
@@ -22,7 +22,7 @@ FED = re.compile(r"fed up to item (\d+), and Redis knows of (\d+)")
 
 
 def failover(place: Any, kill: Callable[[], None], folder: Path) -> tuple[float, int, int]:
-    """One under load: seconds without a result, items fed that were lost, tasks that were run again."""
+    """Cause a failover under load. Return the seconds without a result, the lost items and the tasks that ran again."""
     programs: list[Program] = []
 
     def spawn(args: Sequence[str | Path], env: Mapping[str, str | Path] | None = None) -> Program:
@@ -35,14 +35,14 @@ def failover(place: Any, kill: Callable[[], None], folder: Path) -> tuple[float,
         server = fleet.serve("--capacity", "1000")
         for device in (0, 1, 2, 3):
             fleet.agent("--device", str(device))
-        wait_for(fleet, lambda books: books.done >= COUNT // 5)
+        wait_for(fleet, lambda counters: counters.done >= COUNT // 5)
         kill()
         killed = time.monotonic()
-        while (before := look(fleet)) is None:
+        while (before := read_counters(fleet)) is None:
             time.sleep(0.01)
-        wait_for(fleet, lambda books: books.done > before.done)
+        wait_for(fleet, lambda counters: counters.done > before.done)
         pause = time.monotonic() - killed
-        see_through(fleet, server, COUNT, "--capacity", "1000")
+        wait_until_done(fleet, server, COUNT, "--capacity", "1000")
         fleet.expect_each_once([-number for number in range(COUNT)])
         told = FED.search(server.stderr)
         lost = int(told[1]) - int(told[2]) if told else 0

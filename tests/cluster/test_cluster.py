@@ -1,4 +1,4 @@
-"""Server and agents on a real cluster: a namespace on one shard, a slot that moves, a master that dies."""
+"""A server and agents on a real cluster: a namespace on one shard, a slot that moves, a master that dies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.tools import mutitask
-from tests.cluster.fleets import COUNT, FleetOn, at_work, counting_job, see_through, wait_for
+from tests.cluster.fleets import COUNT, FleetOn, counting_job, start_work, wait_for, wait_until_done
 from tests.crashes.fleet import NAME, Fleet, wait_for_text
 from tests.support.redis_cluster import RealCluster
 from tests.support.redis_server import RealServer
@@ -23,7 +23,7 @@ META = Keys(NAME).meta
 
 @pytest.fixture
 def fleet(cluster: RealCluster, fleet_on: FleetOn) -> Fleet:
-    """A namespace on the emptied cluster."""
+    """Return a fleet on the emptied cluster."""
     with cluster.client() as admin:
         admin.flushall()
     return fleet_on(cluster)
@@ -82,7 +82,7 @@ def test_keys_of_several_slots_are_refused(cluster: RealCluster) -> None:
 
 
 def move_slot_by_keys(cluster: RealCluster, source: RealServer, target: RealServer) -> int:
-    """Move the namespace's slot key by key, as `valkey-cli --cluster reshard` does; how many keys moved."""
+    """Move the namespace's slot key by key, as `valkey-cli --cluster reshard` does. Return how many keys moved."""
     moved = 0
     with source.client() as here, target.client() as there:
         slot = here.execute_command("CLUSTER", "KEYSLOT", META)
@@ -105,7 +105,7 @@ def test_a_slot_that_moves_under_load_loses_nothing_and_doubles_nothing(fleet: F
     server = fleet.serve("--capacity", "100")
     agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
     for part in (1, 2):
-        wait_for(fleet, lambda books, part=part: books.done >= part * 300)
+        wait_for(fleet, lambda counters, part=part: counters.done >= part * 300)
         owner = cluster.owner(META)
         target = next(node for node in cluster.masters if node is not owner)
         assert move_slot_by_keys(cluster, owner, target) > 10
@@ -119,11 +119,11 @@ def test_a_slot_that_moves_under_load_loses_nothing_and_doubles_nothing(fleet: F
 
 def test_a_master_killed_under_load_is_replaced_by_its_replica_and_work_continues(fleet: Fleet) -> None:
     cluster: Any = fleet.redis
-    server, agents = at_work(fleet, 300)
+    server, agents = start_work(fleet, 300)
     cluster.owner(META).kill()
     wait_for_text(agents[0], "; trying again")
 
-    see_through(fleet, server, COUNT, "--capacity", "100")
+    wait_until_done(fleet, server, COUNT, "--capacity", "100")
 
     fleet.expect_each_once([-number for number in range(COUNT)])
     assert all(agent.running for agent in agents), agents

@@ -1,9 +1,9 @@
-"""Server and agents behind real Sentinels: addresses that are wrong, and a master that dies under load."""
+"""A server and agents behind real Sentinels: wrong addresses, and a master that dies under load."""
 
 from __future__ import annotations
 
 from tests.cli.tools import mutitask
-from tests.cluster.fleets import COUNT, FleetOn, at_work, see_through
+from tests.cluster.fleets import COUNT, FleetOn, start_work, wait_until_done
 from tests.crashes.fleet import NAME, wait_for_text
 from tests.support.redis_sentinel import RealSentinels
 from tests.support.redis_server import free_port
@@ -13,12 +13,12 @@ def test_work_continues_at_the_new_master_after_the_old_one_was_killed_under_loa
     sentinels: RealSentinels, fleet_on: FleetOn
 ) -> None:
     fleet = fleet_on(sentinels)
-    server, agents = at_work(fleet, 300)
+    server, agents = start_work(fleet, 300)
     dead = sentinels.master()
     dead.kill()
     wait_for_text(agents[0], "; trying again")
 
-    server = see_through(fleet, server, COUNT, "--capacity", "100")
+    server = wait_until_done(fleet, server, COUNT, "--capacity", "100")
 
     fleet.expect_each_once([-number for number in range(COUNT)])
     assert sentinels.master() is not dead
@@ -40,7 +40,7 @@ def test_a_wrong_address_is_reported_in_one_sentence(sentinels: RealSentinels) -
         sentinels.address(right).replace(f":{sentinels.password}@", ":x@"): "refuses the password",
         f"redis+sentinel://:{sentinels.password}@127.0.0.1:{sentinels.master().port}/ours": "the Sentinels at",
         nobody: "answers with a master: Connection refused",
-        f"redis+sentinel://127.0.0.1:{first.port}": "comes the name of the service",
+        f"redis+sentinel://127.0.0.1:{first.port}": "write the name of the service after the Sentinels",
         f"redis+sentinel://127.0.0.1:{first.port}/ours/x": "the database must be a number",
     }
     for url, says in cases.items():

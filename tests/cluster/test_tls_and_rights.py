@@ -1,4 +1,4 @@
-"""A cluster and Sentinels that speak TLS alone, to users who have the rights of docs/security.md and no more."""
+"""A cluster and Sentinels that accept only TLS, and users with only the rights that docs/security.md lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.cli.tools import mutitask
-from tests.cluster.fleets import COUNT, FleetOn, counting_job, see_through, wait_for
+from tests.cluster.fleets import COUNT, FleetOn, counting_job, wait_for, wait_until_done
 from tests.crashes.fleet import NAME, Fleet, wait_for_text
 from tests.security.rights import PASSWORD, commands, denials
 from tests.support.redis_cluster import RealCluster
@@ -32,7 +32,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 @pytest.fixture
 def tls_cluster(tls: Tls) -> Iterator[RealCluster]:
-    """Three masters, with a replica each; what the page says for a cluster is granted on each of them."""
+    """Start three masters with one replica each, with the users of docs/security.md for a cluster on each node."""
     made = RealCluster(replicas=1, tls=tls)
     try:
         made.start()
@@ -45,7 +45,7 @@ def tls_cluster(tls: Tls) -> Iterator[RealCluster]:
 
 @pytest.fixture
 def tls_sentinels(tls: Tls) -> Iterator[RealSentinels]:
-    """A master and its replica with the page's users, and Sentinels with the user that it names."""
+    """Start a master and its replica with the users of docs/security.md, and Sentinels with their user."""
     made = RealSentinels(durable=True, tls=tls)
     try:
         made.start()
@@ -68,7 +68,7 @@ def tls_sentinels(tls: Tls) -> Iterator[RealSentinels]:
 
 
 def make_users(node: RealServer, *more: str) -> None:
-    """The users of docs/security.md on one node."""
+    """Create the users of docs/security.md on one node."""
     with node.client() as admin:
         for words in commands(NAME).values():
             admin.execute_command(*words, *more)
@@ -76,28 +76,28 @@ def make_users(node: RealServer, *more: str) -> None:
 
 
 def start(fleet: Fleet, address: AddressOf) -> tuple[Any, list[Any]]:
-    """A server and two agents, each with its role's rights, and some tasks done."""
+    """Start a server and two agents, each with the rights of its role. Return when some tasks are done."""
     counting_job(fleet, COUNT)
     with fleet.at_address(address("server")):
         server = fleet.serve("--capacity", "100")
     with fleet.at_address(address("agent")):
         agents = [fleet.agent("--device", str(device)) for device in (0, 1)]
-    wait_for(fleet, lambda books: books.done >= 200)
+    wait_for(fleet, lambda counters: counters.done >= 200)
     return server, agents
 
 
 def expect_no_entry(port: int, url: str) -> None:
-    """Whoever has no certificate is told so, and who speaks no TLS gets nowhere."""
+    """Check that a client without a certificate gets a message, and that a client without TLS cannot connect."""
     said = mutitask("status", "--redis", url.partition("&ssl_certfile")[0], "--name", NAME)
     assert said.status == 3 and said.stderr.count("\n") == 1, said
     with pytest.raises(redis.ConnectionError), redis.Redis(port=port) as plain:
         plain.ping()
 
 
-def see_through_and_look(fleet: Fleet, server: Any, agents: list[Any], address: AddressOf) -> None:
-    """Every task is done once, also for a dashboard and for whoever drains; nobody was refused anything."""
+def wait_until_done_and_check(fleet: Fleet, server: Any, agents: list[Any], address: AddressOf) -> None:
+    """Check that every task is done once, that a dashboard and a drain work, and that no right was missing."""
     with fleet.at_address(address("server")):
-        see_through(fleet, server, COUNT, "--capacity", "100")
+        wait_until_done(fleet, server, COUNT, "--capacity", "100")
     fleet.expect_each_once([-number for number in range(COUNT)])
     assert all(agent.running for agent in agents), agents
     seen = mutitask("status", "--json", "--redis", address("dashboard"), "--name", NAME)
@@ -122,7 +122,7 @@ def test_a_cluster_by_tls_with_the_least_rights_survives_the_end_of_a_master(
     tls_cluster.owner(fleet.keys.meta).kill()
     wait_for_text(agents[0], "; trying again")
 
-    see_through_and_look(fleet, server, agents, address)
+    wait_until_done_and_check(fleet, server, agents, address)
     alive = [node for node in tls_cluster.nodes if node.process.poll() is None]
     assert [refused for node in alive for refused in denials(node)] == []
 
@@ -142,7 +142,7 @@ def test_sentinels_by_tls_with_the_least_rights_name_the_new_master(
     dead.kill()
     wait_for_text(agents[0], "; trying again")
 
-    see_through_and_look(fleet, server, agents, address)
+    wait_until_done_and_check(fleet, server, agents, address)
     assert tls_sentinels.master() is not dead
     assert denials(tls_sentinels.master()) == []
     assert [refused for sentinel in tls_sentinels.sentinels for refused in denials(sentinel)] == []

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in which a network, a disk or Redis misbehaves."""
+"""Fixtures of the tests in which a network, a disk or Redis fails."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ from tests.support.redis_server import RealServer
 
 @pytest.fixture
 def proxy(shared_server: RealServer) -> Iterator[Proxy]:
-    """A proxy before the shared server."""
+    """Return a proxy in front of the shared server."""
     with Proxy(shared_server.port) as made:
         yield made

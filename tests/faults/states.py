@@ -1,4 +1,4 @@
-"""States in which a Redis is there and does not do what it is asked: each a context, and what is said in it."""
+"""States in which Redis runs and refuses commands: each with a context manager and the message it causes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @contextmanager
 def out_of_memory(server: RealServer) -> Iterator[None]:
-    """`maxmemory` is reached, and nothing may be evicted."""
+    """`maxmemory` is reached, and Redis may not evict keys."""
     with server.client() as admin:
         admin.config_set("maxmemory", 1)
         yield
@@ -25,7 +25,7 @@ def out_of_memory(server: RealServer) -> Iterator[None]:
 
 @contextmanager
 def read_only(server: RealServer) -> Iterator[None]:
-    """It was made a replica of a primary that is not there, as in a failover."""
+    """The server is a replica of a primary that does not exist, as during a failover."""
     with server.client() as admin:
         admin.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
         yield
@@ -34,7 +34,7 @@ def read_only(server: RealServer) -> Iterator[None]:
 
 @contextmanager
 def without_a_master(server: RealServer) -> Iterator[None]:
-    """The same, and it does not answer reads either."""
+    """The same, and the server does not answer reads either."""
     with server.client() as admin:
         admin.config_set("replica-serve-stale-data", "no")
         with read_only(server):
@@ -43,7 +43,7 @@ def without_a_master(server: RealServer) -> Iterator[None]:
 
 @contextmanager
 def too_few_replicas(server: RealServer) -> Iterator[None]:
-    """It takes no writes while fewer replicas follow than it is told to have."""
+    """The server takes no writes because it has fewer replicas than required."""
     with server.client() as admin:
         admin.config_set("min-replicas-to-write", 1)
         yield
@@ -52,17 +52,17 @@ def too_few_replicas(server: RealServer) -> Iterator[None]:
 
 @contextmanager
 def busy(server: RealServer) -> Iterator[None]:
-    """Another program's script does not end."""
+    """A script of another program does not end."""
     with server.client() as admin, server.client(socket_timeout=120.0) as other:
         admin.config_set("busy-reply-threshold", 20)
 
         def run() -> None:
-            with contextlib.suppress(redis.ResponseError):  # Which says that it was killed.
+            with contextlib.suppress(redis.ResponseError):  # The script was killed.
                 other.eval("while true do end", 0)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        wait_until(lambda: _is_busy(admin), what="it is busy")
+        wait_until(lambda: _is_busy(admin), what="Redis is busy")
         yield
         admin.script_kill()
         thread.join(10)
@@ -78,11 +78,11 @@ def _is_busy(admin: redis.Redis) -> bool:
 
 @contextmanager
 def loading(server: RealServer) -> Iterator[None]:
-    """It was killed and reads its append-only file, slowly; it listens to others after each 1,024 commands."""
+    """The server was killed and reads its append-only file slowly. It accepts connections after each 1,024 commands."""
     with server.client() as admin:
         admin.bgrewriteaof()
         wait_until(
-            lambda: not admin.info("persistence")["aof_rewrite_in_progress"], 20, what="it is rewritten"
+            lambda: not admin.info("persistence")["aof_rewrite_in_progress"], 20, what="the file is rewritten"
         )
         filling = admin.pipeline(transaction=False)
         for number in range(5_000):
@@ -91,16 +91,16 @@ def loading(server: RealServer) -> Iterator[None]:
     server.kill()
     server.start(until=server.listens, key_load_delay=300)
     yield
-    wait_until(server.answers, 60, what="it has read its data")
+    wait_until(server.answers, 60, what="Redis has read its data")
 
 
 @dataclass(frozen=True)
 class State:
-    """A state, and what a server and an agent say in it."""
+    """A state, and the message of a server and an agent in it."""
 
     name: str
-    enter: Callable[[RealServer], AbstractContextManager[None]]
-    said: str
+    context: Callable[[RealServer], AbstractContextManager[None]]
+    message: str
 
     def __str__(self) -> str:
         return self.name
@@ -117,7 +117,7 @@ STATES = [
 
 
 def frozen_answers(seconds: float) -> State:
-    """A state that ends by itself: no client's command is carried out for so long; later, each one that waited is."""
+    """Return a state that ends by itself: for `seconds`, Redis runs no client's command. It runs them all later."""
 
     @contextmanager
     def paused(server: RealServer) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Clocks that jump: no device's clock enters a lease, a delay or a recovery; and Redis's own costs nobody a task."""
+"""Clocks that jump: leases, delays and recovery use no device's clock, and a jump of Redis's clock loses no task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 JUMPING = f"""
 import random, time
 
-# The clock of whoever loads this job, server and agents alike, is another at each look: up to a year off.
+# In every process that loads this job, server and agents, each reading of the clock is wrong by up to a year.
 true_time = time.time
 time.time = lambda: true_time() + random.uniform(-31e6, 31e6)
 
@@ -50,7 +50,7 @@ def test_a_dead_agent_of_a_machine_whose_clock_jumps_is_recovered_when_its_lease
     fleet.job(JUMPING)
     fleet.serve("--lease", "2", "--capacity", "400")
     victim = fleet.agent("--device", "0")
-    fleet.wait_for(lambda books: books.done >= 100)
+    fleet.wait_for(lambda counters: counters.done >= 100)
     fleet.freeze_with_claims(victim)
     actor = fleet.actor_of(victim)
     ends_ms = fleet.client.zscore(fleet.keys.leases, actor)
@@ -67,7 +67,7 @@ def test_a_dead_agent_of_a_machine_whose_clock_jumps_is_recovered_when_its_lease
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["an hour on", "an hour back"])
 def test_redis_own_clock_may_jump_and_no_agent_with_heartbeats_is_fenced(world: World, jump_ms: int) -> None:
-    """Scripts know of time only what they stored and what TIME says: to move what is stored back is to move TIME on."""
+    """Scripts use only stored times and TIME. So moving the stored times back has the same effect as moving TIME on."""
     agent = world.agent(0)
     world.feed(4)
     ids = world.claim(agent, 4)

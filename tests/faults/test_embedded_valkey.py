@@ -1,4 +1,4 @@
-"""The embedded Valkey out of disk, or killed: everybody says so and waits, and all go on by themselves."""
+"""The embedded Valkey without disk space, or killed: all programs report it, wait, and continue by themselves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def task_function(task):
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """Whoever may not mount one skips the test."""
+    """Return a small disk. Skips the test if this user may not mount one."""
     try:
         made = SmallDisk(tmp_path / "disk")
     except OSError:
@@ -46,7 +46,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 class Embedded:
-    """A server with its own Valkey, both on the disk of `place`, and agents with their logs elsewhere."""
+    """A server and its embedded Valkey on the disk of `place`, and agents whose logs are elsewhere."""
 
     def __init__(self, place: Path, spawn: Callable[..., Program], folder: Path) -> None:
         self.state = place / "state"
@@ -68,7 +68,7 @@ class Embedded:
         return self._spawn(["worker-agent", self.job, "--device", str(device)], env=self._env)
 
     def done(self) -> int:
-        """0 while Redis does not say."""
+        """Return how many tasks are done; 0 while Redis does not answer."""
         try:
             (channel,) = self.reader.snapshot().channels
         except (MutiTaskError, ValueError):
@@ -98,7 +98,7 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
 
     disk.fill()
     for program in (server, *agents):
-        wait_until(lambda p=program: SENTENCE in p.stderr, 20, what=f"it says why nothing goes on: {program}")
+        wait_until(lambda p=program: SENTENCE in p.stderr, 20, what=f"it reports why it waits: {program}")
     before = embedded.done()
     disk.make_room()
 
@@ -107,7 +107,7 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
     assert before >= 200
     for program in (server, *agents):
         assert program.running, program
-        wait_until(lambda p=program: "answers again" in p.stderr, what=f"it is back: {program}")
+        wait_until(lambda p=program: "answers again" in p.stderr, what=f"it continues: {program}")
     lines = [line for line in server.stderr.splitlines() if SENTENCE in line and "trying again" in line]
     assert len(lines) <= 4, lines
     assert "(Errors writing to the AOF file: No space left on device); make room there" in lines[0]
@@ -116,7 +116,7 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
 def test_an_embedded_valkey_that_a_full_disk_ends_is_started_again_once_there_is_room(
     embedded: Embedded, disk: SmallDisk
 ) -> None:
-    """With `--fsync always` Valkey does not answer for what it cannot write, and ends."""
+    """With `--fsync always`, Valkey ends if it cannot write."""
     server = embedded.serve("--lease", "2", "--fsync", "always")
     agents = [embedded.agent(device) for device in range(2)]
     wait_until(lambda: embedded.done() >= 200, 30)

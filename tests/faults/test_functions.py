@@ -1,4 +1,4 @@
-"""Task functions that do what they should not to the process which runs them, thread or child: all others go on."""
+"""Task functions that change the process that runs them, in a thread or a child: all other tasks continue."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RAISE = {
 
 
 def is_there(pid: int) -> bool:
-    """Whether that process runs; what ended and was not waited for does not."""
+    """Return whether the process runs. A process that ended and was not reaped does not run."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -68,15 +68,15 @@ def test_a_task_may_change_its_process_and_no_other_task_notices(fleet: Fleet, k
     fleet.serve("--lease", "5", "--retries", "0", "--capacity", "400")
     agent = fleet.agent("--device", "0", "--kind", kind)
 
-    books = fleet.wait_until_over(8 + SHORT)
+    counters = fleet.wait_until_over(8 + SHORT)
 
     assert {failed.task: failed.error_type for failed in fleet.failed()} == RAISE
-    assert books.done == 4 + SHORT
+    assert counters.done == 4 + SHORT
     saved = (fleet.folder / "saved").read_text().split("\n")[:-1]
     assert sorted(saved) == sorted(["closed", "changed", "changed", "returned", *map(str, range(SHORT))])
-    # The forked copy runs beside its parent: the task may be done before the copy has written its line.
+    # The forked copy runs beside its parent, so the task may be done before the copy has written its line.
     file = fleet.folder / "copies"
-    text = wait_until(lambda: file.exists() and file.read_text(), what="the copy has written who it is")
+    text = wait_until(lambda: file.exists() and file.read_text(), what="the copy has written its pid")
     copies = [int(pid) for pid in str(text).split()]
     assert len(copies) == 1
     wait_until(lambda: not any(is_there(pid) for pid in copies), what="the copy has ended")
@@ -86,7 +86,7 @@ def test_a_task_may_change_its_process_and_no_other_task_notices(fleet: Fleet, k
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_a_task_may_print_a_gigabyte(fleet: Fleet, kind: str) -> None:
-    """Into nothing; what is held in memory would show."""
+    """The output goes to /dev/null. Memory use would show if it were kept."""
     fleet.job(
         f"""
         import os, sys

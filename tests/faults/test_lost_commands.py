@@ -1,4 +1,4 @@
-"""Commands whose answers are lost are sent again under their number and act once; nobody has to type them again."""
+"""A command whose answer is lost is sent again with its number and acts once. Nobody has to type it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker_agent.protocol.scripts import script
 
 @pytest.fixture
 def commands(world: World, proxy: Proxy, shared_server: RealServer, client: redis.Redis) -> Commander:
-    """Commands that come through the proxy; Redis knows their scripts."""
+    """Return commands that go through the proxy. Redis knows their scripts."""
     for name in ("configure", "reload", "delete", "set_desired", "register_operator"):
         client.script_load(script(name).source)
     return Commander(proxy.url(shared_server.url), "t")

@@ -1,4 +1,4 @@
-"""A script that ran, and whose reply is lost: its caller tries again, and nothing is done twice (law 3); nor late."""
+"""A script ran and its reply is lost: the caller sends the call again, and nothing happens twice or late (law 3)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TIMEOUT_S = 0.15
 each_call = pytest.mark.parametrize("valid", VALID_CALLS, ids=str)
 
 
-class Distant(FilledWorld):
-    """A filled namespace whose brokers come through a proxy, and try again as a server's and an agent's do."""
+class ProxiedWorld(FilledWorld):
+    """A filled namespace whose brokers connect through a proxy and retry like those of a server or an agent."""
 
     def __init__(self, client: redis.Redis, url: str) -> None:
         self.sends: list[Callable[[], Any]] = []
@@ -46,8 +46,8 @@ class Distant(FilledWorld):
         self.actors.append(actor)
         return ById(self.tap, self.keys.name, actor, address="here", retry=retry)
 
-    def held(self, send: Callable[[], Any]) -> RawCall:
-        """Keeps `send` for `method`; what was held back takes no number away."""
+    def capture(self, send: Callable[[], Any]) -> RawCall:
+        """Keep `send` for `method`. A captured call uses up no number."""
         self.sends.append(send)
         numbers = [actor._number for actor in self.actors]
         call = super().capture(send)
@@ -56,7 +56,7 @@ class Distant(FilledWorld):
         return call
 
     def method(self, valid: ValidCall) -> Callable[[], Any]:
-        """The broker's method that makes the valid call, for real."""
+        """Return a function that makes the valid call with the broker."""
         valid.build(self)
         if valid.script == "snapshot":
             reader = Reader(self._url, self.keys.name)
@@ -71,12 +71,12 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def distant(shared_server: RealServer, client: redis.Redis, proxy: Proxy) -> Distant:
-    return Distant(client, proxy.url(shared_server.url))
+def proxied(shared_server: RealServer, client: redis.Redis, proxy: Proxy) -> ProxiedWorld:
+    return ProxiedWorld(client, proxy.url(shared_server.url))
 
 
 def needle_of(valid: ValidCall) -> bytes:
-    """What stands in a request that calls the script."""
+    """Return bytes that a request which calls the script contains."""
     return script(valid.script).sha.encode()
 
 
@@ -86,7 +86,7 @@ def know_all_scripts(client: redis.Redis) -> None:
 
 
 def moving_keys(world: FilledWorld, valid: ValidCall) -> list[str]:
-    """The keys that hold the time of a sign of life, or lines of which a second one does no harm."""
+    """Return the keys with times of leases, or with lines of which a second copy does no harm."""
     keys = world.keys
     return {
         "heartbeat": [keys.leases, keys.devices, world.at.agents],
@@ -97,8 +97,8 @@ def moving_keys(world: FilledWorld, valid: ValidCall) -> list[str]:
     }.get(valid.script, [])
 
 
-def settled(state: dict[bytes, Any], moving: list[str]) -> dict[bytes, Any]:
-    """A database without what may differ: the members of the moving keys alone count there, each once."""
+def comparable_state(state: dict[bytes, Any], moving: list[str]) -> dict[bytes, Any]:
+    """Return the database without what may differ: of the moving keys only the distinct members."""
     for key in moving:
         kind, content = state[key.encode()]
         if key.endswith(":events"):
@@ -107,8 +107,8 @@ def settled(state: dict[bytes, Any], moving: list[str]) -> dict[bytes, Any]:
     return state
 
 
-def told(value: Any) -> Any:
-    """What a method returned, without what is another in each world."""
+def comparable(value: Any) -> Any:
+    """Return the value of a method without the parts that differ in each world."""
     if isinstance(value, Claim):
         items = [(wire.parse(item).number, wire.parse(item).attempt) for item in value.items]
         return items, value.waiting, value.refused
@@ -123,26 +123,26 @@ def counted(world: FilledWorld) -> list[Any]:
     return [(world.counts(channel), len(world.results(channel))) for channel in range(2)]
 
 
-LESS_TOLD: dict[str, Callable[[Any, Any], bool]] = {
-    # What these answered the first time is not told again; the first call did all that there was to do.
+ANSWERED_LIKE: dict[str, Callable[[Any, Any], bool]] = {
+    # The first call moved all tasks, so the answer to the second is 0.
     "recover": lambda value, _control: value == 0,
     "promote": lambda value, _control: value == 0,
-    # The next sweep, a second later, finds again whoever was found in vain.
+    # The next sweep, a second later, finds the same actors again.
     "sweep": lambda value, _control: not value.dead and not value.due,
-    # Times pass.
+    # The times differ.
     "snapshot": lambda value, control: value.channels == control.channels,
 }
 
 
 @each_call
 def test_a_call_whose_reply_is_lost_acts_once_and_gets_its_answer(
-    distant: Distant, client: redis.Redis, proxy: Proxy, shared_server: RealServer, valid: ValidCall
+    proxied: ProxiedWorld, client: redis.Redis, proxy: Proxy, shared_server: RealServer, valid: ValidCall
 ) -> None:
-    control = distant.method(valid)()
-    expected = counted(distant)
-    balance = [distant.balanced(channel) for channel in range(2)]
+    control = proxied.method(valid)()
+    expected = counted(proxied)
+    balance = [proxied.balanced(channel) for channel in range(2)]
     client.flushdb()
-    world = Distant(client, proxy.url(shared_server.url))
+    world = ProxiedWorld(client, proxy.url(shared_server.url))
     know_all_scripts(client)
     send = world.method(valid)
     moving = moving_keys(world, valid)
@@ -152,43 +152,45 @@ def test_a_call_whose_reply_is_lost_acts_once_and_gets_its_answer(
     value = send()
 
     assert lost.swallowed == 1
-    # The time-outs are short here: on a busy machine the repeated call may meet one too.
-    assert world.waits, "it noticed, and tried again by itself"
-    assert settled(dump(client), moving) == settled(after_first, moving)
+    # The time-outs are short here. On a busy machine the repeated call may time out too.
+    assert world.waits, "the broker noticed the loss and tried again"
+    assert comparable_state(dump(client), moving) == comparable_state(after_first, moving)
     assert counted(world) == expected
     assert [world.balanced(channel) for channel in range(2)] == balance
-    answered = LESS_TOLD.get(valid.script, lambda value, control: told(value) == told(control))
+    answered = ANSWERED_LIKE.get(
+        valid.script, lambda value, control: comparable(value) == comparable(control)
+    )
     assert answered(value, control), (value, control)
 
 
 @each_call
 def test_a_call_that_arrives_after_its_own_retry_was_answered_changes_nothing_more(
-    distant: Distant, client: redis.Redis, proxy: Proxy, valid: ValidCall
+    proxied: ProxiedWorld, client: redis.Redis, proxy: Proxy, valid: ValidCall
 ) -> None:
     know_all_scripts(client)
-    send = distant.method(valid)
-    moving = moving_keys(distant, valid)
+    send = proxied.method(valid)
+    moving = moving_keys(proxied, valid)
     first = proxy.hold(needle_of(valid))
 
     send()
     assert first.caught.is_set()
-    assert len(distant.waits) == 1, "it gave up waiting, and tried again by itself"
-    before = settled(dump(client), moving)
+    assert len(proxied.waits) == 1, "the broker timed out and tried again"
+    before = comparable_state(dump(client), moving)
     answer = first.release()
 
     assert answer
     assert not answer.startswith(b"-"), answer
-    assert settled(dump(client), moving) == before
+    assert comparable_state(dump(client), moving) == before
 
 
 @pytest.mark.parametrize(
     "valid", [v for v in VALID_CALLS if v.script in ("allot", "settle_and_claim", "reload")], ids=str
 )
 def test_replies_lost_again_and_again_still_let_a_call_act_once(
-    distant: Distant, client: redis.Redis, proxy: Proxy, valid: ValidCall
+    proxied: ProxiedWorld, client: redis.Redis, proxy: Proxy, valid: ValidCall
 ) -> None:
     know_all_scripts(client)
-    send = distant.method(valid)
+    send = proxied.method(valid)
     states: list[dict[bytes, Any]] = []
     dropped = proxy.swallow(needle_of(valid), times=2, on_reply=lambda: states.append(dump(client)))
     silent = proxy.swallow(needle_of(valid), silent=True, on_reply=lambda: states.append(dump(client)))
@@ -200,31 +202,31 @@ def test_replies_lost_again_and_again_still_let_a_call_act_once(
 
 
 def test_a_lost_reply_to_a_script_that_redis_did_not_know_is_repeated_too(
-    distant: Distant, client: redis.Redis, proxy: Proxy
+    proxied: ProxiedWorld, client: redis.Redis, proxy: Proxy
 ) -> None:
-    """The first call is refused with NOSCRIPT; the reply to the second, which brings the text, is lost."""
-    ids = distant.claims
+    """The first call is refused with NOSCRIPT. The reply to the second call, which has the script's text, is lost."""
+    ids = proxied.claims
     client.script_flush()
     text = script("settle_and_claim").source.splitlines()[-1].encode()
     lost = proxy.swallow(text)
 
-    claim = distant.mine.settle_and_claim(0, done(ids[0]), 1)
+    claim = proxied.mine.settle_and_claim(0, done(ids[0]), 1)
 
     assert lost.swallowed == 1
     assert (claim.refused, len(claim.items)) == (0, 1)
-    assert distant.balanced()
+    assert proxied.balanced()
 
 
 def test_two_actors_whose_replies_are_lost_at_the_same_time_get_different_tasks(
-    distant: Distant, client: redis.Redis, proxy: Proxy
+    proxied: ProxiedWorld, client: redis.Redis, proxy: Proxy
 ) -> None:
     know_all_scripts(client)
-    distant.feed(20)
+    proxied.feed(20)
     proxy.swallow(script("settle_and_claim").sha.encode(), times=2)
     claims: list[Claim] = []
     threads = [
         threading.Thread(target=lambda broker=broker: claims.append(broker.settle_and_claim(0, [], 5)))
-        for broker in (distant.mine, distant.neighbour)
+        for broker in (proxied.mine, proxied.neighbour)
     ]
     for thread in threads:
         thread.start()
@@ -234,4 +236,4 @@ def test_two_actors_whose_replies_are_lost_at_the_same_time_get_different_tasks(
     items = [item for claim in claims for item in claim.items]
     assert len(claims) == 2
     assert len(set(items)) == len(items) == 10
-    assert distant.balanced()
+    assert proxied.balanced()

@@ -1,4 +1,4 @@
-"""Networks between Redis and an agent, a server or everybody: cut, slow, and losing connections."""
+"""Networks between Redis and an agent, a server or all of them: cut, slow, or losing connections."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TASKS = """
 
 
 def cut_with_claims(fleet: Fleet, proxy: Proxy, agent: Program) -> str:
-    """Cut the agent off at a moment at which it has tasks in hand; its actor."""
+    """Cut the agent off while it has claimed tasks. Return its actor."""
 
     def caught() -> bool:
         proxy.cut()
         if fleet.held_by(agent) >= 2:
             return True
-        proxy.mend()
+        proxy.restore()
         return False
 
-    fleet.wait_for(lambda books: books.done >= 200)
-    wait_until(caught, 20, what="the agent has tasks in hand")
+    fleet.wait_for(lambda counters: counters.done >= 200)
+    wait_until(caught, 20, what="the agent has claimed tasks")
     return fleet.actor_of(agent)
 
 
@@ -43,7 +43,7 @@ def crashes_of(fleet: Fleet, expected: list) -> set[int]:
     return {recorded.crashes for recorded in results}
 
 
-@pytest.mark.parametrize("ending", ["the cut mends", "the connections are gone"])
+@pytest.mark.parametrize("ending", ["the network comes back", "the connections are gone"])
 def test_an_agent_cut_off_for_longer_than_the_lease_is_recovered_elsewhere_and_refused_there(
     fleet: Fleet, proxy: Proxy, ending: str
 ) -> None:
@@ -54,12 +54,12 @@ def test_an_agent_cut_off_for_longer_than_the_lease_is_recovered_elsewhere_and_r
     before = cut_with_claims(fleet, proxy, far)
     near = fleet.agent("--device", "1")
     wait_until(lambda: not fleet.client.exists(fleet.at().claims(before)), what="its tasks are recovered")
-    fleet.wait_for(lambda books: books.done >= COUNT // 2)
+    fleet.wait_for(lambda counters: counters.done >= COUNT // 2)
 
     # What it sent into the cut arrives now, long after the agent was fenced, or never.
     if ending == "the connections are gone":
         proxy.drop_all()
-    proxy.mend()
+    proxy.restore()
 
     assert crashes_of(fleet, list(range(COUNT))) == {0, 1}
     wait_for_text(far, "Device0 was fenced: its lease expired without a heartbeat")
@@ -77,13 +77,13 @@ def test_a_server_cut_off_for_longer_than_its_lease_continues_and_allots_each_it
     with fleet.through(proxy):
         server = fleet.serve("--lease", "2", "--capacity", "100")
     agent = fleet.agent("--device", "0")
-    fleet.wait_for(lambda books: books.done >= 200)
+    fleet.wait_for(lambda counters: counters.done >= 200)
 
     proxy.cut()
     wait_until(lambda: fleet.snapshot().server is None, 20, what="its lease has ended")
-    idle = fleet.wait_for(lambda books: books.open == 0)
+    idle = fleet.wait_for(lambda counters: counters.open == 0)
     assert idle.allotted < COUNT, "nothing is allotted meanwhile"
-    proxy.mend()
+    proxy.restore()
 
     assert crashes_of(fleet, list(range(COUNT))) == {0}
     assert server.running
@@ -99,13 +99,13 @@ def test_all_cut_off_from_redis_at_once_lose_nothing_and_no_agent_is_fenced(
             fleet.serve("--lease", "2", "--capacity", "200"),
             *(fleet.agent("--device", str(device)) for device in range(2)),
         ]
-    fleet.wait_for(lambda books: books.done >= 200)
+    fleet.wait_for(lambda counters: counters.done >= 200)
     ends = max(fleet.client.zrange(fleet.keys.leases, 0, -1, withscores=True), key=lambda pair: pair[1])[1]
 
     proxy.cut()
     seconds = lambda: fleet.client.time()[0]  # noqa: E731
-    wait_until(lambda: seconds() * 1000 > ends + 1_500, what="all leases have run out")
-    proxy.mend()
+    wait_until(lambda: seconds() * 1000 > ends + 1_500, what="all leases have ended")
+    proxy.restore()
 
     assert crashes_of(fleet, list(range(COUNT))) == {0}
     assert all(program.running for program in programs)
@@ -115,7 +115,7 @@ def test_all_cut_off_from_redis_at_once_lose_nothing_and_no_agent_is_fenced(
 def test_a_slow_network_that_loses_connections_costs_time_and_nothing_else(
     fleet: Fleet, proxy: Proxy
 ) -> None:
-    """Each lost connection takes a call with it: before Redis got it, or with its answer on the way."""
+    """With each connection a call is lost: before Redis gets the request, or before the agent gets the reply."""
     fleet.job(TASKS.format(count=2 * COUNT))
     with fleet.through(proxy):
         programs = [

@@ -1,4 +1,4 @@
-"""Save functions that find no room on the disk, or hang: failed at their stage, tried again, and the rest goes on."""
+"""Save functions on a full disk, or that hang: their runs fail and are retried, and all other tasks continue."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_a_full_disk_under_a_save_function_fails_its_tasks_until_there_is_room(f
     fleet.job(SAVES_TO_DISK)
     fleet.serve("--retries", "1", "--lease", "5")
     agent = fleet.agent("--device", "0", "--kind", "process")
-    fleet.wait_for(lambda books: books.failed == COUNT)
+    fleet.wait_for(lambda counters: counters.failed == COUNT)
     assert {(task.stage, task.error_type) for task in fleet.failed()} == {("save", "OSError")}
     assert all("No space left on device" in task.error for task in fleet.failed())
 
     disk.unlink()
     fleet.ctl("reload_all_fail_tasks")
 
-    books = fleet.wait_until_over(COUNT)
-    assert (books.done, books.failed) == (COUNT, 0)
+    counters = fleet.wait_until_over(COUNT)
+    assert (counters.done, counters.failed) == (COUNT, 0)
     assert sorted(int(line) for line in disk.read_text().split()) == list(range(COUNT))
     assert agent.running
 
@@ -53,18 +53,18 @@ def test_a_disk_that_is_full_for_a_moment_costs_a_retry(fleet: Fleet) -> None:
     fleet.job(SAVES_TO_DISK)
     fleet.serve("--retry-delay", "1", "--lease", "5")
     fleet.agent("--device", "0")
-    fleet.wait_for(lambda books: books.delayed == COUNT)
+    fleet.wait_for(lambda counters: counters.delayed == COUNT)
 
     disk.unlink()
 
-    books = fleet.wait_until_over(COUNT)
-    assert (books.done, books.failed) == (COUNT, 0)
+    counters = fleet.wait_until_over(COUNT)
+    assert (counters.done, counters.failed) == (COUNT, 0)
     assert sorted(int(line) for line in disk.read_text().split()) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_a_save_function_that_hangs_is_given_up_like_a_task_function(fleet: Fleet, kind: str) -> None:
-    """The time limit is for a whole run, what saves its result included."""
+    """The time limit is for the whole run, including the save function."""
     fleet.job(
         f"""
 import time
@@ -87,9 +87,9 @@ def save_function(result):
     fleet.serve("--retries", "2", "--lease", "5")
     fleet.agent("--device", "0", "--kind", kind, "--concurrency", "4", "--timeout", "0.4")
 
-    books = fleet.wait_until_over(COUNT)
+    counters = fleet.wait_until_over(COUNT)
 
-    assert (books.done, books.failed) == (COUNT - 1, 1)
+    assert (counters.done, counters.failed) == (COUNT - 1, 1)
     (failed,) = fleet.failed()
     assert (failed.number, failed.stage) == (40, "timeout")
     assert failed.error == "it ran longer than the limit of 0.4 s (--timeout)"

@@ -1,4 +1,4 @@
-"""Programs that a test starts: plain ones with their output in files, and ones under a pseudo-terminal."""
+"""Start programs for a test: with their output in files, or in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def command_line(args: Sequence[str | Path]) -> list[str]:
-    """`args` with the programs of this very environment: `python`, `mutitask`, `worker-agent`."""
+    """Return `args` with the programs of this environment: `python`, `mutitask`, `worker-agent`."""
     program, *rest = (str(arg) for arg in args)
     if program == "python":
         program = sys.executable
@@ -27,7 +27,7 @@ def command_line(args: Sequence[str | Path]) -> list[str]:
 
 
 def environment(extra: Mapping[str, str | Path] | None = None) -> dict[str, str]:
-    """This process's environment, unbuffered and in a fixed terminal size, with `extra` on top."""
+    """Return this process's environment with unbuffered output, a fixed terminal size and `extra`."""
     base = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120", "LINES": "40", "TERM": "xterm-256color"}
     base.pop("PYTEST_CURRENT_TEST", None)
     base["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), base.get("PYTHONPATH"))))
@@ -65,12 +65,12 @@ class Program:
 
     @property
     def stdout(self) -> str:
-        """What it wrote to stdout so far."""
+        """What the program has written to stdout."""
         return self.stdout_path.read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it wrote to stderr so far."""
+        """What the program has written to stderr."""
         return self.stderr_path.read_text(errors="replace")
 
     @property
@@ -78,7 +78,7 @@ class Program:
         return self.process.poll() is None
 
     def wait(self, timeout: float = 30.0) -> int:
-        """The exit status; fails with what the program wrote if it does not end in time."""
+        """Wait for the end and return the exit status. Fails with the program's output if it does not end in time."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -102,7 +102,7 @@ class Program:
         self.process.send_signal(signal.SIGCONT)
 
     def kill_session(self) -> None:
-        """Kill the program and whatever it left behind in its own session."""
+        """Kill the program and all other processes in its session."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(10)

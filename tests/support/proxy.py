@@ -1,4 +1,4 @@
-"""A TCP proxy before a real Redis: swallows replies, holds requests back, delays, drops, and cuts without closing."""
+"""A TCP proxy in front of a real Redis: it drops replies, holds requests, delays, closes and cuts connections."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ NO_SCRIPT = b"-NOSCRIPT"
 
 
 @dataclass(eq=False)
-class Swallowing:
-    """The replies to so many requests that contain `needle` do not arrive; the requests do.
+class SwallowRule:
+    """Drop the replies to the next `times` requests that contain `needle`. The requests arrive.
 
-    Then the connection is dropped or, if `silent`, left as it is until the client gives up.
+    Then close the connection, or, if `silent`, leave it open until the client gives up.
     """
 
     needle: bytes
     times: int
     silent: bool
     on_reply: Callable[[], None]
-    """Told once Redis has answered, before the client can notice anything."""
+    """Called after Redis has answered and before the client can notice."""
     swallowed: int = 0
     begun: int = 0
 
 
 @dataclass(eq=False)
-class Held:
-    """The first request that contains `needle` waits here, whatever becomes of its client, until `release`."""
+class HeldRequest:
+    """The first request that contains `needle`. It waits here until `release`, even if its client goes away."""
 
     needle: bytes
     chunks: list[bytes] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Held:
     replied: threading.Event = field(default_factory=threading.Event)
 
     def release(self, timeout: float = 5.0) -> bytes:
-        """Let it arrive after all, on its own connection; Redis's raw answer, which nobody hears."""
+        """Send the request to Redis on its own connection. Return the raw answer, which the client does not get."""
         assert self.upstream, "no request was held"
         self.upstream.sendall(b"".join(self.chunks))
         assert self.replied.wait(timeout), "Redis did not answer it"
@@ -51,7 +51,7 @@ class Held:
 
 
 class _Connection:
-    """One client's connection and the one to Redis behind it."""
+    """One client's connection and its connection to Redis."""
 
     def __init__(self, proxy: Proxy, client: socket.socket) -> None:
         self.proxy = proxy
@@ -60,17 +60,17 @@ class _Connection:
         self.upstream.settimeout(None)
         for each in (self.client, self.upstream):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.swallowing: Swallowing | None = None
+        self.swallowing: SwallowRule | None = None
         self.losing = False
-        self.held: Held | None = None
+        self.held: HeldRequest | None = None
         for pump in (self._requests, self._replies):
             threading.Thread(target=pump, daemon=True).start()
 
     def _requests(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.client.recv(CHUNK):
-                self.proxy.travel()
-                self._look_at_request(data)
+                self.proxy.delay()
+                self._apply_rules(data)
                 if self.held is not None:
                     self.held.chunks.append(data)
                     self.held.caught.set()
@@ -78,20 +78,20 @@ class _Connection:
                     self.upstream.sendall(data)
         self.close()
 
-    def _look_at_request(self, data: bytes) -> None:
+    def _apply_rules(self, data: bytes) -> None:
         if self.held is None:
             self.held = self.proxy.take_hold(data, self.upstream)
         if self.swallowing is None:
             self.swallowing = self.proxy.take_swallowing(data)
-        fate = self.proxy.fate(data)
-        if fate == "request":
-            raise ConnectionError("this request is lost")
-        self.losing = self.losing or fate == "reply"
+        lost_part = self.proxy.choose_loss(data)
+        if lost_part == "request":
+            raise ConnectionError("the request is lost")
+        self.losing = self.losing or lost_part == "reply"
 
     def _replies(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.upstream.recv(CHUNK):
-                self.proxy.travel()
+                self.proxy.delay()
                 if self.held is not None:
                     self.held.reply = data
                     self.held.replied.set()
@@ -102,36 +102,36 @@ class _Connection:
                     self.client.sendall(data)
                 elif data.startswith(NO_SCRIPT):
                     # The script did not run; the same call follows with its text.
-                    self.proxy.give_back(self.swallowing)
+                    self.proxy.put_back(self.swallowing)
                     self.swallowing = None
                     self.client.sendall(data)
                 elif self._swallow(self.swallowing):
                     break
         self.close()
 
-    def _swallow(self, rule: Swallowing) -> bool:
-        """Whether the connection is to be dropped."""
+    def _swallow(self, rule: SwallowRule) -> bool:
+        """Drop a reply. Return whether to close the connection."""
         if not self.losing:
             rule.swallowed += 1
             rule.on_reply()
         return not rule.silent
 
     def close(self) -> None:
-        """Let the client see that the connection is over."""
+        """Close the connection to the client and to Redis."""
         for each in (self.client, self.upstream):
             if each is self.upstream and self.held is not None:
                 continue
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
-        self.proxy.forget(self)
+        self.proxy.remove(self)
 
 
 class Proxy:
     """Listens on a free port of loopback for the Redis on `upstream_port`; use it as a context manager.
 
-    `latency` is in seconds, for each direction; `loss` the share of script calls whose connection is dropped, before
-    Redis got them or with its answer on the way.
+    `latency` is in seconds, for each direction. `loss` is the share of script calls whose connection is closed, either
+    before the request arrives or before the reply arrives.
     """
 
     def __init__(self, upstream_port: int, *, seed: int = 1) -> None:
@@ -143,15 +143,15 @@ class Proxy:
         self._passable = threading.Event()
         self._passable.set()
         self._lock = threading.Lock()
-        self._swallowings: list[Swallowing] = []
-        self._holds: list[Held] = []
+        self._swallowings: list[SwallowRule] = []
+        self._holds: list[HeldRequest] = []
         self._connections: set[_Connection] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, direct: str) -> str:
-        """The URL that leads through here, for a server's own URL."""
+        """Return the URL through this proxy for a server's own URL."""
         return direct.replace(f":{self.upstream_port}/", f":{self.port}/")
 
     # Faults
@@ -163,41 +163,41 @@ class Proxy:
         times: int = 1,
         silent: bool = False,
         on_reply: Callable[[], None] = lambda: None,
-    ) -> Swallowing:
-        """From now on: the replies to so many requests with these bytes do not arrive."""
-        rule = Swallowing(needle, times, silent, on_reply)
+    ) -> SwallowRule:
+        """Drop the replies to the next `times` requests that contain `needle`."""
+        rule = SwallowRule(needle, times, silent, on_reply)
         with self._lock:
             self._swallowings.append(rule)
         return rule
 
-    def hold(self, needle: bytes) -> Held:
-        """From now on: the next request with these bytes does not reach Redis before `Held.release`."""
-        rule = Held(needle)
+    def hold(self, needle: bytes) -> HeldRequest:
+        """Hold the next request that contains `needle` until `HeldRequest.release`."""
+        rule = HeldRequest(needle)
         with self._lock:
             self._holds.append(rule)
         return rule
 
     def cut(self) -> None:
-        """Nothing passes, either way, and no connection ends: what was sent arrives once this is mended."""
+        """Let nothing pass in either direction. No connection ends; data that was sent arrives after `restore`."""
         self._passable.clear()
 
-    def mend(self) -> None:
-        """What waited in the cut arrives, however late."""
+    def restore(self) -> None:
+        """Let everything pass again, including the data that was sent during the cut."""
         self._passable.set()
 
     def drop_all(self) -> None:
-        """Every connection ends."""
+        """Close every connection."""
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
             connection.close()
 
     def close(self) -> None:
-        """No more connections, and none of the present ones."""
+        """Close every connection and accept no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.mend()
+        self.restore()
         self.drop_all()
 
     def __enter__(self) -> Proxy:
@@ -208,14 +208,14 @@ class Proxy:
 
     # Called by the connections
 
-    def travel(self) -> None:
-        """As long as a packet takes in one direction now."""
+    def delay(self) -> None:
+        """Wait as long as a packet takes in one direction now."""
         if self.latency:
             time.sleep(self.latency)
         self._passable.wait()
 
-    def take_hold(self, data: bytes, upstream: socket.socket) -> Held | None:
-        """The hold that this request fulfils."""
+    def take_hold(self, data: bytes, upstream: socket.socket) -> HeldRequest | None:
+        """Return the rule that holds this request, or None."""
         with self._lock:
             for rule in self._holds:
                 if rule.needle in data:
@@ -224,8 +224,8 @@ class Proxy:
                     return rule
         return None
 
-    def take_swallowing(self, data: bytes) -> Swallowing | None:
-        """The rule that takes this request's reply."""
+    def take_swallowing(self, data: bytes) -> SwallowRule | None:
+        """Return the rule that drops the reply to this request, or None."""
         with self._lock:
             for rule in self._swallowings:
                 if rule.begun < rule.times and rule.needle in data:
@@ -233,13 +233,13 @@ class Proxy:
                     return rule
         return None
 
-    def give_back(self, rule: Swallowing) -> None:
-        """That reply was none of the script's."""
+    def put_back(self, rule: SwallowRule) -> None:
+        """Undo `take_swallowing`: the reply was not from the script."""
         with self._lock:
             rule.begun -= 1
 
-    def fate(self, data: bytes) -> str:
-        """What is lost of this call: its `request`, its `reply`, or ''."""
+    def choose_loss(self, data: bytes) -> str:
+        """Choose which part of this call is lost: `request`, `reply`, or '' for none."""
         if not self.loss or b"\r\nEVAL" not in data[:32]:
             return ""
         with self._lock:
@@ -248,8 +248,8 @@ class Proxy:
             self.lost += 1
             return self._chance.choice(("request", "reply"))
 
-    def forget(self, connection: _Connection) -> None:
-        """That connection is over."""
+    def remove(self, connection: _Connection) -> None:
+        """Remove a connection that has ended."""
         with self._lock:
             self._connections.discard(connection)
 

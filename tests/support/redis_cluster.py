@@ -1,4 +1,4 @@
-"""A real cluster of the test's own, on loopback: three masters, and replicas if asked for."""
+"""A real cluster for one test, on loopback: three masters, and replicas on request."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EVERYWHERE = (
     "ACL SETUSER",
     "ACL DELUSER",
 )
-"""What a test's own client says to every node."""
+"""The commands that a test's own client sends to every master."""
 
 
 class WholeCluster(ClusterClient):
-    """A test's client: what has no key is asked of every master."""
+    """A test's client, which sends commands without a key to every master."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As on one server: `KEYS` finds all keys, `FLUSHALL` empties all nodes."""
+        """Execute a command as on one server: `KEYS` finds all keys, `FLUSHALL` empties all nodes."""
         name = str(args[0]).upper()
         if name in ("ACL", "SCRIPT", "CONFIG") and len(args) > 1:
             name = f"{name} {str(args[1]).upper()}"
@@ -44,7 +44,7 @@ class WholeCluster(ClusterClient):
         return super().execute_command(*args, **options)
 
     def of_all(self, *args: Any, **options: Any) -> list[Any]:
-        """The reply of each master."""
+        """Return the reply of each master."""
         replies = []
         for host, port in self._seeds:
             with redis.Redis(connection_pool=self._pool((host, port))) as node:
@@ -53,7 +53,7 @@ class WholeCluster(ClusterClient):
 
 
 class RealCluster:
-    """Three masters that share the slots evenly, each with `replicas` of its own; a password for all."""
+    """Three masters that share the slots evenly, with `replicas` for each. All have the same password."""
 
     def __init__(self, *, replicas: int = 0, durable: bool = False, tls: Tls | None = None) -> None:
         self.tls = tls
@@ -67,22 +67,22 @@ class RealCluster:
 
     @property
     def url(self) -> str:
-        """The URL with its password; it names every master."""
+        """The URL with the password. It names every master."""
         return self.address(f":{self.password}")
 
     def address(self, login: str) -> str:
-        """The URL with another user and password."""
+        """Return the URL with another user and password."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.masters)
         address = f"+cluster://{login}@{hosts}/0"
         return f"rediss{address}?{self.tls.query}" if self.tls else f"redis{address}"
 
     @property
     def log(self) -> str:
-        """What the nodes wrote so far."""
+        """What the nodes have written to their logs."""
         return "\n".join(node.log for node in self.nodes)
 
     def client(self, **options: object) -> redis.Redis:
-        """A client with every time-out stated; the caller closes it. By TLS it is the product's own."""
+        """Return a client with explicit time-outs, which the caller closes. With TLS, it is MutiTask's own client."""
         if self.tls:
             return connect(self.url)
         seeds = [("127.0.0.1", node.port) for node in self.masters]
@@ -90,7 +90,7 @@ class RealCluster:
         return WholeCluster(seeds, settings)
 
     def start(self) -> RealCluster:
-        """Start the nodes, let them meet and share the slots; return when the cluster is in order."""
+        """Start the nodes, connect them and assign the slots. Return when the cluster is ready."""
         for node in self.nodes:
             node.launch()
         for node in self.nodes:
@@ -102,8 +102,8 @@ class RealCluster:
                 if number < len(self.masters):
                     last = min(SLOTS, (number + 1) * share) - 1
                     client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
-                    # A node that one of another test's clusters still greets, on a port that it knows, has an epoch
-                    # by then: any will do, for nodes whose epochs are equal settle that among themselves.
+                    # A node may have an epoch already, if a cluster of another test still contacts its port. Any
+                    # epoch will do: nodes with equal epochs resolve that among themselves.
                     with contextlib.suppress(redis.ResponseError):
                         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             for client in clients[1:]:
@@ -117,7 +117,7 @@ class RealCluster:
         return self
 
     def owner(self, key: str) -> RealServer:
-        """The node that owns the key's slot now."""
+        """Return the node that owns the key's slot now."""
         slot = key_slot(key.encode())
         for node in self.nodes:
             if not (node.process and node.process.poll() is None):
@@ -126,10 +126,10 @@ class RealCluster:
                 for first, last, (_, port, *_rest), *_replicas in client.execute_command("CLUSTER", "SLOTS"):
                     if first <= slot <= last:
                         return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody owns slot {slot}")
+        raise AssertionError(f"no node owns slot {slot}")
 
     def remove(self) -> None:
-        """End the nodes and delete their directories."""
+        """Stop the nodes and delete their directories."""
         for node in self.nodes:
             node.remove()
 

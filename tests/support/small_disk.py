@@ -1,4 +1,4 @@
-"""A small file system of a test's own, as full as one likes."""
+"""A small file system for one test, which the test can fill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class SmallDisk:
-    """A tmpfs of so many MB at `folder`, which is made. Raises `OSError` where this user may not mount one."""
+    """A tmpfs of `megabytes` MB at `folder`, which is created. Raises `OSError` if this user may not mount one."""
 
     def __init__(self, folder: Path, megabytes: int = 24) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -19,7 +19,7 @@ class SmallDisk:
             raise OSError(mounted.stderr.decode(errors="replace"))
 
     def fill(self) -> None:
-        """Until nothing fits."""
+        """Fill the disk completely."""
         with (self.folder / "filling").open("wb", buffering=0) as filling:
             while True:
                 try:
@@ -31,12 +31,12 @@ class SmallDisk:
         (self.folder / "filling").unlink()
 
     def remove(self) -> None:
-        """Unmount it, also while somebody has a file there open."""
+        """Unmount the disk, even if a process has a file on it open."""
         subprocess.run(["umount", "--lazy", self.folder], check=False)
 
 
 def disks_allowed() -> bool:
-    """Whether this user may mount a small disk."""
+    """Return whether this user may mount a small disk."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             SmallDisk(Path(folder), 1).remove()

@@ -1,4 +1,4 @@
-"""TLS for a test's own servers: a CA of one's own, certificates, and a server that was built with it."""
+"""TLS for a test's servers: a CA, certificates, and a server that was built with TLS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def authority(directory: Path, name: str) -> None:
 
 
 def certificate(directory: Path, name: str, ca: str, *, hosts: str, ends: str = "20991231000000Z") -> None:
-    """A key and a certificate that `ca` signed; `ends` may be past."""
+    """Create a key and a certificate that `ca` signs. `ends` may be in the past."""
     openssl(
         directory, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
         "-keyout", f"{name}.key", "-out", f"{name}.csr",
@@ -42,26 +42,26 @@ def certificate(directory: Path, name: str, ca: str, *, hosts: str, ends: str = 
 
 
 def tls_binary() -> Path | None:
-    """A server built with TLS: the one under test, else Debian's."""
+    """Return a server that was built with TLS: the one to test, or else Debian's. None if there is none."""
     for binary in (server_binary(), Path("/usr/bin/redis-server"), Path("/usr/bin/valkey-server")):
         if binary.exists():
             ask = [binary, "--port", "0", "--tls-port", str(free_port())]
             said = subprocess.run(ask, capture_output=True, text=True, timeout=20, cwd="/tmp")
-            if "configured" in said.stdout:  # It misses a certificate, and so knows what to do with one.
+            if "configured" in said.stdout:  # It complains about a missing certificate, so it supports TLS.
                 return binary
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A CA of one's own with a certificate for servers and one for clients, in `directory`, and a server for them."""
+    """A CA with a certificate for servers and one for clients, in `directory`, and a server that supports TLS."""
 
     binary: Path
     directory: Path
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a server or a Sentinel needs: no plain port, and nobody without a certificate."""
+        """The settings of a server or Sentinel: no plain port, and no client without a certificate."""
         at = self.directory
         return {
             "tls-cert-file": at / "server.crt", "tls-key-file": at / "server.key", "tls-ca-cert-file": at / "ours.crt",
@@ -70,13 +70,13 @@ class Tls:
 
     @property
     def query(self) -> str:
-        """What an address needs behind its `?`."""
+        """The query of an address, after its `?`."""
         at = self.directory
         return f"ssl_ca_certs={at}/ours.crt&ssl_certfile={at}/client.crt&ssl_keyfile={at}/client.key"
 
 
 def make_tls(directory: Path) -> Tls | None:
-    """None where there is no openssl, or no server that was built with TLS."""
+    """Create the CA and the certificates. Returns None without openssl or without a server that supports TLS."""
     binary = tls_binary()
     if binary is None or not shutil.which("openssl"):
         return None

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, without guessing how long it takes."""
+"""Wait until a condition is true, without guessing how long that takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 def wait_until(
     predicate: Callable[[], T], timeout: float = 10.0, *, every: float = 0.01, what: str | None = None
 ) -> T:
-    """Call `predicate` until it answers something true, and return that; fail after `timeout` seconds."""
+    """Call `predicate` until it returns a true value, and return that value. Fails after `timeout` seconds."""
     end = time.monotonic() + timeout
     while True:
         if answer := predicate():

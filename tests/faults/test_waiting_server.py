@@ -1,4 +1,4 @@
-"""What the server's own snapshots say while Redis can be read and refuses writes, or is slow to come back."""
+"""The server's own snapshots while Redis can be read but refuses writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker_agent.protocol.membership import RunPlan
 
 @pytest.fixture
 def core(own_server: RealServer) -> Iterator[ServerCore]:
-    """A server in this process that has more to allot than there is room for."""
+    """Return a server in this process that has more tasks than its capacity."""
     made = ServerCore(own_server.url, "said", RunPlan(channels=1, devices=1, capacity=5), [iter(range(100))])
     made.open()
     made.start()
@@ -33,9 +33,9 @@ def test_the_servers_own_snapshot_says_why_it_waits_and_since_when(
     assert backend.snapshot().wait is None
     began = time.time()
 
-    with state.enter(own_server):
+    with state.context(own_server):
         wait = wait_until(lambda: backend.snapshot().wait, what="the server says that it waits")
 
-    assert state.said in wait.why
+    assert state.message in wait.why
     assert began - 1 <= wait.since_ms / 1000 <= time.time()
-    wait_until(lambda: backend.snapshot().wait is None, what="it goes on")
+    wait_until(lambda: backend.snapshot().wait is None, what="the server continues")

@@ -1,4 +1,4 @@
-"""A Redis that is broken, or lies: one sentence, bounded memory and time, no traceback, and nothing lost by one lie."""
+"""A broken or hostile Redis: one sentence, limited memory and time, no traceback; one malformed reply loses nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import redis
 from mutitask_tui.server.reader import Reader
 from tests.cli.tools import Stack, mutitask, no_agents_left
 from tests.protocol.tap import LUA
-from tests.support.liar import Liar, Lie, dripping, much
+from tests.support.faulty_redis import Answer, FaultyRedis, large_reply, slow_reply
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
@@ -30,7 +30,7 @@ __all__ = ["no_agents_left"]
 NAME = "lies"
 MEGABYTE = 1024 * 1024
 
-LIES: dict[str, bytes] = {
+MALFORMED: dict[str, bytes] = {
     "ok": b"+OK\r\n", "nil": b"$-1\r\n", "nil3": b"_\r\n", "nil array": b"*-1\r\n", "float": b",1.5\r\n",
     "infinite": b",inf\r\n", "number": b":7\r\n", "text": b"$3\r\nabc\r\n", "true": b"#t\r\n", "nothing": b"*0\r\n",
     "list": b"*2\r\n$3\r\nabc\r\n:1\r\n", "ok and nothing": b"*1\r\n$2\r\nok\r\n", "lists": b"*3\r\n*0\r\n*0\r\n*0\r\n",
@@ -59,51 +59,51 @@ OF_SERVERS = (
     "BLPOP",
 )
 PLAUSIBLE = {"ok", "nil", "nil3", "nil array", "text", "verbatim", "large number"}
-"""What a field of a hash may hold: a server that is told so of its count ends with a sentence."""
+"""Valid values of a hash field. A server that gets one of them as its count ends with a sentence."""
 
 
 @pytest.fixture
-def behind(shared_server: RealServer, redis_url: str) -> Callable[[Liar], str]:
-    """The address of a liar before the real server."""
-    return lambda liar: redis_url.replace(f":{shared_server.port}/", f":{liar.port}/")
+def behind(shared_server: RealServer, redis_url: str) -> Callable[[FaultyRedis], str]:
+    """Return a function: the address of a faulty Redis in front of the real server."""
+    return lambda faulty: redis_url.replace(f":{shared_server.port}/", f":{faulty.port}/")
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("reply", MALFORMED)
 def test_one_malformed_reply_to_each_call_of_an_agent_loses_nothing(
     shared_server: RealServer,
     redis_url: str,
-    behind: Callable[[Liar], str],
-    lie: str,
+    behind: Callable[[FaultyRedis], str],
+    reply: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same call is sent again, with the same number."""
+    """The agent sends the same call again, with the same number."""
     with (
-        Liar(LIES[lie], upstream_port=shared_server.port) as liar,
+        FaultyRedis(MALFORMED[reply], upstream_port=shared_server.port) as faulty,
         Stack(redis_url, NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as stack,
     ):
-        liar.lie_to(*OF_AGENTS)
-        stack.url = behind(liar)
+        faulty.answer_wrongly(*OF_AGENTS)
+        stack.url = behind(faulty)
         stack.agent(0, task_function=lambda task: task)
         stack.until(lambda s: s.channels[0].exhausted and s.channels[0].open == 0, 30)
         assert stack.channel().done == 40 and stack.channel().balanced
-        assert {"join", "heartbeat", "read_desired", "settle_and_claim"} <= liar.told
+        assert {"join", "heartbeat", "read_desired", "settle_and_claim"} <= faulty.answered
     assert "Traceback" not in caplog.text and " failed (" not in caplog.text
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("reply", MALFORMED)
 def test_one_malformed_reply_to_each_call_of_a_server_loses_nothing(
-    shared_server: RealServer, redis_url: str, behind: Callable[[Liar], str], lie: str
+    shared_server: RealServer, redis_url: str, behind: Callable[[FaultyRedis], str], reply: str
 ) -> None:
     with (
-        Liar(LIES[lie], upstream_port=shared_server.port) as liar,
-        Stack(behind(liar), NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as stack,
+        FaultyRedis(MALFORMED[reply], upstream_port=shared_server.port) as faulty,
+        Stack(behind(faulty), NAME, iter(range(40)), devices=1, autostart=True, capacity=10) as stack,
     ):
         stack.url, stack._reader = redis_url, Reader(redis_url, NAME)
-        liar.lie_to(*OF_SERVERS, *(() if lie in PLAUSIBLE else ("HGET",)))
+        faulty.answer_wrongly(*OF_SERVERS, *(() if reply in PLAUSIBLE else ("HGET",)))
         stack.agent(0, task_function=lambda task: task)
         wait_until(
             lambda: (
-                {"allot", "renew_server_lease", "sample_counters"} <= liar.told or stack.core.ended.is_set()
+                {"allot", "renew_server_lease", "sample_counters"} <= faulty.answered or stack.core.ended.is_set()
             ),
             15,
         )
@@ -119,11 +119,11 @@ COMMANDS = ["status", "status --json", "ctl pause_all", "ctl detect_all", "ctl e
 
 
 @pytest.mark.parametrize("greets", [True, False], ids=["greets", "does not greet"])
-@pytest.mark.parametrize("lie", LIES)
-def test_every_command_ends_with_one_sentence(lie: str, greets: bool) -> None:
-    with Liar(LIES[lie], greets=greets) as liar:
+@pytest.mark.parametrize("reply", MALFORMED)
+def test_every_command_ends_with_one_sentence(reply: str, greets: bool) -> None:
+    with FaultyRedis(MALFORMED[reply], greets=greets) as faulty:
         for line in COMMANDS:
-            said = mutitask(*line.split(), "--redis", f"redis://127.0.0.1:{liar.port}/0", "--name", NAME)
+            said = mutitask(*line.split(), "--redis", f"redis://127.0.0.1:{faulty.port}/0", "--name", NAME)
             assert said.status in (1, 3, 6), (line, said)
             assert said.stdout == "" and said.stderr.count("\n") == 1, (line, said)
             assert "cannot be understood" not in said.stderr, (line, said)
@@ -132,17 +132,17 @@ def test_every_command_ends_with_one_sentence(lie: str, greets: bool) -> None:
 ODD = ["ok", "nil3", "float", "ok with texts", "push", "huge push", "web"]
 
 
-@pytest.mark.parametrize("lie", ODD)
+@pytest.mark.parametrize("reply", ODD)
 @pytest.mark.parametrize(
     "program", ["mutitask run {job} --headless", "worker-agent {job}", "worker-agent {job} --debug"]
 )
 def test_programs_report_one_sentence(
-    tmp_path: Path, spawn: Callable[..., Program], lie: str, program: str
+    tmp_path: Path, spawn: Callable[..., Program], reply: str, program: str
 ) -> None:
     job = tmp_path / "job.py"
     job.write_text("def tasks(): yield 1\ndef task_function(t): return t\n")
-    with Liar(LIES[lie]) as liar:
-        started = spawn([*program.format(job=job).split(), "--redis", f"redis://127.0.0.1:{liar.port}/0"])
+    with FaultyRedis(MALFORMED[reply]) as faulty:
+        started = spawn([*program.format(job=job).split(), "--redis", f"redis://127.0.0.1:{faulty.port}/0"])
         wait_until(lambda: "does not answer like Redis" in started.stderr or not started.running, 20)
         assert started.stderr.count("does not answer like Redis") == 1, started
         assert "Traceback" not in started.stderr
@@ -153,27 +153,27 @@ def test_programs_report_one_sentence(
             started.kill()
 
 
-# memory and time
+# Memory and time
 
-FLOODS: dict[str, Lie] = {
-    "a text of 2 GB": much(b"$2000000000\r\n", bytes(MEGABYTE), 2000),
-    "an error of 2 GB": much(b"-ERR ", b"x" * MEGABYTE, 2000),
-    "texts without end": much(b"*900000\r\n", b"$1048576\r\n" + bytes(MEGABYTE) + b"\r\n", 3000),
-    "pushes without end": much(b"", b">2\r\n+a\r\n+b\r\n" * 10_000, 10_000),
+FLOODS: dict[str, Answer] = {
+    "a text of 2 GB": large_reply(b"$2000000000\r\n", bytes(MEGABYTE), 2000),
+    "an error of 2 GB": large_reply(b"-ERR ", b"x" * MEGABYTE, 2000),
+    "texts without end": large_reply(b"*900000\r\n", b"$1048576\r\n" + bytes(MEGABYTE) + b"\r\n", 3000),
+    "pushes without end": large_reply(b"", b">2\r\n+a\r\n+b\r\n" * 10_000, 10_000),
     "a huge push": b">1000000000\r\n",
     "a huge array": b"*1000000000\r\n",
-    "lists without end": much(b"*900000\r\n", b"*0\r\n" * 100_000, 1000),
-    "lists in lists": much(b"", b"*1\r\n" * 100_000, 100),
-    "zeros": much(b"", bytes(MEGABYTE), 2000),
+    "lists without end": large_reply(b"*900000\r\n", b"*0\r\n" * 100_000, 1000),
+    "lists in lists": large_reply(b"", b"*1\r\n" * 100_000, 100),
+    "zeros": large_reply(b"", bytes(MEGABYTE), 2000),
 }
 
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_uses_no_more_memory_than_a_reply_may(flood: str) -> None:
-    with Liar(FLOODS[flood]) as liar:
+    with FaultyRedis(FLOODS[flood]) as faulty:
         line = [sys.executable, "-c", "from mutitask_tui.cli.main import main; main()", "status", "--redis"]
         process = subprocess.Popen(
-            [*line, f"redis://127.0.0.1:{liar.port}/0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*line, f"redis://127.0.0.1:{faulty.port}/0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert process.stdout is not None
         text = process.stdout.read().decode()
@@ -186,8 +186,8 @@ def test_a_flood_uses_no_more_memory_than_a_reply_may(flood: str) -> None:
 
 def test_a_reply_that_arrives_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REPLY_S", 0.5)
-    with Liar(dripping) as liar:
-        said = mutitask("status", "--redis", f"redis://127.0.0.1:{liar.port}/0")
+    with FaultyRedis(slow_reply) as faulty:
+        said = mutitask("status", "--redis", f"redis://127.0.0.1:{faulty.port}/0")
         assert said.status == 3 and "did not answer in time" in said.stderr
 
 
@@ -211,7 +211,7 @@ def hiredis_reply(whole: bytes) -> object:
 
 
 def test_the_forms_of_replies_are_those_of_the_scripts() -> None:
-    """Each status that a script's head documents has a form; the scripts' own tests run all of them through it."""
+    """Each documented status of a script has a form. The tests of the scripts check the replies against the forms."""
     for path in LUA.glob("*.lua"):
         name = path.stem
         if name == "prelude" or name in replies._WITHOUT_STATUS:

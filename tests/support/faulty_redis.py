@@ -1,4 +1,4 @@
-"""What stands in the place of a Redis and does not answer as one: always, or once for each kind of call."""
+"""A fake Redis that sends faulty answers: always, or once for each kind of call."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import hiredis
 
 from worker_agent.protocol.scripts import script
 
-Lie = bytes | Callable[[], Iterator[bytes]]
+Answer = bytes | Callable[[], Iterator[bytes]]
 
 
-class Liar:
+class FaultyRedis:
     """Listens on a free port of loopback; use it as a context manager.
 
-    With `upstream_port` it passes everything on to that Redis, until `lie_to` is called. Without one everything is
-    answered by the lie, and `greets` says whether a connection's greeting is answered in truth.
+    With `upstream_port`, it forwards everything to that Redis until `answer_wrongly` is called. Without it, every
+    answer is faulty; `greets` says whether the greeting of a connection gets a correct answer.
     """
 
-    def __init__(self, lie: Lie, *, upstream_port: int = 0, greets: bool = True) -> None:
-        self._lie = lie
+    def __init__(self, faulty_answer: Answer, *, upstream_port: int = 0, greets: bool = True) -> None:
+        self._faulty_answer = faulty_answer
         self._upstream_port = upstream_port
         self._left: set[str] = set()
         self._greets = greets
-        self.told: set[str] = set()
+        self.answered: set[str] = set()
         self._kinds: dict[str, str] = {}
         self._clients: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listening.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> Liar:
+    def __enter__(self) -> FaultyRedis:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,8 +43,8 @@ class Liar:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
-    def lie_to(self, *kinds: str) -> None:
-        """Answer the next call of each of these kinds, a command's or a script's name, by the lie."""
+    def answer_wrongly(self, *kinds: str) -> None:
+        """Send the faulty answer to the next call of each kind. A kind is the name of a command or a script."""
         self._kinds = {script(name).sha: name for name in kinds if name.islower()}
         self._left = set(kinds)
 
@@ -77,8 +77,10 @@ class Liar:
             client.sendall(b"%1\r\n+proto\r\n:3\r\n" if kind == "HELLO" else b"+OK\r\n")
         elif upstream is None or kind in self._left:
             self._left.discard(kind)
-            self.told.add(kind)
-            for piece in [self._lie] if isinstance(self._lie, bytes) else self._lie():
+            self.answered.add(kind)
+            for piece in (
+                [self._faulty_answer] if isinstance(self._faulty_answer, bytes) else self._faulty_answer()
+            ):
                 client.sendall(piece)
         else:
             self._pass_on(request, client, upstream)
@@ -90,21 +92,21 @@ class Liar:
         while replies.gets() is False:
             data = upstream.recv(65_536)
             if not data:
-                raise ConnectionError("the Redis behind is gone")
+                raise ConnectionError("the real Redis is gone")
             replies.feed(data)
             client.sendall(data)
 
 
-def dripping() -> Iterator[bytes]:
-    """A reply of which a byte comes now and then."""
+def slow_reply() -> Iterator[bytes]:
+    """Yield a reply one byte at a time, with pauses."""
     yield b"$1000000\r\n"
     while True:
         time.sleep(0.05)
         yield b"x"
 
 
-def much(head: bytes, piece: bytes, times: int) -> Callable[[], Iterator[bytes]]:
-    """A reply that begins so and goes on with so many pieces."""
+def large_reply(head: bytes, piece: bytes, times: int) -> Callable[[], Iterator[bytes]]:
+    """Return a reply that starts with `head` and continues with `piece`, `times` times."""
 
     def pieces() -> Iterator[bytes]:
         yield head
