@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.actor import is_agent
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable, Superseded
 from worker_agent.protocol.identity import Identity, is_gone
@@ -105,7 +105,7 @@ class Supervisor(threading.Thread):
         }
         self._known = {actor: identity for actor, identity in self._known.items() if actor in actors}
         for actor in actors:
-            if channel_of(actor) is None:
+            if not is_agent(actor):
                 continue
             if actor not in self._known:
                 self._known[actor] = identity_of(self._broker.actor_record(actor))

@@ -7,7 +7,7 @@ import threading
 
 
 class Actor:
-    """The id of an agent (with its channel), of a server, or of an operator: a `ctl` or an `attach`.
+    """The id of an agent, of a server, or of an operator: a `ctl` or an `attach`.
 
     An actor has at most one numbered call in flight. Hold `call_lock` during such a call.
     """
@@ -18,9 +18,9 @@ class Actor:
         self._number = 0
 
     @classmethod
-    def agent(cls, channel: int) -> Actor:
-        """Return a new agent's actor. Its id names the channel: whoever recovers it needs the channel's keys."""
-        return cls(f"a{channel}-{secrets.token_hex(8)}")
+    def agent(cls) -> Actor:
+        """Return a new agent's actor."""
+        return cls(f"a-{secrets.token_hex(8)}")
 
     @classmethod
     def server(cls) -> Actor:
@@ -38,9 +38,6 @@ class Actor:
         return self._number
 
 
-def channel_of(actor: str) -> int | None:
-    """Return the channel that an agent's id names. None for other actors and for ids in another form."""
-    head, dash, _ = actor.partition("-")
-    if dash and head.startswith("a") and head[1:].isascii() and head[1:].isdigit():
-        return int(head[1:])
-    return None
+def is_agent(actor: str) -> bool:
+    """Return whether the id is that of an agent."""
+    return actor.startswith("a-")

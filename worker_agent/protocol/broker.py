@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.actor import is_agent
 from worker_agent.protocol.connection.connect import send_together
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
@@ -36,6 +36,8 @@ class Claim:
     """How many tasks still wait in the channel."""
     refused: int
     """How many settlements were refused, because their tasks were settled or recovered before."""
+    waiting_elsewhere: tuple[int, ...] = ()
+    """How many tasks wait in each of the other channels that the call named; 0 in a paused channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,21 @@ class Broker(Membership):
         most_bytes: int = MAX_CLAIM_BYTES,
         *,
         number: int | None = None,
+        others: Sequence[int] = (),
+        held_elsewhere: int = 0,
     ) -> Claim:
-        """Settle tasks and claim up to `want` others. Raises `LeaseLost` or `WritesLost`.
+        """Settle tasks of a channel and claim up to `want` others from it. Raises `LeaseLost` or `WritesLost`.
 
+        `others` are channels of which the caller wants to know how many tasks wait. `held_elsewhere` is how many tasks
+        the actor has claimed from other channels: a task that crashed is not claimed beside them (law 9).
         `number` is the number of a claim that was sent ahead and has no answer yet. If Redis ran that call, this one
         only returns its answer.
         """
         reply = self._numbered(
-            "settle_and_claim", self._claim_keys(channel), [self.actor.id],
-            channel, want, most_bytes, *encode_runs(settlements), number=number,
+            "settle_and_claim",
+            [*self._claim_keys(channel), *(self.keys.channel(other).waiting for other in others)],
+            [self.actor.id], channel, want, most_bytes, held_elsewhere, len(others), *others,
+            *encode_runs(settlements), number=number,
         )  # fmt: skip
         return self._parse_claim(reply)
 
@@ -125,7 +133,7 @@ class Broker(Membership):
         """
         keys = self._claim_keys(channel)
         block = ("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
-        claim = (self.actor.id, number, channel, want, MAX_CLAIM_BYTES)
+        claim = (self.actor.id, number, channel, want, MAX_CLAIM_BYTES, 0, 0)
         calls = [block, ("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)]
         reply = send_together(client, calls, until, GIVE_UP_CHECK_S)
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
@@ -140,7 +148,9 @@ class Broker(Membership):
             items = wire.unpack_items(reply[3])
         except wire.Undecodable:
             raise RedisRefused(foreign_key_message(self.address)) from None
-        return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]))
+        return Claim(
+            items, int(reply[4]), int(reply[2]), int(reply[1]), tuple(int(count) for count in reply[5])
+        )
 
     def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
@@ -245,7 +255,7 @@ class Broker(Membership):
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
-            self.keys.desired_devices,
+            self.keys.desired_devices, self.keys.desired_assignments,
         ]  # fmt: skip
         reply = self._numbered("purge_device", keys, [], device)
         if reply[0] == b"held":
@@ -259,5 +269,5 @@ class Broker(Membership):
     def append_event(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:
         """Append an event to the namespace's log."""
         # An agent has no right to remove old events. The server removes them.
-        most = MAX_EVENTS if channel_of(self.actor.id) is None else 0
+        most = 0 if is_agent(self.actor.id) else MAX_EVENTS
         self._call("append_event", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))

@@ -151,6 +151,11 @@ class Keys:
         return f"{self.prefix}:wish:server"
 
     @property
+    def desired_assignments(self) -> str:
+        """HASH: device -> the channels that it should serve: `all`, or numbers such as `0,2`."""
+        return f"{self.prefix}:wish:assign"
+
+    @property
     def desired_stop(self) -> str:
         """HASH: actor -> `1` (stop) or `2` (force stop)."""
         return f"{self.prefix}:wish:stop"

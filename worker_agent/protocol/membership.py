@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from worker_agent.protocol import PROTOCOL, wire
-from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.actor import is_agent
 from worker_agent.protocol.calls import Calls, successor_text
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.errors import (
@@ -23,6 +23,7 @@ from worker_agent.protocol.errors import (
 )
 from worker_agent.protocol.identity import Identity
 from worker_agent.protocol.scripts import Argument
+from worker_agent.protocol.served_channels import Served, served_text
 
 MAX_TASKS_PER_CALL = 1000
 OPERATOR_TTL_MS = 3_600_000
@@ -97,8 +98,8 @@ class HeartbeatReply:
 
     sweep_due: bool
     lease_ms: int
-    retries: int
-    retry_delay_ms: int
+    channels: int
+    """How many channels the namespace has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,16 @@ class DesiredState:
     """0, 1 for a stop that lets running tasks finish, or 2 for a force stop."""
     detect: str
     """The detect to answer, or ''."""
+    channels: str = ""
+    """The channels that the device was assigned (see `served_channels.py`), or '' for those that the agent names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """The result of a sweep."""
 
-    dead: list[str]
-    """The actors to fence and recover."""
+    dead: list[tuple[str, list[int]]]
+    """The actors to fence and recover, each with the channels in which it has claims."""
     due: list[int]
     """The channels with delayed tasks that are due."""
 
@@ -132,21 +135,27 @@ class Membership(Calls):
         _check_namespace(reply, self.keys.name)
 
     def join(
-        self, device: int, channel: int, identity: Identity, *, holder: str = "", gone: bool = False
-    ) -> str:
-        """Register an agent on a device. Return the run's id.
+        self, device: int, served: Served, identity: Identity, *, holder: str = "", gone: bool = False
+    ) -> int:
+        """Register an agent on a device. Return how many channels the namespace has.
 
         `holder` is the actor that the caller found on the device. `gone` says that its process has certainly ended.
         Raises `LeaseHeld`, `ConcurrentChange`, `NoNamespace`, `VersionMismatch` or `LeaseLost`, or `LookupError` with
-        the number of channels if the channel does not exist.
+        the number of channels if a served channel does not exist.
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.leases, self.keys.agents,
             self.keys.actor(holder or self.actor.id), self.keys.fleet,
         ]  # fmt: skip
-        record = {**asdict(identity), "device": device, "channel": channel, "since_ms": self.now_ms()}
+        record = {
+            **asdict(identity),
+            "device": device,
+            "channels": served_text(served),
+            "since_ms": self.now_ms(),
+        }
         fields = [part for pair in record.items() for part in pair]
-        reply = self._call("join", keys, self.actor.id, device, channel, PROTOCOL, holder, int(gone), *fields)
+        highest = max(served, default=-1) if served is not None else -1
+        reply = self._call("join", keys, self.actor.id, device, highest, PROTOCOL, holder, int(gone), *fields)
         _check_namespace(reply, self.keys.name)
         status = reply[0]
         if status == b"channel":
@@ -157,45 +166,54 @@ class Membership(Calls):
             raise self._held_by_agent(holder, int(reply[1]))
         if status == b"lost":
             raise LeaseLost(f"actor {self.actor.id} was fenced")
-        run: bytes = reply[1]
-        return run.decode("utf-8", "replace")
+        return int(reply[1])
 
     def _held_by_agent(self, holder: str, left_ms: int) -> LeaseHeld:
         record = self.actor_record(holder)
         return LeaseHeld(holder, identity_of(record), _number(record.get(b"since_ms")), left_ms)
 
-    def leave(self, device: int | None = None, channel: int | None = None) -> None:
-        """End this actor. A sweep recovers the tasks that it has still claimed."""
-        own = self.keys.actor(self.actor.id)
-        has_channel = channel is not None
-        at = self.keys.channel(channel or 0)
-        leases = self.keys.leases if has_channel else self.keys.server_lease
-        keys = [
-            own, leases, self.keys.agents, self.keys.meta,
-            at.agents if has_channel else leases,
-            at.claims(self.actor.id) if has_channel else own,
-        ]  # fmt: skip
-        self._call("leave", keys, self.actor.id, "" if device is None else device, int(has_channel))
+    def leave(self, device: int | None = None, channels: int = 0) -> None:
+        """End this actor. A sweep recovers the tasks that it has still claimed.
+
+        An agent passes its device, and how many channels the namespace has.
+        """
+        leases = self.keys.leases if is_agent(self.actor.id) else self.keys.server_lease
+        keys = [self.keys.actor(self.actor.id), leases, self.keys.agents, self.keys.meta]
+        for number in range(channels):
+            at = self.keys.channel(number)
+            keys += [at.agents, at.claims(self.actor.id)]
+        self._call("leave", keys, self.actor.id, "" if device is None else device)
 
     def heartbeat(
-        self, device: int, channel: int, state: Literal["running", "paused"], report: bytes
+        self, device: int, report: bytes, *, claims_from: Iterable[int] = (), not_from: Iterable[int] = ()
     ) -> HeartbeatReply:
-        """Renew an agent's lease and store its report. Raises `LeaseLost`."""
+        """Renew an agent's lease and store its report. Raises `LeaseLost`.
+
+        `claims_from` are channels that the agent claims from, `not_from` channels that it does not claim from any
+        more. Redis keeps both until they change, so a heartbeat without a change may leave them out.
+        """
+        claims_from = list(claims_from)
         keys = [
-            self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices,
-            self.keys.channel(channel).agents, self.keys.meta, self.keys.agents, self.keys.fleet,
+            self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices, self.keys.meta, self.keys.agents,
+            self.keys.fleet, *(self.keys.channel(number).agents for number in [*claims_from, *not_from]),
         ]  # fmt: skip
-        reply = self._call("heartbeat", keys, self.actor.id, device, state, report)
+        reply = self._call("heartbeat", keys, self.actor.id, device, report, len(claims_from))
         if reply[0] != b"ok":
             raise LeaseLost(f"actor {self.actor.id} was fenced")
-        return HeartbeatReply(reply[1] == b"1", *(int(value) for value in reply[2:5]))
+        return HeartbeatReply(reply[1] == b"1", int(reply[2]), int(reply[3]))
 
     def read_desired(self, device: int) -> DesiredState:
         """Return the desired state of an agent. Changes nothing (law 4)."""
-        keys = [self.keys.desired_devices, self.keys.desired_stop, self.keys.desired_detect]
-        desired, stop, detect = self._call("read_desired", keys, device, self.actor.id)
+        keys = [
+            self.keys.desired_devices, self.keys.desired_stop, self.keys.desired_detect,
+            self.keys.desired_assignments,
+        ]  # fmt: skip
+        desired, stop, detect, channels = self._call("read_desired", keys, device, self.actor.id)
         return DesiredState(
-            desired != b"running", int(stop) if stop.isdigit() else 0, detect.decode("utf-8", "replace")
+            desired != b"running",
+            int(stop) if stop.isdigit() else 0,
+            detect.decode("utf-8", "replace"),
+            channels.decode("utf-8", "replace"),
         )
 
     def renew_server_lease(self) -> bool:
@@ -219,20 +237,38 @@ class Membership(Calls):
         for number in range(channels):
             channel = self.keys.channel(number)
             keys += [channel.delayed, channel.claim_counts]
-        dead, due = self._call("sweep", keys)
-        return Sweep([actor.decode("utf-8", "replace") for actor in dead], [int(channel) for channel in due])
+        dead, due, held_in = self._call("sweep", keys)
+        actors = [actor.decode("utf-8", "replace") for actor in dead]
+        claims = [[int(channel) for channel in text.split(b",") if channel.isdigit()] for text in held_in]
+        return Sweep(list(zip(actors, claims, strict=True)), [int(channel) for channel in due])
 
-    def recover(self, dead: str, reason: bytes) -> int:
+    def recover(
+        self, dead: str, reason: bytes, *, channels: int | None = None, claims_in: Sequence[int] | None = None
+    ) -> int:
         """Fence an actor whose lease has ended, and requeue all tasks that it has claimed.
 
-        Returns how many tasks were requeued or failed; 0 if the lease has not ended. A task that crashes for the third
-        time fails with `reason` (msgpack).
+        `channels` is how many channels the namespace has, `claims_in` those in which the actor has claims. Without them
+        Redis is asked. Returns how many tasks were requeued or failed; 0 if the lease has not ended. A task that
+        crashes for the third time fails with `reason` (msgpack).
         """
-        channel = channel_of(dead)
-        at = self.keys.channel(channel or 0)
+        if channels is None:
+            channels = self.channels()
+        if claims_in is None:
+            claims_in = self.claims_in(dead, channels)
+        # An actor without claims is removed by a call for any channel.
+        return sum(self._recover_in(number, dead, reason, channels) for number in claims_in or [0])
+
+    def claims_in(self, actor: str, channels: int) -> list[int]:
+        """Return the channels in which the actor has claims."""
+        counts = [self.query("HGET", self.keys.channel(n).claim_counts, actor) for n in range(channels)]
+        return [number for number, count in enumerate(counts) if count is not None]
+
+    def _recover_in(self, channel: int, dead: str, reason: bytes, channels: int) -> int:
+        at = self.keys.channel(channel)
         keys = [
             self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
             at.failed_at, at.reasons, at.claim_counts, at.claims(dead), at.token, at.retry_reasons,
+            *(self.keys.channel(number).agents for number in range(channels) if number != channel),
         ]  # fmt: skip
         moved = 0
         while True:
@@ -303,7 +339,7 @@ class Membership(Calls):
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, self.keys.server_lease,
             self.keys.actor(holder or self.actor.id), self.keys.desired_server, self.keys.desired_devices,
-            self.keys.desired_channels, self.keys.server_token, self.keys.fleet,
+            self.keys.desired_channels, self.keys.server_token, self.keys.fleet, self.keys.desired_assignments,
         ]  # fmt: skip
         claims: list[str | bytes] = []
         holders: list[Argument] = []

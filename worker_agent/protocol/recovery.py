@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_agent.protocol.actor import channel_of
+from worker_agent.protocol.actor import is_agent
 from worker_agent.protocol.membership import Membership
 from worker_agent.protocol.reasons import crash_reason
 
@@ -15,8 +15,11 @@ def recover_and_promote(broker: Membership, device: int | None) -> int:
     channels = broker.channels()
     found = broker.sweep(channels)
     # An agent has no rights to the records of actors that are not agents. A server removes whatever else is listed.
-    dead = [actor for actor in found.dead if device is None or channel_of(actor) is not None]
-    recovered = sum(broker.recover(actor, crash_reason(device)) for actor in dead)
+    dead = [(actor, claims_in) for actor, claims_in in found.dead if device is None or is_agent(actor)]
+    recovered = sum(
+        broker.recover(actor, crash_reason(device), channels=channels, claims_in=claims_in)
+        for actor, claims_in in dead
+    )
     for channel in found.due:
         broker.promote(channel)
     return recovered

@@ -166,6 +166,7 @@ _FIELDS: dict[str, Check] = {
     "n": is_whole,
     "t": _is_text,
     "T": _are_texts,
+    "N": lambda value: isinstance(value, list) and all(map(is_whole, value)),
     "m": _is_mapping,
     "s": _are_scored,
     "c": _are_channels,
@@ -189,7 +190,7 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "edit": {b"ok": "n"},
     "register_operator": {b"ok": "", b"none": "", b"version": "t"},
     "join": {
-        b"ok": "t", b"none": "", b"version": "t", b"channel": "n", b"changed": "", b"held": "n", b"lost": "",
+        b"ok": "n", b"none": "", b"version": "t", b"channel": "n", b"changed": "", b"held": "n", b"lost": "",
     },
     "leave": {b"ok": ""},
     "append_event": {b"ok": ""},
@@ -202,9 +203,9 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "recover": {b"ok": "nnn", b"alive": ""},
     "reload": {b"ok": "nnn"},
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
-    "heartbeat": {b"ok": "nnnn", b"lost": ""},
+    "heartbeat": {b"ok": "nnn", b"lost": ""},
     "sample_counters": {b"ok": "n"},
-    "settle_and_claim": {b"ok": "nntn", b"gap": ""},
+    "settle_and_claim": {b"ok": "nntnN", b"gap": ""},
     "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
     "append_device_log": {b"ok": ""},
     "set_desired": {b"ok": ""},
@@ -214,7 +215,7 @@ _FORMS = {
     name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
-_WITHOUT_STATUS = {"read_desired": "ttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TT"}
+_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TTT"}
 
 
 def _described(reply: Any) -> str:

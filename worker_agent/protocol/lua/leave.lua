@@ -3,18 +3,21 @@
 -- KEYS[2] leases          ZSET (for a server: lease:server)
 -- KEYS[3] agents          HASH device -> actor
 -- KEYS[4] meta            HASH
--- KEYS[5] the channel's agents  ZSET (again the leases for an actor without a channel)
--- KEYS[6] its claims      HASH (again its record for an actor without a channel)
--- ARGV[1] actor  ARGV[2] device, or ''  ARGV[3] '1' if it has a channel
+-- KEYS[5..] for each channel that an agent may have served: the channel's agents ZSET, its claims HASH
+-- ARGV[1] actor  ARGV[2] device, or ''
 -- Returns {'ok'}
 -- Law: what the actor sends after this changes nothing (2).
 
 local record = redis.call('HLEN', KEYS[1])
 local holder = ARGV[2] ~= '' and redis.call('HGET', KEYS[3], ARGV[2])
 local server = redis.call('HGET', KEYS[4], 'server')
-local held = ARGV[3] == '1' and redis.call('HLEN', KEYS[6]) or 0
+local held = 0
+for i = 5, #KEYS, 2 do
+  redis.call('ZCARD', KEYS[i])
+  held = held + redis.call('HLEN', KEYS[i + 1])
+end
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if ARGV[3] == '1' then redis.call('ZREM', KEYS[5], ARGV[1]) end
+for i = 5, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end
 if held == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
 elseif lease then

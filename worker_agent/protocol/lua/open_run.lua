@@ -5,6 +5,7 @@
 -- KEYS[4] holder's record   HASH of the server that the caller found (its own record if it found none)
 -- KEYS[5] desired_server (`wish:server`) HASH  KEYS[6] desired_devices (`wish:devices`) HASH
 -- KEYS[7] desired_channels (`wish:channels`) HASH  KEYS[8] server's token LIST  KEYS[9] fleet HASH
+-- KEYS[10] desired_assignments (`wish:assign`) HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
 -- tally, tries, marks
 -- then for each actor with claims that the caller found: its claims HASH
@@ -34,11 +35,12 @@ if lease and not dead and ARGV[4] ~= '1' and tonumber(lease) > now then
   return {'held', meta[5], string.format('%d', tonumber(lease) - now)}
 end
 for i = 5, 7 do redis.call('HLEN', KEYS[i]) end
+redis.call('HLEN', KEYS[10])
 redis.call('LLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 12, 9
+local per, base = 12, 10
 local seen = {}
 for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
@@ -70,7 +72,7 @@ if resumed and old ~= new then return {'channels', meta[3]} end
 
 if not resumed then
   for i = base + 1, #KEYS do redis.call('DEL', KEYS[i]) end
-  redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+  redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[10])
   redis.call('HSET', KEYS[2], 'run', ARGV[6], 'started_ms', string.format('%d', now))
   redis.call('HSET', KEYS[9], 'devices', '0')
   redis.call('HSET', KEYS[6], 'default', ARGV[16])

@@ -1,4 +1,5 @@
--- Fence an actor and requeue the tasks that it has claimed, each with one more crash. The third crash fails a task.
+-- Fence an actor and requeue the tasks that it has claimed from one channel, each with one more crash. The third crash
+-- fails a task.
 -- KEYS[1] record of the actor  HASH
 -- KEYS[2] leases     ZSET
 -- KEYS[3] agents     HASH device -> actor
@@ -11,6 +12,7 @@
 -- KEYS[10] claims of the actor      HASH number of a claim -> its items, `NUMBER:open` -> the state of each item
 -- KEYS[11] channel's token   LIST
 -- KEYS[12] retry_reasons (`tries`)  HASH id -> msgpack, one map for each failed run, of tasks that will run again
+-- KEYS[13..] the agents of all other channels  ZSETs
 -- ARGV[1] actor  ARGV[2] most tasks in this call; the first claim may exceed it
 -- ARGV[3] reason for a third crash, msgpack
 -- Returns {'ok', requeued, failed, left} | {'alive'}
@@ -23,6 +25,7 @@ local now = now_ms()
 if not record[1] and lease and tonumber(lease) > now then return {'alive'} end
 local on_device = record[2] and redis.call('HGET', KEYS[3], record[2])
 redis.call('ZCARD', KEYS[4])
+for i = 13, #KEYS do redis.call('ZCARD', KEYS[i]) end
 redis.call('LLEN', KEYS[5])
 redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
@@ -77,6 +80,7 @@ else
   redis.call('ZADD', KEYS[2], 0, ARGV[1])
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
+for i = 13, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
 if on_device == ARGV[1] then redis.call('HDEL', KEYS[3], record[2]) end
 if record[3] then
   redis.call('HSET', KEYS[1], 'dead', '1')

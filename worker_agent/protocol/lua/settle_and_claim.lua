@@ -17,21 +17,43 @@
 -- KEYS[16] meta      HASH
 -- KEYS[17] agent_counters (`tally`)  HASH: done, errors, foreign, starved
 -- KEYS[18] retry_reasons (`tries`)   HASH id -> msgpack, one map for each failed run, of tasks that will run again
+-- KEYS[19..] waiting LISTs of the other channels that the agent serves
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] channel  ARGV[4] most tasks to claim  ARGV[5] most bytes to claim
--- ARGV[6..] runs of neighbours in one claim: the claim's number, the place of the first task (from 1), one letter for
+-- ARGV[6] number of tasks that the actor has claimed from other channels
+-- ARGV[7] number of other channels  ARGV[8..] their numbers
+-- Then runs of neighbours in one claim: the claim's number, the place of the first task (from 1), one letter for
 -- the outcome of each task, then what each outcome carries (`settlements.py` has the outcomes):
 --   DONE the result's list item   SAVED ''   HANDED_BACK ''   FAILED, UNDECODABLE, CRASHED the reason as msgpack
--- Returns {'ok', settlements refused, waiting, items as a msgpack array or '', the claim's number} | {'lost'}
---         | {'stale'} | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
+-- Returns {'ok', settlements refused, waiting, items as a msgpack array or '', the claim's number,
+--          {waiting in each other channel, 0 if it is paused}}
+--         | {'lost'} | {'stale'} | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
 -- Laws: the counters stay balanced (1); a task is recorded once (2); a second copy of the call changes nothing (3): the
 -- stored answer is the number of refused settlements, and the claim of that number still has the items; a crash uses up
 -- no retry, the third crash fails the task, and a task that crashed is claimed alone (9).
 
 local number = tonumber(ARGV[2])
+local others = tonumber(ARGV[7])
+local first_run = 8 + others
+
+-- The number of waiting tasks in each other channel.
+local function waiting_elsewhere()
+  local counts = {}
+  if others == 0 then return counts end
+  local desired = redis.call('HMGET', KEYS[13], unpack(ARGV, 8, 7 + others))
+  for i = 1, others do
+    local waiting = redis.call('LLEN', KEYS[18 + i])
+    counts[i] = desired[i] == 'paused' and 0 or waiting
+  end
+  return counts
+end
+
 local refused, last = check_number(KEYS[1], number)
 if refused then
   if refused[1] ~= 'again' then return refused end
-  return {'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2]}
+  return {
+    'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2],
+    waiting_elsewhere(),
+  }
 end
 
 -- An agent repeats each call until it gets an answer, so it leaves out no number. If a number is missing, the actor's
@@ -50,6 +72,8 @@ local lease_ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[12])
+local held_elsewhere = tonumber(ARGV[6]) + 0
+local elsewhere = waiting_elsewhere()
 local now, unknown = now_ms(), 0
 
 -- Push `items`, from the index `from` on, before all waiting items.
@@ -59,7 +83,7 @@ local function requeue_first(items, from)
   call_in_pieces('LPUSH', KEYS[4], reversed)
 end
 
-if #ARGV > 5 then
+if #ARGV >= first_run then
   -- All settlements are read before the first write.
   local settled, done, errors = 0, 0, 0
   local results = {} -- pieces of ARGV: first and last index
@@ -99,7 +123,7 @@ if #ARGV > 5 then
 
   redis.call('LLEN', KEYS[9])
   local not_succeeded, runs_of_done = '[^' .. DONE .. SAVED .. ']', '()' .. DONE .. '+()'
-  local claims, at = {}, 6
+  local claims, at = {}, first_run
   while at <= #ARGV do
     local claim, first, letters = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
     local claim_state = claims[claim] or {open = redis.call('HGET', KEYS[12], claim .. ':open') or ''}
@@ -190,7 +214,7 @@ while taken < wanted and bytes < max_bytes and not alone do
   local first_back = #popped + 1
   for i, item in ipairs(popped) do
     local state = state_of(item)
-    if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held > 0) then
+    if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held + held_elsewhere > 0) then
       alone, first_back = alone or state == CRASHED_BEFORE, i
       break
     end
@@ -231,4 +255,4 @@ if math.abs(lease_ends - now - 0.95 * lease_ms) > 0.05 * lease_ms then
   redis.call('ZADD', KEYS[2], now + lease_ms, ARGV[1])
 end
 store_answer(KEYS[1], number, string.format('%d', unknown))
-return {'ok', unknown, waiting, packed, ARGV[2]}
+return {'ok', unknown, waiting, packed, ARGV[2], elsewhere}
