@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
+
+from worker_agent.protocol.served_channels import Served, parse_served
 
 
 class Client:
@@ -74,8 +76,10 @@ class Client:
             check_save_function(save_func)
         self._save_function = save_func
 
-    def start(self, channel: int = 0) -> None:
-        """Serve a channel until stopped. On failure, end the process with an exit status other than 0.
+    def start(self, channel: int | Sequence[int] | None = None) -> None:
+        """Serve channels until stopped. On failure, end the process with an exit status other than 0.
+
+        `channel` is one number or several. Without it, the agent serves all channels.
 
         Raises `TypeError` if no task function was set, or if child processes cannot import a function.
         """
@@ -83,28 +87,44 @@ class Client:
         from worker_agent.protocol.connection.address import resolve
         from worker_agent.settings import Settings
 
+        served = _served(channel)
         if self._task_function is None:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")
-        functions = ("", "")
+        pair = self._task_function, self._save_function
+        names = ("", "")
         if self._kind == "process":
             from worker_agent.execution.child import import_name
 
             save = self._save_function
-            functions = (import_name(self._task_function), import_name(save) if save else "")
+            names = (import_name(self._task_function), import_name(save) if save else "")
         host, port, db, password = self._address
         settings = Settings(
             address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],
             name=self._name,
             device=self._device,
-            channel=channel,
+            served=served,
             concurrency=self._concurrency,
-            task_function=self._task_function,
-            save_function=self._save_function,
+            functions=lambda _channel: pair,
             kind=self._kind,
             timeout=self._timeout,
             drain_timeout=self._drain_timeout,
-            functions=functions,
+            function_names=names,
         )
         status = run_agent(settings)
         if status:
             sys.exit(status)
+
+
+def _served(channel: object) -> Served:
+    from worker_agent.protocol.counts import is_count
+    from worker_agent.protocol.words import shown
+
+    if channel is None:
+        return None
+    numbers = list(channel) if isinstance(channel, list | tuple | range) else [channel]
+    if not numbers or not all(is_count(number) for number in numbers):
+        raise TypeError(f"channel must be the number of a channel or a list of numbers, not {shown(channel)}")
+    try:
+        return parse_served(",".join(map(str, numbers)))
+    except ValueError as error:
+        raise ValueError(str(error)) from None

@@ -1,16 +1,30 @@
-"""The command line of an agent: `worker-agent JOB --device 0 --channel 0`."""
+"""The command line of an agent: `worker-agent JOB --device 0 --channel all`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NoReturn
 
 import click
 
 from worker_agent.console import click_commands, lines, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
+from worker_agent.protocol.served_channels import Served, parse_served
+from worker_agent.settings import Functions
+
+
+class Channels(click.ParamType[Served]):
+    """`all`, or the numbers of channels such as `0` and `0,2`."""
+
+    name = "all|N,N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Served:
+        """Return the numbers, or None for `all`."""
+        try:
+            return parse_served(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class DeviceNumber(click.ParamType[int | None]):
@@ -39,7 +53,14 @@ class DeviceNumber(click.ParamType[int | None]):
 @click.option(
     "--device", type=DeviceNumber(), default="auto", show_default=True, help="The device to register on."
 )
-@click.option("--channel", type=click.IntRange(0), default=0, show_default=True, help="The channel to serve.")
+@click.option(
+    "--channel", "served", type=Channels(), default="all", show_default=True,
+    help="The channels to serve: all, or numbers such as 0,2.",
+)  # fmt: skip
+@click.option(
+    "--strict", is_flag=True,
+    help="Serve the channels in the order of --channel: one gets claims only while those before it are empty.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="T",
     help="How many tasks run at once.",
@@ -68,7 +89,8 @@ def worker_agent(
     name: str,
     password_file: Path | None,
     device: int | None,
-    channel: int,
+    served: Served,
+    strict: bool,
     concurrency: int,
     kind: Literal["thread", "process"],
     timeout: float | None,
@@ -76,7 +98,7 @@ def worker_agent(
     drain_timeout: float | None,
     debug: bool,
 ) -> None:
-    """Run the tasks of one channel with the functions of the job file JOB.
+    """Run the tasks of the channels with the functions of the job file JOB.
 
     It waits for a server if there is none yet. After SIGTERM or Ctrl+C, running tasks finish, and tasks that
     have not started are handed back. A second signal does not wait.
@@ -90,21 +112,22 @@ def worker_agent(
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
-        task_function, save_function = _functions(job, channel, kind, debug=debug)
+        functions, weights = _functions(job, served, kind, debug=debug)
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
             address=lambda: resolve(redis_url, name, password=password)[0],
             name=name,
             device=device,
-            channel=channel,
+            served=served,
             concurrency=concurrency,
-            task_function=task_function,
-            save_function=save_function,
+            functions=functions,
             kind=kind,
             timeout=timeout,
             max_tasks_per_child=max_tasks_per_child,
             drain_timeout=drain_timeout,
             job=str(job.expanduser().absolute()),
+            weights=weights,
+            strict=strict,
         )
         status = run_agent(settings)
     except MutiTaskError as error:
@@ -117,9 +140,9 @@ def worker_agent(
 
 
 def _functions(
-    job: Path, channel: int, kind: str, *, debug: bool
-) -> tuple[Callable[[Any], Any], Callable[[Any], Any] | None]:
-    """Return the job's task function and save function.
+    job: Path, served: Served, kind: str, *, debug: bool
+) -> tuple[Functions, tuple[float, ...]]:
+    """Return the job's functions and its weights.
 
     In process mode only child processes load the job, since it may replace parts of Python that the agent needs.
     Raises `JobError`. If a child process has reported the error, this process ends with the child's exit status.
@@ -130,11 +153,13 @@ def _functions(
     if kind == "thread":
         with streams.preserved():
             log_to_stderr(protected=True)
-            return load_job(job).functions_for(channel)
+            loaded = load_job(job)
+            loaded.check_functions(served)
+            return loaded.functions_for, loaded.weights
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.execution.child_process import check_job, describe_exit
 
-    status = check_job(job, channel, debug=debug)
+    status, weights = check_job(job, served, debug=debug)
     if status < 0:
         raise JobError(
             f"{job} cannot be loaded: it ended the process that loaded it ({describe_exit(status)})"
@@ -142,11 +167,11 @@ def _functions(
     if status:
         write_end_note("ended")
         sys.exit(status)
-    return _only_in_children, None
+    return _only_in_children, weights
 
 
-def _only_in_children(_task: object) -> None:
-    raise NotImplementedError
+def _only_in_children(_channel: int) -> NoReturn:
+    raise NotImplementedError("only child processes use the job's functions")
 
 
 def main() -> None:

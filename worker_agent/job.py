@@ -6,6 +6,7 @@ A job file is an ordinary Python file. It may define
     task_function    solves one task; its only parameter is the task
     save_function    saves one result; without it, results wait in Redis
     task_functions, save_functions    instead, a list with one function for each channel
+    weights          a list with one number for each channel: its share of the claims of an agent that serves several
     total, totals    the number of tasks, or a function that counts them; only for the progress display
     on_allotted      called as on_allotted(count, last_item) after each push. A source that cannot be repeated (a queue,
                      a socket) should drop items only then. An optional third parameter gets the channel.
@@ -28,6 +29,7 @@ from typing import Any
 
 from worker_agent.import_path import drop_shadowing_modules, reserve_for_job
 from worker_agent.protocol.errors import JobError
+from worker_agent.protocol.served_channels import Served
 from worker_agent.settings import SaveFunction, TaskFunction
 
 Total = int | Callable[[], int] | None
@@ -49,6 +51,7 @@ class Job:
     task_functions: tuple[TaskFunction | None, ...] = ()
     save_functions: tuple[SaveFunction | None, ...] = ()
     total_counts: tuple[Total, ...] = ()
+    weights: tuple[float, ...] = ()
     on_allotted: Callable[[int, Any, int], None] | None = None
 
     @property
@@ -90,6 +93,11 @@ class Job:
         if self.save_functions and channel < len(self.save_functions):
             return task_function, self.save_functions[channel]
         return task_function, self.save_function
+
+    def check_functions(self, served: Served) -> None:
+        """Raise `JobError` if the job has no task function for a channel that is named; for `all`, if it has none."""
+        for channel in (0,) if served is None else served:
+            self.functions_for(channel)
 
     def _iterator_from(self, source: object) -> object:
         """Call a generator function. A job file may define the function, but a program must pass the iterator."""
@@ -146,6 +154,7 @@ def load_job(path: str | Path) -> Job:
         task_functions=_list_in(module, "task_functions", shown),
         save_functions=_list_in(module, "save_functions", shown),
         total_counts=_list_in(module, "totals", shown) or _one_total(getattr(module, "total", None)),
+        weights=_checked_weights(getattr(module, "weights", None), shown),
         on_allotted=_checked_on_allotted(getattr(module, "on_allotted", None), shown),
     )
     if job.task_function is None and not any(job.task_functions):
@@ -182,6 +191,19 @@ def check_on_allotted(function: object) -> Callable[[int, Any, int], None] | Non
     raise JobTypeError(
         "`on_allotted` must take two parameters, the count and the last item, or the channel too."
     )
+
+
+def _checked_weights(weights: object, shown: Path) -> tuple[float, ...]:
+    if weights is None:
+        return ()
+    if not isinstance(weights, list | tuple) or not all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf")
+        for weight in weights
+    ):
+        raise JobTypeError(
+            f"{shown}: `weights` must be a list with one number above 0 for each channel, such as [3, 1]."
+        )
+    return tuple(float(weight) for weight in weights)
 
 
 def _checked_on_allotted(function: object, shown: Path) -> Callable[[int, Any, int], None] | None:

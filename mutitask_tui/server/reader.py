@@ -156,7 +156,7 @@ class Reader:
                 self._channel(number, counts, meta, raw[6], now, allotting)
                 for number, counts in enumerate(raw[10])
             ),
-            devices=self._devices.update(raw[8], leases, agents, raw[4], raw[5], now),
+            devices=self._devices.update(raw[8], leases, agents, raw[4], raw[5], now, self._channels),
             events=event_views(raw[9]),
         )
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from worker_agent.protocol.served_channels import Served
+
 DeviceState = Literal["running", "paused", "offline"]
 EventLevel = Literal["info", "warning", "error"]
+
+_MAX_NAMED = 8
+"""How many channels or devices are named. The others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class DeviceView:
     host: str
     pid: int
     channel: int
+    """The lowest number in `channels`, as the agent reports it."""
     running: int
     current: str
     """The longest-running task, as text. '' if no task runs."""
@@ -98,6 +106,17 @@ class DeviceView:
     """The mean duration of its tasks in seconds. 0 if no task has ended yet."""
     timeout_s: float = 0.0
     """The time limit of a run (`--timeout`), in seconds. 0 for no limit."""
+    channels: Served = ()
+    """The channels that its agent serves, or served last. None for all, () if it never had an agent."""
+
+    @property
+    def channel_set(self) -> frozenset[int] | None:
+        """The served channels without their order. None for all."""
+        return None if self.channels is None else frozenset(self.channels)
+
+    def serves(self, channel: int) -> bool:
+        """Return whether its agent serves the channel."""
+        return self.channels is None or channel in self.channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,3 +272,28 @@ class Snapshot:
     def finished(self) -> bool:
         """Whether every generator is exhausted and no task is left to run."""
         return bool(self.channels) and all(c.exhausted and c.open == 0 for c in self.channels)
+
+    @property
+    def device_counts(self) -> tuple[int, ...]:
+        """How many devices serve each channel. Offline devices do not count."""
+        served = [device.channels for device in self.devices if device.state != "offline"]
+        all_channels = served.count(None)
+        some = Counter(channel for channels in served if channels is not None for channel in channels)
+        return tuple(all_channels + some[channel.id] for channel in self.channels)
+
+    def devices_of(self, channel: int) -> list[int]:
+        """Return the numbers of the devices that serve the channel. Offline devices do not count."""
+        return [d.id for d in self.devices if d.state != "offline" and d.serves(channel)]
+
+
+def channel_names(served: Served) -> str:
+    """Return `all channels`, or the channels' names. At most eight are named."""
+    if served is None:
+        return "all channels"
+    return names_of("TaskChannel", served) if served else "no channel"
+
+
+def names_of(kind: str, numbers: Sequence[int]) -> str:
+    """Return names such as `Device0, Device2 and 3 more`. At most eight are named."""
+    names = ", ".join(f"{kind}{number}" for number in numbers[:_MAX_NAMED])
+    return names if len(numbers) <= _MAX_NAMED else f"{names} and {len(numbers) - _MAX_NAMED:,} more"

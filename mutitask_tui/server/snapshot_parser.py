@@ -6,6 +6,8 @@ from typing import Any, Literal, cast
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
+from worker_agent.protocol.keys import MAX_CHANNELS
+from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
 from worker_agent.protocol.words import short_text
 
 _MAX_DEVICE_DIGITS = 6
@@ -46,12 +48,19 @@ class DeviceViews:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[_DeviceState, DeviceView]] = {}
+        self._channels = MAX_CHANNELS
 
     def update(
         self, fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes],
-        heartbeats: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
+        heartbeats: dict[bytes, bytes], desired: dict[bytes, bytes], now: int, channels: int = MAX_CHANNELS,
     ) -> tuple[DeviceView, ...]:  # fmt: skip
-        """Return all devices at the time `now` (in ms), in the order of their numbers."""
+        """Return all devices at the time `now` (in ms), in the order of their numbers.
+
+        `channels` is how many channels the namespace has. Devices serve no others.
+        """
+        if channels != self._channels:
+            self._channels = channels
+            self._known = {}
         live = {
             int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now
         }
@@ -68,7 +77,7 @@ class DeviceViews:
             state = (live.get(number), desired.get(key, default), heartbeat, seen_s)
             entry = known.get(number)
             if entry is None or entry[0] != state:
-                entry = (state, _device_view(number, *state))
+                entry = (state, _device_view(number, *state, channels))
             self._known[number] = entry
         return tuple(view for _, view in self._known.values())
 
@@ -82,7 +91,7 @@ def _seen_s(heartbeat: bytes, now: int) -> float | None:
 
 
 def _device_view(
-    number: int, actor: bytes | None, desired: bytes, heartbeat: bytes, seen_s: float | None
+    number: int, actor: bytes | None, desired: bytes, heartbeat: bytes, seen_s: float | None, channels: int
 ) -> DeviceView:
     fields = {} if seen_s is None else _heartbeat_fields(heartbeat)
     state: Literal["running", "paused", "offline"] = "offline"
@@ -98,6 +107,7 @@ def _device_view(
         host=str(fields.get("host", "")),
         pid=_whole_number(fields.get("pid")),
         channel=_whole_number(fields.get("channel")),
+        channels=_served(fields, channels),
         running=_whole_number(fields.get("running")) if online else 0,
         current=tasks[0][0] if tasks else "",
         current_s=tasks[0][1] if tasks else 0.0,
@@ -210,6 +220,19 @@ def _running_tasks(reported: Any) -> tuple[tuple[str, float], ...]:
     entries = reported if isinstance(reported, list) else []
     pairs = [entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 2]
     return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:_MAX_TASKS])
+
+
+def _served(fields: dict[str, Any], channels: int) -> Served:
+    """Return the channels that an agent reports, or only its `channel` if there is no valid list. () without both."""
+    reported, channel = fields.get("channels"), fields.get("channel")
+    if isinstance(reported, str):
+        try:
+            served = parse_served(reported)
+        except ValueError:
+            pass
+        else:
+            return None if served is None else served_numbers(served, channels)
+    return (channel,) if type(channel) is int and 0 <= channel < channels else ()
 
 
 def _whole_number(value: Any) -> int:

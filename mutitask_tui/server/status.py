@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot, channel_names
 from mutitask_tui.server.troubles import troubles, unserved
+from worker_agent.protocol.served_channels import served_numbers
 
 
 def to_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
             "allotting": server.allotting,
         },
         "channels": [_channel_data(channel) for channel in snapshot.channels],
-        "devices": [_device_data(device) for device in snapshot.devices],
+        "devices": [_device_data(device, len(snapshot.channels)) for device in snapshot.devices],
         "troubles": troubles(snapshot),
     }
 
@@ -49,7 +50,7 @@ def _channel_data(channel: ChannelView) -> dict[str, Any]:
     }
 
 
-def _device_data(device: DeviceView) -> dict[str, Any]:
+def _device_data(device: DeviceView, channels: int) -> dict[str, Any]:
     return {
         "id": device.id,
         "state": device.state,
@@ -57,6 +58,7 @@ def _device_data(device: DeviceView) -> dict[str, Any]:
         "host": device.host,
         "pid": device.pid,
         "channel": device.channel,
+        "channels": list(served_numbers(device.channels, channels)),
         "running": device.running,
         "done": device.done,
         "errors": device.errors,
@@ -84,8 +86,9 @@ def to_lines(snapshot: Snapshot) -> list[str]:
     for d in snapshot.devices:
         seen = "never seen" if d.seen_s is None else f"seen {d.seen_s:.0f} s ago"
         desired = "" if d.state in (d.desired, "offline") else f" (asked: {d.desired})"
+        serves = "" if d.state == "offline" else f"serves {channel_names(d.channels)}, "
         lines.append(
-            f"Device{d.id}: {d.state}{desired}, {d.running} running, {d.done} done, {d.errors} errors, {seen}"
+            f"Device{d.id}: {d.state}{desired}, {serves}{d.running} running, {d.done} done, {d.errors} errors, {seen}"
         )
     return [*lines, *(f"! {text}" for text in troubles(snapshot))]
 

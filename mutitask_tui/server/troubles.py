@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,10 +16,13 @@ GRACE_MS = 3000
 STUCK_S = 60.0
 STUCK_FACTOR = 20.0
 STUCK_UNKNOWN_S = 3600.0
-"""A task is stuck if it runs `STUCK_FACTOR` times as long as other tasks of its channel, and at least `STUCK_S`.
+"""A task is stuck if it runs `STUCK_FACTOR` times as long as other tasks of its channels, and at least `STUCK_S`.
 
 If no task has ended yet, it is stuck after `STUCK_UNKNOWN_S`. All times are in seconds.
 """
+
+_Channels = frozenset[int] | None
+"""The channels that a device serves. None for all."""
 
 _NAMED = 3
 """How many channels or stuck tasks are named. The others are counted."""
@@ -27,14 +30,14 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class StuckRun:
-    """A task that runs far longer than the others of its channel."""
+    """A task that runs far longer than the others of the channels that its device serves."""
 
     device: int
     task: str
     """The payload in short. Untrusted text."""
     seconds: float
     usual_s: float
-    """How long tasks of this channel usually take, in seconds. 0 if it is unknown."""
+    """How long tasks of these channels usually take, in seconds. 0 if it is unknown."""
 
     @property
     def text(self) -> str:
@@ -48,20 +51,33 @@ def stuck_runs(devices: Sequence[DeviceView]) -> list[StuckRun]:
 
     A time limit (`--timeout`) ends a task by itself, so such a task is stuck only after that limit.
     """
-    means: dict[int, list[float]] = {}
+    means: dict[_Channels, list[float]] = {}
     for device in devices:
         if device.task_s > 0:
-            means.setdefault(device.channel, []).append(device.task_s)
+            means.setdefault(device.channel_set, []).append(device.task_s)
+    medians = {channels: median(found) for channels, found in means.items()}
     stuck = []
     for device in devices:
         if device.state == "offline" or not device.running or device.current_s < STUCK_S:
             continue
         if device.timeout_s and device.current_s <= device.timeout_s + STUCK_S:
             continue
-        usual = max(device.task_s, median(means.get(device.channel, [0.0])))
+        usual = max(device.task_s, _usual_s(device.channel_set, medians))
         if device.current_s > (STUCK_FACTOR * usual if usual else STUCK_UNKNOWN_S):
             stuck.append(StuckRun(device.id, device.current, device.current_s, usual))
     return sorted(stuck, key=lambda run: -run.seconds)
+
+
+def _usual_s(channels: _Channels, medians: Mapping[_Channels, float]) -> float:
+    """Return how long the slowest kind of task of these channels usually takes, in seconds. 0 if it is unknown.
+
+    A report does not tell the channel of a task. So the devices that serve only some of these channels count too.
+    """
+    return max((s for other, s in medians.items() if _is_part(other, channels)), default=0.0)
+
+
+def _is_part(some: _Channels, channels: _Channels) -> bool:
+    return channels is None or (some is not None and some <= channels)
 
 
 def unserved(snapshot: Snapshot) -> list[ChannelView]:
@@ -69,8 +85,11 @@ def unserved(snapshot: Snapshot) -> list[ChannelView]:
     server = snapshot.server
     if server is not None and snapshot.now_ms - server.since_ms < GRACE_MS:
         return []
-    served = {device.channel for device in snapshot.devices if device.state != "offline"}
-    return [c for c in snapshot.channels if c.waiting + c.delayed and not c.paused and c.id not in served]
+    return [
+        channel
+        for channel, devices in zip(snapshot.channels, snapshot.device_counts, strict=True)
+        if channel.waiting + channel.delayed and not channel.paused and not devices
+    ]
 
 
 def all_failing(snapshot: Snapshot) -> list[ChannelView]:
@@ -83,7 +102,8 @@ def unserved_text(channels: Sequence[ChannelView]) -> str:
     tasks = sum(c.waiting + c.delayed for c in channels)
     tasks_wait = f"{plural(tasks, 'task')} {'waits' if tasks == 1 else 'wait'}"
     return (
-        f"no device serves {_names(channels)} ({tasks_wait}): start an agent with --channel {channels[0].id}"
+        f"no device serves {_names(channels)} ({tasks_wait}): "
+        f"start an agent with --channel {channels[0].id}, or assign it to a device"
     )
 
 

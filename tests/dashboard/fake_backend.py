@@ -53,7 +53,7 @@ def channel(number: int, **changes: Any) -> ChannelView:
 
 
 def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
-    """A device in that state, which is also its desired state."""
+    """A device in that state, which is also its desired state. It serves `channels`, or only its `channel`."""
     gone = state == "offline"
     values: dict[str, Any] = {
         "id": number,
@@ -75,7 +75,8 @@ def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
         "concurrency": 1,
         **changes,
     }
-    return DeviceView(**values)
+    seen = values["seen_s"] is not None
+    return DeviceView(**{"channels": (values["channel"],) if seen else (), **values})
 
 
 def event(number: int, text: str = "", **changes: Any) -> Event:
@@ -309,7 +310,7 @@ class FakeBackend:
 
     def join_line(self) -> str:
         """Return a line like the server's."""
-        return "worker-agent job.py --redis redis://head-node:6379/0 --name stdlib --device auto --channel 0"
+        return "worker-agent job.py --redis redis://head-node:6379/0 --name stdlib --device auto"
 
     def change(self, **changes: Any) -> None:
         """Change the snapshot."""

@@ -65,9 +65,9 @@ def test_after_recovery_everything_that_the_actor_sends_changes_nothing(world: W
     with pytest.raises(LeaseLost):
         world.claim(agent)
     with pytest.raises(LeaseLost):
-        agent.heartbeat(0, 0, "running", b"I am alive")
+        agent.heartbeat(0, b"I am alive", claims_from=[0])
     with pytest.raises(LeaseLost):
-        agent.join(0, 0, this_process())
+        agent.join(0, (0,), this_process())
     assert dump(world.client) == before
     assert taken
 
@@ -148,9 +148,9 @@ def test_the_broker_reads_a_stored_answer_like_the_first_one(world: World) -> No
 
     server = forgetful(world.server.actor)
     assert server.allot(0, 0, world.items(0, 5), exhausted=True).taken == 5
-    agent = forgetful(Actor.agent(0))
-    assert agent.join(0, 0, this_process()) == world.run.id
-    agent.heartbeat(0, 0, "running", b"")
+    agent = forgetful(Actor.agent())
+    assert agent.join(0, (0,), this_process()) == world.run.id
+    agent.heartbeat(0, b"", claims_from=[0])
     ids = [id_of(item) for item in agent.settle_and_claim(0, [], 5).items]
     assert len(ids) == 5
     assert (
@@ -347,7 +347,7 @@ def test_an_agent_whose_process_is_gone_is_replaced_at_once_and_its_tasks_are_re
     world.claim(gone)
     successor = world.agent(1, holder=gone.actor.id, gone=True)
     with pytest.raises(LeaseLost):
-        gone.heartbeat(1, 0, "running", b"")
+        gone.heartbeat(1, b"", claims_from=[0])
     assert sweep_now(world, successor) == [gone.actor.id]
     assert successor.recover(gone.actor.id, reason("crashed")) == 1
     assert len(world.claim(successor)) == 1
@@ -396,16 +396,16 @@ def test_a_process_that_runs_is_not_gone() -> None:
 def test_a_namespace_is_swept_at_most_once_a_second(world: World) -> None:
     one, two = world.agent(0), world.agent(1)
     dead = world.agent(2)
-    assert one.heartbeat(0, 0, "running", b"").sweep_due
+    assert one.heartbeat(0, b"", claims_from=[0]).sweep_due
     one.sweep(2)
     world.expire(dead)
-    assert not two.heartbeat(1, 0, "running", b"").sweep_due
+    assert not two.heartbeat(1, b"", claims_from=[0]).sweep_due
     assert not world.server.renew_server_lease()
     assert two.sweep(2).dead == []
     world.client.hset(world.keys.fleet, "swept_ms", two.now_ms() - 1_001)
-    assert two.heartbeat(1, 0, "running", b"").sweep_due
+    assert two.heartbeat(1, b"", claims_from=[0]).sweep_due
     assert world.server.renew_server_lease()
-    assert two.sweep(2).dead == [dead.actor.id]
+    assert two.sweep(2).dead == [(dead.actor.id, [0])]
     assert one.sweep(2).dead == []
 
 
@@ -469,10 +469,10 @@ def test_a_lease_that_ended_after_a_sweep_was_due_is_judged_by_the_next_sweep(wo
 
 def test_an_actor_with_more_tasks_than_one_call_moves_is_recovered_whole(world: World) -> None:
     agent, other = world.agent(0), world.agent(1)
-    agent.heartbeat(0, 0, "running", b"")
+    agent.heartbeat(0, b"", claims_from=[0])
     world.operator().set_capacity(0, 5_000)
     world.feed(2_500)
-    other.heartbeat(1, 0, "paused", b"")
+    other.heartbeat(1, b"", not_from=[0])
     for _ in range(3):
         world.claim(agent, 1_000)
     assert world.counts()["claimed"] == 2_500
@@ -579,7 +579,7 @@ def test_only_the_killer_reaches_three_crashes(world: World) -> None:
             world.expire_and_recover(agent)
         else:
             world.settle(agent, *(part for id_ in batch for part in done(id_)))
-            agent.leave(device, 0)
+            agent.leave(device, 2)
     assert crashed_together == set(innocent)
     assert world.client.hkeys(world.at.failed) == [killer.encode()]
     assert world.client.hget(world.at.failed, killer)[22:25] == b"003"

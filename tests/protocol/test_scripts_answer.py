@@ -284,8 +284,8 @@ def test_register_operator_needs_a_namespace_of_this_protocol_and_expires(world:
 
 @replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
 def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: World) -> None:
-    agent = world.broker(Actor.agent(0))
-    assert agent.join(4, 0, this_process()) == world.run.id
+    agent = world.broker(Actor.agent())
+    assert agent.join(4, (0,), this_process()) == world.run.id
     record = agent.actor_record(agent.actor.id)
     assert (record[b"device"], record[b"channel"], record[b"pid"]) == (
         b"4",
@@ -295,24 +295,24 @@ def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: W
     assert agent.actor_on(4) == agent.actor.id
     assert world.client.hget(world.keys.fleet, "devices") == b"5"
 
-    newcomer = world.broker(Actor.agent(0))
+    newcomer = world.broker(Actor.agent())
     with pytest.raises(LookupError, match="2"):
-        newcomer.join(1, 2, this_process())
+        newcomer.join(1, (2,), this_process())
     with pytest.raises(ConcurrentChange, match="another agent took Device4"):
-        newcomer.join(4, 0, this_process())
+        newcomer.join(4, (0,), this_process())
     with pytest.raises(LeaseHeld) as held:
-        newcomer.join(4, 0, this_process(), holder=agent.actor.id)
+        newcomer.join(4, (0,), this_process(), holder=agent.actor.id)
     assert (held.value.actor, held.value.identity) == (agent.actor.id, this_process())
     assert 0 < held.value.left_ms <= 10_000
     world.expire_and_recover(agent)
     with pytest.raises(LeaseLost):
-        agent.join(4, 0, this_process())
+        agent.join(4, (0,), this_process())
     world.client.hset(world.keys.meta, "protocol", "2.0")
     with pytest.raises(VersionMismatch):
-        newcomer.join(1, 0, this_process())
+        newcomer.join(1, (0,), this_process())
     world.client.delete(world.keys.meta)
     with pytest.raises(NoNamespace):
-        newcomer.join(1, 0, this_process())
+        newcomer.join(1, (0,), this_process())
 
 
 @replies("heartbeat", "ok", "lost")
@@ -320,18 +320,18 @@ def test_heartbeat_renews_the_lease_and_returns_the_runs_settings(client: redis.
     world = World(client, retries=2, retry_delay_ms=7, lease_ms=9_000)
     agent = world.agent(1)
     world.expire(agent)
-    reply = agent.heartbeat(1, 0, "running", b"busy")
+    reply = agent.heartbeat(1, b"busy", claims_from=[0])
     assert (reply.lease_ms, reply.retries, reply.retry_delay_ms) == (9_000, 2, 7)
     now = agent.now_ms()
     assert now < client.zscore(world.keys.leases, agent.actor.id) <= now + 9_000
     stamped = client.hget(world.keys.devices, "1")
     assert now - 5_000 < int(stamped[:13]) <= now and stamped[13:] == b"busy"
     assert client.zrange(world.at.agents, 0, -1) == [agent.actor.id.encode()]
-    agent.heartbeat(1, 0, "paused", b"idle")
+    agent.heartbeat(1, b"idle", not_from=[0])
     assert client.zcard(world.at.agents) == 0
     world.expire_and_recover(agent)
     with pytest.raises(LeaseLost):
-        agent.heartbeat(1, 0, "running", b"busy")
+        agent.heartbeat(1, b"busy", claims_from=[0])
 
 
 @replies("renew_server_lease", "ok", "lost", "superseded", "gone")
@@ -353,7 +353,7 @@ def test_renew_server_lease_works_until_the_server_is_fenced_or_superseded(world
 @replies("leave", "ok")
 def test_leave_fences_the_actor_and_frees_its_device(world: World) -> None:
     agent = world.agent(1)
-    agent.leave(1, 0)
+    agent.leave(1, 2)
     assert agent.actor_on(1) == ""
     assert world.client.zscore(world.keys.leases, agent.actor.id) is None
     assert world.client.zcard(world.at.agents) == 0
@@ -367,10 +367,10 @@ def test_tasks_of_an_actor_that_left_are_recovered_at_once(world: World) -> None
     agent, other = world.agent(0), world.agent(1)
     world.feed(2)
     ids = world.claim(agent, 1)
-    agent.leave(0, 0)
+    agent.leave(0, 2)
     other.sweep(2)
     world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
-    assert other.sweep(2).dead == [agent.actor.id]
+    assert other.sweep(2).dead == [(agent.actor.id, [0])]
     assert other.recover(agent.actor.id, reason("left")) == 1
     assert world.waiting()[1:] == ids
     assert world.balanced()
@@ -385,9 +385,9 @@ def test_fence_ends_an_actor_at_once_and_the_next_sweep_finds_it(world: World) -
     with pytest.raises(LeaseLost):
         world.settle(agent)
     with pytest.raises(LeaseLost):
-        agent.heartbeat(0, 0, "running", b"I am still here")
+        agent.heartbeat(0, b"I am still here", claims_from=[0])
     world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
-    assert other.sweep(2).dead == [agent.actor.id]
+    assert other.sweep(2).dead == [(agent.actor.id, [0])]
     other.fence("a0-nobody")
     assert world.client.exists(world.keys.actor("a0-nobody")) == 0
 
@@ -645,7 +645,7 @@ def test_a_task_runs_once_and_its_retries_and_then_fails_with_all_its_reasons(wo
 
 def test_a_claim_takes_an_agents_share_of_the_waiting_tasks(world: World) -> None:
     one, two, paused = world.agent(0), world.agent(1), world.agent(2)
-    paused.heartbeat(2, 0, "paused", b"")
+    paused.heartbeat(2, b"", not_from=[0])
     world.feed(11)
     assert len(world.claim(one)) == 6
     assert len(world.claim(two)) == 3

@@ -210,7 +210,7 @@ def test_a_numbered_call_of_an_actor_whose_record_expired_changes_nothing(
 def test_a_late_copy_of_recover_leaves_a_live_actor_alone(filled: FilledWorld) -> None:
     filled.expire(filled.mine)
     late = filled.capture(lambda: filled.neighbour.recover(filled.mine.actor.id, reason("crashed")))
-    filled.mine.heartbeat(0, 0, "running", b"alive after all")
+    filled.mine.heartbeat(0, b"alive after all", claims_from=[0])
     before = dump(filled.client)
     assert late.send(filled.client) == [b"alive"]
     assert dump(filled.client) == before
@@ -249,7 +249,7 @@ def test_a_late_copy_of_join_does_not_revive_a_fenced_actor(filled: FilledWorld)
 def test_a_late_copy_of_join_does_not_revive_an_actor_that_left(filled: FilledWorld) -> None:
     agent = filled.agent(3)
     late = next(call for call in filled.tap.log[::-1] if call.name == "join")
-    agent.leave(3, 0)
+    agent.leave(3, 2)
     before = dump(filled.client)
     assert late.send(filled.client) == [b"lost"]
     assert dump(filled.client) == before
@@ -265,8 +265,8 @@ def test_a_late_copy_of_join_does_not_take_a_device_back_from_a_successor(filled
 
 
 def test_a_join_that_arrives_late_does_not_replace_a_newer_agent(filled: FilledWorld) -> None:
-    slow = filled.broker(Actor.agent(0))
-    late = filled.capture(lambda: slow.join(3, 0, this_process()))
+    slow = filled.broker(Actor.agent())
+    late = filled.capture(lambda: slow.join(3, (0,), this_process()))
     filled.agent(3)
     before = dump(filled.client)
     assert late.send(filled.client) == [b"changed"]
@@ -274,14 +274,14 @@ def test_a_join_that_arrives_late_does_not_replace_a_newer_agent(filled: FilledW
 
 
 def test_a_late_copy_of_leave_does_not_touch_the_successor_on_the_device(filled: FilledWorld) -> None:
-    filled.mine.leave(0, 0)
+    filled.mine.leave(0, 2)
     late = filled.last()
     filled.broker(Actor.operator()).recover(filled.mine.actor.id, reason("left"))
     successor = filled.agent(0)
     before = dump(filled.client)
     assert late.send(filled.client) == [b"ok"]
     assert dump(filled.client) == before
-    successor.heartbeat(0, 0, "running", b"still here")
+    successor.heartbeat(0, b"still here", claims_from=[0])
 
 
 def test_a_late_copy_of_a_servers_leave_does_not_touch_its_successor(filled: FilledWorld) -> None:
@@ -295,7 +295,7 @@ def test_a_late_copy_of_a_servers_leave_does_not_touch_its_successor(filled: Fil
 
 
 def test_a_late_heartbeat_does_not_revive_a_fenced_actor(filled: FilledWorld) -> None:
-    late = filled.capture(lambda: filled.mine.heartbeat(0, 0, "running", b"late"))
+    late = filled.capture(lambda: filled.mine.heartbeat(0, b"late", claims_from=[0]))
     filled.expire_and_recover(filled.mine)
     before = dump(filled.client)
     assert late.send(filled.client) == [b"lost"]
@@ -303,7 +303,7 @@ def test_a_late_heartbeat_does_not_revive_a_fenced_actor(filled: FilledWorld) ->
 
 
 def test_a_late_heartbeat_of_an_agent_whose_device_was_purged_changes_nothing(filled: FilledWorld) -> None:
-    late = filled.capture(lambda: filled.mine.heartbeat(0, 0, "running", b"late"))
+    late = filled.capture(lambda: filled.mine.heartbeat(0, b"late", claims_from=[0]))
     filled.expire(filled.mine)
     assert filled.ctl.purge_device(0)
     before = dump(filled.client)

@@ -128,15 +128,15 @@ def _register_operator(world: FilledWorld) -> RawCall:
 
 @valid("join", "a-free-device")
 def _join(world: FilledWorld) -> RawCall:
-    newcomer = world.broker(Actor.agent(0))
-    return world.capture(lambda: newcomer.join(5, 0, this_process()))
+    newcomer = world.broker(Actor.agent())
+    return world.capture(lambda: newcomer.join(5, (0,), this_process()))
 
 
 @valid("join", "instead-of-a-dead-agent")
 def _join_instead(world: FilledWorld) -> RawCall:
     world.expire(world.mine)
-    newcomer = world.broker(Actor.agent(0))
-    return world.capture(lambda: newcomer.join(0, 0, this_process(), holder=world.mine.actor.id))
+    newcomer = world.broker(Actor.agent())
+    return world.capture(lambda: newcomer.join(0, (0,), this_process(), holder=world.mine.actor.id))
 
 
 @valid("append_event", "a-server")
@@ -151,13 +151,13 @@ def _append_event_of_an_agent(world: FilledWorld) -> RawCall:
 
 @valid("leave", "an-agent-with-claims")
 def _leave(world: FilledWorld) -> RawCall:
-    return world.capture(lambda: world.mine.leave(0, 0))
+    return world.capture(lambda: world.mine.leave(0, 2))
 
 
 @valid("leave", "an-agent-without-claims")
 def _leave_empty(world: FilledWorld) -> RawCall:
     world.settle(world.mine, *(part for id_ in world.claims for part in handed_back(id_)))
-    return world.capture(lambda: world.mine.leave(0, 0))
+    return world.capture(lambda: world.mine.leave(0, 2))
 
 
 @valid("leave", "a-server", unread=(2,))
@@ -239,12 +239,12 @@ def _renew_server_lease(world: FilledWorld) -> RawCall:
 
 @valid("heartbeat", "running")
 def _heartbeat(world: FilledWorld) -> RawCall:
-    return world.capture(lambda: world.mine.heartbeat(0, 0, "running", b"now"))
+    return world.capture(lambda: world.mine.heartbeat(0, b"now", claims_from=[0]))
 
 
 @valid("heartbeat", "paused")
 def _heartbeat_paused(world: FilledWorld) -> RawCall:
-    return world.capture(lambda: world.mine.heartbeat(0, 0, "paused", b"now"))
+    return world.capture(lambda: world.mine.heartbeat(0, b"now", not_from=[0]))
 
 
 @valid("settle_and_claim", "every-outcome")

@@ -10,11 +10,12 @@ import redis
 
 from tests.protocol.tap import RawCall, Tap
 from worker_agent.protocol import wire
-from worker_agent.protocol.actor import Actor, channel_of
+from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import Run, RunPlan
+from worker_agent.protocol.served_channels import Served, served_numbers
 from worker_agent.protocol.settlements import (
     CRASHED,
     DONE,
@@ -78,19 +79,31 @@ class ById(Broker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.places: dict[str, tuple[int, int]] = {}
+        self.places: dict[tuple[int, str], tuple[int, int]] = {}
+        """By channel and id: channels number their tasks alike."""
+
+    def place_of(self, channel: int, id_: str) -> tuple[int, int]:
+        """Return the number of the claim that holds the task, and its place in it."""
+        return self.places.get((channel, id_), NO_CLAIM)
 
     def settle_and_claim(  # type: ignore[override]
         self, channel: int, outcomes: Iterable[Outcome], want: int, *args: Any, **kwargs: Any
     ) -> Claim:
         settlements = [
-            (*self.places.get(id_, NO_CLAIM), outcome, carried) for id_, outcome, carried in outcomes
+            (*self.place_of(channel, id_), outcome, carried) for id_, outcome, carried in outcomes
         ]
-        return super().settle_and_claim(channel, settlements, want, *args, **kwargs)
+        return self._remembered(
+            channel, super().settle_and_claim(channel, settlements, want, *args, **kwargs)
+        )
 
-    def _parse_claim(self, reply: list[Any]) -> Claim:
-        claim = super()._parse_claim(reply)
-        self.places |= {id_of(item): (claim.number, place) for place, item in enumerate(claim.items, 1)}
+    def claim_at_token(self, client: Any, channel: int, *args: Any, **kwargs: Any) -> Claim | None:
+        claim = super().claim_at_token(client, channel, *args, **kwargs)
+        return claim and self._remembered(channel, claim)
+
+    def _remembered(self, channel: int, claim: Claim) -> Claim:
+        self.places |= {
+            (channel, id_of(item)): (claim.number, place) for place, item in enumerate(claim.items, 1)
+        }
         return claim
 
 
@@ -126,11 +139,13 @@ class World:
         holder = self.client.hget(self.keys.meta, "server") or b""
         return self.new_server(**({"mode": "resume", "gone": holder.decode()} | plan))
 
-    def agent(self, device: int = 0, channel: int = 0, *, holder: str = "", gone: bool = False) -> ById:
-        """Register an agent that runs tasks."""
-        broker = self.broker(Actor.agent(channel))
-        broker.join(device, channel, this_process(), holder=holder, gone=gone)
-        broker.heartbeat(device, channel, "running", b"heartbeat")
+    def agent(
+        self, device: int = 0, served: Served = (0,), *, holder: str = "", gone: bool = False
+    ) -> ById:
+        """Register an agent that runs tasks of the served channels."""
+        broker = self.broker(Actor.agent())
+        channels = broker.join(device, served, this_process(), holder=holder, gone=gone)
+        broker.heartbeat(device, b"heartbeat", claims_from=served_numbers(served, channels))
         return broker
 
     def operator(self) -> Broker:
@@ -153,12 +168,21 @@ class World:
         assert self.server.allot(channel, cursor, items).taken == count
         return [id_of(item) for item in items]
 
-    def claim(self, agent: ById, want: int = MAX_CLAIM, settlements: Iterable[Outcome] = ()) -> list[str]:
-        """Settle and claim on channel 0. Return the claimed ids."""
-        return [id_of(item) for item in self.settle(agent, *settlements, want=want).items]
+    def claim(
+        self,
+        agent: ById,
+        want: int = MAX_CLAIM,
+        settlements: Iterable[Outcome] = (),
+        *,
+        channel: int = 0,
+        held_elsewhere: int = 0,
+    ) -> list[str]:
+        """Settle and claim in a channel. Return the claimed ids."""
+        claim = agent.settle_and_claim(channel, settlements, want, held_elsewhere=held_elsewhere)
+        return [id_of(item) for item in claim.items]
 
-    def settle(self, agent: ById, *settlements: Outcome, want: int = 0) -> Claim:
-        return agent.settle_and_claim(0, settlements, want)
+    def settle(self, agent: ById, *settlements: Outcome, want: int = 0, channel: int = 0) -> Claim:
+        return agent.settle_and_claim(channel, settlements, want)
 
     def fail(self, agent: ById, count: int = 1) -> list[str]:
         """Feed tasks on channel 0 and let them fail without retries. Return their ids, oldest first."""
@@ -169,20 +193,20 @@ class World:
 
     def expire(self, actor: Broker) -> None:
         """Let the actor's lease end. The actor is not fenced yet."""
-        is_server = channel_of(actor.actor.id) is None
-        self.client.zadd(self.keys.server_lease if is_server else self.keys.leases, {actor.actor.id: 1})
+        leases = self.keys.leases if is_agent(actor.actor.id) else self.keys.server_lease
+        self.client.zadd(leases, {actor.actor.id: 1})
 
     def expire_and_recover(self, actor: Broker) -> int:
         """Let the actor's lease end and recover it. Return how many tasks were requeued or failed."""
         self.expire(actor)
         return self.broker(Actor.operator()).recover(actor.actor.id, reason("crashed"))
 
-    def claimed_items(self, agent: Broker) -> list[bytes]:
-        """Return the list items that an agent of channel 0 has claimed and not settled."""
-        return unsettled_items(self.client.hgetall(self.at.claims(agent.actor.id)))
+    def claimed_items(self, agent: Broker, channel: int = 0) -> list[bytes]:
+        """Return the list items of a channel that an agent has claimed and not settled."""
+        return unsettled_items(self.client.hgetall(self.keys.channel(channel).claims(agent.actor.id)))
 
     def set_crashes(self, agent: Broker, *ids: str, crashes: int) -> None:
-        """Set the number of crashes of tasks that an agent of channel 0 has claimed."""
+        """Set the number of crashes of tasks that an agent has claimed from channel 0."""
         key = self.at.claims(agent.actor.id)
         for field, value in self.client.hgetall(key).items():
             if b":" not in field:

@@ -1,12 +1,15 @@
 """The program of a child process: loads the job and runs one task after the other.
 
     python -m worker_agent.execution.child TASKS ANSWERS PERMITS LIFE JOB
-    python -m worker_agent.execution.child check JOB CHANNEL [--debug]    only checks whether the job can be used
+    python -m worker_agent.execution.child check JOB CHANNELS WEIGHTS [--debug]    checks whether the job can be used
+
+`check` writes the job's weights to the inherited pipe WEIGHTS.
 
 The first four arguments are inherited pipes. Stdin, stdout and stderr belong to the task functions. A message is its
 length in 4 bytes, then msgpack.
 
-- TASKS brings one message with the setup (where the functions are), then one message with list items for each batch.
+- TASKS brings one message with the setup (where the functions are), then one message with list items and their
+  channels for each batch.
 - ANSWERS takes one message, `ready` or why the functions could not be loaded. Then it takes the outcome of each item
   as soon as it is known, and an empty message after each batch.
 - PERMITS holds one byte for each item of the batch: `r` to run it, `x` to skip it. The child takes the byte before it
@@ -30,7 +33,8 @@ from typing import Any
 from worker_agent.execution import forks
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import codec
-from worker_agent.settings import SaveFunction, TaskFunction
+from worker_agent.protocol.served_channels import Served, parse_served
+from worker_agent.settings import Functions
 
 LENGTH_BYTES = 4
 RUN, SKIP = b"r", b"x"
@@ -76,7 +80,9 @@ def import_function(name: str) -> Callable[[Any], Any]:
 def main() -> None:
     """Run tasks until the agent closes the pipe of tasks, or ends."""
     if sys.argv[1] == "check":
-        sys.exit(_check(sys.argv[2], int(sys.argv[3]), debug="--debug" in sys.argv[4:]))
+        sys.exit(
+            _check(sys.argv[2], parse_served(sys.argv[3]), int(sys.argv[4]), debug="--debug" in sys.argv[5:])
+        )
     tasks, answers, permits, life = (int(number) for number in sys.argv[1:5])
     for number in (tasks, answers, permits, life):
         os.set_inheritable(number, False)
@@ -88,24 +94,24 @@ def main() -> None:
     sys.path[:] = setup["path"]
     sys.argv[:] = [setup["job"] or "worker_agent.execution.child"]
     try:
-        task_function, save_function = _functions(setup)
+        functions = _functions(setup)
     except BaseException as error:
         _write(answers, frame(f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace")))
         sys.exit(2)
     _write(answers, frame(b"ready"))
-    _run_batches(
-        Runner(task_function, save_function, setup["device"], setup["channel"]), tasks, answers, permits
-    )
+    _run_batches(Runner(functions, setup["device"]), tasks, answers, permits)
 
 
-def _check(job: str, channel: int, *, debug: bool) -> int:
-    """Return 0 if the job can be used. Else print the error on stderr, and return its exit status."""
+def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
+    """Write the job's weights to the pipe, and return 0 if the job can be used. Else print the error on stderr, and return its exit status."""
     from worker_agent.job import load_job
     from worker_agent.protocol.errors import MutiTaskError
     from worker_agent.protocol.printable import printable
 
     try:
-        load_job(job).functions_for(channel)
+        loaded = load_job(job)
+        loaded.check_functions(served)
+        os.write(pipe, codec.packb(loaded.weights))
     except MutiTaskError as error:
         if debug:
             raise
@@ -114,24 +120,26 @@ def _check(job: str, channel: int, *, debug: bool) -> int:
     return 0
 
 
-def _functions(setup: dict[str, Any]) -> tuple[TaskFunction, SaveFunction | None]:
+def _functions(setup: dict[str, Any]) -> Functions:
     if setup["job"]:
         from worker_agent.job import load_job
 
-        return load_job(setup["job"]).functions_for(setup["channel"])
-    task, save = setup["functions"]
-    return import_function(task), import_function(save) if save else None
+        return load_job(setup["job"]).functions_for
+    task, save = setup["function_names"]
+    functions = import_function(task), import_function(save) if save else None
+    return lambda _channel: functions
 
 
 def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None:
     while message := _receive(tasks):
         ended = False
         items = codec.unpackb(message)
-        for item in items:
+        last = len(items) - 1
+        for place, (item, channel) in enumerate(items):
             if _take_permit(permits) == SKIP:
                 continue
-            outcome = frame(runner.run(item))
-            ended = item is items[-1]
+            outcome = frame(runner.run(item, channel))
+            ended = place == last
             _write(answers, outcome + END_OF_BATCH if ended else outcome)
         if not ended:
             _write(answers, END_OF_BATCH)

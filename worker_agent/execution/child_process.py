@@ -16,6 +16,7 @@ from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.protocol import codec
 from worker_agent.protocol.pristine import time
 from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
+from worker_agent.protocol.served_channels import Served, served_text
 from worker_agent.settings import Settings
 
 MAX_BATCH_TASKS = 100
@@ -36,13 +37,23 @@ def _child_command() -> list[str]:
     return [sys.executable, *([] if unsafe else ["-P"]), "-m", "worker_agent.execution.child"]
 
 
-def check_job(job: Path, channel: int, *, debug: bool) -> int:
-    """Load the job in a process of its own. Return its exit status: 0 if the job can be used.
+def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[float, ...]]:
+    """Load the job in a process of its own. Return its exit status, 0 if the job can be used, and the job's weights.
 
     That process reports itself what is wrong.
     """
-    command = [*_child_command(), "check", str(job), str(channel), *(["--debug"] if debug else [])]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+    read, write = os.pipe()
+    command = [
+        *_child_command(), "check", str(job), served_text(served), str(write), *(["--debug"] if debug else []),
+    ]  # fmt: skip
+    try:
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=[write], check=False).returncode
+    finally:
+        os.close(write)
+    os.set_blocking(read, False)
+    with open(read, "rb", buffering=0) as pipe:
+        weights = codec.unpackb(pipe.read(1 << 16) or b"\x90") if status == 0 else ()
+    return status, tuple(weights)
 
 
 class ChildProcess:
@@ -71,8 +82,8 @@ class ChildProcess:
         self.tasks_given = 0
         """How many tasks the child got, less those that were taken back."""
         setup = {
-            "path": sys.path, "job": settings.job, "functions": settings.functions, "device": device,
-            "channel": settings.channel,
+            "path": sys.path, "job": settings.job, "function_names": settings.function_names,
+            "device": device,
         }  # fmt: skip
         self._setup = frame(setup)
 
@@ -84,8 +95,8 @@ class ChildProcess:
             raise ChildEnded
         return "" if answer == b"ready" else answer.decode("utf-8", "replace")
 
-    def give(self, items: list[bytes]) -> None:
-        """Let the child run these list items in order. Raises `ChildEnded`."""
+    def give(self, items: list[tuple[bytes, int]]) -> None:
+        """Let the child run these list items, each with its channel, in order. Raises `ChildEnded`."""
         self.tasks_given += len(items)
         os.write(self._permits_in, RUN * len(items))
         self._send(frame(items))

@@ -23,11 +23,14 @@ MAX_CLAIM_TASKS = 1000
 """Maximum number of tasks that one call claims or settles."""
 MAX_CLAIMS_IN_FLIGHT = 4
 """The tasks in flight amount to at most this many full claims."""
+MAX_REMEMBERED_CLAIMS = 4_096
+"""The channels of older claims without tasks in flight are forgotten above this number of claims."""
 MAX_REPORTED_TASKS = 16
 """Maximum number of running tasks that a heartbeat describes."""
 
-Entry = tuple[int, int, int, bytes]
-"""A claimed task: the generation of its actor, the claim's number, the place in the claim (from 1), the list item."""
+Entry = tuple[int, int, int, bytes, int]
+"""A claimed task: the generation of its actor, the claim's number, the place in the claim (from 1), the list item, and
+the channel."""
 
 Outcome = tuple[bytes, bytes]
 """How a run ended: one of the outcomes of `protocol/settlements.py`, and the bytes that it carries."""
@@ -85,6 +88,8 @@ class InFlight:
         self.errors = 0
         self.task_s = 0.0
         """A running mean of a task's duration, in seconds. 0 while unknown."""
+        self._channel_of_claim: dict[int, int] = {}
+        """By the numbers of the current actor's claims."""
         self.low_water = 0
         """The length of the queue at which a slot wakes the claim loop. -1 for never."""
 
@@ -163,7 +168,7 @@ class InFlight:
         return True
 
     def _add_settlement(self, entry: Entry, outcome: Outcome) -> None:
-        generation, claim, place, _ = entry
+        generation, claim, place, _, _ = entry
         # Read before the generation is compared: `drop_all` counts the generation up, then replaces the deque.
         settlements = self.settlements
         if generation != self.generation:
@@ -188,22 +193,44 @@ class InFlight:
             self._idle_job = job
             self.tasks_available.notify()
 
-    def add_claim(self, claim: Claim, *, by_slot: bool = False) -> None:
+    def add_claim(self, claim: Claim, channel: int, *, by_slot: bool = False) -> None:
         """Queue claimed tasks for the slots. A slot that calls this (`by_slot`) takes the first task itself."""
-        self.queue.extend(self._entries(claim))
+        self.queue.extend(self._entries(claim, channel))
         # If the channel is empty and each slot has a task, the slots ask for more when they are idle.
         more = claim.waiting or len(self.queue) > self.slots
         self.low_water = len(self.queue) // 2 if more else -1
         with self.tasks_available:
             self.tasks_available.notify(len(claim.items) - by_slot)
 
-    def hand_back_claim(self, claim: Claim) -> None:
+    def hand_back_claim(self, claim: Claim, channel: int) -> None:
         """Hand back a claim that is no longer wanted, before a slot can start any of its tasks."""
-        for entry in self._entries(claim):
+        for entry in self._entries(claim, channel):
             self._add_settlement(entry, HAND_BACK)
 
-    def _entries(self, claim: Claim) -> Iterator[Entry]:
-        return zip(repeat(self.generation), repeat(claim.number), count(1), claim.items, strict=False)
+    def _entries(self, claim: Claim, channel: int) -> Iterator[Entry]:
+        number = claim.number
+        self._channel_of_claim[number] = channel
+        return zip(
+            repeat(self.generation), repeat(number), count(1), claim.items, repeat(channel), strict=False
+        )
+
+    def by_channel(self, settlements: list[Settlement]) -> dict[int, list[Settlement]]:
+        """Return the settlements grouped by their channels."""
+        grouped: dict[int, list[Settlement]] = {}
+        for settlement in settlements:
+            grouped.setdefault(self._channel_of_claim[settlement[0]], []).append(settlement)
+        if len(self._channel_of_claim) > MAX_REMEMBERED_CLAIMS:
+            self._forget_settled_claims(settlements)
+        return grouped
+
+    def _forget_settled_claims(self, settlements: list[Settlement]) -> None:
+        claims = {settlement[0] for settlement in [*settlements, *list(self.settlements)]}
+        claims |= {entry[1] for entry in list(self.queue)}
+        claims |= {task.entry[1] for task in list(self.running.values())}
+        # Slots and child processes may hold tasks that are in neither, but only of the newest claims.
+        newest = max(self._channel_of_claim) - MAX_REMEMBERED_CLAIMS // 2
+        for claim in [claim for claim in list(self._channel_of_claim) if claim < newest and claim not in claims]:
+            del self._channel_of_claim[claim]
 
     def hand_back_count(self) -> int:
         """Return how many tasks the next settlements hand back."""
@@ -239,6 +266,7 @@ class InFlight:
         dropped = len(self.queue) + len(self.running) + len(self.settlements)
         self.queue.clear()
         self.settlements = deque()
+        self._channel_of_claim.clear()
         return dropped
 
     def _of_current_actor(self, entries: list[Entry]) -> list[Entry]:
@@ -315,7 +343,7 @@ class InFlight:
 
 
 def _handed_back(entry: Entry) -> Settlement:
-    _, claim, place, _ = entry
+    _, claim, place, _, _ = entry
     return claim, place, *HAND_BACK
 
 

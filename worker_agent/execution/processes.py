@@ -146,7 +146,7 @@ class ProcessExecutor:
             raise ChildEnded
         batch = deque([entry, *in_flight.take_more(self._batch_limit(child) - 1)])
         try:
-            child.give([item for *_, item in batch])
+            child.give([(item, channel) for *_, item, channel in batch])
             started_at, taken_back = in_flight.running[slot].started_at, len(batch) == 1
             while True:
                 time_limit = None if timeout is None else started_at + timeout
@@ -189,7 +189,7 @@ class ProcessExecutor:
     def _after_timeout(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Replace a child whose task exceeded its time limit. Raises `ChildEnded`."""
         timeout = self._settings.timeout or 0.0
-        *_, item = batch.popleft()
+        *_, item, _ = batch.popleft()
         LOG.warning(
             "task %d ran longer than %g s: it failed at stage timeout, and its process is replaced",
             int(item[10:22]), timeout,
@@ -203,7 +203,7 @@ class ProcessExecutor:
     def _after_death(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Settle the first task of the batch: the child died in it, since it answers for each task that it ends."""
         status = child.reap()
-        *_, item = batch.popleft()
+        *_, item, _ = batch.popleft()
         number = int(item[10:22])
         # A signal to a whole process group stops this child too. The agent then hears of it at the same moment.
         stopped = status == -signal.SIGTERM and self._stopping.wait(STOP_RACE_S)

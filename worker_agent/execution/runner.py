@@ -14,7 +14,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
 from worker_agent.protocol.settlements import CRASHED, DONE, FAILED, SAVED, UNDECODABLE
-from worker_agent.settings import SaveFunction, TaskFunction
+from worker_agent.settings import Functions, SaveFunction, TaskFunction
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,21 +24,20 @@ class Runner:
     """Runs tasks in the thread that made it, one at a time. Coroutines run on an event loop of its own."""
 
     def __init__(
-        self, task_function: TaskFunction, save_function: SaveFunction | None, device: int, channel: int
+        self, functions: Functions, device: int
     ) -> None:
-        self._task_function = task_function
-        self._save_function = save_function
+        self._functions = functions
+        self._functions_of: dict[int, tuple[TaskFunction, SaveFunction | None]] = {}
         self._device = device
-        self._channel = channel
         self._pack = wire.ValuePacker().pack
         self._loop: asyncio.Runner | None = None
         self._forks = forks.count
         self._current = LOCAL.current
 
-    def run(self, item: bytes) -> tuple[bytes, bytes]:
-        """Run a list item, and return its outcome and the bytes that the outcome carries. Never raises."""
+    def run(self, item: bytes, channel: int) -> tuple[bytes, bytes]:
+        """Run a list item of a channel, and return its outcome and the bytes that the outcome carries. Never raises."""
         try:
-            return self._run(item)
+            return self._run(item, channel)
         except wire.Undecodable as error:
             return UNDECODABLE, self._reason("decode", error)
         except BaseException as error:
@@ -47,18 +46,22 @@ class Runner:
         finally:
             self._current.task = None
 
-    def _run(self, item: bytes) -> tuple[bytes, bytes]:
-        self._current.task = (item, self._channel, self._device)
+    def _run(self, item: bytes, channel: int) -> tuple[bytes, bytes]:
+        self._current.task = (item, channel, self._device)
+        functions = self._functions_of.get(channel)
+        if functions is None:
+            functions = self._functions_of[channel] = self._functions(channel)
+        task_function, save_function = functions
         task = wire.unpack(item[wire.HEADER_BYTES :])
         try:
-            result = self._call(self._task_function, task)
+            result = self._call(task_function, task)
         except BaseException as error:
             return FAILED, self._reason("run", error)
         if result is None:
             return FAILED, self._reason("run", None)
-        if self._save_function is not None:
+        if save_function is not None:
             try:
-                self._call(self._save_function, result)
+                self._call(save_function, result)
             except BaseException as error:
                 return FAILED, self._reason("save", error)
             return SAVED, b""

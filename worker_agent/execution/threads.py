@@ -63,11 +63,10 @@ class ThreadExecutor:
         self._in_flight.slots = len(self._active)
 
     def _run_slot(self, slot: int) -> None:
-        settings = self._settings
-        runner = Runner(settings.task_function, settings.save_function, self._device, settings.channel)
+        runner = Runner(self._settings.functions, self._device)
         try:
             while (entry := self._in_flight.take(slot)) is not None:
-                if not self._in_flight.finish(slot, runner.run(entry[3])):
+                if not self._in_flight.finish(slot, runner.run(entry[3], entry[4])):
                     self._after_late_end()
                     break
             runner.close()

@@ -104,8 +104,9 @@ class Broker(Membership):
 
         `others` are channels of which the caller wants to know how many tasks wait. `held_elsewhere` is how many tasks
         the actor has claimed from other channels: a task that crashed is not claimed beside them (law 9).
-        `number` is the number of a claim that was sent ahead and has no answer yet. If Redis ran that call, this one
-        only returns its answer.
+        An actor that holds such a task must not call with `want` above 0 for another channel.
+        `number` is the number of a claim of this channel that was sent ahead and has no answer yet. If Redis ran that
+        call, this one only returns its answer.
         """
         reply = self._numbered(
             "settle_and_claim",

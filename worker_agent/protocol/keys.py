@@ -71,7 +71,7 @@ class ChannelKeys:
 
     @property
     def agents(self) -> str:
-        """ZSET of the agents that run tasks: actor -> last heartbeat, in ms since the epoch."""
+        """ZSET of the agents that claim from the channel: actor -> when it last said so, in ms since the epoch."""
         return f"{self.prefix}:agents"
 
     @property

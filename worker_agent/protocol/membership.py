@@ -22,6 +22,7 @@ from worker_agent.protocol.errors import (
     VersionMismatch,
 )
 from worker_agent.protocol.identity import Identity
+from worker_agent.protocol.replies import is_whole
 from worker_agent.protocol.scripts import Argument
 from worker_agent.protocol.served_channels import Served, served_text
 
@@ -190,7 +191,8 @@ class Membership(Calls):
         """Renew an agent's lease and store its report. Raises `LeaseLost`.
 
         `claims_from` are channels that the agent claims from, `not_from` channels that it does not claim from any
-        more. Redis keeps both until they change, so a heartbeat without a change may leave them out.
+        more. Redis keeps both, so most heartbeats may leave them out. An agent that names them now and then restores
+        what Redis lost.
         """
         claims_from = list(claims_from)
         keys = [
@@ -237,47 +239,52 @@ class Membership(Calls):
         for number in range(channels):
             channel = self.keys.channel(number)
             keys += [channel.delayed, channel.claim_counts]
-        dead, due, held_in = self._call("sweep", keys)
-        actors = [actor.decode("utf-8", "replace") for actor in dead]
-        claims = [[int(channel) for channel in text.split(b",") if channel.isdigit()] for text in held_in]
-        return Sweep(list(zip(actors, claims, strict=True)), [int(channel) for channel in due])
+        dead, due = self._call("sweep", keys)
+        found = [
+            (actor.decode("utf-8", "replace"), [int(text) for text in held_in.split(b",") if is_whole(text)])
+            for actor, held_in in dead
+        ]
+        return Sweep(found, [int(channel) for channel in due])
 
     def recover(
         self, dead: str, reason: bytes, *, channels: int | None = None, claims_in: Sequence[int] | None = None
     ) -> int:
         """Fence an actor whose lease has ended, and requeue all tasks that it has claimed.
 
-        `channels` is how many channels the namespace has, `claims_in` those in which the actor has claims. Without them
-        Redis is asked. Returns how many tasks were requeued or failed; 0 if the lease has not ended. A task that
-        crashes for the third time fails with `reason` (msgpack).
+        `channels` is how many channels the namespace has (by default Redis is asked). `claims_in` are channels in which
+        the actor probably has claims: this saves a call. Returns how many tasks were requeued or failed; 0 if the lease
+        has not ended. A task that crashes for the third time fails with `reason` (msgpack).
         """
         if channels is None:
             channels = self.channels()
-        if claims_in is None:
-            claims_in = self.claims_in(dead, channels)
-        # An actor without claims is removed by a call for any channel.
-        return sum(self._recover_in(number, dead, reason, channels) for number in claims_in or [0])
+        # One call recovers one channel, and tells which other channels have claims.
+        moved, left, recovered = 0, list(claims_in or [0])[:1], set[int]()
+        while left:
+            channel = left[0]
+            count, elsewhere = self._recover_in(channel, dead, reason, channels)
+            moved += count
+            recovered.add(channel)
+            left = [other for other in elsewhere if other not in recovered]
+        return moved
 
-    def claims_in(self, actor: str, channels: int) -> list[int]:
-        """Return the channels in which the actor has claims."""
-        counts = [self.query("HGET", self.keys.channel(n).claim_counts, actor) for n in range(channels)]
-        return [number for number, count in enumerate(counts) if count is not None]
-
-    def _recover_in(self, channel: int, dead: str, reason: bytes, channels: int) -> int:
+    def _recover_in(self, channel: int, dead: str, reason: bytes, channels: int) -> tuple[int, list[int]]:
+        """Recover an actor's tasks of one channel. Return how many, and the other channels in which it has claims."""
         at = self.keys.channel(channel)
+        others = [number for number in range(channels) if number != channel]
         keys = [
             self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
             at.failed_at, at.reasons, at.claim_counts, at.claims(dead), at.token, at.retry_reasons,
-            *(self.keys.channel(number).agents for number in range(channels) if number != channel),
         ]  # fmt: skip
+        for number in others:
+            keys += [self.keys.channel(number).agents, self.keys.channel(number).claim_counts]
         moved = 0
         while True:
             reply = self._call("recover", keys, dead, MAX_TASKS_PER_CALL, reason)
             if reply[0] == b"alive":
-                return moved
+                return moved, []
             moved += int(reply[1]) + int(reply[2])
             if int(reply[3]) == 0:
-                return moved
+                return moved, [others[int(place) - 1] for place in reply[4] if 0 < int(place) <= len(others)]
 
     def fence(self, actor: str) -> None:
         """Fence an actor whose process has certainly ended, so that the next sweep recovers its tasks."""
@@ -347,7 +354,7 @@ class Membership(Calls):
             at = self.keys.channel(number)
             keys += [
                 at.counters, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
-                at.claim_counts, at.token, at.agent_counters, at.retry_reasons, at.marks,
+                at.claim_counts, at.token, at.agent_counters, at.retry_reasons, at.marks, at.agents,
             ]  # fmt: skip
             for actor in self.query("HKEYS", at.claim_counts):
                 # Every agent may write this hash, so the name of an actor may be no text.
@@ -369,9 +376,14 @@ def _check_namespace(reply: list[Any], name: str) -> None:
         raise NoNamespace(f"no server has opened namespace {name!r} yet")
     if reply[0] == b"version":
         theirs = reply[1].decode("utf-8", "replace")
+        older = theirs.startswith(("0.", "1."))
+        advice = (
+            "let the older MutiTask finish its run, or update it too and choose another --name"
+            if older
+            else "install the same minor version of MutiTask on both sides"
+        )
         raise VersionMismatch(
-            f"namespace {name!r} speaks protocol {theirs} and this program {PROTOCOL}; "
-            "install the same minor version of MutiTask on both sides"
+            f"namespace {name!r} speaks protocol {theirs} and this program {PROTOCOL}; {advice}"
         )
 
 

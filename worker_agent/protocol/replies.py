@@ -77,6 +77,13 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple | set) and all(isinstance(part, bytes) for part in value)
 
 
+def _are_pairs(value: Any) -> bool:
+    """Return whether these are pairs of texts."""
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and _are_texts(pair) for pair in value
+    )
+
+
 def _are_texts_or_nil(value: Any) -> bool:
     return isinstance(value, list) and all(_is_text_or_nil(part) for part in value)
 
@@ -167,6 +174,7 @@ _FIELDS: dict[str, Check] = {
     "t": _is_text,
     "T": _are_texts,
     "N": lambda value: isinstance(value, list) and all(map(is_whole, value)),
+    "P": _are_pairs,
     "m": _is_mapping,
     "s": _are_scored,
     "c": _are_channels,
@@ -200,7 +208,7 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     },
     "promote": {b"ok": "n"},
     "purge_device": {b"ok": "n", b"held": ""},
-    "recover": {b"ok": "nnn", b"alive": ""},
+    "recover": {b"ok": "nnnN", b"alive": ""},
     "reload": {b"ok": "nnn"},
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
     "heartbeat": {b"ok": "nnn", b"lost": ""},
@@ -215,7 +223,7 @@ _FORMS = {
     name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
-_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcs", "sweep": "TTT"}
+_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcs", "sweep": "PN"}
 
 
 def _described(reply: Any) -> str:

@@ -24,6 +24,8 @@ from mutitask_tui.dashboard.model.selection import (
     in_order,
     known_values,
     missing,
+    present_text,
+    to_ask_for,
 )
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.safe_text import safe_str
@@ -79,7 +81,7 @@ class CommandApp(KeyOrderApp):
         elif self.backend.read_only and command.name not in _READ_ONLY:
             self.show_error(f"{command.name}: this view is read-only")
         elif (batch := batch_of(command, selection)) is not None:
-            self.start_batch(batch)
+            self._complete_batch(batch)
         else:
             known = known_values(command, selection)
             required = missing(command, known)
@@ -101,6 +103,21 @@ class CommandApp(KeyOrderApp):
 
         question = ConfirmScreen(line_of(command, values), target, command.summary)
         self.push_screen(question, answered)
+
+    def _complete_batch(self, batch: Batch) -> None:
+        """Start a command for several targets; ask first for the arguments that the targets do not give."""
+        asked = batch.missing
+        if not asked:
+            self.start_batch(batch)
+            return
+
+        def answered(values: tuple[Any, ...] | None) -> None:
+            if values is not None:
+                self.start_batch(batch.with_arguments(values))
+
+        start = present_text(asked, [int(target[0]) for target in batch.targets], self.snapshot)
+        target = batch_target(batch, self.snapshot)
+        self.push_screen(PromptScreen(batch.command, {}, asked, target, start), answered)
 
     def start_batch(self, batch: Batch) -> None:
         """Send a command for several targets; ask first if it is dangerous or some targets are hidden."""
@@ -163,17 +180,19 @@ class CommandApp(KeyOrderApp):
 
     def _ask_for(self, command: Command, known: dict[str, Any], selection: Selection) -> None:
         """Ask for the arguments that are not in `known`."""
-        required = missing(command, known)
+        asked = to_ask_for(command, known)
         target = target_of(command, known, self.snapshot) if known else ""
 
         def answered(values: tuple[Any, ...] | None) -> None:
             if values is not None:
                 self.confirm(command, values)
 
-        if [param.kind for param in required] == ["json"] and selection.fail is not None:
+        if [param.kind for param in asked] == ["json"] and selection.fail is not None:
             self._load_payload(command, known, selection.fail, target)
         else:
-            self.push_screen(PromptScreen(command, known, required, target), answered)
+            devices = [] if selection.device is None else [selection.device]
+            start = present_text(asked, devices, self.snapshot)
+            self.push_screen(PromptScreen(command, known, asked, target, start), answered)
 
     @work(thread=True, exit_on_error=False, group="edit", exclusive=True)
     def _load_payload(self, command: Command, known: dict[str, Any], fail: Fail, target: str) -> None:

@@ -19,6 +19,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Max", ("reset_max_task",)),
     ("Reload", ("reload_one_fail_task", "reload_all_fail_tasks")),
     ("Stop", ("stop_one", "stop_all")),
+    ("Assign", ("assign",)),
     ("Devices", ("add_device", "del_device")),
     ("Fail counts", ("detect_fail_channel",)),
     ("Skip", ("skip_item",)),

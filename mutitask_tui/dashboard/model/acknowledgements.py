@@ -14,6 +14,7 @@ from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.server.commands.registry import Command
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
 from worker_agent.protocol.pristine import time
+from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
 from worker_agent.protocol.words import plural
 
 LATE_S = 5.0
@@ -44,6 +45,8 @@ class _Pending:
     """The targets that have not acknowledged it."""
     actors: dict[int, str]
     """The actor of each device when the command was sent."""
+    assigned: dict[int, Served]
+    """The channels that each device was assigned."""
     confirmed: bool = False
     """Whether the command succeeded, so that acknowledgements can come."""
     reported_late: bool = False
@@ -76,7 +79,8 @@ class Acknowledgements:
             pending.waiting -= keys
         actors = {device.id: device.actor for device in snapshot.devices}
         self._pending = [pending for pending in self._pending if pending.waiting]
-        self._pending.append(_Pending(line, command.name, self._now(), len(keys), keys, actors))
+        assigned = _assigned(targets) if command.name == "assign" else {}
+        self._pending.append(_Pending(line, command.name, self._now(), len(keys), keys, actors, assigned))
 
     def confirm(self, line: str) -> bool:
         """Note that the command succeeded; return whether acknowledgements are expected."""
@@ -115,11 +119,15 @@ def _keys(command: str, targets: Sequence[Sequence[Any]], snapshot: Snapshot) ->
     """Return the targets whose acknowledgement is expected."""
     if command in ("pause_all", "start_all", "stop_all"):
         return {("device", device.id) for device in snapshot.devices if device.state != "offline"}
-    if command in ("pause_one", "start_one", "stop_one"):
+    if command in ("pause_one", "start_one", "stop_one", "assign"):
         return {("device", int(values[0])) for values in targets if values}
     if command in _CHANNELS:
         return {("channel", int(values[0])) for values in targets if values}
     return {("server", 0)} if command in _FEEDS and snapshot.server is not None else set()
+
+
+def _assigned(targets: Sequence[Sequence[Any]]) -> dict[int, Served]:
+    return {int(values[0]): parse_served(values[1]) for values in targets}
 
 
 def _is_acknowledged(key: Key, pending: _Pending, snapshot: Snapshot, devices: dict[int, DeviceView]) -> bool:
@@ -133,6 +141,10 @@ def _is_acknowledged(key: Key, pending: _Pending, snapshot: Snapshot, devices: d
     device = devices.get(number)
     if device is None:
         return True
+    if pending.command == "assign":
+        count = len(snapshot.channels)
+        serves, assigned = (served_numbers(c, count) for c in (device.channels, pending.assigned[number]))
+        return device.state != "offline" and serves == assigned
     if pending.command in _STOPS:
         return device.state == "offline" or device.actor != pending.actors.get(number)
     return device.state == _STATES[pending.command] == device.desired

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend, Fault
 from mutitask_tui.dashboard.model.text_filter import matcher
 from mutitask_tui.server.snapshot import DeviceView
+from worker_agent.protocol.keys import MAX_CHANNELS
+from worker_agent.protocol.served_channels import Served
 
 DETECTION_KEPT_MS = 15_000
 """How long the grid shows the answer to a detect."""
@@ -45,7 +47,7 @@ SORTS: dict[str, tuple[str, Callable[[DeviceRow], Any], bool]] = {
     "seen": ("last seen", lambda row: float("inf") if row.view.seen_s is None else row.view.seen_s, True),
     "done": ("done", lambda row: row.view.done, True),
     "running": ("tasks", lambda row: row.view.running, True),
-    "channel": ("channel", lambda row: row.view.channel, False),
+    "channel": ("channel", lambda row: _channel_order(row.view.channels), False),
     "host": ("host", lambda row: row.view.host, False),
 }
 """The columns by their names in the config file: the name on the screen, the sort key, whether the largest values
@@ -143,9 +145,11 @@ def reversed_sort(sort: str) -> str:
 
 def list_devices(
     devices: tuple[DeviceView, ...], options: DeviceListOptions, trend: DeviceTrend, notes: dict[int, tuple[str, bool]],
-    before: DeviceList = NO_DEVICES,
+    before: DeviceList = NO_DEVICES, *, channels: int = 0,
 ) -> DeviceList:  # fmt: skip
     """Return the rows to show. `notes` are the answers to a detect, from `Detections.at`.
+
+    `channels` is how many channels the namespace has. A filter for one of them finds the devices that serve all.
 
     A row of `before` that has not changed is used again, so that the grid recognises it by identity.
     """
@@ -153,11 +157,12 @@ def list_devices(
     rows: list[DeviceRow] = []
     offline: list[int] = []
     fits = matcher(options.filter_text) if options.filter_text.strip() else None
+    all_channels = f"all channels {_channel_words(range(channels))}" if fits is not None else ""
     for device in devices:
         fault = trend.fault(device)
         if options.faults_only and not fault:
             continue
-        if fits is not None and not fits(_text(device, fault).casefold()):
+        if fits is not None and not fits(_text(device, fault, all_channels).casefold()):
             continue
         if options.hide_offline and device.state == "offline":
             offline.append(device.id)
@@ -188,6 +193,17 @@ def next_fault(rows: tuple[DeviceRow, ...], cursor: int | None, step: int) -> De
     return None
 
 
-def _text(device: DeviceView, fault: Fault) -> str:
-    words = (f"device{device.id}", device.state, fault, device.host, f"taskchannel{device.channel}")
-    return f"{' '.join(words)} {device.current}"
+def _channel_order(served: Served) -> tuple[int, ...]:
+    """Return the sort key of the served channels: all, then by number, then no channel."""
+    if served is None:
+        return (-1,)
+    return tuple(sorted(served)) or (MAX_CHANNELS,)
+
+
+def _channel_words(channels: Iterable[int]) -> str:
+    return " ".join(f"taskchannel{channel}" for channel in channels)
+
+
+def _text(device: DeviceView, fault: Fault, all_channels: str) -> str:
+    channels = all_channels if device.channels is None else _channel_words(device.channels)
+    return f"device{device.id} {device.state} {fault} {device.host} {channels} {device.current}"

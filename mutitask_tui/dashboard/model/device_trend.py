@@ -19,7 +19,8 @@ _COMPARE_MS = 900
 row of the grid each time."""
 _SLOW_FACTOR = 5
 _SLOW_AT_LEAST_S = 5.0
-"""A task is slow if it has run at least this long and `_SLOW_FACTOR` times the median of its channel's devices."""
+"""A task is slow if it has run at least this long and `_SLOW_FACTOR` times the median of the devices that serve the
+same channels."""
 
 _Sample = tuple[int, dict[int, tuple[int, int]]]
 
@@ -88,11 +89,11 @@ class DeviceTrend:
 
 
 def slow_devices(devices: tuple[DeviceView, ...]) -> set[int]:
-    """Return the devices whose current task runs far longer than those of the other devices of their channel."""
-    ages: dict[int, list[tuple[float, int]]] = {}
+    """Return the devices whose task runs far longer than those of the other devices that serve the same channels."""
+    ages: dict[frozenset[int] | None, list[tuple[float, int]]] = {}
     for device in devices:
         if device.running and device.state != "offline":
-            ages.setdefault(device.channel, []).append((device.current_s, device.id))
+            ages.setdefault(device.channel_set, []).append((device.current_s, device.id))
     slow: set[int] = set()
     for found in ages.values():
         if len(found) < 3:

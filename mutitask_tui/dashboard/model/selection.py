@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mutitask_tui.server.commands.registry import Command, Param, find
+from mutitask_tui.server.snapshot import Snapshot
+from worker_agent.protocol.served_channels import served_text
 
 Fail = tuple[int, str]
 """A failed task's channel and id."""
@@ -47,9 +49,23 @@ class Batch:
 
     @property
     def line(self) -> str:
-        """A short description: `pause_one on 10 devices`."""
-        noun = "device" if self.command.scope == "device" else "failed task"
-        return f"{self.command.name} on {len(self.targets):,} {noun}{'' if len(self.targets) == 1 else 's'}"
+        """A short description: `pause_one on 10 devices`, `assign 0,2 on 10 devices`."""
+        words, noun = [self.command.name], "failed task"
+        if self.command.scope == "device":
+            noun = "device"
+            words += [str(value) for values in self.targets[:1] for value in values[1:]]
+        count = len(self.targets)
+        return f"{' '.join(words)} on {count:,} {noun}{'' if count == 1 else 's'}"
+
+    @property
+    def missing(self) -> tuple[Param, ...]:
+        """The required parameters that the targets do not give."""
+        given = len(self.targets[0]) if self.targets else len(self.command.params)
+        return tuple(param for param in self.command.params[given:] if not param.optional)
+
+    def with_arguments(self, values: tuple[Any, ...]) -> Batch:
+        """Return the batch with these arguments added to each target."""
+        return replace(self, targets=tuple((*target, *values) for target in self.targets))
 
     @property
     def needs_confirmation(self) -> bool:
@@ -98,6 +114,23 @@ def known_values(command: Command, selection: Selection) -> dict[str, Any]:
 def missing(command: Command, known: dict[str, Any]) -> tuple[Param, ...]:
     """Return the required parameters that are not in `known`."""
     return tuple(p for p in command.params if p.name not in known and not p.optional)
+
+
+def to_ask_for(command: Command, known: dict[str, Any]) -> tuple[Param, ...]:
+    """Return the parameters that a dialog asks for: the missing ones, and the channel of a channel command."""
+    required = missing(command, known)
+    if command.scope != "channel":
+        return required
+    return tuple(p for p in command.params if p in required or (p.optional and p.name not in known))
+
+
+def present_text(asked: Sequence[Param], devices: Iterable[int], snapshot: Snapshot | None) -> str:
+    """Return the initial text of a dialog: the channels that all these devices serve now, or ''."""
+    if snapshot is None or [param.kind for param in asked] != ["channels"]:
+        return ""
+    chosen = set(devices)
+    served = {device.channels for device in snapshot.devices if device.id in chosen}
+    return served_text(served.pop()) if len(served) == 1 else ""
 
 
 def in_order(command: Command, values: dict[str, Any]) -> tuple[Any, ...]:

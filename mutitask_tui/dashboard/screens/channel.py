@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.binding import BindingType
@@ -23,8 +23,9 @@ from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines
 from mutitask_tui.dashboard.widgets.titles import retitle
-from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask
+from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask, names_of
 from mutitask_tui.server.troubles import unserved
+from worker_agent.protocol.words import plural
 
 _PEEK_COUNT = 100
 """How many waiting tasks and how many results are shown, at most."""
@@ -92,6 +93,7 @@ class ChannelScreen(PeekingScreen):
             trend,
             snapshot.now_ms,
             channel_state(channel, served=served, has_device=not without_device),
+            snapshot.devices_of(self._channel),
         )
         self.query_one(Facts).show(facts, full_width=full_width, columns=2)
         chart = self.query_one(Sparkline)
@@ -138,7 +140,9 @@ def _result_line(result: ResultView, width: int) -> list[Piece]:
     return [(head, "time"), (device, "who"), (text, "info")]
 
 
-def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> list[Fact]:
+def _facts(
+    channel: ChannelView, trend: Trend, now_ms: int, state: State, devices: Sequence[int]
+) -> list[Fact]:
     balance = ("✓ balanced", "$text-success")
     if not channel.balanced:
         balance = ("✗ NOT BALANCED", TONES["bad"])
@@ -155,6 +159,7 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
     oldest = "" if channel.oldest_s is None else f", the oldest for {span(channel.oldest_s)}"
     new = trend.new_fails(channel.id)
     failed = f"{channel.failed:,}" + (f"  +{new:,} in 1 min" if new else "")
+    served_by = f"{plural(len(devices), 'device')}: {names_of('Device', devices)}" if devices else "no device"
     return [
         *([("halted by", channel.halted, TONES["bad"])] if channel.halted else []),
         ("state", state.text, TONES[state.tone]),
@@ -162,6 +167,7 @@ def _facts(channel: ChannelView, trend: Trend, now_ms: int, state: State) -> lis
         ("total tasks", total, ""),
         ("done when", done, "$text-primary" if eta is not None else ""),
         ("claims", "paused" if channel.paused else "open", "$text-warning" if channel.paused else ""),
+        ("served by", served_by, "" if devices else "$text-warning"),
         ("capacity", f"{channel.capacity:,}", ""),
         ("waiting", f"{channel.waiting:,}{oldest}", ""),
         ("claimed", f"{channel.claimed:,}", ""),

@@ -23,7 +23,8 @@ from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
 from mutitask_tui.dashboard.widgets.titles import retitle
-from mutitask_tui.server.snapshot import DeviceView, Snapshot
+from mutitask_tui.server.snapshot import DeviceView, Snapshot, channel_names
+from worker_agent.protocol.served_channels import served_numbers
 
 
 class AgentLog(TailView[str]):
@@ -73,7 +74,7 @@ class DeviceScreen(PeekingScreen):
 
     @property
     def selection(self) -> Selection:
-        """This device, and the channel that it serves."""
+        """This device, and its channel if it serves only one."""
         return Selection(self._device, self._channel)
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
@@ -83,7 +84,8 @@ class DeviceScreen(PeekingScreen):
         if device is None:
             facts.show([("device", f"Device{self._device} is no longer in the grid", "$text-error")])
             return
-        self._channel = device.channel if device.seen_s is not None else None
+        served = served_numbers(device.channels, len(snapshot.channels))
+        self._channel = served[0] if len(served) == 1 else None
         facts.show(
             _facts(device, self.host.device_trend, snapshot.now_ms),
             full_width=max(1, len(device.tasks)),
@@ -158,7 +160,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     new_errors = trend.new_errors(device.id)
     errors = f"{device.errors:,}" + (f"  +{new_errors:,} in 1 min" if new_errors else "")
     process = f"{device.host}:{device.pid}" if device.host else "no agent"
-    served = f"TaskChannel{device.channel}" if device.seen_s is not None else "none yet"
+    served = channel_names(device.channels) if device.seen_s is not None else "no channel yet"
     versions = f"{device.version or 'unknown'}" + (f", Python {device.python}" if device.python else "")
     longest = f"for {span(device.current_s)}" if device.running else "no task runs"
     running = f"{device.running:,}" + (f" of {device.concurrency:,} at a time" if device.concurrency else "")
@@ -172,7 +174,7 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
         ("rate", rate_text(trend.rate(device.id)), ""),
         ("done", f"{device.done:,}", ""),
         ("errors", errors, TONES["bad"] if new_errors else "$text-warning" if device.errors else ""),
-        ("channel", served, ""),
+        ("serves", served, ""),
         ("agent", process, ""),
         ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),
         ("versions", versions, ""),

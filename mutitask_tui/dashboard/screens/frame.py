@@ -178,7 +178,8 @@ class FrameScreen(Screen[None]):
             return []
         if kind == "device":
             return [str(device.id) for device in snapshot.devices]
-        return [str(channel.id) for channel in snapshot.channels] if kind == "channel" else []
+        channels = [str(channel.id) for channel in snapshot.channels]
+        return {"channel": channels, "channels": ["all", *channels]}.get(kind, [])
 
     def _on_snapshot(self, snapshot: Snapshot | None) -> None:
         if snapshot is None or self.host.front is not self:

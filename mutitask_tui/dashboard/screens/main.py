@@ -195,7 +195,12 @@ class MainScreen(FrameScreen):
         grid = self.query_one(DeviceGrid)
         notes = self.host.detections.at(snapshot.now_ms)
         self.device_list = list_devices(
-            snapshot.devices, self.options, self.host.device_trend, notes, self.device_list
+            snapshot.devices,
+            self.options,
+            self.host.device_trend,
+            notes,
+            self.device_list,
+            channels=len(snapshot.channels),
         )
         if grid.marked:
             grid.mark(grid.marked & {device.id for device in snapshot.devices})

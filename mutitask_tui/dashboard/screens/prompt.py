@@ -40,7 +40,7 @@ class PromptScreen(Dialog[tuple[Any, ...]]):
 
     def compose(self) -> ComposeResult:
         """Create the description, the input, the line for errors and the buttons."""
-        usage = " ".join(param.name for param in self._missing)
+        usage = " ".join(f"[{p.name}]" if p.optional else p.name for p in self._missing)
         with Vertical(classes="dialog") as box:
             box.border_title = Content(f" {self._command.usage} ")
             if self._target:

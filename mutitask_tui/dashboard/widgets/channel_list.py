@@ -39,6 +39,8 @@ class ChannelRow:
     """The rates of the sparkline, oldest first."""
     new_fails: int
     """How many tasks failed in the last minute."""
+    devices: int = 0
+    """How many devices serve it."""
     eta: str = ""
     """Such as `done in 12 min`; empty if unknown."""
     eta_at: str = ""
@@ -50,7 +52,7 @@ def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
     served = snapshot.server is not None
     without_device = {channel.id for channel in unserved(snapshot)}
     rows = []
-    for channel in snapshot.channels:
+    for channel, devices in zip(snapshot.channels, snapshot.device_counts, strict=True):
         eta = channel_eta(channel, trend, snapshot.now_ms)
         rows.append(
             ChannelRow(
@@ -59,6 +61,7 @@ def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
                 trend.rate(channel.id),
                 tuple(trend.points(channel.id)),
                 trend.new_fails(channel.id),
+                devices,
                 eta.text if eta else "",
                 eta.at_text if eta else "",
             )
@@ -140,6 +143,7 @@ def _counters_line(row: ChannelRow, width: int) -> list[Piece]:
     if channel.foreign:
         fields.append(_count(7, "foreign", channel.foreign, "warn"))
     fields.append(_count(3, "results", channel.results))
+    fields.append(_count(4, "devices", row.devices))
     balance: Piece = ("✓ balanced" if width >= 96 else "✓", "good")
     if not channel.balanced:
         balance = ("✗ NOT BALANCED", "loud")

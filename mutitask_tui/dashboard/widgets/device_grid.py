@@ -20,6 +20,7 @@ from mutitask_tui.dashboard.model.device_order import DeviceRow
 from mutitask_tui.dashboard.model.states import device_state, pending_state
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
+from worker_agent.protocol.served_channels import Served, served_text
 
 _ROOMY_LINES = 3
 """The height of a roomy cell."""
@@ -185,6 +186,18 @@ def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
     ]  # fmt: skip
 
 
+_CHANNELS_WIDTH = 12
+"""A longer list of channels is shown as their number."""
+
+
+def _channels_text(served: Served) -> str:
+    """Return `ch all`, `ch 0,2` or `9 channels`; '' for no channel."""
+    if served is None:
+        return "ch all"
+    text = f"ch {served_text(served)}" if served else ""
+    return text if len(text) <= _CHANNELS_WIDTH else f"{len(served):,} channels"
+
+
 def _sort_value(row: DeviceRow, column: str) -> str:
     """Return the one value of a dense line: the sort column, or the number of done tasks."""
     device = row.view
@@ -197,5 +210,5 @@ def _sort_value(row: DeviceRow, column: str) -> str:
     if column == "running":
         return f"{device.running} run"
     if column == "channel":
-        return f"ch {device.channel}" if device.seen_s is not None else ""
+        return _channels_text(device.channels)
     return safe_str(device.host, 40) if column == "host" else short_count(device.done)

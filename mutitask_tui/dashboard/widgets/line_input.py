@@ -14,7 +14,7 @@ from textual.widgets import Input
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError, find
 
 Ids = Callable[[str], Sequence[str]]
-"""Returns the possible values for a kind of parameter. Only `device` and `channel` have any."""
+"""Returns the possible values for a kind of parameter. Only `device`, `channel` and `channels` have any."""
 
 
 def completions(line: str, ids: Ids) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutitask_tui.server.caller import Caller
 from mutitask_tui.server.commands.registry import CommandError
+from worker_agent.protocol.served_channels import Served, served_numbers
 
 
 class CommandGroup(Caller):
@@ -23,14 +24,17 @@ class CommandGroup(Caller):
 
     def require_channels(self, channel: int | None) -> list[int]:
         """Return that channel's number, or all numbers for None. Raises `CommandError` if there is no such channel."""
+        return list(self.require_served(None if channel is None else (channel,)))
+
+    def require_served(self, served: Served) -> tuple[int, ...]:
+        """Return the numbers of these channels. Raises `CommandError` if one of them does not exist."""
         count = self.reader.channels()
-        if channel is None:
-            return list(range(count))
-        if channel >= count:
-            raise CommandError(
-                f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
-            )
-        return [channel]
+        for channel in served or ():
+            if channel >= count:
+                raise CommandError(
+                    f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
+                )
+        return served_numbers(served, count)
 
 
 def devices_text(count: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutitask_tui.server.commands.commander import Commander
-from mutitask_tui.server.commands.registry import Command, CommandError, Outcome
+from mutitask_tui.server.commands.registry import Command, CommandError, Outcome, channels_argument
 from worker_agent.protocol.errors import ConcurrentChange
 
 
@@ -27,7 +27,11 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
     """Return the outcome, or None if the broker has no call that takes many targets of this command."""
     if command.name in ("reload_one_fail_task", "delete_one_fail_task"):
         return _move_failed_tasks(commander, command, targets)
-    if command.name not in ("pause_one", "start_one", "stop_one", "detect_one"):
+    same_arguments = all(target[1:] == targets[0][1:] for target in targets)
+    if (
+        command.name not in ("pause_one", "start_one", "stop_one", "detect_one", "assign")
+        or not same_arguments
+    ):
         return None
     asked = [target[0] for target in targets]
     known = set(commander.device_numbers())
@@ -41,6 +45,8 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
         if not agents:
             raise CommandError("none of these devices has an agent that could stop")
         outcome, done = commander.stop_agents(agents), len(agents)
+    elif command.name == "assign":
+        outcome, done = commander.assign_channels(devices, channels_argument(targets[0][1])), len(devices)
     else:
         outcome = commander.set_desired_state(devices, "paused" if command.name == "pause_one" else "running")
         done = len(devices)

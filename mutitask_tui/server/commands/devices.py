@@ -8,13 +8,15 @@ from typing import Literal
 from redis.exceptions import RedisError
 
 from mutitask_tui.server.commands.base import CommandGroup, agents_text, devices_text
-from mutitask_tui.server.commands.registry import CommandError, Outcome
+from mutitask_tui.server.commands.registry import CommandError, Outcome, channels_argument
 from mutitask_tui.server.drain import request_stop
+from mutitask_tui.server.snapshot import channel_names
 from worker_agent.protocol import wire
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.errors import ConcurrentChange
 from worker_agent.protocol.pristine import time
+from worker_agent.protocol.served_channels import Served, served_text
 
 DETECT_WAIT_S = 1.0
 DETECT_TTL_MS = 60_000
@@ -26,7 +28,7 @@ DesiredDeviceState = Literal["running", "paused"]
 
 
 class DeviceCommands(CommandGroup):
-    """The methods that detect, pause, start, stop, add and remove."""
+    """The methods that detect, pause, start, assign, stop, add and remove."""
 
     def detect_all(self) -> Outcome:
         """Ask every device of the grid."""
@@ -122,8 +124,26 @@ class DeviceCommands(CommandGroup):
             )
         )
         verb = "pause" if state == "paused" else "start"
-        named = f"Device{devices[0]}" if len(devices) == 1 else devices_text(len(devices))
-        return Outcome(f"asked {named} to {verb}", data={"devices": list(devices), "wished": state})
+        return Outcome(f"asked {_named(devices)} to {verb}", data={"devices": list(devices), "wished": state})
+
+    def assign(self, device: int, channels: str | int | Sequence[int]) -> Outcome:
+        """Set which channels a device serves: `all`, text such as `0,2`, a number, or a list of numbers."""
+        return self.assign_channels([self.require_device(device)], channels_argument(channels))
+
+    def assign_channels(self, devices: Sequence[int], served: Served) -> Outcome:
+        """Ask these devices to serve these channels. The devices must exist. Raises `CommandError`."""
+        numbers = self.require_served(served)
+        self.call(
+            lambda b: b.set_desired(
+                b.keys.desired_assignments,
+                {str(device): served_text(served) for device in devices},
+                tokens=[b.keys.device_token(device) for device in devices],
+            )
+        )
+        return Outcome(
+            f"asked {_named(devices)} to serve {channel_names(served)}",
+            data={"devices": list(devices), "channels": list(numbers)},
+        )
 
     def stop_all(self) -> Outcome:
         """Ask every agent to finish its running tasks, hand back the rest and exit."""
@@ -166,7 +186,7 @@ class DeviceCommands(CommandGroup):
         return Outcome(f"Device{last.id} removed; {devices_text(count)} now", data={"devices": count})
 
     def purge_device(self, device: int) -> Outcome:
-        """Delete an offline device's last heartbeat and desired state."""
+        """Delete an offline device's last heartbeat, desired state and assigned channels."""
         self.require_device(device)
         try:
             known = self.call(lambda b: b.purge_device(device))
@@ -174,6 +194,11 @@ class DeviceCommands(CommandGroup):
             raise CommandError(f"Device{device} has an agent; only an offline device can be purged") from None
         text = f"Device{device} forgotten" if known else f"Device{device} had never reported"
         return Outcome(text, data={"device": device, "purged": known})
+
+
+def _named(devices: Sequence[int]) -> str:
+    """Return the name of a single device, or the number of devices."""
+    return f"Device{devices[0]}" if len(devices) == 1 else devices_text(len(devices))
 
 
 def parse_answer(data: bytes) -> tuple[int, str] | None:

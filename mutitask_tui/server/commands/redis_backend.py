@@ -27,9 +27,7 @@ from worker_agent.protocol.connection.address import shown_url
 
 def worker_line(job: str, address: str, *options: str) -> str:
     """Return the shell command line that starts an agent."""
-    return shlex.join(
-        ["worker-agent", job, "--redis", address, *options, "--device", "auto", "--channel", "0"]
-    )
+    return shlex.join(["worker-agent", job, "--redis", address, *options, "--device", "auto"])
 
 
 class RedisBackend:

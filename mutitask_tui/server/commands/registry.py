@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ParamKind = Literal["device", "channel", "fail", "count", "json"]
+from worker_agent.protocol.counts import is_count
+from worker_agent.protocol.served_channels import Served, parse_served, served_text
+from worker_agent.protocol.words import shown
+
+ParamKind = Literal["device", "channel", "channels", "fail", "count", "json"]
 Scope = Literal["all", "device", "channel", "fail", "view"]
 
 MOST = 1_000_000_000
@@ -22,7 +26,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One argument. `device`, `channel` and `count` are whole numbers, `fail` is a task id, `json` is any value."""
+    """One argument.
+
+    `device`, `channel` and `count` are whole numbers. `channels` is text: `all`, or numbers such as `0,2`. `fail` is a
+    task id, and `json` is any value.
+    """
 
     name: str
     kind: ParamKind
@@ -34,6 +42,8 @@ class Param:
             return text
         if self.kind == "json":
             return _parse_json(text)
+        if self.kind == "channels":
+            return served_text(_parse_channels(text))
         if not text.isascii() or not text.isdigit():
             raise CommandError(f"{self.name} must be a whole number of 0 or more, not {text[:40]!r}")
         number = int(text[:20])
@@ -81,7 +91,7 @@ class Command:
     def parse(self, words: Iterable[str]) -> tuple[Any, ...]:
         """Return the arguments' values from the words after the name. Raises `CommandError`."""
         given = list(words)
-        if self.params and self.params[-1].kind == "json" and len(given) > len(self.params):
+        if self.params and self.params[-1].kind in ("json", "channels") and len(given) > len(self.params):
             last = len(self.params) - 1
             given = [*given[:last], " ".join(given[last:])]
         needed = sum(not p.optional for p in self.params)
@@ -94,6 +104,26 @@ class Command:
         if self.run is None:
             raise CommandError(f"{self.name} belongs to a dashboard: press its key there")
         return self.run(commander, *values)
+
+
+def channels_argument(value: object) -> Served:
+    """Return the channels that a `channels` argument means: text, a number, or a list of numbers.
+
+    Raises `CommandError` for text that means no channels, and `TypeError` for values of other types.
+    """
+    if isinstance(value, str):
+        return _parse_channels(value)
+    numbers = list(value) if isinstance(value, list | tuple | range) else [value]
+    if not numbers or not all(is_count(number) for number in numbers):
+        raise TypeError(f"channels must be 'all', a number or a list of numbers, not {shown(value)}")
+    return _parse_channels(",".join(map(str, numbers)))
+
+
+def _parse_channels(text: str) -> Served:
+    try:
+        return parse_served(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _parse_json(text: str) -> Any:
@@ -134,6 +164,7 @@ _N = Param("N", "device")
 _C = Param("C", "channel")
 _C_OPTIONAL = Param("C", "channel", optional=True)
 _ID = Param("ID", "fail")
+_CHANNELS = Param("CHANNELS", "channels")
 _COUNT = Param("N", "count")
 
 
@@ -165,6 +196,14 @@ COMMANDS: tuple[Command, ...] = (
     _command("pause_one", "p", "device", "Pause one device; running tasks finish", _N),
     _command("start_all", "S", "all", "Resume all devices"),
     _command("start_one", "s", "device", "Resume one device", _N),
+    _command(
+        "assign",
+        "i",
+        "device",
+        "Set which channels a device serves: all, or numbers such as 0,2",
+        _N,
+        _CHANNELS,
+    ),
     _command("pause_allot", "a", "all", "Pause the feeding of tasks from the generators; devices continue"),
     _command("start_allot", "A", "all", "Resume the feeding of tasks from the generators"),
     _command(

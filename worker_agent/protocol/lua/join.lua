@@ -5,8 +5,9 @@
 -- KEYS[4] agents            HASH device -> actor
 -- KEYS[5] holder's record   HASH of the actor that the caller found on the device (its own record if it found none)
 -- KEYS[6] fleet             HASH
--- ARGV[1] actor  ARGV[2] device  ARGV[3] the highest channel that it names, -1 for none  ARGV[4] protocol  ARGV[5] the holder that the caller found, or ''
--- ARGV[6] '1' if the holder's process has certainly ended  ARGV[7..] record: field, value, ...
+-- ARGV[1] actor  ARGV[2] device  ARGV[3] the highest channel that it names, -1 for none  ARGV[4] protocol
+-- ARGV[5] the holder that the caller found, or ''  ARGV[6] '1' if the holder's process has certainly ended
+-- ARGV[7..] record: field, value, ...
 -- Returns {'ok', number of channels} | {'none'} | {'version', theirs} | {'channel', number of channels} | {'changed'}
 --         | {'held', rest of the lease in ms} | {'lost'} for a late copy by an actor that has left
 -- Laws: one agent on each device (7); the replaced actor is fenced (2).

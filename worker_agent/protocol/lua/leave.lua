@@ -3,7 +3,7 @@
 -- KEYS[2] leases          ZSET (for a server: lease:server)
 -- KEYS[3] agents          HASH device -> actor
 -- KEYS[4] meta            HASH
--- KEYS[5..] for each channel that an agent may have served: the channel's agents ZSET, its claims HASH
+-- KEYS[5..] of an agent, for each channel: the channel's agents ZSET, the agent's claims HASH
 -- ARGV[1] actor  ARGV[2] device, or ''
 -- Returns {'ok'}
 -- Law: what the actor sends after this changes nothing (2).

@@ -7,7 +7,7 @@
 -- KEYS[7] desired_channels (`wish:channels`) HASH  KEYS[8] server's token LIST  KEYS[9] fleet HASH
 -- KEYS[10] desired_assignments (`wish:assign`) HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
--- tally, tries, marks
+-- tally, tries, marks, agents
 -- then for each actor with claims that the caller found: its claims HASH
 -- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder that the caller found, or ''
 -- ARGV[4] '1' if the holder's process has certainly ended
@@ -40,7 +40,7 @@ redis.call('LLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 12, 10
+local per, base = 13, 10
 local seen = {}
 for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
@@ -63,6 +63,7 @@ for c = 0, math.max(old, new) - 1 do
   redis.call('HLEN', KEYS[at + 10])
   redis.call('HLEN', KEYS[at + 11])
   redis.call('HLEN', KEYS[at + 12])
+  redis.call('ZCARD', KEYS[at + 13])
 end
 local holds = false
 for _, count in ipairs(work) do holds = holds or count > 0 end
@@ -71,7 +72,11 @@ local resumed = old > 0 and ARGV[5] == 'resume'
 if resumed and old ~= new then return {'channels', meta[3]} end
 
 if not resumed then
-  for i = base + 1, #KEYS do redis.call('DEL', KEYS[i]) end
+  for i = base + 1, #KEYS do
+    -- Live agents continue in the channels that remain, and need not name these again.
+    local kept = i <= base + new * per and (i - base) % per == 0
+    if not kept then redis.call('DEL', KEYS[i]) end
+  end
   redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[10])
   redis.call('HSET', KEYS[2], 'run', ARGV[6], 'started_ms', string.format('%d', now))
   redis.call('HSET', KEYS[9], 'devices', '0')

@@ -12,10 +12,10 @@
 -- KEYS[10] claims of the actor      HASH number of a claim -> its items, `NUMBER:open` -> the state of each item
 -- KEYS[11] channel's token   LIST
 -- KEYS[12] retry_reasons (`tries`)  HASH id -> msgpack, one map for each failed run, of tasks that will run again
--- KEYS[13..] the agents of all other channels  ZSETs
+-- KEYS[13..] for each other channel: its agents ZSET, its claim_counts HASH
 -- ARGV[1] actor  ARGV[2] most tasks in this call; the first claim may exceed it
 -- ARGV[3] reason for a third crash, msgpack
--- Returns {'ok', requeued, failed, left} | {'alive'}
+-- Returns {'ok', requeued, failed, left, {places of the other channels with claims, from 1}} | {'alive'}
 -- Laws: the actor is fenced in the same step (2); an actor whose lease has not ended is left alone, so a late copy of
 -- the call does no harm (3); recovery needs no server (8); a crash uses up no retry (9).
 
@@ -25,7 +25,11 @@ local now = now_ms()
 if not record[1] and lease and tonumber(lease) > now then return {'alive'} end
 local on_device = record[2] and redis.call('HGET', KEYS[3], record[2])
 redis.call('ZCARD', KEYS[4])
-for i = 13, #KEYS do redis.call('ZCARD', KEYS[i]) end
+local elsewhere = {}
+for i = 13, #KEYS, 2 do
+  redis.call('ZCARD', KEYS[i])
+  if redis.call('HGET', KEYS[i + 1], ARGV[1]) then elsewhere[#elsewhere + 1] = (i - 11) / 2 end
+end
 redis.call('LLEN', KEYS[5])
 redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
@@ -74,17 +78,21 @@ end
 call_in_pieces('RPUSH', KEYS[5], requeued)
 if left == 0 then
   redis.call('HDEL', KEYS[9], ARGV[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
 else
   redis.call('HSET', KEYS[9], ARGV[1], left)
+end
+-- While claims are left, the next sweep finds the actor by its lease, whether or not this caller goes on.
+if left == 0 and #elsewhere == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+else
   redis.call('ZADD', KEYS[2], 0, ARGV[1])
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
-for i = 13, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+for i = 13, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end
 if on_device == ARGV[1] then redis.call('HDEL', KEYS[3], record[2]) end
 if record[3] then
   redis.call('HSET', KEYS[1], 'dead', '1')
   redis.call('PEXPIRE', KEYS[1], DEAD_TTL)
 end
 if #requeued > 0 then wake(KEYS[11]) end
-return {'ok', #requeued, failed, left}
+return {'ok', #requeued, failed, left, elsewhere}

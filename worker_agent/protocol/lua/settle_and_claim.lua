@@ -17,7 +17,7 @@
 -- KEYS[16] meta      HASH
 -- KEYS[17] agent_counters (`tally`)  HASH: done, errors, foreign, starved
 -- KEYS[18] retry_reasons (`tries`)   HASH id -> msgpack, one map for each failed run, of tasks that will run again
--- KEYS[19..] waiting LISTs of the other channels that the agent serves
+-- KEYS[19..] waiting LISTs of other channels
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] channel  ARGV[4] most tasks to claim  ARGV[5] most bytes to claim
 -- ARGV[6] number of tasks that the actor has claimed from other channels
 -- ARGV[7] number of other channels  ARGV[8..] their numbers
@@ -26,25 +26,20 @@
 --   DONE the result's list item   SAVED ''   HANDED_BACK ''   FAILED, UNDECODABLE, CRASHED the reason as msgpack
 -- Returns {'ok', settlements refused, waiting, items as a msgpack array or '', the claim's number,
 --          {waiting in each other channel, 0 if it is paused}}
---         | {'lost'} | {'stale'} | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
+--         | {'lost'} | {'stale'}
+--         | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
 -- Laws: the counters stay balanced (1); a task is recorded once (2); a second copy of the call changes nothing (3): the
 -- stored answer is the number of refused settlements, and the claim of that number still has the items; a crash uses up
 -- no retry, the third crash fails the task, and a task that crashed is claimed alone (9).
 
-local number = tonumber(ARGV[2])
-local others = tonumber(ARGV[7])
-local first_run = 8 + others
-
--- The number of waiting tasks in each other channel.
-local function waiting_elsewhere()
-  local counts = {}
-  if others == 0 then return counts end
-  local desired = redis.call('HMGET', KEYS[13], unpack(ARGV, 8, 7 + others))
-  for i = 1, others do
-    local waiting = redis.call('LLEN', KEYS[18 + i])
-    counts[i] = desired[i] == 'paused' and 0 or waiting
+local number, others = tonumber(ARGV[2]), tonumber(ARGV[7])
+local first_run, elsewhere = 8 + others, {}
+for first = 1, others, 1000 do -- In pieces: `unpack` has a limit.
+  local last = math.min(first + 999, others)
+  local desired = redis.call('HMGET', KEYS[13], unpack(ARGV, 7 + first, 7 + last))
+  for i = first, last do
+    elsewhere[i] = desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[18 + i])
   end
-  return counts
 end
 
 local refused, last = check_number(KEYS[1], number)
@@ -52,7 +47,7 @@ if refused then
   if refused[1] ~= 'again' then return refused end
   return {
     'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2],
-    waiting_elsewhere(),
+    elsewhere,
   }
 end
 
@@ -73,7 +68,6 @@ redis.call('HLEN', KEYS[6])
 redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[12])
 local held_elsewhere = tonumber(ARGV[6]) + 0
-local elsewhere = waiting_elsewhere()
 local now, unknown = now_ms(), 0
 
 -- Push `items`, from the index `from` on, before all waiting items.

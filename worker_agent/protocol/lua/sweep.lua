@@ -3,7 +3,7 @@
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: fenced, not yet recovered)
 -- KEYS[3] fleet   HASH
 -- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claimed tasks
--- Returns {actors to recover}, {channels with due tasks}, {for each actor the channels of its claims, such as `0,2`}
+-- Returns {for each actor to recover {actor, the channels of its claims, such as `0,2`}}, {channels with due tasks}
 -- Law: recovery needs no server, and leases start afresh after Redis was away (8).
 -- If no process could sweep for a while (a gap), Redis was away, and all leases start afresh. A gap is half a lease,
 -- and at least `GAP` ms: longer than the pause between two sweeps with a short lease. A shorter absence can hide
@@ -14,28 +14,30 @@ local GAP = 3000
 -- Agents send a heartbeat once a second. One that Redis takes slowly arrives a little later.
 local DUE = 700
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
-if not lease then return {{}, {}, {}} end
+if not lease then return {{}, {}} end
 local now, swept = now_ms(), swept_ms(KEYS[3])
-if not is_sweep_due(swept, now) then return {{}, {}, {}} end
+if not is_sweep_due(swept, now) then return {{}, {}} end
 local afresh = swept == 0 or now < swept or now - swept > math.max(lease / 2, GAP)
 local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or math.min(now, swept + DUE), 'LIMIT', 0, 16)
-local due, held_in = {}, {}
+local due, held_in, has_lease = {}, {}, {}
 for _, actor in ipairs(dead) do held_in[actor] = {} end
 for i = 4, #KEYS, 2 do
   local channel = string.format('%d', (i - 4) / 2)
   local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
   if #first > 0 then due[#due + 1] = channel end
   for _, actor in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
-    if #dead < 32 and not held_in[actor] and not redis.call('ZSCORE', KEYS[2], actor) then
-      dead[#dead + 1] = actor
-      held_in[actor] = {}
+    if #dead < 32 and not held_in[actor] and not has_lease[actor] then
+      if redis.call('ZSCORE', KEYS[2], actor) then
+        has_lease[actor] = true
+      else
+        dead[#dead + 1], held_in[actor] = actor, {}
+      end
     end
     if held_in[actor] then table.insert(held_in[actor], channel) end
   end
 end
-local channels = {}
-for i, actor in ipairs(dead) do channels[i] = table.concat(held_in[actor], ',') end
+for i, actor in ipairs(dead) do dead[i] = {actor, table.concat(held_in[actor], ',')} end
 for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
 redis.call('HSET', KEYS[3], 'swept_ms', string.format('%d', now))
-return {dead, due, channels}
+return {dead, due}
