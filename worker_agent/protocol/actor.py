@@ -19,7 +19,7 @@ class Actor:
 
     @classmethod
     def agent(cls, channel: int) -> Actor:
-        """Return a new agent's actor. Its id names the channel: whoever recovers it needs the channel's keys."""
+        """Return a new agent's actor. Its id names the channel, whose keys a recovery needs."""
         return cls(f"a{channel}-{secrets.token_hex(8)}")
 
     @classmethod
