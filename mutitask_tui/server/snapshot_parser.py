@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
-from worker_agent.protocol.words import short_text
+from worker_agent.protocol.text import short_text
 
 _MAX_DEVICE_DIGITS = 6
 _MAX_COUNT_DIGITS = 16
