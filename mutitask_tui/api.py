@@ -8,7 +8,7 @@ from typing import Any
 
 from mutitask_tui.server.commands.registry import COMMANDS, Command, Outcome
 from worker_agent.protocol.counts import is_count
-from worker_agent.protocol.words import shown
+from worker_agent.protocol.text import shown
 
 
 class Server:

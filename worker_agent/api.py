@@ -38,7 +38,7 @@ class Client:
     ) -> None:
         from worker_agent.protocol.connection.address import check_name
         from worker_agent.protocol.counts import is_count
-        from worker_agent.protocol.words import shown
+        from worker_agent.protocol.text import shown
 
         if not is_count(device):
             raise TypeError(f"device must be a whole number of 0 or more, not {shown(device)}")
@@ -117,7 +117,7 @@ class Client:
 
 def _served(channel: object) -> Served:
     from worker_agent.protocol.counts import is_count
-    from worker_agent.protocol.words import shown
+    from worker_agent.protocol.text import shown
 
     if channel is None:
         return None

@@ -50,7 +50,7 @@ from mutitask_tui.server.commands.registry import CommandError, find, parse_line
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.settings.preferences import Preferences
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 if TYPE_CHECKING:
     from mutitask_tui.dashboard.host import Host

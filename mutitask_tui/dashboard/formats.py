@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
 
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mutitask_tui.server.files import Untrusted, make_private
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 _POLL_SECONDS = 0.02
 

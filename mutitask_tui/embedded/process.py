@@ -34,7 +34,7 @@ from worker_agent.protocol.connection.address import (
 )
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.identity import is_gone, process_of
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 _STOP_SECONDS = 30.0
 """How long a stop may take: Valkey writes its data to the disk first."""

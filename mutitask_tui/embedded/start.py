@@ -26,7 +26,7 @@ from mutitask_tui.embedded.process import EmbeddedServer, ServerState, is_alive,
 from mutitask_tui.server.files import make_private
 from worker_agent.protocol.connection.address import ServerFile, build_url, dump_server_file, load_server_file
 from worker_agent.protocol.identity import process_of
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 _START_SECONDS = 30.0
 """For the first answer. Loading the saved data may take as long as it needs."""

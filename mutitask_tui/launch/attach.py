@@ -13,7 +13,7 @@ from mutitask_tui.launch.tuning import tune_after_start
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.settings.config_file import load
 from worker_agent.protocol.errors import JobError
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 BROWSER_VARIABLE = "TEXTUAL_DRIVER"
 """textual-serve sets it for a view that draws into a browser's tab."""

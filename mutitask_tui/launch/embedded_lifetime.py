@@ -9,7 +9,7 @@ from mutitask_tui.embedded.process import EmbeddedServer
 from mutitask_tui.embedded.valkey import ensure, find, is_sleeping
 from mutitask_tui.server.reader import Reader
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 AGENTS_LEAVE_S = 10.0
 """How long to wait for agents to leave before the embedded Valkey stops."""

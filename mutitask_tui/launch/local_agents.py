@@ -15,7 +15,7 @@ from mutitask_tui.server.files import make_private, open_log
 from worker_agent.agent.end_note import END_NOTE_VARIABLE
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, state_dir
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 RESTART_S = 1.0
 """The wait before the first restart. It grows with each further one."""

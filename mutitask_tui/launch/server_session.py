@@ -18,8 +18,8 @@ from mutitask_tui.server.status import finished_line, progress_line, summary_lin
 from mutitask_tui.settings.config_file import Loaded
 from worker_agent.console import lines, streams
 from worker_agent.protocol.errors import MutiTaskError, Superseded
-from worker_agent.protocol.pristine import time
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
+from worker_agent.protocol.unpatched import time
 
 PROGRESS_INTERVAL_S = 2.0
 FAILED_STATUS = 7

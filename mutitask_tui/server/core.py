@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
-from mutitask_tui.server.caller import Caller
 from mutitask_tui.server.drain import drain_agents
 from mutitask_tui.server.feed import Feed, parse_marks
+from mutitask_tui.server.operator_calls import Caller
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
@@ -31,8 +31,8 @@ from worker_agent.protocol.errors import (
 )
 from worker_agent.protocol.identity import is_gone, this_process
 from worker_agent.protocol.membership import ChannelCountDiffers, HoldsWork, LeaseHeld, Run, RunPlan
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.unpatched import time
 
 SILENT_S = 1.5
 """How long a holder of the namespace may renew no lease before it is called silent, in seconds."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mutitask_tui.server.caller import Caller
+from mutitask_tui.server.operator_calls import Caller
 from worker_agent.protocol.broker import Broker
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 DRAIN_S = 30.0
 """How long `exit` lets the agents finish their running tasks, in seconds. Then they must hand these back."""

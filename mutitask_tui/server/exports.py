@@ -12,8 +12,8 @@ from mutitask_tui.server.reader import FailedRecord, Reader, Result, every_resul
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import ConcurrentChange
 from worker_agent.protocol.printable import printable_json
-from worker_agent.protocol.pristine import json
-from worker_agent.protocol.words import short_text
+from worker_agent.protocol.text import short_text
+from worker_agent.protocol.unpatched import json
 
 PAGE = 500
 

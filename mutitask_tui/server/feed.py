@@ -13,8 +13,8 @@ from worker_agent.execution import forks
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.printable import printable
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import name_of
+from worker_agent.protocol.unpatched import time
 
 READY_ITEMS = 1_000
 READY_BYTES = 8 * 1024 * 1024

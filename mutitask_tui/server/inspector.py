@@ -17,9 +17,9 @@ from mutitask_tui.server.snapshot import (
 from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.pristine import json
 from worker_agent.protocol.reasons import error_location
-from worker_agent.protocol.words import plural, short_text
+from worker_agent.protocol.text import plural, short_text
+from worker_agent.protocol.unpatched import json
 
 GROUPED_TASKS = 10_000
 PAGE = 500

@@ -30,7 +30,7 @@ from worker_agent.protocol.keys import MAX_CHANNELS, Keys
 from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
 from worker_agent.protocol.replies import check_command_reply, check_script_reply, is_whole, to_dict
 from worker_agent.protocol.scripts import script
-from worker_agent.protocol.words import short_text
+from worker_agent.protocol.text import short_text
 
 EVENTS = 200
 RATE_WINDOW_MS = 3_000

@@ -8,7 +8,7 @@ from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLe
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import MAX_CHANNELS
 from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
-from worker_agent.protocol.words import short_text
+from worker_agent.protocol.text import short_text
 
 _MAX_DEVICE_DIGITS = 6
 _MAX_COUNT_DIGITS = 16

@@ -8,7 +8,7 @@ from statistics import median
 
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
 from worker_agent.protocol.printable import printable
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 GRACE_MS = 3000
 """How long after the server's start no channel is called unserved, in ms: agents need time to start."""

@@ -8,7 +8,7 @@ from mutitask_tui.dashboard.keys.keymap import default_keys, effective_keys
 from mutitask_tui.settings.config_file import FILE_VARIABLE, Loaded
 from mutitask_tui.settings.options import SETTINGS
 from mutitask_tui.settings.preferences import Preferences
-from worker_agent.protocol.pristine import json
+from worker_agent.protocol.unpatched import json
 
 
 def to_lines(loaded: Loaded) -> list[str]:

@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 from textual_serve.app_service import AppService
 
 from worker_agent.console import lines
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 500
 MIN_ROWS, MAX_ROWS = 5, 200

@@ -103,7 +103,8 @@ def test_one_malformed_reply_to_each_call_of_a_server_loses_nothing(
         stack.agent(0, task_function=lambda task: task)
         wait_until(
             lambda: (
-                {"allot", "renew_server_lease", "sample_counters"} <= faulty.answered or stack.core.ended.is_set()
+                {"allot", "renew_server_lease", "sample_counters"} <= faulty.answered
+                or stack.core.ended.is_set()
             ),
             15,
         )

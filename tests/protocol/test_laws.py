@@ -1,4 +1,4 @@
-"""The laws of the design that hold between Redis and its actors. `test_counters_balance.py` tests laws 1 and 2 too."""
+"""The laws in `worker_agent/protocol/__init__.py`, one by one. `test_counters_balance.py` tests laws 1 and 2 too."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_a_stored_password_that_others_could_read_is_refused(open_place: Path) -
 
 
 JOB = """
-import time
+import os, time
 def tasks():
     yield from range(40)
 def task_function(task):
@@ -225,8 +225,9 @@ def test_a_removed_directory_does_not_lead_to_a_second_server(open_place: Path) 
 def test_a_run_whose_directory_is_removed_reports_it_and_loses_nothing(
     open_place: Path, spawn: Callable[..., Program], tmp_path: Path, wait_until: Callable[..., object]
 ) -> None:
-    job = tmp_path / "job.py"
-    job.write_text(JOB)
+    job, go = tmp_path / "job.py", tmp_path / "go"
+    # The run must not end before everything that is looked at during it.
+    job.write_text(JOB.replace("time.sleep(0.1)", f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"))
     home = server_file("default").parent
     line = ["mutitask", "run", job, "--headless", "--until-done", "--autostart", "--local-agents", "1"]
     run = spawn(line)
@@ -236,6 +237,7 @@ def test_a_run_whose_directory_is_removed_reports_it_and_loses_nothing(
     assert any("in memory only" in event.text for event in snapshot_of(home).events)
     second = spawn(["mutitask", "run", job, "--headless", "--resume"])
     assert second.wait(30) == 4 and "already has a server" in second.stderr
+    go.touch()
     assert run.wait(60) == 0, run
     assert "40 done, 0 failed" in run.stderr and "keeps running, because its data was removed" in run.stderr
     exported = mutitask("results", "export")

@@ -15,8 +15,8 @@ from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.execution.threads import ThreadExecutor
 from worker_agent.protocol.errors import JobError, LeaseLost, RedisUnavailable
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.settlements import Settlement
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from worker_agent.execution.in_flight import InFlight
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import MAX_LOG_LINES
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 INTERVAL_S = 1.0

@@ -12,7 +12,7 @@ from worker_agent.agent.state import AgentState
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection.connect import BLOCK_S
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 
 @dataclass(frozen=True, slots=True, eq=False)

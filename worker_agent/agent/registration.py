@@ -23,8 +23,8 @@ from worker_agent.protocol.errors import (
 )
 from worker_agent.protocol.identity import Identity, is_gone, this_process
 from worker_agent.protocol.membership import LeaseHeld
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import crash_reason
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 HOLDER_SILENT_S = 1.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 TICK_S = 0.5
 STALL_S = 1.5

@@ -9,8 +9,8 @@ from typing import Any
 
 from worker_agent.console import streams
 from worker_agent.protocol.printable import printable, printable_json
-from worker_agent.protocol.pristine import json
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.unpatched import json
 
 _MAX_TRACEBACK_CHARACTERS = 100_000
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
 from worker_agent.protocol import codec
-from worker_agent.protocol.pristine import time
-from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
 from worker_agent.protocol.served_channels import Served, served_text
+from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 MAX_BATCH_TASKS = 100

@@ -9,9 +9,9 @@ from itertools import count, repeat
 
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Claim
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.settlements import DONE, HANDED_BACK, SAVED, Settlement
-from worker_agent.protocol.words import short_text
+from worker_agent.protocol.text import short_text
+from worker_agent.protocol.unpatched import time
 
 TARGET_WORK_S = 0.05
 """Target amount of claimed work per slot, in seconds. Small enough that other agents are not starved."""

@@ -17,8 +17,8 @@ from worker_agent.execution.child_process import (
 )
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight
 from worker_agent.execution.runner import child_died, timed_out
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 BATCH_S = 0.005

@@ -7,9 +7,9 @@ import threading
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight, RunningTask
 from worker_agent.execution.runner import Runner, timed_out
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
+from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 RESTART_DELAY_S = 0.5

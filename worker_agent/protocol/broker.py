@@ -62,7 +62,7 @@ class Broker(Membership):
     def allot(
         self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
     ) -> Allotted:
-        """Push items into a channel whose feed stands at the count `cursor`.
+        """Push items into a channel whose feed is at the count `cursor`.
 
         `exhausted` says that the generator ends after these items, `halted` why the feed stops after them.
         Raises `Superseded`, `NamespaceGone`, `CountMoved` or `LeaseLost`.
@@ -264,7 +264,7 @@ class Broker(Membership):
         return int(reply[1]) == 1
 
     def answer_detect(self, detect: str, answer: bytes) -> None:
-        """Answer a detect. Whoever asked waits for the answer in a list that lives for a minute."""
+        """Answer a detect. The process that asked waits on a list that lives for a minute."""
         self._call("answer_detect", [self.keys.detect_answers(detect)], answer, 60_000)
 
     def append_event(self, level: Literal["info", "warning", "error"], who: str, text: str) -> None:

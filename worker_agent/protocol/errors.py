@@ -53,7 +53,7 @@ class NamespaceGone(MutiTaskError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"the keys of namespace {name!r} are gone from Redis (FLUSHALL, or another program deleted them), and its "
-            "tasks with them: give MutiTask a Redis that nobody empties, and start the run again"
+            "tasks with them: give MutiTask a Redis that no other program empties, and start the run again"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from worker_agent.protocol.pristine import json
+from worker_agent.protocol.unpatched import json
 
 LINE = 2_000
 """The longest line that is printed or logged, in characters."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_agent.protocol import codec, wire
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000

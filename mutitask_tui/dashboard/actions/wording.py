@@ -12,7 +12,7 @@ from mutitask_tui.dashboard.model.states import device_state
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.server.commands.registry import Command
 from mutitask_tui.server.snapshot import Snapshot
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 _MAX_NAMED = 8
 """The number of targets of a batch that are named."""

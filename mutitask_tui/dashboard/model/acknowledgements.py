@@ -13,9 +13,9 @@ from mutitask_tui.dashboard.formats import seen_text, span, took
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.server.commands.registry import Command
 from mutitask_tui.server.snapshot import DeviceView, Snapshot
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
+from worker_agent.protocol.unpatched import time
 
 LATE_S = 5.0
 """Name a target that has not acknowledged a command after this many seconds."""

@@ -9,7 +9,7 @@ from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.server.snapshot import Snapshot
 from mutitask_tui.server.troubles import all_failing, all_failing_text, stuck_runs, unserved
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 
 @dataclass(frozen=True, slots=True)

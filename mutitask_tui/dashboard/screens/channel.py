@@ -25,7 +25,7 @@ from mutitask_tui.dashboard.widgets.tail_view import Piece, PlainLines
 from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import ChannelView, ResultView, Snapshot, WaitingTask, names_of
 from mutitask_tui.server.troubles import unserved
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 _PEEK_COUNT = 100
 """How many waiting tasks and how many results are shown, at most."""

@@ -20,8 +20,8 @@ from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import Snapshot
 from mutitask_tui.settings.options import CHART_MINUTES
-from worker_agent.protocol.pristine import time
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
+from worker_agent.protocol.unpatched import time
 
 
 class ChartScreen(FrameScreen):

@@ -25,8 +25,8 @@ from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.facts import Facts
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
-from worker_agent.protocol.pristine import time
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
+from worker_agent.protocol.unpatched import time
 
 PAGE_SIZE = 100
 """How many more tasks are read when the cursor reaches the end of the list."""

@@ -9,7 +9,7 @@ from textual import on, work
 from textual.message import Message
 
 from mutitask_tui.dashboard.screens.frame import FrameScreen
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 
 class PeekingScreen(FrameScreen):

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.model.history import Series
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 Kind = Literal["rate", "fill", "fails"]
 

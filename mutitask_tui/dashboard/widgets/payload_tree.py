@@ -12,7 +12,7 @@ from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from mutitask_tui.dashboard.safe_text import safe_str
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 _PAGE_SIZE = 200
 """How many children of a node are added at a time."""

@@ -9,7 +9,7 @@ from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.header import FAINT, TONES
-from worker_agent.protocol.words import plural
+from worker_agent.protocol.text import plural
 
 _GLYPHS: dict[Tone, str] = {"calm": "…", "good": "✓", "warn": "!", "bad": "✗", "faint": " "}
 

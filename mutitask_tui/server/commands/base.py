@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mutitask_tui.server.caller import Caller
 from mutitask_tui.server.commands.registry import CommandError
+from mutitask_tui.server.operator_calls import Caller
 from worker_agent.protocol.served_channels import Served, served_numbers
 
 

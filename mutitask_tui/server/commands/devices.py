@@ -15,8 +15,8 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.errors import ConcurrentChange
-from worker_agent.protocol.pristine import time
 from worker_agent.protocol.served_channels import Served, served_text
+from worker_agent.protocol.unpatched import time
 
 DETECT_WAIT_S = 1.0
 DETECT_TTL_MS = 60_000

@@ -12,7 +12,7 @@ from mutitask_tui.server.exports import export_failed, export_selected
 from mutitask_tui.server.files import write_new_file
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 
 class FailCommands(CommandGroup):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from worker_agent.protocol.counts import is_count
 from worker_agent.protocol.served_channels import Served, parse_served, served_text
-from worker_agent.protocol.words import shown
+from worker_agent.protocol.text import shown
 
 ParamKind = Literal["device", "channel", "channels", "fail", "count", "json"]
 Scope = Literal["all", "device", "channel", "fail", "view"]

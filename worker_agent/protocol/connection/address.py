@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.identity import Identity, this_process
-from worker_agent.protocol.pristine import json
+from worker_agent.protocol.unpatched import json
 
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 6379

@@ -22,7 +22,7 @@ from worker_agent.protocol.connection.cluster import ClusterClient
 from worker_agent.protocol.connection.guard import GuardedParser
 from worker_agent.protocol.connection.sentinel import master_client
 from worker_agent.protocol.errors import RedisRefused
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 CALL_TIMEOUT_S = 5.0
 BLOCK_S = 1.0

@@ -13,7 +13,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 BODY_BYTES = 80 * 1024 * 1024
 """The most bytes of one string: a packed item of 64 MiB (wire.MAX_BYTES) and those that were claimed before it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker_agent.protocol.errors import RedisUnavailable
-from worker_agent.protocol.pristine import time
+from worker_agent.protocol.unpatched import time
 
 T = TypeVar("T")
 

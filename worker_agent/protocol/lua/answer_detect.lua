@@ -1,4 +1,4 @@
--- Answer a detect. Whoever asked blocks on this list.
+-- Answer a detect. The process that asked waits on this list.
 -- KEYS[1] detect_answers  LIST
 -- ARGV[1] answer, msgpack  ARGV[2] time to live, ms
 -- Returns {'ok'}

@@ -6,7 +6,7 @@
 -- KEYS[5] agent_counters (`tally`)  HASH: starved
 -- ARGV[1] number  ARGV[2] how many results had been drained when the caller read  ARGV[3] how many to remove
 -- Returns {'ok', removed} | {'moved', drained by now} | {'again', the same as text} | {'lost'} | {'stale'}
--- Laws: two copies of a call drain once (3); a feed that the cap on results stopped goes on (6).
+-- Laws: two copies of a call drain once (3); a feed that the cap on results stopped continues (6).
 
 local number = tonumber(ARGV[1])
 local refused = check_number(KEYS[1], number)

@@ -1,5 +1,5 @@
 -- Common code: the clock, numbered calls (law 3), and the header of a list item.
--- `scripts.py` puts the parts that a script uses before the script.
+-- `scripts.py` puts the parts that a script uses before the script. The laws are listed in `__init__.py`.
 --
 -- A list item is `M1`, the run (8 letters or digits), the task's number (12 digits), its attempt (2 digits),
 -- its crashes (1 digit), the format of the body (1 letter), and the body, which no script unpacks.
