@@ -9,7 +9,7 @@ exactly one place and has the right attempt and crashes; the counters are balanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,6 @@ from tests.protocol.examples import LONG, examples
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
-    NO_CLAIM,
     ById,
     World,
     crashed,
@@ -45,6 +44,7 @@ from tests.protocol.world import (
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded
+from worker_agent.protocol.served_channels import Served, served_numbers
 from worker_agent.protocol.settlements import (
     CRASHED,
     DONE,
@@ -60,6 +60,8 @@ OUTCOMES = {
     DONE: done, SAVED: saved, FAILED: failed, UNDECODABLE: failed_for_good, HANDED_BACK: handed_back, CRASHED: crashed,
 }  # fmt: skip
 LEASE_MS = 3_600_000
+SERVED: list[Served] = [None, (0, 1), (1, 0), (1,)]
+"""The channels that the agent of each device serves."""
 
 KINDS = st.sampled_from(
     [
@@ -103,7 +105,10 @@ class Agent:
     """One agent: its broker, and whether it is registered."""
 
     broker: ById
-    channel: int
+    channels: tuple[int, ...]
+    """The channels that it serves."""
+    claims_from: set[int]
+    """The channels that count it among their agents."""
     alive: bool = True
     expired: bool = False
 
@@ -122,7 +127,7 @@ def has_header(item: bytes) -> bool:
 
 
 class Namespace(RuleBasedStateMachine):
-    """Agents of two channels, servers that replace each other, and a person at a command line."""
+    """Agents that serve one or two channels, servers that replace each other, and a person at a command line."""
 
     client: redis.Redis
 
@@ -204,65 +209,88 @@ class Namespace(RuleBasedStateMachine):
 
     def holds(self, agent: Agent) -> bool:
         """Return whether the agent is alive and has claimed tasks."""
-        return agent.alive and bool(self.model[agent.channel].at(agent.place))
+        return agent.alive and bool(self.holds_in(agent))
+
+    def holds_in(self, agent: Agent) -> list[int]:
+        """Return the channels from which the agent has claimed tasks."""
+        return [channel for channel, model in enumerate(self.model) if model.at(agent.place)]
 
     @rule(data=st.data(), want=st.integers(1, 8))
     def claim(self, data: st.DataObject, want: int) -> None:
         if agent := self.choose(data, lambda agent: agent.alive):
-            self.settle(agent, [], want)
+            self.settle(agent, data.draw(st.sampled_from(agent.channels)), [], want)
 
     @rule(data=st.data(), want=st.integers(0, 8), kinds=KINDS)
     def settle_and_claim(self, data: st.DataObject, want: int, kinds: list[bytes]) -> None:
         if agent := self.choose(data, self.holds):
-            self.settle(agent, self.outcomes(data, agent, kinds), want)
+            channel = data.draw(st.sampled_from(self.holds_in(agent)))
+            self.settle(agent, channel, self.outcomes(data, agent, channel, kinds), want)
 
     @rule(data=st.data(), rounds=st.lists(KINDS, min_size=1, max_size=4))
     def work(self, data: st.DataObject, rounds: list[list[bytes]]) -> None:
         """Let an agent work for some rounds, so that tasks get to every place."""
         if agent := self.choose(data, lambda agent: agent.alive):
             for kinds in rounds:
-                self.settle(agent, [], 4)
-                self.settle(agent, self.outcomes(data, agent, kinds), 0)
+                for channel in agent.channels:
+                    self.settle(agent, channel, [], 4)
+                for channel in self.holds_in(agent):
+                    self.settle(agent, channel, self.outcomes(data, agent, channel, kinds), 0)
 
-    def outcomes(self, data: st.DataObject, agent: Agent, kinds: list[bytes]) -> list[tuple[str, bytes]]:
-        claimed = self.model[agent.channel].at(agent.place)
+    def outcomes(
+        self, data: st.DataObject, agent: Agent, channel: int, kinds: list[bytes]
+    ) -> list[tuple[str, bytes]]:
+        claimed = self.model[channel].at(agent.place)
         if not claimed:
             return []
         chosen = data.draw(st.lists(st.sampled_from(claimed), unique=True, min_size=1))
         return [(id_, data.draw(st.sampled_from(kinds))) for id_ in chosen]
 
-    @rule(data=st.data(), twice=st.booleans(), kind=st.sampled_from(list(OUTCOMES)))
-    def settle_tasks_that_may_not_be_claimed(self, data: st.DataObject, twice: bool, kind: bytes) -> None:
+    @rule(channel=channels, data=st.data(), twice=st.booleans(), kind=st.sampled_from(list(OUTCOMES)))
+    def settle_tasks_that_may_not_be_claimed(
+        self, channel: int, data: st.DataObject, twice: bool, kind: bytes
+    ) -> None:
         if agent := self.choose(data, lambda agent: True):
-            ids = [*list(self.model[agent.channel].tasks)[-12:], "unknown0000000000000"]
+            ids = [*list(self.model[channel].tasks)[-12:], "unknown0000000000000"]
             chosen = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3))
-            self.settle(agent, [(id_, kind) for id_ in chosen * (1 + twice)], 0)
+            self.settle(agent, channel, [(id_, kind) for id_ in chosen * (1 + twice)], 0)
 
-    def settle(self, agent: Agent, outcomes: list[tuple[str, bytes]], want: int) -> None:
-        model = self.model[agent.channel]
+    def settle(self, agent: Agent, channel: int, outcomes: list[tuple[str, bytes]], want: int) -> None:
+        model = self.model[channel]
+        others = [other for other in range(CHANNELS) if other != channel]
+        elsewhere = [
+            self.model[other].tasks[id_] for other in others for id_ in self.model[other].at(agent.place)
+        ]
+        if any(task.crashes for task in elsewhere):
+            want = 0  # A task that crashed runs alone.
         # A broker sends settlements in the order in which the tasks were claimed.
-        outcomes = sorted(outcomes, key=lambda outcome: agent.broker.places.get(outcome[0], NO_CLAIM))
+        outcomes = sorted(outcomes, key=lambda outcome: agent.broker.place_of(channel, outcome[0]))
         settlements = [part for id_, kind in outcomes for part in OUTCOMES[kind](id_)]
         if not agent.alive:
-            self.changes_nothing(
-                lambda: agent.broker.settle_and_claim(agent.channel, settlements, want), LeaseLost
-            )
+            self.changes_nothing(lambda: agent.broker.settle_and_claim(channel, settlements, want), LeaseLost)
             return
-        claim = agent.broker.settle_and_claim(agent.channel, settlements, want)
+        claim = agent.broker.settle_and_claim(
+            channel, settlements, want, others=others, held_elsewhere=len(elsewhere)
+        )
         agent.expired = False
-        refused = sum(not self.settle_in_model(agent, id_, kind) for id_, kind in outcomes)
+        refused = sum(not self.settle_in_model(agent, channel, id_, kind) for id_, kind in outcomes)
         assert claim.refused == refused
-        self.move_foreign_in_model(agent.channel)
+        assert claim.waiting_elsewhere == tuple(self.waiting_in_model(other) for other in others)
+        self.move_foreign_in_model(channel)
         for item in claim.items:
             task = model.tasks[id_of(item)]
             assert task.place == "waiting", f"{id_of(item)} was {task.place}"
             task.place = agent.place
         assert len(claim.items) <= want
-        assert agent.channel not in self.paused or not claim.items
+        assert channel not in self.paused or not claim.items
 
-    def settle_in_model(self, agent: Agent, id_: str, kind: bytes) -> bool:
+    def waiting_in_model(self, channel: int) -> int:
+        """Return how many items a call in another channel finds waiting in this one."""
+        model = self.model[channel]
+        return 0 if channel in self.paused else len(model.at("waiting")) + model.foreign_waiting
+
+    def settle_in_model(self, agent: Agent, channel: int, id_: str, kind: bytes) -> bool:
         """Settle in the model. Return whether the agent had claimed the task."""
-        model = self.model[agent.channel]
+        model = self.model[channel]
         task = model.tasks.get(id_)
         if task is None or task.place != agent.place:
             return False
@@ -291,17 +319,20 @@ class Namespace(RuleBasedStateMachine):
             model.foreign_waiting -= 1
         model.foreign = seen
 
-    @rule(data=st.data(), state=st.sampled_from(["running", "running", "paused"]))
-    def heartbeat(self, data: st.DataObject, state: Any) -> None:
-        device = data.draw(devices)
+    @rule(device=devices, claims_from=st.sets(channels), not_from=st.sets(channels))
+    def heartbeat(self, device: int, claims_from: set[int], not_from: set[int]) -> None:
         agent = self.on_device[device]
+        not_from -= claims_from
+
+        def send() -> None:
+            agent.broker.heartbeat(device, b"heartbeat", claims_from=claims_from, not_from=not_from)
+
         if agent.alive:
-            agent.broker.heartbeat(device, agent.channel, state, b"heartbeat")
+            send()
             agent.expired = False
+            agent.claims_from = (agent.claims_from | claims_from) - not_from
         else:
-            self.changes_nothing(
-                lambda: agent.broker.heartbeat(device, agent.channel, state, b"heartbeat"), LeaseLost
-            )
+            self.changes_nothing(send, LeaseLost)
 
     @rule(data=st.data())
     def lease_ends(self, data: st.DataObject) -> None:
@@ -314,7 +345,8 @@ class Namespace(RuleBasedStateMachine):
         for _ in range(deaths):
             agent = self.on_device[device]
             if agent.alive:
-                self.settle(agent, [], 3)
+                for channel in agent.channels:
+                    self.settle(agent, channel, [], 3)
                 self.world.expire(agent.broker)
                 agent.expired = True
             assert self.ctl.recover(agent.broker.actor.id, reason("crashed")) == self.recover_in_model(agent)
@@ -327,41 +359,58 @@ class Namespace(RuleBasedStateMachine):
         moved = self.ctl.recover(agent.broker.actor.id, reason("crashed"))
         assert moved == self.recover_in_model(agent)
 
-    def recover_in_model(self, agent: Agent) -> int:
-        """Recover in the model. Return how many tasks move."""
+    @rule(channel=channels, data=st.data())
+    def a_recoverer_dies_after_one_channel(self, channel: int, data: st.DataObject) -> None:
+        if agent := self.choose(data, lambda agent: bool(self.holds_in(agent))):
+            actor = agent.broker.actor.id
+            first = self.world.capture(
+                lambda: self.ctl.recover(actor, reason("crashed"), claims_in=[channel])
+            )
+            reply = first.send(self.client)
+            assert reply[0] == (b"alive" if agent.alive and not agent.expired else b"ok")
+            self.recover_in_model(agent, [channel])
+
+    def recover_in_model(self, agent: Agent, recovered: Iterable[int] = range(CHANNELS)) -> int:
+        """Recover the tasks of some channels in the model. Return how many tasks move."""
         if agent.alive and not agent.expired:
             return 0
         agent.alive = False
-        model = self.model[agent.channel]
-        claimed = model.at(agent.place)
-        for id_ in claimed:
-            task = model.tasks[id_]
-            task.crashes += 1
-            task.place = "failed" if task.crashes >= 3 else "waiting"
-        return len(claimed)
+        agent.claims_from.clear()
+        moved = 0
+        for channel in recovered:
+            model = self.model[channel]
+            for id_ in model.at(agent.place):
+                task = model.tasks[id_]
+                task.crashes += 1
+                task.place = "failed" if task.crashes >= 3 else "waiting"
+                moved += 1
+        return moved
 
     @rule()
     def sweep(self) -> None:
         self.client.hset(self.world.keys.fleet, "swept_ms", self.ctl.now_ms() - 1_100)
-        found = set(self.ctl.sweep(CHANNELS).dead)
+        found = dict(self.ctl.sweep(CHANNELS).dead)
         by_id = {agent.broker.actor.id: agent for agent in self.all_agents}
         lost = {
             actor
             for actor, agent in by_id.items()
-            if (agent.expired and agent.alive)
-            or (not agent.alive and self.model[agent.channel].at(agent.place))
+            if (agent.expired and agent.alive) or (not agent.alive and self.holds_in(agent))
         }
-        assert lost <= found
-        for actor in sorted(found):
-            assert self.ctl.recover(actor, reason("crashed")) == self.recover_in_model(by_id[actor])
+        assert lost <= set(found)
+        for actor, claims_in in sorted(found.items()):
+            agent = by_id[actor]
+            assert claims_in == self.holds_in(agent)
+            moved = self.ctl.recover(actor, reason("crashed"), channels=CHANNELS, claims_in=claims_in)
+            assert moved == self.recover_in_model(agent)
 
     @precondition(lambda self: any(self.holds(agent) for agent in self.on_device.values()))
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         device = data.draw(st.sampled_from([d for d in range(DEVICES) if self.holds(self.on_device[d])]))
         agent = self.on_device[device]
-        agent.broker.leave(device, agent.channel)
+        agent.broker.leave(device, CHANNELS)
         agent.alive = False
+        agent.claims_from.clear()
 
     @precondition(
         lambda self: not all(agent.alive and not agent.expired for agent in self.on_device.values())
@@ -382,8 +431,10 @@ class Namespace(RuleBasedStateMachine):
         for agent in self.all_agents:
             if agent.broker.actor.id == holder:
                 agent.alive = False
-        broker = self.world.agent(device, device % CHANNELS, holder=holder, gone=True)
-        self.on_device[device] = Agent(broker, device % CHANNELS)
+        served = SERVED[device]
+        broker = self.world.agent(device, served, holder=holder, gone=True)
+        numbers = served_numbers(served, CHANNELS)
+        self.on_device[device] = Agent(broker, numbers, set(numbers))
         self.all_agents.append(self.on_device[device])
 
     @precondition(lambda self: any(model.at("delayed") for model in self.model))
@@ -516,14 +567,23 @@ class Namespace(RuleBasedStateMachine):
             assert dump(self.client) == before
         elif call.name == "recover":
             agent = next(h for h in self.all_agents if h.broker.actor.id == call.args[0])
-            self.recover_in_model(agent)
+            self.recover_in_model(agent, self.channels_with("agents", call.keys[3:4]))
             assert reply[0] in (b"ok", b"alive")
         elif call.name == "heartbeat" and reply[0] == b"ok":
-            next(h for h in self.all_agents if h.broker.actor.id == call.args[0]).expired = False
+            agent = next(h for h in self.all_agents if h.broker.actor.id == call.args[0])
+            agent.expired = False
+            behind = 6 + int(call.args[3])
+            agent.claims_from |= self.channels_with("agents", call.keys[6:behind])
+            agent.claims_from -= self.channels_with("agents", call.keys[behind:])
         elif call.name == "leave":
             for agent in self.all_agents:
                 if agent.broker.actor.id == call.args[0]:
                     agent.alive = False
+                    agent.claims_from.clear()
+
+    def channels_with(self, attribute: str, keys: Sequence[str]) -> set[int]:
+        """Return the channels that have one of these keys as this attribute."""
+        return {c for c in range(CHANNELS) if getattr(self.world.keys.channel(c), attribute) in keys}
 
     # Checks after each step
 
@@ -535,15 +595,15 @@ class Namespace(RuleBasedStateMachine):
 
     @invariant()
     def every_task_is_in_exactly_one_place(self) -> None:
+        actors = [agent.broker.actor.id for agent in self.all_agents]
+        held_by: dict[str, list[bytes]] = {}
         for channel, model in enumerate(self.model):
             at = self.world.keys.channel(channel)
-            actors = [h.broker.actor.id for h in self.all_agents if h.channel == channel]
             pipe = self.client.pipeline(transaction=True)
             pipe.hgetall(at.counters).lrange(at.waiting, 0, -1).zrange(at.delayed, 0, -1).hgetall(at.failed)
             pipe.lrange(at.results, 0, -1).hgetall(at.claim_counts).llen(at.token)
-            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons).hgetall(
-                at.agent_counters
-            )
+            pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons)
+            pipe.hgetall(at.agent_counters).zrange(at.agents, 0, -1)
             for actor in actors:
                 pipe.hgetall(at.claims(actor))
             (
@@ -558,6 +618,7 @@ class Namespace(RuleBasedStateMachine):
                 reasons,
                 retry_reasons,
                 agent_counters,
+                agents,
                 *claims,
             ) = pipe.execute()
             counters |= agent_counters
@@ -573,8 +634,10 @@ class Namespace(RuleBasedStateMachine):
             for actor, held in zip(actors, claimed, strict=True):
                 found += [(id_of(item), f"claimed by {actor}", item) for item in held]
                 assert int(claim_counts.get(actor.encode(), 0)) == len(held)
-                if any(wire.parse(item).crashes for item in held):
-                    assert len(held) == 1, "a recovered task is claimed alone"
+                held_by.setdefault(actor, []).extend(held)
+            assert set(agents) == {
+                agent.broker.actor.id.encode() for agent in self.all_agents if channel in agent.claims_from
+            }
             assert set(claim_counts) <= {actor.encode() for actor in actors}
 
             assert max(Counter(id_ for id_, _, _ in found).values(), default=1) == 1
@@ -602,6 +665,9 @@ class Namespace(RuleBasedStateMachine):
             assert set(reasons) == {id_ for id_ in failed_items if not id_.startswith(b"foreign")}
             assert set(retry_reasons) <= {id_.encode() for id_, place, _ in found if place != "failed"}
             assert tokens <= 1
+        for items in held_by.values():
+            if any(wire.parse(item).crashes for item in items):
+                assert len(items) == 1, "a recovered task is claimed alone"
 
 
 def test_the_counters_stay_balanced_whatever_actors_and_networks_do(client: redis.Redis) -> None:

@@ -285,9 +285,9 @@ def test_register_operator_needs_a_namespace_of_this_protocol_and_expires(world:
 @replies("join", "ok", "none", "version", "channel", "changed", "held", "lost")
 def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: World) -> None:
     agent = world.broker(Actor.agent())
-    assert agent.join(4, (0,), this_process()) == world.run.id
+    assert agent.join(4, (0,), this_process()) == 2
     record = agent.actor_record(agent.actor.id)
-    assert (record[b"device"], record[b"channel"], record[b"pid"]) == (
+    assert (record[b"device"], record[b"channels"], record[b"pid"]) == (
         b"4",
         b"0",
         str(this_process().pid).encode(),
@@ -307,7 +307,7 @@ def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: W
     world.expire_and_recover(agent)
     with pytest.raises(LeaseLost):
         agent.join(4, (0,), this_process())
-    world.client.hset(world.keys.meta, "protocol", "2.0")
+    world.client.hset(world.keys.meta, "protocol", "9.0")
     with pytest.raises(VersionMismatch):
         newcomer.join(1, (0,), this_process())
     world.client.delete(world.keys.meta)
@@ -316,12 +316,14 @@ def test_join_registers_on_a_free_device_and_says_why_it_refuses_others(world: W
 
 
 @replies("heartbeat", "ok", "lost")
-def test_heartbeat_renews_the_lease_and_returns_the_runs_settings(client: redis.Redis) -> None:
-    world = World(client, retries=2, retry_delay_ms=7, lease_ms=9_000)
+def test_heartbeat_renews_the_lease_and_returns_its_length_and_the_number_of_channels(
+    client: redis.Redis,
+) -> None:
+    world = World(client, lease_ms=9_000)
     agent = world.agent(1)
     world.expire(agent)
     reply = agent.heartbeat(1, b"busy", claims_from=[0])
-    assert (reply.lease_ms, reply.retries, reply.retry_delay_ms) == (9_000, 2, 7)
+    assert (reply.lease_ms, reply.channels) == (9_000, 2)
     now = agent.now_ms()
     assert now < client.zscore(world.keys.leases, agent.actor.id) <= now + 9_000
     stamped = client.hget(world.keys.devices, "1")
@@ -388,8 +390,8 @@ def test_fence_ends_an_actor_at_once_and_the_next_sweep_finds_it(world: World) -
         agent.heartbeat(0, b"I am still here", claims_from=[0])
     world.client.hset(world.keys.fleet, "swept_ms", other.now_ms() - 1_001)
     assert other.sweep(2).dead == [(agent.actor.id, [0])]
-    other.fence("a0-nobody")
-    assert world.client.exists(world.keys.actor("a0-nobody")) == 0
+    other.fence("a-nobody")
+    assert world.client.exists(world.keys.actor("a-nobody")) == 0
 
 
 @replies("purge_device", "ok", "held")
@@ -525,7 +527,7 @@ def test_sweep_finds_ended_leases_and_channels_with_due_tasks(filled: FilledWorl
     filled.expire(filled.mine)
     filled.client.zadd(filled.keys.channel(1).delayed, {b"M1": 1})
     found = filled.ctl.sweep(2)
-    assert (found.dead, found.due) == ([filled.mine.actor.id], [1])
+    assert (found.dead, found.due) == ([(filled.mine.actor.id, [0])], [1])
 
 
 @replies("sample_counters", "ok")

@@ -22,7 +22,7 @@ class FilledWorld(World):
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client, retry_delay_ms=60_000)
-        self.mine = self.agent(0)
+        self.mine = self.agent(0, None)
         self.feed(12)
         first = self.claim(self.mine, 8)
         self.claims = first[5:]
@@ -38,6 +38,7 @@ class FilledWorld(World):
         self.ctl.set_desired(self.keys.desired_devices, {"0": "running"}, tokens=[self.keys.device_token(0)])
         self.ctl.set_desired(self.keys.desired_channels, {"1": "paused"})
         self.ctl.set_desired(self.keys.desired_server, {"old": "wish"})
+        self.ctl.set_desired(self.keys.desired_assignments, {"0": "all"})
         self.ctl.append_event("info", "test", "filled")
 
 
@@ -174,7 +175,7 @@ def _open(world: FilledWorld, **plan: object) -> RawCall:
 
 def _claims(channels: int) -> tuple[int, ...]:
     """Return the indexes of the claims of both agents. Only a fresh run changes them."""
-    first = 9 + 12 * channels
+    first = 10 + 13 * channels
     return (first, first + 1)
 
 
@@ -216,6 +217,12 @@ def _recover(world: FilledWorld) -> RawCall:
     return world.capture(lambda: world.neighbour.recover(world.mine.actor.id, reason("crashed")))
 
 
+@valid("recover", "with-claims-elsewhere")
+def _recover_elsewhere(world: FilledWorld) -> RawCall:
+    world.client.hset(world.keys.channel(1).claim_counts, world.mine.actor.id, 2)
+    return _recover(world)
+
+
 @valid("recover", "a-third-crash")
 def _recover_third(world: FilledWorld) -> RawCall:
     world.set_crashes(world.mine, *world.claims, crashes=2)
@@ -240,6 +247,11 @@ def _renew_server_lease(world: FilledWorld) -> RawCall:
 @valid("heartbeat", "running")
 def _heartbeat(world: FilledWorld) -> RawCall:
     return world.capture(lambda: world.mine.heartbeat(0, b"now", claims_from=[0]))
+
+
+@valid("heartbeat", "two-channels")
+def _heartbeat_of_two_channels(world: FilledWorld) -> RawCall:
+    return world.capture(lambda: world.mine.heartbeat(0, b"now", claims_from=[1], not_from=[0]))
 
 
 @valid("heartbeat", "paused")
@@ -281,6 +293,12 @@ def _settle_done(world: FilledWorld) -> RawCall:
 def _claim(world: FilledWorld) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
     return world.capture(lambda: world.mine.settle_and_claim(0, [], 10))
+
+
+@valid("settle_and_claim", "beside-another-channel", unread=(2, 4, 7, 8, 14, 17))
+def _claim_beside(world: FilledWorld) -> RawCall:
+    world.ctl.set_desired(world.keys.desired_channels, {"1": ""})
+    return world.capture(lambda: world.mine.settle_and_claim(0, [], 10, others=[1], held_elsewhere=1))
 
 
 @valid("skip_item")

@@ -89,9 +89,7 @@ class ById(Broker):
     def settle_and_claim(  # type: ignore[override]
         self, channel: int, outcomes: Iterable[Outcome], want: int, *args: Any, **kwargs: Any
     ) -> Claim:
-        settlements = [
-            (*self.place_of(channel, id_), outcome, carried) for id_, outcome, carried in outcomes
-        ]
+        settlements = [(*self.place_of(channel, id_), outcome, carried) for id_, outcome, carried in outcomes]
         return self._remembered(
             channel, super().settle_and_claim(channel, settlements, want, *args, **kwargs)
         )
@@ -139,9 +137,7 @@ class World:
         holder = self.client.hget(self.keys.meta, "server") or b""
         return self.new_server(**({"mode": "resume", "gone": holder.decode()} | plan))
 
-    def agent(
-        self, device: int = 0, served: Served = (0,), *, holder: str = "", gone: bool = False
-    ) -> ById:
+    def agent(self, device: int = 0, served: Served = (0,), *, holder: str = "", gone: bool = False) -> ById:
         """Register an agent that runs tasks of the served channels."""
         broker = self.broker(Actor.agent())
         channels = broker.join(device, served, this_process(), holder=holder, gone=gone)
