@@ -58,7 +58,8 @@ class DeviceNumber(click.ParamType[int | None]):
     help="The channels to serve: all, or numbers such as 0,2.",
 )  # fmt: skip
 @click.option(
-    "--strict", is_flag=True,
+    "--strict",
+    is_flag=True,
     help="Serve the channels in the order of --channel: one gets claims only while those before it are empty.",
 )
 @click.option(
@@ -139,9 +140,7 @@ def worker_agent(
     sys.exit(status)
 
 
-def _functions(
-    job: Path, served: Served, kind: str, *, debug: bool
-) -> tuple[Functions, tuple[float, ...]]:
+def _functions(job: Path, served: Served, kind: str, *, debug: bool) -> tuple[Functions, tuple[float, ...]]:
     """Return the job's functions and its weights.
 
     In process mode only child processes load the job, since it may replace parts of Python that the agent needs.

@@ -23,7 +23,8 @@ class Settings:
     - `address` returns the Redis URL. It is called again before each attempt to register.
     - `device` is the device's number. None takes the first free device.
     - `served` are the channels that the agent serves until people assign others to its device.
-    - `weights` are the channels' shares of the claims, by number; `strict` serves them in the order of `served` instead.
+    - `weights` are the channels' shares of the claims, by number. `strict` serves them in the order of
+      `served` instead.
     - `functions` returns the functions of a channel. In process mode only the child processes use functions.
     - `concurrency` is how many tasks run at once.
     - `timeout` limits one run, in seconds. None sets no limit.

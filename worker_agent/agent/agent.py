@@ -29,7 +29,7 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.in_flight = InFlight(settings.concurrency)
-        self.state = AgentState(self.in_flight.wake)
+        self.state = AgentState(self.in_flight.wake, settings)
         self._executor = self._make_executor()
         silence = Silence(settings.kind)
         self._heartbeat = Heartbeat(settings, self.in_flight, self.state, silence)
@@ -50,6 +50,7 @@ class Agent:
         if session is None:
             LOG.info("stopped before a server was found")
             return
+        self.state.set_channels(session.channel_count)
         self.state.session = session
         write_end_note("joined")
         self._executor.start(session.device)
@@ -89,7 +90,7 @@ class Agent:
                 handed_back += len(running)
             self._claim_loop.settle(session, running)
             self._heartbeat.send_final(session)
-            session.broker.leave(session.device, self._settings.channel)
+            session.broker.leave(session.device, self.state.channel_count)
             session.broker.append_event(
                 "info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back"
             )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from worker_agent.agent.channel_choice import ChannelChoice
 from worker_agent.agent.long_poll import LongPoll
 from worker_agent.agent.registration import AgentSession, register
 from worker_agent.agent.silence import Silence
@@ -15,18 +19,23 @@ from worker_agent.settings import Settings
 
 
 class ClaimLoop:
-    """The agent's main loop. Only its thread claims and settles, except for a claim that a slot receives ahead."""
+    """The agent's main loop. Only its thread claims and settles, except for a claim that a slot receives ahead.
+
+    One call settles and claims in one channel. With several channels, each call also returns how many tasks wait in the
+    others, and `ChannelChoice` chooses the channel of the next claim.
+    """
 
     def __init__(self, settings: Settings, in_flight: InFlight, state: AgentState, silence: Silence) -> None:
         self._settings = settings
         self._in_flight = in_flight
         self._state = state
         self._silence = silence
-        self._long_poll = LongPoll(settings.channel, in_flight, state, on_claim=self._accept_claim_ahead)
-        self._waiting = 0
-        """How many tasks the channel held at the last claim."""
-        self._claim_ahead: Claim | None = None
-        """A claim that a slot received ahead while other slots were idle, for the loop to look at."""
+        self._long_poll = LongPoll(in_flight, state, on_claim=self._accept_claim_ahead)
+        self._choice = ChannelChoice(settings.weights, strict=settings.strict)
+        self._held: Counter[int] = Counter()
+        """By channel: how many tasks the actor has claimed and not settled."""
+        self._claims_ahead: deque[tuple[Claim, int]] = deque()
+        """Claims that slots received ahead, and their channels, for the loop to count and to look at."""
 
     def start_long_poll(self) -> None:
         """Start the thread that waits for tokens."""
@@ -34,27 +43,35 @@ class ClaimLoop:
 
     def run_until_stopped(self) -> None:
         """Settle, hand back and claim until the agent stops. Raises `RedisUnavailable` if Redis is away then."""
-        in_flight, state, long_poll = self._in_flight, self._state, self._long_poll
+        in_flight, state, long_poll, choice = self._in_flight, self._state, self._long_poll, self._choice
         while not state.stopping.is_set():
             in_flight.wake.wait(0.0 if long_poll.token_received else in_flight.max_sleep_s())
             in_flight.wake.clear()
-            token_received = long_poll.take_token()
-            ahead, self._claim_ahead = self._claim_ahead, None
+            ahead = self._count_claims_ahead()
+            reassigned = choice.serve(state.channels)
+            tokens = long_poll.take_tokens()
+            if tokens is not None or reassigned:
+                choice.unblock()
+                # A wait that ended without a token may have lost one: look into every channel.
+                choice.expect_tasks(tokens or choice.channels)
             if ahead is not None and not state.paused and not long_poll.polling and in_flight.idle_slots():
-                self._fill_idle_slots(ahead)
-            unwanted_claim_ahead = state.paused and long_poll.has_claim_ahead
-            hand_back = state.paused or in_flight.head_of_line_blocked() or not in_flight.slots
+                self._fill_idle_slots(*ahead)
+            unwanted_claim_ahead = long_poll.has_claim_ahead and (state.paused or reassigned)
+            hand_back = state.paused or reassigned or in_flight.head_of_line_blocked() or not in_flight.slots
             back = in_flight.hand_back_queued() if hand_back else []
-            want = 0 if state.paused else in_flight.tasks_to_claim(self._waiting)
+            channel = tokens[0] if tokens else choice.next() if choice.channels else None
+            want = 0
+            if channel is not None and not state.paused:
+                want = in_flight.tasks_to_claim(choice.waiting(channel))
             settle_due = bool(in_flight.settlements) and (want > 0 or in_flight.max_sleep_s() <= 0.0)
-            if long_poll.polling and not token_received and not settle_due:
+            if long_poll.polling and tokens is None and not reassigned and not settle_due:
                 want = 0
             if state.fenced_session is state.session:
                 self._start_new_session(None)
-            elif back or want or settle_due or token_received or unwanted_claim_ahead:
+            elif back or want or settle_due or tokens is not None or unwanted_claim_ahead:
                 settlements = in_flight.take_settlements() + back
                 try:
-                    self._exchange(settlements, want)
+                    self._exchange(settlements, channel, want, tokens or ())
                 except LeaseLost as lost:
                     self._start_new_session(lost, len(settlements))
 
@@ -62,7 +79,8 @@ class ClaimLoop:
         """Send all settlements and the hand-backs `back`, and claim nothing."""
         while True:
             settlements = self._in_flight.take_settlements()
-            session.broker.settle_and_claim(self._settings.channel, settlements + back, 0)
+            for channel, part in self._by_channel(settlements + back).items():
+                session.broker.settle_and_claim(channel, part, 0)
             if not self._in_flight.settlements:
                 return
             back = []
@@ -70,7 +88,7 @@ class ClaimLoop:
     def settle_claim_ahead(self) -> None:
         """If a claim was sent ahead and has no answer, take it over and hand its tasks back."""
         if self._long_poll.has_claim_ahead:
-            self._exchange([], 0)
+            self._exchange([], None, 0)
 
     def current_session(self) -> AgentSession:
         """Return the agent's session. Raises `LeaseLost` if there is none."""
@@ -78,43 +96,107 @@ class ClaimLoop:
             raise LeaseLost("not registered")
         return self._state.session
 
-    def _exchange(self, settlements: list[Settlement], want: int) -> None:
-        """Settle and claim with one call, and take over a claim that was sent ahead."""
-        session, channel = self.current_session(), self._settings.channel
-        number = self._long_poll.take_over_claim()
-        if number is not None and settlements:
+    def _by_channel(self, settlements: list[Settlement]) -> dict[int, list[Settlement]]:
+        """Group settlements by channel. All tasks in flight of an agent that serves one channel are of that one."""
+        if not settlements:
+            return {}
+        self._count_claims_ahead()
+        if len(self._held) == 1:
+            return {next(iter(self._held)): settlements}
+        return self._in_flight.by_channel(settlements)
+
+    def _count_claims_ahead(self) -> tuple[Claim, int] | None:
+        """Count the claims that slots received ahead. Return the last one."""
+        last = None
+        while self._claims_ahead:
+            last = claim, channel = self._claims_ahead.popleft()
+            self._held[channel] += len(claim.items)
+            self._choice.claimed(channel, len(claim.items), claim.waiting, ())
+        return last
+
+    def _exchange(
+        self, settlements: list[Settlement], channel: int | None, want: int, tokens: Sequence[int] = ()
+    ) -> None:
+        """Settle, and claim up to `want` tasks of a channel. Take over a claim that was sent ahead.
+
+        `tokens` are the channels whose tokens this agent took. A call for each of them passes its token on if tasks
+        still wait there.
+        """
+        session = self.current_session()
+        ahead = self._long_poll.take_over_claim()
+        if ahead is not None and (settlements or ahead.channel != channel):
             # The claim may have run already. Its number would then get that answer, and nothing would be settled.
-            self._accept(session.broker.settle_and_claim(channel, [], 0, number=number))
-            number = None
-        claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
+            claim = session.broker.settle_and_claim(ahead.channel, [], 0, number=ahead.number)
+            self._held[ahead.channel] += len(claim.items)
+            self._accept(claim, ahead.channel)
+            ahead = None
+        parts = self._by_channel(settlements)
+        for other in {*parts, *tokens} - {channel}:
+            self._settle_and_claim(session, other, parts.pop(other, []), 0)
+        if channel is None or not (channel in parts or channel in tokens or want or ahead or not settlements):
+            return
+        claim = self._settle_and_claim(
+            session, channel, parts.get(channel, []), want, number=None if ahead is None else ahead.number
+        )
+        if want and claim.waiting and not claim.items:
+            self._choice.gave_none(channel)
+        if want and self._in_flight.idle_slots():
+            self._fill_idle_slots(claim, channel)
+
+    def _settle_and_claim(
+        self, session: AgentSession, channel: int, settlements: list[Settlement], want: int, *,
+        number: int | None = None,
+    ) -> Claim:  # fmt: skip
+        """Make the call for one channel, and accept its claim."""
+        choice, held = self._choice, self._held
+        several = len(choice.channels) > 1 or len(held) > 1
+        claim = session.broker.settle_and_claim(
+            channel, settlements, want, number=number,
+            others=choice.others(channel),
+            held_elsewhere=held.total() - held[channel] if several else 0,
+        )  # fmt: skip
         if claim.refused:
             LOG.warning("%d settlements were refused: their tasks had been recovered", claim.refused)
-        self._accept(claim)
-        if want and self._in_flight.idle_slots():
-            self._fill_idle_slots(claim)
+        if settlements:
+            choice.unblock()
+            held[channel] = max(0, held[channel] - len(settlements))
+            if not held[channel]:
+                del held[channel]
+        choice.claimed(channel, len(claim.items), claim.waiting, claim.waiting_elsewhere)
+        if claim.items:
+            held[channel] += len(claim.items)
+        self._accept(claim, channel)
+        return claim
 
-    def _accept(self, claim: Claim, *, by_slot: bool = False) -> None:
+    def _accept(self, claim: Claim, channel: int, *, by_slot: bool = False) -> None:
         """Queue the claimed tasks for the slots, or hand them back if the agent was paused or stopped meanwhile."""
-        self._waiting = claim.waiting
         if self._state.paused or self._state.stopping.is_set():
-            self._in_flight.hand_back_claim(claim)
+            self._in_flight.hand_back_claim(claim, channel)
         else:
-            self._in_flight.add_claim(claim, by_slot=by_slot)
+            self._in_flight.add_claim(claim, channel, by_slot=by_slot)
 
-    def _accept_claim_ahead(self, claim: Claim) -> None:
+    def _accept_claim_ahead(self, claim: Claim, channel: int) -> None:
         """Accept a claim that a slot received ahead. Wake the claim loop only if another slot is idle."""
-        self._accept(claim, by_slot=True)
+        # Before the slots get the tasks: the loop must count them before it settles them.
+        self._claims_ahead.append((claim, channel))
+        self._accept(claim, channel, by_slot=True)
         if self._in_flight.idle_slots():
-            self._claim_ahead = claim
             self._in_flight.wake.set()
 
-    def _fill_idle_slots(self, claim: Claim) -> None:
+    def _fill_idle_slots(self, claim: Claim, channel: int) -> None:
         """Look for more tasks after a claim that left slots idle.
 
-        Wait for a token if the channel is empty. Claim again if the claim ended at this device's share.
+        Claim at once if tasks wait in another channel. Wait for a token if all channels are empty. Claim again if the
+        claim ended at this device's share.
         """
-        if self._in_flight.is_empty():
-            self._long_poll.start_claim_ahead(self.current_session(), self._in_flight.tasks_to_claim(0))
+        if len(self._choice.channels) > 1 and self._choice.any_ready():
+            self._in_flight.wake.set()
+        elif self._in_flight.is_empty():
+            if len(self._choice.channels) == 1:
+                want = self._in_flight.tasks_to_claim(0)
+                self._long_poll.start_claim_ahead(self.current_session(), channel, want)
+            else:
+                self._long_poll.start_polling()
         elif claim.waiting == 0 or not (claim.items or self._in_flight.running):
             self._long_poll.start_polling()
         elif claim.items:
@@ -128,6 +210,8 @@ class ClaimLoop:
         old = self.current_session()
         self._long_poll.take_over_claim()
         dropped = self._in_flight.drop_all() + unsettled
+        self._claims_ahead.clear()
+        self._held.clear()
         if isinstance(lost, WritesLost):
             # The actor's claims in Redis differ from the tasks in flight. Recovery returns all of them.
             old.broker.fence(old.actor.id)
@@ -141,4 +225,5 @@ class ClaimLoop:
             LOG.warning("%s", self._silence.explain())
         session = register(self._settings, self._state.stopping, device=old.device)
         if session is not None:
+            self._state.set_channels(session.channel_count)
             self._state.session = session

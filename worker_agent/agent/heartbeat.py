@@ -22,11 +22,14 @@ from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavaila
 from worker_agent.protocol.membership import MAX_LOG_LINES
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
+from worker_agent.protocol.served_channels import served_text
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 INTERVAL_S = 1.0
 MAX_LINE_CHARACTERS = 500
+REPEAT_CHANNELS_BEATS = 10
+"""How often a heartbeat names the agent's channels although they have not changed."""
 
 
 class LogTail(logging.Handler):
@@ -73,8 +76,10 @@ class Heartbeat(threading.Thread):
             "version": _version(),
             "python": platform.python_version(),
             "concurrency": settings.concurrency,
-            "channel": settings.channel,
         }
+        self._announced: tuple[AgentSession | None, tuple[int, ...]] = (None, ())
+        """The session and the channels of the last heartbeat."""
+        self._beats = 0
 
     def end(self) -> None:
         """Stop sending heartbeats."""
@@ -102,7 +107,7 @@ class Heartbeat(threading.Thread):
                     logged = ""
                     due = time.monotonic() + INTERVAL_S
                 key = session.broker.keys.device_token(session.device)
-                wait_for_token(session.heartbeat_client, key, max(0.05, due - time.monotonic()))
+                wait_for_token(session.heartbeat_client, [key], max(0.05, due - time.monotonic()))
             except LeaseLost:
                 self._wait_for_new_session(session)
             except RedisUnavailable as error:
@@ -139,8 +144,9 @@ class Heartbeat(threading.Thread):
         """Follow the desired state. Return whether a change should be reported at once."""
         state = self._state
         desired = session.heartbeat_broker.read_desired(session.device)
-        changed = desired.paused != state.paused
+        before = state.paused, state.channels
         state.set_paused(desired.paused)
+        state.assign(desired.channels)
         if desired.stop and not state.stopping.is_set():
             LOG.info("asked to stop")
             state.stop()
@@ -151,7 +157,7 @@ class Heartbeat(threading.Thread):
             self._answered_detect = desired.detect
             answer = wire.pack([session.device, self._observed_state()])
             session.heartbeat_broker.answer_detect(desired.detect, answer)
-        return changed
+        return before != (state.paused, state.channels)
 
     def _observed_state(self) -> Literal["running", "paused"]:
         return "paused" if self._state.paused else "running"
@@ -161,6 +167,8 @@ class Heartbeat(threading.Thread):
         running = in_flight.describe_running()
         fields: dict[str, Any] = {
             **self._constant_fields,
+            "channel": min(self._state.channels, default=0),
+            "channels": served_text(self._state.served),
             "state": self._observed_state(),
             "pid": os.getpid(),
             "since_ms": session.since_ms,
@@ -171,15 +179,25 @@ class Heartbeat(threading.Thread):
             "task_s": in_flight.task_s,
             "timeout_s": self._settings.timeout or 0,
         }
-        terms = broker.heartbeat(
-            session.device, self._settings.channel, self._observed_state(), wire.pack(fields)
-        )
+        claims_from = () if self._state.paused else self._state.channels
+        reply = broker.heartbeat(session.device, wire.pack(fields), **self._changes(session, claims_from))
+        self._announced, self._beats = (session, claims_from), self._beats + 1
+        self._state.set_channels(reply.channels)
         if lines := self._tail.take():
             broker.append_device_log(
                 session.device, [line.encode("utf-8", "replace").decode() for line in lines]
             )
-        if sweep and terms.sweep_due:
+        if sweep and reply.sweep_due:
             self._sweep(session)
+
+    def _changes(self, session: AgentSession, claims_from: tuple[int, ...]) -> dict[str, list[int]]:
+        """Return the channels to name in a heartbeat: all at the first one, at a change, and now and then."""
+        announced, known = self._announced
+        known = known if announced is session else ()
+        if announced is session and known == claims_from and self._beats % REPEAT_CHANNELS_BEATS:
+            return {}
+        not_from = [channel for channel in known if channel not in claims_from]
+        return {"claims_from": list(claims_from), "not_from": not_from}
 
     def _sweep(self, session: AgentSession) -> None:
         recovered = recover_and_promote(session.heartbeat_broker, session.device)

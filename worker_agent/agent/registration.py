@@ -24,6 +24,7 @@ from worker_agent.protocol.errors import (
 from worker_agent.protocol.identity import Identity, is_gone, this_process
 from worker_agent.protocol.membership import LeaseHeld
 from worker_agent.protocol.reasons import crash_reason
+from worker_agent.protocol.served_channels import channel_names, served_numbers
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
@@ -48,6 +49,8 @@ class AgentSession:
     long_poll_client: Any
     heartbeat_client: Any
     since_ms: int
+    channel_count: int
+    """How many channels the namespace had at the registration."""
 
 
 def register(settings: Settings, stopping: threading.Event, device: int | None = None) -> AgentSession | None:
@@ -96,14 +99,14 @@ def _register_once(
     settings: Settings, url: str, stopping: threading.Event, wanted: int | None, leases: SeenLeases
 ) -> AgentSession:
     address = redact(url)
-    actor = Actor.agent(settings.channel)
+    actor = Actor.agent()
     heartbeat_broker = Broker(connect(url), settings.name, actor, address=address)
     identity = this_process()
     if wanted is None:
-        device, replaced = _join_first_free(heartbeat_broker, settings, identity, leases)
+        device, replaced, channels = _join_first_free(heartbeat_broker, settings, identity, leases)
     else:
         device = wanted
-        replaced = _join_device(heartbeat_broker, settings, device, identity, leases)
+        replaced, channels = _join_device(heartbeat_broker, settings, device, identity, leases)
     retry = RetryPolicy(
         give_up=stopping,
         on_wait=lambda error: LOG.warning("%s; trying again", error),
@@ -116,6 +119,7 @@ def _register_once(
         long_poll_client=connect(url, blocking=True),
         heartbeat_client=connect(url, blocking=True),
         since_ms=int(time.time() * 1000),
+        channel_count=channels,
     )  # fmt: skip
     # Leases start afresh after Redis was away for long. After a shorter time, a heartbeat must arrive soon.
     heartbeat_broker.retry = RetryPolicy(
@@ -124,32 +128,31 @@ def _register_once(
     if replaced:
         recovered = session.broker.recover(replaced, crash_reason(device))
         LOG.info("took over Device%d from an agent that is gone; %d of its tasks continue", device, recovered)
-    LOG.info("Device%d serves TaskChannel%d of %r at %s", device, settings.channel, settings.name, address)
+    served = channel_names(served_numbers(settings.served, channels))
+    LOG.info("Device%d serves %s of %r at %s", device, served, settings.name, address)
     session.broker.append_event("info", f"Device{device}", f"{identity.host} pid {identity.pid} joined")
     return session
 
 
 def _join_device(
     broker: Broker, settings: Settings, device: int, identity: Identity, leases: SeenLeases
-) -> str:
-    """Take a device, and return the actor that was replaced on it, or ''.
+) -> tuple[str, int]:
+    """Take a device. Return the actor that was replaced on it, or '', and how many channels the namespace has.
 
     Only a holder that has renewed its lease since the first look at it refuses a new agent (law 7).
     """
-    channel = settings.channel
     holder = broker.actor_on(device)
     try:
-        broker.join(device, channel, identity, holder=holder)
-        return holder
+        return holder, broker.join(device, settings.served, identity, holder=holder)
     except LookupError as error:
         raise JobError(
-            f"channel {channel} does not exist: "
+            f"channel {max(settings.served or (0,))} does not exist: "
             f"namespace {settings.name!r} has {error.args[0]} channels, numbered from 0"
         ) from None
     except LeaseHeld as held:
         if is_gone(held.identity):
-            broker.join(device, channel, identity, holder=held.actor, gone=True)
-            return held.actor
+            channels = broker.join(device, settings.served, identity, holder=held.actor, gone=True)
+            return held.actor, channels
         lease_ends = float(broker.query("ZSCORE", broker.keys.leases, held.actor) or 0)
         first_lease_ends, first_look = leases.setdefault(held.actor, (lease_ends, time.monotonic()))
         who = f"{held.identity.host} pid {held.identity.pid}"
@@ -167,11 +170,11 @@ def _join_device(
 
 def _join_first_free(
     broker: Broker, settings: Settings, identity: Identity, leases: SeenLeases
-) -> tuple[int, str]:
-    """Take the first device without a live agent. Return its number, and the actor that was replaced on it, or ''."""
+) -> tuple[int, str, int]:
+    """Take the first device without a live agent. Return its number, then what `_join_device` returns."""
     device = 0
     while True:
         try:
-            return device, _join_device(broker, settings, device, identity, leases)
+            return device, *_join_device(broker, settings, device, identity, leases)
         except (AlreadyHeld, _HolderSilent, ConcurrentChange):
             device += 1

@@ -1,4 +1,4 @@
-"""The state that the parts of an agent share: its session, and whether it is paused, stopping or fenced."""
+"""The state that the parts of an agent share: its session, its channels, and whether it is paused or stopping."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ from worker_agent.agent.registration import AgentSession
 from worker_agent.console.log import LOG
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.served_channels import Served, channel_names, parse_served, served_numbers
+from worker_agent.settings import Settings
 
 
 class AgentState:
     """Any thread may read the state and call its methods. Each change wakes the claim loop through `wake`."""
 
-    def __init__(self, wake: threading.Event) -> None:
+    def __init__(self, wake: threading.Event, settings: Settings) -> None:
         self.paused = True
+        self.served: Served = settings.served
+        """The channels that the agent is to serve: its own, or those that people assigned to its device."""
+        self.channels: tuple[int, ...] = ()
+        """The numbers of these channels, without those for which the job has no functions."""
+        self._own_channels = settings.served
+        self._functions = settings.functions if settings.kind == "thread" else None
+        self._assigned = ""
+        self.channel_count = 0
+        """How many channels the namespace has."""
+        self._without_functions: set[int] = set()
         self.stopping = threading.Event()
         """Set once the agent is asked to stop."""
         self.force_stop = threading.Event()
@@ -57,6 +69,41 @@ class AgentState:
             self.paused = paused
             LOG.info("%s", "paused: running tasks finish" if paused else "started: taking tasks")
             self._wake.set()
+
+    def set_channels(self, count: int) -> None:
+        """Set how many channels the namespace has."""
+        if count != self.channel_count:
+            self.channel_count = count
+            self._set_served(self.served)
+
+    def assign(self, text: str) -> None:
+        """Serve the channels that people assigned to the device; with '', the agent's own."""
+        if text == self._assigned:
+            return
+        self._assigned = text
+        try:
+            self._set_served(parse_served(text) if text else self._own_channels)
+        except ValueError as error:
+            LOG.error("what was assigned to this device is ignored: %s", error)
+            return
+        LOG.info("assigned to %s", channel_names(self.channels))
+
+    def _set_served(self, served: Served) -> None:
+        self.served = served
+        numbers = served_numbers(served, self.channel_count)
+        self.channels = tuple(number for number in numbers if self._has_functions(number))
+        self._wake.set()
+
+    def _has_functions(self, channel: int) -> bool:
+        if self._functions is None or channel in self._without_functions:
+            return self._functions is None
+        try:
+            self._functions(channel)
+        except MutiTaskError as error:
+            self._without_functions.add(channel)
+            LOG.error("%s This agent does not serve that channel.", error)
+            return False
+        return True
 
     def set_fenced(self, session: AgentSession) -> None:
         """Record that the session's actor was fenced. The claim loop then starts a new session."""

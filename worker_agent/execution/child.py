@@ -103,7 +103,10 @@ def main() -> None:
 
 
 def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
-    """Write the job's weights to the pipe, and return 0 if the job can be used. Else print the error on stderr, and return its exit status."""
+    """Write the job's weights to the pipe, and return 0 if the job can be used.
+
+    Otherwise print the error on stderr, and return its exit status.
+    """
     from worker_agent.job import load_job
     from worker_agent.protocol.errors import MutiTaskError
     from worker_agent.protocol.printable import printable

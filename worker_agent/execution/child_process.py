@@ -50,9 +50,12 @@ def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[flo
         status = subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=[write], check=False).returncode
     finally:
         os.close(write)
-    os.set_blocking(read, False)
-    with open(read, "rb", buffering=0) as pipe:
-        weights = codec.unpackb(pipe.read(1 << 16) or b"\x90") if status == 0 else ()
+    try:
+        # No process that the job started may hold this read up: the check has ended, and its weights are there.
+        os.set_blocking(read, False)
+        weights = codec.unpackb(os.read(read, 1 << 16)) if status == 0 else ()
+    finally:
+        os.close(read)
     return status, tuple(weights)
 
 

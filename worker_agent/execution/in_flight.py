@@ -229,7 +229,9 @@ class InFlight:
         claims |= {task.entry[1] for task in list(self.running.values())}
         # Slots and child processes may hold tasks that are in neither, but only of the newest claims.
         newest = max(self._channel_of_claim) - MAX_REMEMBERED_CLAIMS // 2
-        for claim in [claim for claim in list(self._channel_of_claim) if claim < newest and claim not in claims]:
+        for claim in [
+            claim for claim in list(self._channel_of_claim) if claim < newest and claim not in claims
+        ]:
             del self._channel_of_claim[claim]
 
     def hand_back_count(self) -> int:

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 class Runner:
     """Runs tasks in the thread that made it, one at a time. Coroutines run on an event loop of its own."""
 
-    def __init__(
-        self, functions: Functions, device: int
-    ) -> None:
+    def __init__(self, functions: Functions, device: int) -> None:
         self._functions = functions
         self._functions_of: dict[int, tuple[TaskFunction, SaveFunction | None]] = {}
         self._device = device

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from worker_agent.protocol.keys import MAX_CHANNELS
 
+MAX_NAMED = 4
+
 Served = tuple[int, ...] | None
 """The numbers of the channels; None for all channels of the namespace."""
 
@@ -31,3 +33,10 @@ def served_text(served: Served) -> str:
 def served_numbers(served: Served, channels: int) -> tuple[int, ...]:
     """Return the numbers of the served channels of a namespace with `channels` channels."""
     return tuple(range(channels)) if served is None else tuple(c for c in served if c < channels)
+
+
+def channel_names(channels: tuple[int, ...]) -> str:
+    """Return `TaskChannel0`, `TaskChannel0, TaskChannel2`, or how many there are."""
+    if len(channels) > MAX_NAMED:
+        return f"{len(channels)} channels"
+    return ", ".join(f"TaskChannel{channel}" for channel in channels) or "no channel"
