@@ -79,6 +79,16 @@ def test_every_command_of_the_registry(
     ctl("pause_all")
     until(lambda s: s.devices[0].state == s.devices[1].state == "paused" and s.channels[0].claimed == 0)
 
+    assert ctl("assign", 0, "1,0") == {
+        "command": "assign", "ok": True, "text": "asked Device0 to serve TaskChannel1, TaskChannel0", "devices": [0],
+        "channels": [1, 0],
+    }  # fmt: skip
+    until(lambda s: s.devices[0].channels == (1, 0))
+    assert ctl("assign", 0, "0")["channels"] == [0]
+    until(lambda s: s.devices[0].channels == (0,))
+    assert ctl("assign", 0, "all")["channels"] == [0, 1]
+    until(lambda s: s.devices[0].channels is None)
+
     # Feeding
     assert ctl("pause_allot")["allotting"] is False
     ctl("start_one", 0)
@@ -189,6 +199,23 @@ def test_an_alias_is_the_command(stack: Stack) -> None:
         assert mutitask("ctl", alias, "now", "--redis", stack.url, "--name", stack.name).stderr == (
             "mutitask: usage: exit\n"
         )
+
+
+def test_an_unknown_channel_cannot_be_assigned(stack: Stack) -> None:
+    result = stack.ctl("assign", 0, "0,7")
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr == "mutitask: there is no TaskChannel7; there is TaskChannel0 to TaskChannel0\n"
+
+
+def test_assigned_channels_outlive_an_agent(stack: Stack) -> None:
+    """They belong to the device number, as pause and start do (law 4)."""
+    assert stack.device().channels == (0,)
+    stack.done("assign", 0, "all")
+    stack.until(lambda s: s.devices[0].channels is None)
+    stack.done("stop_one", 0)
+    stack.until(lambda s: s.devices[0].state == "offline")
+    stack.agent(0)
+    stack.until(lambda s: s.devices[0].channels is None)
 
 
 def test_a_command_is_written_to_the_event_log(stack: Stack) -> None:

@@ -21,8 +21,8 @@ CHANNEL: dict[str, type | tuple[type, ...]] = {
 ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results": int}
 """The names of a channel in addition to those of the interface."""
 DEVICE: dict[str, type | tuple[type, ...]] = {
-    "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "running": int, "done": int,
-    "errors": int, "failed": int, "seen_s": (float, type(None)),
+    "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "channels": list, "running": int,
+    "done": int, "errors": int, "failed": int, "seen_s": (float, type(None)),
 }  # fmt: skip
 SERVER: dict[str, type | tuple[type, ...]] = {"host": str, "pid": int, "since": float, "allotting": bool}
 
@@ -82,6 +82,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert status["channels"][1]["waiting"] == 3
         offline, running, _ = status["devices"]
         assert (offline["state"], offline["wished"], offline["seen_s"]) == ("offline", "paused", None)
+        assert offline["channels"] == [] and running["channels"] == [0]
         assert (running["state"], running["wished"], running["channel"]) == ("running", "running", 0)
         assert (running["running"], running["done"], running["errors"], running["failed"]) == (1, 3, 1, 1)
         assert running["pid"] == this_process().pid and running["host"] == this_process().host

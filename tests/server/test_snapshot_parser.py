@@ -1,9 +1,14 @@
-"""The devices of a snapshot: a changed device is a new object, an unchanged device is the same object."""
+"""The devices of a snapshot: which object is used again, and what an agent's report tells."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from mutitask_tui.server.snapshot_parser import DeviceViews
 from worker_agent.protocol import wire
+from worker_agent.protocol.served_channels import Served
 
 NOW = 1_700_000_000_000
 FLEET = {b"devices": b"2"}
@@ -44,3 +49,35 @@ def test_every_change_of_a_device_is_seen() -> None:
     (gone,) = views.update(one, LEASES, {b"0": b"actor1"}, heartbeats, {}, NOW + 60_000)
     assert (gone.state, gone.actor, gone.seen_s) == ("offline", "", 60.0)
     assert views.update({b"devices": b"0"}, LEASES, {}, heartbeats, {}, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("report", "served"),
+    [
+        ({"channels": "all", "channel": 0}, None),
+        ({"channels": "2,0", "channel": 0}, (2, 0)),
+        ({"channels": "0,7", "channel": 0}, (0,)),
+        ({"channels": "7", "channel": 0}, ()),
+        ({"channel": 1}, (1,)),
+        ({"channels": "none", "channel": 1}, (1,)),
+        ({"channels": "1,1", "channel": 1}, (1,)),
+        ({"channels": ["0", 2], "channel": 1}, (1,)),
+        ({"channels": b"all", "channel": 1}, (1,)),
+        ({"channels": None, "channel": -1}, ()),
+        ({"channels": None, "channel": 7}, ()),
+        ({"channels": None, "channel": True}, ()),
+        ({}, ()),
+    ],
+)
+def test_the_served_channels_are_read_as_untrusted_text(report: dict[str, Any], served: Served) -> None:
+    heartbeats = {b"0": b"%d" % NOW + wire.pack({"state": "running", **report})}
+    device, never = DeviceViews().update(FLEET, LEASES, {b"0": b"actor0"}, heartbeats, DESIRED, NOW, 3)
+    assert device.channels == served
+    assert never.channels == ()
+
+
+def test_another_number_of_channels_changes_what_devices_serve() -> None:
+    views = DeviceViews()
+    heartbeats = {b"0": b"%d" % NOW + wire.pack({"state": "running", "channels": "0,2"})}
+    read = [views.update(FLEET, LEASES, AGENTS, heartbeats, DESIRED, NOW, channels)[0] for channels in (1, 3)]
+    assert [device.channels for device in read] == [(0,), (0, 2)]

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from mutitask_tui.server.snapshot import channel_names
 from mutitask_tui.server.status import progress_line, to_data, to_lines
-from mutitask_tui.server.troubles import GRACE_MS, troubles
+from mutitask_tui.server.troubles import GRACE_MS, stuck_runs, troubles, unserved
 from tests.cli.tools import Stack
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
+from worker_agent.protocol.served_channels import Served
 
 
 def test_failed_runs_of_retried_tasks_are_counted(redis_url: str) -> None:
@@ -35,7 +37,7 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
         stack.done("start_all")
         stack.until(lambda s: bool(troubles(s)))
         now = stack.snapshot()
-    sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1"
+    sentence = "no device serves TaskChannel1 (9 tasks wait): start an agent with --channel 1, or assign it to a device"
     assert troubles(now) == to_data(now)["troubles"] == [sentence]
     assert sentence in progress_line(now)
     text = "\n".join(to_lines(now))
@@ -60,13 +62,85 @@ def test_no_channel_is_called_unserved_before_agents_had_time_to_start(server: s
     holder = None if server is None else replace(now.server, since_ms=NOW_MS - age)
     found = troubles(replace(now, server=holder))
     assert found == ([] if server == "young" else [
-        "no device serves TaskChannel0, TaskChannel1 (45 tasks wait): start an agent with --channel 0"
+        "no device serves TaskChannel0, TaskChannel1 (45 tasks wait): start an agent with --channel 0, "
+        "or assign it to a device"
     ])  # fmt: skip
 
 
 def test_a_paused_channel_and_one_without_tasks_need_no_device() -> None:
     now = snapshot(devices=(), channels=(channel(0, paused=True), channel(1, waiting=0)))
     assert troubles(now) == []
+
+
+@pytest.mark.parametrize(
+    ("served", "without_device"),
+    [
+        ([None], []),
+        ([(0, 2)], [1]),
+        ([(0, 2), (1,)], []),
+        ([(2,), ()], [0, 1]),
+        ([], [0, 1, 2]),
+    ],
+)
+def test_a_channel_is_served_by_each_device_that_lists_it(
+    served: list[Served], without_device: list[int]
+) -> None:
+    devices = tuple(device(number, channels=channels) for number, channels in enumerate(served))
+    now = snapshot(
+        devices=(*devices, device(9, "offline", channels=None)), channels=tuple(channel(n) for n in range(3))
+    )
+    assert [c.id for c in unserved(now)] == without_device
+
+
+def test_the_devices_of_a_channel_are_counted_and_named() -> None:
+    devices = (
+        device(0, channels=None),
+        device(1, channels=(2, 0)),
+        device(2, "paused", channels=(1,)),
+        device(3, "offline", channels=None),
+    )
+    now = snapshot(devices=devices, channels=tuple(channel(n) for n in range(3)))
+    assert now.device_counts == (2, 2, 2)
+    assert [now.devices_of(n) for n in range(3)] == [[0, 1], [0, 2], [0, 1]]
+
+
+def test_a_task_is_stuck_only_if_it_is_long_for_each_kind_of_task_that_its_device_runs() -> None:
+    quick = tuple(device(n, channels=(0,), task_s=0.2) for n in range(3))
+    slow = tuple(device(n, channels=(1,), task_s=10.0) for n in range(3, 6))
+    for served, stuck in (((0,), [9]), ((0, 1), []), (None, []), ((1,), [])):
+        late = device(9, channels=served, current_s=150.0)
+        assert [run.device for run in stuck_runs((*quick, *slow, late))] == stuck, served
+    assert stuck_runs((*quick, *slow, device(9, channels=None, current_s=250.0)))
+
+
+def test_a_device_is_compared_with_those_that_serve_the_same_channels_in_another_order() -> None:
+    others = tuple(device(n, channels=(1, 0), task_s=0.2) for n in range(3))
+    assert [run.usual_s for run in stuck_runs((*others, device(9, channels=(0, 1), current_s=90.0)))] == [0.2]
+
+
+def test_status_tells_which_channels_a_device_serves() -> None:
+    devices = (
+        device(0, channels=None),
+        device(1, channels=(2, 0), channel=0),
+        device(2, "offline", channels=(1,), channel=1),
+        device(3, "offline", seen_s=None),
+    )
+    now = snapshot(devices=devices, channels=tuple(channel(n) for n in range(3)))
+    data = to_data(now)["devices"]
+    assert [entry["channels"] for entry in data] == [[0, 1, 2], [2, 0], [1], []]
+    assert [entry["channel"] for entry in data] == [0, 0, 1, 0]
+    lines = [line for line in to_lines(now) if line.startswith("Device")]
+    assert lines == [
+        "Device0: running, serves all channels, 1 running, 1000 done, 0 errors, seen 0 s ago",
+        "Device1: running, serves TaskChannel2, TaskChannel0, 1 running, 1001 done, 0 errors, seen 0 s ago",
+        "Device2: offline, 0 running, 1002 done, 0 errors, seen 42 s ago",
+        "Device3: offline, 0 running, 1003 done, 0 errors, never seen",
+    ]
+
+
+def test_many_channels_are_counted() -> None:
+    assert channel_names(tuple(range(30))).endswith("TaskChannel6, TaskChannel7 and 22 more")
+    assert (channel_names(None), channel_names(())) == ("all channels", "no channel")
 
 
 def test_a_stuck_task_is_named_with_its_device_and_age() -> None:
