@@ -128,6 +128,27 @@ def test_a_stop_is_acknowledged_when_the_agent_is_gone_or_another(after: Any) ->
     assert len(acknowledgements.update(snapshot(devices=(after,)))) == 1
 
 
+def test_assigned_channels_are_acknowledged_when_the_agent_reports_them() -> None:
+    acknowledgements, clock = sent("assign", (0, "1,0"), (1, "0"))
+    first = (device(0, channels=None), device(1, "offline", channels=(0,)))
+    assert acknowledgements.update(snapshot(devices=first)) == []
+    clock.at += 1
+    second = (device(0, channels=(1, 0)), device(1, channels=(0,)))
+    assert acknowledgements.update(snapshot(devices=second)) == [
+        ("the command: acknowledged by 2 devices after 1.0s", "good")
+    ]
+
+
+def test_all_channels_and_each_of_them_are_the_same() -> None:
+    acknowledgements, _ = sent("assign", (0, "0,1"))
+    assert len(acknowledgements.update(snapshot(devices=(device(0, channels=None),)))) == 1
+    acknowledgements, clock = sent("assign", (0, "all"))
+    assert acknowledgements.update(snapshot(devices=(device(0, channels=(1,)),))) == []
+    clock.at += 6
+    [(text, tone)] = acknowledgements.update(snapshot(devices=(device(0, "offline", channels=None),)))
+    assert (text, tone) == ("Device0 has not acknowledged the for 6 s: it is offline", "warn")
+
+
 def test_channels_and_the_server_acknowledge_too() -> None:
     acknowledgements, _ = sent("pause_channel", (0,))
     assert acknowledgements.update(snapshot()) == []

@@ -7,11 +7,13 @@ import pytest
 from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import AgentLog, DeviceScreen
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.tail_view import PlainLines
 from tests.dashboard.conftest import NEVER, Opened, poll, press, screen_text
 from tests.dashboard.fake_backend import NOW_MS, FakeBackend, channel, device, waiting_task
 from worker_agent.protocol.errors import RedisUnavailable
+from worker_agent.protocol.served_channels import Served
 
 EVERY_S = PeekingScreen.EVERY_S
 """The value outside of tests."""
@@ -40,6 +42,62 @@ async def test_the_device_screen_shows_all_facts(opened: Opened, backend: FakeBa
             "line 29 of the log",
         ):
             assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("served", "text", "selected"),
+    [
+        ((0, 2), "serves        TaskChannel0, TaskChannel2", "Device0"),
+        ((2,), "serves        TaskChannel2", "Device0 · TaskChannel2"),
+        (None, "serves        all channels", "Device0"),
+    ],
+)
+async def test_the_device_screen_shows_the_served_channels_and_selects_only_a_single_one(
+    opened: Opened, backend: FakeBackend, served: Served, text: str, selected: str
+) -> None:
+    backend.change(
+        devices=(device(0, channels=served),), channels=(channel(0), channel(1), channel(2, waiting=5))
+    )
+    async with opened() as pilot:
+        await press(pilot, "enter")
+        assert text in screen_text(pilot)
+        assert screen_text(pilot).splitlines()[-2].strip() == selected
+        await press(pilot, "c")
+        asked = isinstance(pilot.app.screen, PromptScreen)
+        assert (asked, backend.asked) == (
+            (False, [("pause_channel", (2,))]) if served == (2,) else (True, [])
+        )
+
+
+async def test_the_only_channel_is_selected_also_if_a_device_serves_all(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(devices=(device(0, channels=None),), channels=(channel(0),))
+    async with opened() as pilot:
+        await press(pilot, "enter", "c")
+        assert backend.asked == [("pause_channel", (0,))]
+
+
+async def test_a_device_that_never_had_an_agent_serves_no_channel_yet(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "end", "enter")
+        assert "serves        no channel yet" in screen_text(pilot)
+
+
+async def test_the_channel_screen_names_the_devices_that_serve_it(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    offline = device(20, "offline", channels=None)
+    async with opened() as pilot:
+        await press(pilot, "shift+tab", "enter")
+        for count, text in (
+            (0, "no device"),
+            (1, "1 device: Device0"),
+            (3, "3 devices: Device0, Device1, Device2"),
+        ):
+            backend.change(devices=(*(device(n, channels=(1, 0)) for n in range(count)), offline))
+            await poll(pilot)
+            assert f"served by     {text}  " in screen_text(pilot)
 
 
 async def test_the_log_is_read_only_while_the_screen_is_open(opened: Opened, backend: FakeBackend) -> None:

@@ -72,6 +72,62 @@ def test_a_device_is_slow_compared_with_the_others_of_its_channel() -> None:
     assert slow_devices((*others, device(9, "offline", current_s=500.0, running=1))) == set()
 
 
+def test_a_device_is_slow_compared_with_those_that_serve_the_same_channels() -> None:
+    for served, same in ((None, None), ((0, 2), (2, 0))):
+        others = tuple(device(n, channels=served, current_s=2.0) for n in range(4))
+        assert slow_devices((*others, device(9, channels=same, current_s=30.0))) == {9}
+        assert slow_devices((*others, device(9, channels=(0,), current_s=30.0))) == set()
+
+
+def test_the_channel_column_sorts_by_all_served_channels() -> None:
+    served = {0: (2,), 1: None, 2: (2, 0), 3: (), 4: (0,), 5: (1, 0)}
+    devices = tuple(device(number, channels=channels) for number, channels in served.items())
+    rows = list_devices(devices, DeviceListOptions(sort="channel"), DeviceTrend(), {}).rows
+    assert [row.id for row in rows] == [1, 4, 5, 2, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("taskchannel0", [0, 1]),
+        ("taskchannel2", [0, 1, 2]),
+        ("!taskchannel0", [2, 3]),
+        ("all channels", [1]),
+        ("taskchannel7", []),
+    ],
+)
+def test_the_filter_finds_devices_by_each_channel_that_they_serve(words: str, found: list[int]) -> None:
+    served = {0: (0, 2), 1: None, 2: (2,), 3: ()}
+    devices = tuple(device(number, channels=channels) for number, channels in served.items())
+    rows = list_devices(devices, DeviceListOptions(words), DeviceTrend(), {}, channels=3).rows
+    assert [row.id for row in rows] == found
+
+
+async def test_the_filter_line_finds_a_device_that_serves_all_channels(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(devices=(device(0), device(1, channels=None), device(2, channels=(1, 0))))
+    async with opened() as pilot:
+        await press(pilot, "slash", *"taskchannel1", "enter")
+        assert shown(pilot) == [1, 2]
+
+
+async def test_a_dense_line_shows_the_served_channels_when_they_sort(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    served = (None, (0,), (2, 0), tuple(range(20)), ())
+    backend.change(devices=tuple(device(n, channels=channels) for n, channels in enumerate(served)))
+    async with opened() as pilot:
+        await press(pilot, "g")
+        pilot.app.sort_devices("channel")  # type: ignore[attr-defined]
+        await poll(pilot)
+        lines = [line for line in screen_text(pilot).splitlines() if " Device" in line]
+        text = " ".join("\n".join(lines).split())
+        for part in ("Device0 ● running ch all", "Device1 ● running ch 0", "Device2 ● running ch 2,0"):
+            assert part in text
+        assert "Device3 ● running 20 channels" in text
+
+
 def test_every_column_sorts_and_the_key_steps_through_all_columns() -> None:
     devices = (device(1, errors=2, done=5), device(0, "offline", seen_s=None), device(2, "paused", errors=9))
     visited, sort = [], "device"

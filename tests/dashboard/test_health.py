@@ -33,6 +33,16 @@ def trend_with(new_fails: int) -> Trend:
         ({"devices": RUNNING}, 9, "9 failed in the last minute"),
         ({"devices": (device(0),), "channels": (channel(0), channel(1))}, 9, "no device serves TaskChannel1"),
         (
+            {
+                "devices": (device(0, channels=(0, 2)),),
+                "channels": (channel(0, failed=9), channel(1), channel(2)),
+            },
+            0,
+            "no device serves TaskChannel1",
+        ),
+        ({"devices": (device(0, channels=(1, 0)),), "channels": (channel(0), channel(1))}, 0, "going well"),
+        ({"devices": (device(0, channels=None),), "channels": (channel(0), channel(1))}, 0, "going well"),
+        (
             {"devices": RUNNING, "channels": (channel(0, done=0, errors=52),)},
             0,
             "52 runs failed in TaskChannel0, none done",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from textual.binding import Binding
-from textual.widgets import Button
+from textual.widgets import Button, Input
 
 from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS, app_bindings
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
@@ -54,7 +54,7 @@ ON_FAILS: dict[str, tuple[Any, ...]] = {
     "export_fail_tasks": (),
 }
 
-ASKED_FOR = ("reset_max_task", "reload_one_fail_task", "delete_one_fail_task", "edit_fail_task")
+ASKED_FOR = ("assign", "reset_max_task", "reload_one_fail_task", "delete_one_fail_task", "edit_fail_task")
 
 
 def test_every_command_with_a_key_has_its_binding() -> None:
@@ -167,6 +167,44 @@ async def test_a_capacity_is_asked_for_and_validated(opened: Opened, backend: Fa
         assert "N must be 1 or more" in screen_text(pilot)
         await press(pilot, "backspace", "5", "0", "enter")
         assert backend.asked == [("reset_max_task", (50, 0))]
+
+
+async def test_channels_are_asked_for_with_the_present_ones_filled_in(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(devices=(device(0, channels=None), device(1, channels=(2, 0))))
+    async with opened() as pilot:
+        await press(pilot, "i")
+        assert isinstance(pilot.app.screen, PromptScreen)
+        assert pilot.app.screen.query_one(Input).value == "all"
+        assert "Device0 (running, node-0:4000, runs 1 task)" in screen_text(pilot)
+        await press(pilot, *"zero", "enter")
+        assert "channels are numbers such as 0 or 0,2, or all, not 'zero'" in screen_text(pilot)
+        await press(pilot, "escape", "right", "i")
+        assert pilot.app.screen.query_one(Input).value == "2,0"
+        await press(pilot, "end", *", 1", "enter")
+        assert backend.asked == [("assign", (1, "2,0,1"))]
+        assert "assign 1 2,0,1: done as asked" in screen_text(pilot)
+
+
+async def test_nothing_is_filled_in_for_a_device_that_never_had_an_agent(opened: Opened) -> None:
+    async with opened() as pilot:
+        await press(pilot, "end", "i")
+        assert pilot.app.screen.query_one(Input).value == ""
+        assert "Device4 (offline)" in screen_text(pilot)
+
+
+async def test_a_capacity_without_a_selected_channel_may_name_one(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(devices=(device(0, channels=None),))
+    for words, values in (("50", (50,)), ("50 1", (50, 1))):
+        backend.asked.clear()
+        async with opened() as pilot:
+            await press(pilot, "enter", "m")
+            assert pilot.app.screen.query_one(Input).placeholder == "N [C]"
+            await press(pilot, *words, "enter")
+            assert backend.asked == [("reset_max_task", values)]
 
 
 async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, backend: FakeBackend) -> None:

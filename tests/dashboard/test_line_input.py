@@ -17,7 +17,7 @@ from tests.dashboard.fake_backend import FakeBackend
 
 def ids(kind: str) -> list[str]:
     """Two devices, one channel."""
-    return {"device": ["0", "12"], "channel": ["0"]}.get(kind, [])
+    return {"device": ["0", "12"], "channel": ["0"], "channels": ["all", "0"]}.get(kind, [])
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def ids(kind: str) -> list[str]:
         ("pause_all ", []),
         ("nonsense 1", []),
         ("reset_max_task 20 ", ["reset_max_task 20 0"]),
+        ("assign 12 ", ["assign 12 all", "assign 12 0"]),
+        ("assign 12 a", ["assign 12 all"]),
     ],
 )
 def test_completions(line: str, found: list[str]) -> None:
@@ -61,6 +63,13 @@ async def test_a_typed_command_runs(opened: Opened, backend: FakeBackend) -> Non
         await press(pilot, "colon", *"pause_one 3", "enter")
         assert backend.asked == [("pause_one", (3,))]
         assert isinstance(pilot.app.focused, DeviceGrid)
+
+
+async def test_channels_are_completed_and_assigned(opened: Opened, backend: FakeBackend) -> None:
+    async with opened() as pilot:
+        await press(pilot, "colon", *"assign 3 a", "tab", "enter")
+        await press(pilot, "colon", *"assign 3 1, 0", "enter")
+        assert backend.asked == [("assign", (3, "all")), ("assign", (3, "1,0"))]
 
 
 async def test_no_line_opens_behind_a_dialog(opened: Opened) -> None:

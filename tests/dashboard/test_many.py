@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from textual.widgets import Input
+
 from mutitask_tui.dashboard.screens.confirm import ConfirmScreen
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from tests.dashboard.conftest import Opened, poll, press, screen_text
@@ -17,6 +20,39 @@ async def test_a_command_acts_on_marked_devices_in_one_call(opened: Opened, back
             backend.asked.clear()
             await press(pilot, key)
             assert backend.asked == [(f"{name}*", ((0,), (2,)))]
+
+
+async def test_marked_devices_are_assigned_in_one_call(opened: Opened, backend: FakeBackend) -> None:
+    async with opened() as pilot:
+        await press(pilot, "space", "right", "space", "i")
+        assert isinstance(pilot.app.screen, PromptScreen)
+        assert "2 devices (1 running, 1 paused): Device0, Device2" in screen_text(pilot)
+        assert pilot.app.screen.query_one(Input).value == ""
+        await press(pilot, *"0,1", "enter")
+        assert backend.asked == [("assign*", ((0, "0,1"), (2, "0,1")))]
+        assert "assign 0,1 on 2 devices: " in screen_text(pilot)
+
+
+async def test_the_common_channels_of_marked_devices_are_filled_in(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    backend.change(devices=tuple(device(n, channels=(1, 0)) for n in range(3)))
+    async with opened() as pilot:
+        await press(pilot, "asterisk", "i")
+        assert pilot.app.screen.query_one(Input).value == "1,0"
+        await press(pilot, "escape")
+        assert backend.asked == []
+
+
+async def test_hidden_marked_devices_need_confirmation_to_be_assigned(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "asterisk", "slash", *"node-1", "enter", "i", *"all", "enter")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        assert "assign all on 5 devices?" in screen_text(pilot)
+        await press(pilot, "right", "enter")
+        assert backend.asked == [("assign*", tuple((n, "all") for n in (1, 0, 2, 3, 4)))]
 
 
 async def test_marks_follow_their_devices_and_disappear_with_them(
