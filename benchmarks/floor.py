@@ -81,9 +81,9 @@ def script_drain(text: str) -> Drain:
 
 def mutitask_drain(client: redis.Redis, batch: int) -> None:
     """Drain with the call that an agent uses, but without an agent."""
-    agent = Broker(client, "floor", Actor.agent(0), address="here")
-    agent.join(0, 0, this_process())
-    agent.heartbeat(0, 0, "running", b"heartbeat")
+    agent = Broker(client, "floor", Actor.agent(), address="here")
+    agent.join(0, None, this_process())
+    agent.heartbeat(0, b"heartbeat", claims_from=[0])
     settlements: list[Settlement] = []
     while (claim := agent.settle_and_claim(0, settlements, batch)).items:
         results = results_of(claim.items)

@@ -75,6 +75,8 @@ class Device:
     done: int = 0
     detect_answered: str = ""
     """The last detect that was answered."""
+    announced: str = ""
+    """The state in the last heartbeat."""
     since_ms: int = field(default_factory=lambda: int(time.time() * 1000))
 
     @property
@@ -87,12 +89,21 @@ class Device:
         return wire.pack(
             {
                 "host": f"sim-{self.number // 50:02}", "version": "simulated", "python": "3", "concurrency": 1,
-                "channel": self.channel, "state": self.state,
+                "channel": self.channel, "channels": str(self.channel), "state": self.state,
                 "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
                 "tasks": [[text_of(self.items[0]), time.monotonic() - self.claimed_at]] if self.items else [],
                 "done": self.done, "failed": 0,
             }
         )  # fmt: skip
+
+    def send_heartbeat(self, broker: Broker) -> None:
+        """Send a heartbeat. It names the channel only if that has changed, like most heartbeats of a real agent."""
+        changed, self.announced = self.state != self.announced, self.state
+        channel = [self.channel] if changed else []
+        if self.paused:
+            broker.heartbeat(self.number, self.report(), not_from=channel)
+        else:
+            broker.heartbeat(self.number, self.report(), claims_from=channel)
 
 
 class CallRecorder:
@@ -155,9 +166,9 @@ class Fleet:
         self._devices: dict[int, Device] = {}
         for number in numbers:
             channel = number % channels
-            actor = Actor.agent(channel)
+            actor = Actor.agent()
             task_broker = Broker(task_client, namespace, actor, address=self._where, retry=self._retry)
-            task_broker.join(number, channel, identity)
+            task_broker.join(number, (channel,), identity)
             heartbeat_broker = Broker(
                 heartbeat_client, namespace, actor, address=self._where, retry=self._retry
             )
@@ -226,11 +237,11 @@ class Fleet:
 
         Devices whose state changes send a heartbeat, or all of them with `heartbeat`.
         """
-        calls = CallRecorder([b"", b"", b""])
+        calls = CallRecorder([b"", b"", b"", b""])
         for device in devices:
             calls.record(device.heartbeat_broker, lambda broker, d=device: broker.read_desired(d.number))
         to_report = []
-        for device, (desired, _, detect) in zip(
+        for device, (desired, _, detect, _) in zip(
             devices, self._send(calls, self._heartbeat_client), strict=True
         ):
             paused, answer = desired != b"running", detect.decode()
@@ -243,12 +254,9 @@ class Fleet:
                 device.heartbeat_broker.answer_detect(answer, wire.pack([device.number, device.state]))
             if changed or heartbeat:
                 to_report.append(device)
-        calls = CallRecorder([b"ok", b"0", b"0", b"0", b"0"])
+        calls = CallRecorder([b"ok", b"0", b"0", b"0"])
         for device in to_report:
-            calls.record(
-                device.heartbeat_broker,
-                lambda broker, d=device: broker.heartbeat(d.number, d.channel, d.state, d.report()),
-            )
+            calls.record(device.heartbeat_broker, device.send_heartbeat)
         replies = self._send(calls, self._heartbeat_client)
         for device, reply in zip(to_report, replies, strict=True):
             if reply[0] == b"lost":
@@ -282,7 +290,7 @@ class Fleet:
             self._settle_and_claim(list(dict.fromkeys(due)), now)
 
     def _settle_and_claim(self, devices: list[Device], now: float) -> None:
-        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0"]), []
+        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0", []]), []
         for device in devices:
             finished = min(len(device.items), int((now - device.claimed_at) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:

@@ -42,7 +42,7 @@ AGENT = (
     Rule((ANY.fleet,), "hget hset"),
     Rule((ANY.agents,), "hget hset hdel"),
     Rule((ANY.leases,), "zscore zrangebyscore zadd zrem"),
-    Rule((ANY.actor("a*"),), "hget hmget hgetall hlen hset pexpire"),
+    Rule((ANY.actor("a-*"),), "hget hmget hgetall hlen hset pexpire"),
     Rule((IN_CHANNEL.agent_counters,), "hget hmget hincrby hdel"),
     Rule((IN_CHANNEL.waiting,), "llen lpop lpush rpush"),
     Rule((IN_CHANNEL.delayed,), "zcard zrangebyscore zadd zrem"),
@@ -97,7 +97,9 @@ KEYS: dict[str, str] = {
         ANY.meta: "the settings of the run, and its server",
         ANY.server_lease: "the end of the server's lease",
         ANY.actor("s-*"): "the record of the server, and the records of commands (`c-*`)",
-        ANY.desired_devices: "the desired state of devices; likewise `wish:channels`, `:server`, `:stop`, `:detect`",
+        ANY.desired_devices: (
+            "the desired state of devices; likewise `wish:assign`, `:channels`, `:server`, `:stop`, `:detect`"
+        ),
         IN_CHANNEL.counters: "the counters of the server: allotted items, position in the generator, capacity",
         IN_CHANNEL.marks: "digests by which a resumed run recognises its generator",
         IN_CHANNEL.history: "the last hour",
@@ -115,7 +117,7 @@ KEYS: dict[str, str] = {
         IN_CHANNEL.agents: "the agents of a channel",
         ANY.leases: "the end of each agent's lease",
         ANY.agents: "the agent of each device",
-        ANY.actor("a*"): "the records of agents",
+        ANY.actor("a-*"): "the records of agents",
         ANY.devices: "the last report of each device",
         ANY.device_log(0): "the last lines of a device's log",
         ANY.detect_answers("*"): "answers to a detect",

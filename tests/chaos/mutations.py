@@ -17,7 +17,8 @@ from pathlib import Path
 from tests.support.programs import ROOT, environment
 
 PROTOCOL = ("tests/protocol/test_laws.py", "tests/protocol/test_scripts_answer.py",
-            "tests/protocol/test_scripts_are_harmless.py", "tests/protocol/test_counters_balance.py")  # fmt: skip
+            "tests/protocol/test_scripts_are_harmless.py", "tests/protocol/test_several_channels.py",
+            "tests/protocol/test_counters_balance.py")  # fmt: skip
 CRASHES = ("tests/crashes",)
 LIMIT_S = 600
 
@@ -111,8 +112,45 @@ MUTATIONS = (
     ),
     Mutation(
         "a recovered task is claimed together with other tasks", "settle_and_claim",
-        "if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held > 0) then",
+        "if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held + held_elsewhere > 0) then",
         "if alone or bytes >= max_bytes then",
+    ),
+    Mutation(
+        "a recovered task is claimed beside tasks of another channel", "settle_and_claim",
+        "#items + held + held_elsewhere > 0", "#items + held > 0",
+    ),
+    Mutation(
+        "an agent is told that tasks wait in a paused channel", "settle_and_claim",
+        "desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[18 + i])",
+        "redis.call('LLEN', KEYS[18 + i])",
+    ),
+    Mutation(
+        "a recoverer is not told that the actor has claims in other channels", "recover",
+        "elsewhere[#elsewhere + 1] = (i - 11) / 2 end", "end",
+    ),
+    Mutation(
+        "a dead agent still counts in the other channels", "recover",
+        "for i = 13, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end\n", "",
+    ),
+    Mutation(
+        "an agent that left in order loses its lease although it has claims", "leave",
+        "held = held + redis.call('HLEN', KEYS[i + 1])", "redis.call('HLEN', KEYS[i + 1])",
+    ),
+    Mutation(
+        "a heartbeat does not leave channels", "heartbeat",
+        "    redis.call('ZREM', KEYS[i], ARGV[1])\n", "",
+    ),
+    Mutation(
+        "an agent may name a channel that does not exist", "join",
+        "if tonumber(ARGV[3]) >= tonumber(meta[2]) then return {'channel', meta[2]} end", "",
+    ),
+    Mutation(
+        "a new run keeps the channels that were assigned to devices", "open_run",
+        "KEYS[7], KEYS[8], KEYS[10])", "KEYS[7], KEYS[8])",
+    ),
+    Mutation(
+        "a fresh run with fewer channels keeps the agents of the others", "open_run",
+        "local kept = i <= base + new * per and (i - base) % per == 0", "local kept = (i - base) % per == 0",
     ),
     Mutation(
         "other tasks are claimed behind a recovered task", "settle_and_claim",

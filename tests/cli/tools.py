@@ -110,7 +110,8 @@ class Stack:
         save_function: Callable[[Any], Any] | None = None,
     ) -> Agent:
         """Start an agent in a thread. Return it when it is registered."""
-        settings = Settings(lambda: self.url, self.name, device, channel, 1, task_function, save_function)
+        functions = task_function, save_function
+        settings = Settings(lambda: self.url, self.name, device, (channel,), 1, lambda _channel: functions)
         agent = Agent(settings)
         thread = threading.Thread(target=agent.run, daemon=True)
         thread.start()

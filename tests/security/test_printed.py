@@ -90,8 +90,8 @@ def stack(redis_url: str, client: redis.Redis) -> Iterator[Stack]:
             "python": text,
         }
         client.hset(KEYS.devices, "1", stamp + wire.pack(report))
-        client.hset(KEYS.agents, "1", "a0-stranger")
-        client.zadd(KEYS.leases, {"a0-stranger": 9e15})
+        client.hset(KEYS.agents, "1", "a-stranger")
+        client.zadd(KEYS.leases, {"a-stranger": 9e15})
         client.rpush(KEYS.events, b"1700000000000" + wire.pack([text, text, text]))
         client.rpush(KEYS.device_log(0), text.encode())
         client.rpush(KEYS.channel(0).waiting, text.encode())
@@ -220,8 +220,8 @@ def test_another_agents_host_name_is_fit(
     redis_url: str, client: redis.Redis, tmp_path: Path, spawn: Callable[..., Program]
 ) -> None:
     with Stack(redis_url, NAME, iter(range(3)), devices=1):
-        other = Broker(connect(redis_url), NAME, Actor.agent(0), address="here")
-        other.join(0, 0, Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7))
+        other = Broker(connect(redis_url), NAME, Actor.agent(), address="here")
+        other.join(0, None, Identity(HOSTILE.replace("\ud800", ""), 5, "elsewhere", 7))
         program = spawn(
             ["worker-agent", job_of(tmp_path, JOB), "--device", "0", "--redis", redis_url, "--name", NAME]
         )

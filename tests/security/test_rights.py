@@ -107,9 +107,9 @@ def test_agents_recover_a_dead_one_without_a_server(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
     with Stack(roles.server, NAME, iter(range(10)), devices=2, autostart=True) as stack:
-        lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
-        lost.join(1, 0, this_process())
-        lost.heartbeat(1, 0, "running", wire.pack({}))
+        lost = Broker(connect(roles.agent), NAME, Actor.agent(), address="here")
+        lost.join(1, None, this_process())
+        lost.heartbeat(1, wire.pack({}), claims_from=[0])
         stack.until(lambda s: s.channels[0].waiting == 10)
         assert len(lost.settle_and_claim(0, [], 4).items) == 4
         stack.core.stop()
@@ -121,7 +121,7 @@ def test_agents_recover_a_dead_one_without_a_server(
     assert denials(shared_server) == []
 
 
-DESIRED = ["devices", "channels", "server", "stop", "detect"]
+DESIRED = ["devices", "channels", "server", "stop", "detect", "assign"]
 
 
 @pytest.mark.parametrize("desired", DESIRED)
@@ -193,7 +193,7 @@ def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
 # A server
 
 AT_WORK = [
-    "detect_all", "detect_one 0", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
+    "detect_all", "detect_one 0", "assign 1 0,1", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
     "start_allot", "detect_fail_channel", "reset_max_task 40", "reset_max_task 30 0", "pause_channel 0",
     "start_channel 0", "add_device", "del_device", "export_fail_tasks", "export_fail_tasks 0",
 ]  # fmt: skip
@@ -247,10 +247,10 @@ def test_a_server_and_every_command_work_with_its_rights(
 def test_a_server_takes_over_from_a_dead_one_and_starts_fresh_with_its_rights(
     shared_server: RealServer, client: redis.Redis, roles: Roles
 ) -> None:
-    lost = Broker(connect(roles.agent), NAME, Actor.agent(0), address="here")
+    lost = Broker(connect(roles.agent), NAME, Actor.agent(), address="here")
     with Stack(roles.server, NAME, iter(range(10)), autostart=True) as stack:
         stack.until(lambda s: s.channels[0].waiting == 10)
-        lost.join(0, 0, this_process())
+        lost.join(0, None, this_process())
         assert lost.settle_and_claim(0, [], 4).items
     with Stack(roles.server, NAME, iter(range(20)), mode="resume") as stack:
         client.zadd(KEYS.leases, {lost.actor.id: 1})
@@ -306,7 +306,7 @@ def test_a_dashboard_opens_read_only_on_a_terminal(
 
 def arguments(command: Command, failed_id: str) -> list[str]:
     """Return valid arguments for the command."""
-    by_kind = {"device": "1", "channel": "0", "fail": failed_id, "count": "9", "json": "5"}
+    by_kind = {"device": "1", "channel": "0", "fail": failed_id, "count": "9", "json": "5", "channels": "all"}
     return [by_kind[param.kind] for param in command.params]
 
 
@@ -319,8 +319,8 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
     (failed_id, *_) = held.failed_ids()
     client.hset(KEYS.channel(0).counters, "halted", "item 20 is nothing")
     # The commands that stop an agent need one.
-    client.hset(KEYS.agents, "0", "a0-0123456789abcdef")
-    client.zadd(KEYS.leases, {"a0-0123456789abcdef": 9_999_999_999_999})
+    client.hset(KEYS.agents, "0", "a-0123456789abcdef")
+    client.zadd(KEYS.leases, {"a-0123456789abcdef": 9_999_999_999_999})
     before = everything(client)
     for command in WRITING:
         words = arguments(command, failed_id)

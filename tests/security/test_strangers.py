@@ -117,7 +117,7 @@ def test_garbage_in_a_list_does_no_harm(stack: Stack, client: redis.Redis, key: 
     still_works(stack, client)
 
 
-@pytest.mark.parametrize("desired", ["devices", "channels", "server", "stop", "detect"])
+@pytest.mark.parametrize("desired", ["devices", "channels", "server", "stop", "detect", "assign"])
 def test_garbage_in_the_desired_state_does_no_harm(stack: Stack, client: redis.Redis, desired: str) -> None:
     key = f"{KEYS.prefix}:wish:{desired}"
     for number, garbage in enumerate(GARBAGE):
@@ -135,6 +135,16 @@ def test_garbage_in_the_desired_state_does_no_harm(stack: Stack, client: redis.R
 
     wait_until(renewed_twice, 4)
     assert not stack.core.ended.is_set()
+
+
+def test_garbage_assigned_to_a_device_does_no_harm(stack: Stack, client: redis.Redis) -> None:
+    for garbage in (*GARBAGE, *SCRAPS, b"0,", b"0,0", b"99999999", b"0,99999", b"ALL", "\u0663".encode()):
+        client.hset(KEYS.desired_assignments, "0", garbage)
+        client.rpush(KEYS.device_token(0), "1")
+        wait_until(lambda: not client.llen(KEYS.device_token(0)), what="the agent reads its desired state")
+        assert look_everywhere(stack.url) == []
+    still_works(stack, client)
+    assert status().status == 0
 
 
 def test_garbage_in_the_events_does_no_harm(stack: Stack, client: redis.Redis) -> None:
@@ -158,7 +168,7 @@ def test_garbage_in_a_report_does_no_harm(stack: Stack, client: redis.Redis) -> 
 def test_garbage_among_the_agents_and_leases_does_no_harm(stack: Stack, client: redis.Redis) -> None:
     for number, garbage in enumerate(GARBAGE):
         client.hset(KEYS.agents, mapping={garbage or b"e": garbage, str(number + 20): garbage})
-        client.zadd(KEYS.leases, {garbage: 5, b"a0-" + garbage: 5, b"a99999-" + garbage: 5})
+        client.zadd(KEYS.leases, {garbage: 5, b"a-" + garbage: 5, b"a0-" + garbage: 5})
         client.zadd(AT.agents, {garbage: 1})
     assert look_everywhere(stack.url) == []
     client.delete(AT.agents)

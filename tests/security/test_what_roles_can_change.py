@@ -66,7 +66,9 @@ def test_the_table_names_every_key(client: redis.Redis) -> None:
             if attribute.startswith("_") or attribute in ("prefix", "name", "channel"):
                 continue
             key = (
-                plain(owner, attribute).replace(":actor:x", ":actor:a*").replace("wish:", "wish:devices")[:60]
+                plain(owner, attribute)
+                .replace(":actor:x", ":actor:a-*")
+                .replace("wish:", "wish:devices")[:60]
             )
             key = key if "wish" not in key else KEYS.desired_devices
             assert any(RIGHTS["matches"](pattern, key) for pattern in described), key
@@ -182,9 +184,9 @@ def test_a_server_continues_with_any_data_of_an_agents_user(client: redis.Redis,
         own = stack.agents[0][0].state.session
         assert own is not None
         with redis.Redis.from_url(roles.agent, protocol=3) as stranger:
-            for garbage in (*GARBAGE, b"1:open", b"a0-stranger"):
+            for garbage in (*GARBAGE, b"1:open", b"a-stranger"):
                 for key in RIGHTS["KEYS"]:
-                    at = f"{KEYS.prefix}:{key}".replace("actor:a*", "actor:a0-other").replace("*", "0")
+                    at = f"{KEYS.prefix}:{key}".replace("actor:a-*", "actor:a-other").replace("*", "0")
                     for command in RIGHTS["changes"]("agent", key):
                         for words in arguments(command, garbage):
                             try:
@@ -210,5 +212,5 @@ def arguments(command: str, garbage: bytes) -> list[list[Any]]:
                  ["devices", garbage], ["dead", garbage], ["device", garbage]],
         "hsetnx": [[garbage, garbage]], "hdel": [[garbage], ["done"], ["foreign"]],
         "hincrby": [["done", -50], ["errors", -9]],
-        "zadd": [[5, garbage], ["inf", garbage], ["-inf", b"a0-" + garbage]], "zrem": [[garbage]], "pexpire": [[1]],
+        "zadd": [[5, garbage], ["inf", garbage], ["-inf", b"a-" + garbage]], "zrem": [[garbage]], "pexpire": [[1]],
     }[command]  # fmt: skip

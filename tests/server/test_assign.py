@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from mutitask_tui import Server
 from mutitask_tui.server.commands.batches import run_many
 from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.commands.registry import CommandError, find, parse_line
@@ -99,8 +100,11 @@ def test_devices_with_different_channels_are_assigned_one_by_one(
     assert assigned(client) == {0: "0", 1: "all"}
 
 
-def test_it_is_written_to_the_event_log(commander: Commander) -> None:
-    commander.run(ASSIGN, (1, "0,2"))
+def test_a_program_assigns_and_the_event_log_shows_it(commander: Commander, client: redis.Redis) -> None:
+    server = Server(3, name=NAME)
+    server._url = commander.url  # As after start().
+    server.assign(1, [0, 2])  # type: ignore[attr-defined]
+    assert assigned(client) == {1: "0,2"}
     texts = [event.text for event in commander.reader.snapshot().events]
     assert "assign 1 0,2 - asked Device1 to serve TaskChannel0, TaskChannel2" in texts
 

@@ -37,7 +37,7 @@ def fail(world: World, task: object, *errors: Exception) -> str:
         [id_] = world.claim(agent, 1)
         letter = b"x" if number == len(errors) - 1 else b"f"
         world.settle(agent, (id_, letter, reason("run", error, 0)))
-    agent.leave(0, 0)
+    agent.leave(0, 2)
     return id_
 
 
