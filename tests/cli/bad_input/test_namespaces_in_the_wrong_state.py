@@ -82,20 +82,20 @@ ROWS = [
         "an agent of another version",
         "worker-agent {job} --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install the same minor version of MutiTask on both sides",
+        r"namespace 'old' speaks protocol 0\.9 and this program 2\.0; let the older MutiTask finish its run, or update it too and choose another --name",
         process=True,
     ),
     Row(
         "a server of another version",
         "mutitask run {job} --headless --resume --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 2\.0; let the older MutiTask finish",
     ),
     Row(
         "ctl of another version",
         "mutitask ctl pause_all --redis {url} --name old",
         6,
-        r"namespace 'old' speaks protocol 0\.9 and this program 1\.2; install",
+        r"namespace 'old' speaks protocol 0\.9 and this program 2\.0; let the older MutiTask finish",
     ),
     Row(
         "attach without a terminal",
