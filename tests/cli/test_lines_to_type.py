@@ -17,7 +17,7 @@ def test_the_join_line_is_one_command(job: str) -> None:
     location = RedisLocation("redis+sentinel://u:p@one,two/ours/0?sentinel_username=x&sentinel_password=y")
     words = shlex.split(location.join_line(job, "pages", with_password=True))
     assert words == [
-        "worker-agent", job, "--redis", location.url, "--name", "pages", "--device", "auto", "--channel", "0",
+        "worker-agent", job, "--redis", location.url, "--name", "pages", "--device", "auto",
     ]  # fmt: skip
     hidden = shlex.split(location.join_line(job, "default", with_password=False))
     assert hidden[:2] == ["worker-agent", job] and "p@" not in hidden[3].partition("://")[2].partition("@")[0]

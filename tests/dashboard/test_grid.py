@@ -130,6 +130,14 @@ async def test_channels_show_overfill_unbalanced_counters_and_why_they_halted(
         assert "■ exhausted" in text
 
 
+async def test_each_channel_shows_how_many_devices_serve_it(opened: Opened, backend: FakeBackend) -> None:
+    devices = (device(0, channels=None), device(1, channels=(2, 0)), device(2, "offline", channels=None))
+    backend.change(devices=devices, channels=tuple(channel(n) for n in range(3)))
+    async with opened() as pilot:
+        lines = [line for line in screen_text(pilot).splitlines() if "claimed" in line]
+        assert [line.partition("devices ")[2][:1] for line in lines] == ["2", "1", "2"]
+
+
 async def test_many_channels_scroll_and_open(opened: Opened, backend: FakeBackend) -> None:
     backend.change(channels=tuple(channel(n) for n in range(25)))
     async with opened(size=(80, 24)) as pilot:

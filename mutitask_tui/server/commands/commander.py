@@ -10,9 +10,10 @@ from mutitask_tui.server.commands.base import agents_text
 from mutitask_tui.server.commands.channels import ChannelCommands
 from mutitask_tui.server.commands.devices import DeviceCommands
 from mutitask_tui.server.commands.failed_tasks import FailCommands
-from mutitask_tui.server.commands.registry import Command, Outcome
+from mutitask_tui.server.commands.registry import Command, Outcome, Param, channels_argument
 from mutitask_tui.server.drain import DRAIN_S, request_stop
 from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.served_channels import served_text
 
 
 class Commander(DeviceCommands, ChannelCommands, FailCommands):
@@ -24,7 +25,7 @@ class Commander(DeviceCommands, ChannelCommands, FailCommands):
     def run(self, command: Command, values: Sequence[Any]) -> Outcome:
         """Carry out a command and write its outcome to the event log."""
         outcome = command(self, *values)
-        words = [str(value) if not isinstance(value, dict | list) else "..." for value in values]
+        words = [_logged(param, value) for param, value in zip(command.params, values, strict=False)]
         self.log_outcome(" ".join([command.name, *words, "-", outcome.text]), command)
         return outcome
 
@@ -56,3 +57,10 @@ class Commander(DeviceCommands, ChannelCommands, FailCommands):
             f"within {DRAIN_S:g} s; a second `exit` does not wait for running tasks",
             data={"server": True},
         )
+
+
+def _logged(param: Param, value: Any) -> str:
+    """Return an argument as the event log shows it. Payloads may be large, so they are left out."""
+    if param.kind == "channels":
+        return served_text(channels_argument(value))
+    return "..." if isinstance(value, dict | list) else str(value)
