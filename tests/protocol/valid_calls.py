@@ -217,12 +217,6 @@ def _recover(world: FilledWorld) -> RawCall:
     return world.capture(lambda: world.neighbour.recover(world.mine.actor.id, reason("crashed")))
 
 
-@valid("recover", "with-claims-elsewhere")
-def _recover_elsewhere(world: FilledWorld) -> RawCall:
-    world.client.hset(world.keys.channel(1).claim_counts, world.mine.actor.id, 2)
-    return _recover(world)
-
-
 @valid("recover", "a-third-crash")
 def _recover_third(world: FilledWorld) -> RawCall:
     world.set_crashes(world.mine, *world.claims, crashes=2)
