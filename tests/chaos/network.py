@@ -126,7 +126,7 @@ def networks_cut(context: Context) -> Row:
                 victim = context.random.randrange(AGENTS)
                 proxy = proxies[victim]
                 drop = [proxy.drop_all] if number % 2 else []
-                network_cuts.with_tasks(agents[victim], proxy.cut, proxy.mend, *drop)
+                network_cuts.with_tasks(agents[victim], proxy.cut, proxy.restore, *drop)
             row = network_cuts.judged(watch, cuts, agents)
         expect_running(row, [server])
     return row
@@ -183,7 +183,7 @@ class Elsewhere:
     def cut(self) -> None:
         ip("link", "set", self._link, "down")
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         ip("link", "set", self._link, "up")
 
 
@@ -220,7 +220,7 @@ def real_networks_cut(context: Context) -> Row:
         with Watch(fleet) as watch:
             for _ in range(cuts):
                 victim = context.random.randrange(len(agents))
-                network_cuts.with_tasks(agents[victim], networks[victim].cut, networks[victim].mend)
+                network_cuts.with_tasks(agents[victim], networks[victim].cut, networks[victim].restore)
             row = network_cuts.judged(watch, cuts, agents)
         expect_running(row, [server])
     return row
