@@ -290,7 +290,7 @@ class Fleet:
             self._settle_and_claim(list(dict.fromkeys(due)), now)
 
     def _settle_and_claim(self, devices: list[Device], now: float) -> None:
-        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0", []]), []
+        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0", [], b"0"]), []
         for device in devices:
             finished = min(len(device.items), int((now - device.claimed_at) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:

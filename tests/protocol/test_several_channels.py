@@ -259,10 +259,14 @@ def test_a_task_that_crashed_is_not_claimed_beside_tasks_of_another_channel(worl
     [other] = world.feed(1, 1)
     assert world.claim(agent, channel=1) == [other]
     for _ in range(2):
-        assert world.claim(agent, held_elsewhere=1) == []
+        claim = agent.settle_and_claim(0, [], 9, held_elsewhere=1)
+        assert (claim.items, claim.waiting, claim.next_crashed) == ([], 3, True)
         assert world.waiting() == [killer, *fresh]
+    assert not agent.settle_and_claim(0, [], 0, held_elsewhere=1).next_crashed, "nothing was wanted"
     world.settle(agent, *done(other), channel=1)
-    assert world.claim(agent) == [killer], "alone"
+    claim = agent.settle_and_claim(0, [], 9)
+    assert [id_of(item) for item in claim.items] == [killer], "alone"
+    assert not claim.next_crashed
     assert world.claim(agent) == []
     world.settle(agent, *done(killer))
     assert world.claim(agent) == fresh
@@ -279,7 +283,8 @@ def test_fresh_tasks_before_one_that_crashed_are_claimed_beside_those_of_another
     fresh = world.feed(2)
     world.client.rpush(world.at.waiting, world.client.lpop(world.at.waiting))
     assert world.waiting() == [*fresh, killer]
-    assert world.claim(agent, held_elsewhere=1) == fresh
+    claim = agent.settle_and_claim(0, [], 9, held_elsewhere=1)
+    assert ([id_of(item) for item in claim.items], claim.next_crashed) == (fresh, True)
     assert world.waiting() == [killer]
 
 

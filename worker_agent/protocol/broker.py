@@ -38,6 +38,8 @@ class Claim:
     """How many settlements were refused, because their tasks were settled or recovered before."""
     waiting_elsewhere: tuple[int, ...] = ()
     """How many tasks wait in each of the other channels that the call named; 0 in a paused channel."""
+    next_crashed: bool = False
+    """Whether the channel's next task crashed before. An actor gets it only once it holds no task of any channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,8 @@ class Broker(Membership):
             items = wire.unpack_items(reply[3])
         except wire.Undecodable:
             raise RedisRefused(foreign_key_message(self.address)) from None
-        return Claim(
-            items, int(reply[4]), int(reply[2]), int(reply[1]), tuple(int(count) for count in reply[5])
-        )
+        elsewhere = tuple(int(count) for count in reply[5])
+        return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]), elsewhere, bool(int(reply[6])))
 
     def _claim_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)

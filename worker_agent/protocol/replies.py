@@ -213,7 +213,7 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
     "heartbeat": {b"ok": "nnn", b"lost": ""},
     "sample_counters": {b"ok": "n"},
-    "settle_and_claim": {b"ok": "nntnN", b"gap": ""},
+    "settle_and_claim": {b"ok": "nntnNn", b"gap": ""},
     "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
     "append_device_log": {b"ok": ""},
     "set_desired": {b"ok": ""},

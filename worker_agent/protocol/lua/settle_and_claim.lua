@@ -25,7 +25,8 @@
 -- the outcome of each task, then what each outcome carries (`settlements.py` has the outcomes):
 --   DONE the result's list item   SAVED ''   HANDED_BACK ''   FAILED, UNDECODABLE, CRASHED the reason as msgpack
 -- Returns {'ok', settlements refused, waiting, items as a msgpack array or '', the claim's number,
---          {waiting in each other channel, 0 if it is paused}}
+--          {waiting in each other channel, 0 if it is paused},
+--          1 if the next task crashed before and waits until the actor holds no task}
 --         | {'lost'} | {'stale'}
 --         | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
 -- Laws: the counters stay balanced (1); a task is recorded once (2); a second copy of the call changes nothing (3): the
@@ -47,7 +48,7 @@ if refused then
   if refused[1] ~= 'again' then return refused end
   return {
     'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2],
-    elsewhere,
+    elsewhere, 0,
   }
 end
 
@@ -186,7 +187,7 @@ end
 
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
 local items, states, bytes, max_bytes = {}, {}, 0, tonumber(ARGV[5])
-local taken = 0
+local taken, next_crashed = 0, 0
 -- A task that crashed before is claimed alone: no other task is in its claim or in flight with it. So if the actor
 -- holds such a task, it holds only this one.
 local alone = false
@@ -209,7 +210,8 @@ while taken < wanted and bytes < max_bytes and not alone do
   for i, item in ipairs(popped) do
     local state = state_of(item)
     if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held + held_elsewhere > 0) then
-      alone, first_back = alone or state == CRASHED_BEFORE, i
+      if state == CRASHED_BEFORE then alone, next_crashed = true, 1 end
+      first_back = i
       break
     end
     taken = taken + 1
@@ -249,4 +251,4 @@ if math.abs(lease_ends - now - 0.95 * lease_ms) > 0.05 * lease_ms then
   redis.call('ZADD', KEYS[2], now + lease_ms, ARGV[1])
 end
 store_answer(KEYS[1], number, string.format('%d', unknown))
-return {'ok', unknown, waiting, packed, ARGV[2], elsewhere}
+return {'ok', unknown, waiting, packed, ARGV[2], elsewhere, next_crashed}
