@@ -165,7 +165,7 @@ def main() -> None:
         core = ServerCore(own.url, NAME, plan, iterators)
         core.open()
         core.start()
-        agents = LocalAgents(job, own.url, NAME, 7, len(iterators), print)
+        agents = LocalAgents(job, own.url, NAME, 7, print)
         agents.start()
         try:
             commander = Commander(own.url, NAME, "operator")

@@ -32,7 +32,6 @@ FORCE_STOP_S = 3.0
 @dataclass(slots=True)
 class _Agent:
     device: int
-    channel: int
     log: Path
     note: Path
     """The file in which the agent writes that it is registered, and later that it ended on purpose."""
@@ -46,7 +45,7 @@ class _Agent:
 
 
 class LocalAgents:
-    """Runs `count` agents: Device0, Device1, ... They serve the channels in turn.
+    """Runs `count` agents: Device0, Device1, ... Each serves all channels.
 
     The Redis address goes into their environment, never into an argument. Each agent's output goes to its own log file.
     options: added to the command line of each agent.
@@ -55,7 +54,7 @@ class LocalAgents:
     """
 
     def __init__(
-        self, job: Path, url: str, name: str, count: int, channels: int, on_note: Callable[[str], None],
+        self, job: Path, url: str, name: str, count: int, on_note: Callable[[str], None],
         *, options: Sequence[str] = (), home: Path | None = None, environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._home = home or Path.cwd()
@@ -66,7 +65,7 @@ class LocalAgents:
         self._environment: Mapping[str, str] = {**(environment or os.environ), REDIS_URL_VARIABLE: url}
         self.logs = state_dir() / name / "agents"
         self._agents = [
-            _Agent(n, n % channels, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
+            _Agent(n, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
             for n in range(count)
         ]
         self._stopping = threading.Event()
@@ -127,7 +126,7 @@ class LocalAgents:
     def _start(self, agent: _Agent) -> None:
         command = [
             sys.executable, "-P", "-m", "worker_agent", str(self._job), "--name", self._name,
-            "--device", str(agent.device), "--channel", str(agent.channel),
+            "--device", str(agent.device),
             "--drain-timeout", str(DRAIN_S), *self._options,
         ]  # fmt: skip
         make_private(self.logs)  # At every start, because the directory may have been removed.

@@ -73,7 +73,6 @@ def run_server(
         location.url,
         name,
         local_agents,
-        plan.channels,
         on_note,
         options=agent_options,
         home=agents_home,

@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 from worker_agent.agent.agent import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
+from worker_agent.protocol.served_channels import Served
 from worker_agent.settings import Settings
 
 NAME = "bench"
@@ -54,24 +55,28 @@ class Bench:
     def at(self) -> ChannelKeys:
         return self.keys.channel(0)
 
-    def serve(self, items: Iterable[Any], *, autostart: bool = True, **plan: Any) -> ServerCore:
-        """Feed the items to channel 0 of a new run."""
+    def serve(self, *items: Iterable[Any], autostart: bool = True, **plan: Any) -> ServerCore:
+        """Feed the items of each channel to a new run."""
         terms = {"capacity": 2_000, "devices": 1} | plan
-        run_plan = RunPlan(channels=1, autostart=autostart, mode="fresh", **terms)
-        core = ServerCore(self.url, NAME, run_plan, [iter(items)])
+        run_plan = RunPlan(channels=len(items), autostart=autostart, mode="fresh", **terms)
+        core = ServerCore(self.url, NAME, run_plan, [iter(each) for each in items])
         core.open()
         core.start()
         self._cores.append(core)
         return core
 
     def agent(
-        self, task_function: Callable[[Any], Any], save_function: Callable[[Any], Any] | None = None,
-        *, device: int = 0, concurrency: int = 1, timeout: float | None = None,
+        self, task_function: Callable[[Any], Any] = print, save_function: Callable[[Any], Any] | None = None,
+        *, device: int = 0, concurrency: int = 1, timeout: float | None = None, served: Served = None,
+        weights: tuple[float, ...] = (), strict: bool = False,
+        function_of: Callable[[int], Callable[[Any], Any]] | None = None,
     ) -> Agent:  # fmt: skip
-        """Start an agent, and return once it has its device."""
+        """Start an agent, and return once it has its device. `function_of` returns the function of a channel."""
+        function_of = function_of or (lambda _channel: task_function)
         settings = Settings(
-            address=lambda: self.url, name=NAME, device=device, channel=0, concurrency=concurrency,
-            task_function=task_function, save_function=save_function, timeout=timeout,
+            address=lambda: self.url, name=NAME, device=device, served=served, concurrency=concurrency,
+            functions=lambda channel: (function_of(channel), save_function), timeout=timeout,
+            weights=weights, strict=strict,
         )  # fmt: skip
         agent = Agent(settings)
         thread = threading.Thread(target=agent.run, daemon=True)
@@ -94,6 +99,13 @@ class Bench:
         counters = self._reader.snapshot().channels[0]
         assert counters.balanced, counters
         return counters
+
+    def channels(self) -> tuple[ChannelView, ...]:
+        return self._reader.snapshot().channels
+
+    def values(self, channel: int) -> list[Any]:
+        """Return the values of a channel's results."""
+        return [r.value for r in self._reader.results(channel, 0, 10_000)[1] if isinstance(r, Result)]
 
     def wait_for(self, condition: Callable[[ChannelView], object], timeout: float = 20.0) -> ChannelView:
         """Wait until the counters meet the condition, and return them. Each look expects them to be balanced."""

@@ -28,7 +28,7 @@ def in_flight() -> InFlight:
 def test_a_fenced_actors_tasks_are_neither_queued_again_nor_handed_back_by_its_successor(
     in_flight: InFlight,
 ) -> None:
-    in_flight.add_claim(claim_of(4))
+    in_flight.add_claim(claim_of(4), 0)
     first = in_flight.take(0)
     assert first is not None
     taken = [in_flight.queue.popleft() for _ in range(3)]
@@ -50,19 +50,19 @@ def test_a_settlement_that_a_slot_adds_while_the_actor_is_replaced_is_dropped(in
             in_flight.drop_all()
             super().append(settlement)
 
-    in_flight.add_claim(claim_of(1))
+    in_flight.add_claim(claim_of(1), 0)
     in_flight.take(0)
     in_flight.settlements = Interrupted()
 
     assert in_flight.finish(0, OUTCOME)
-    in_flight.add_claim(claim_of(1))
+    in_flight.add_claim(claim_of(1), 0)
 
     assert in_flight.take_settlements() == []
 
 
 def test_tasks_are_handed_back_by_their_claim_and_place(in_flight: InFlight) -> None:
-    in_flight.add_claim(claim_of(2, number=7))
-    in_flight.add_claim(claim_of(1, number=8))
+    in_flight.add_claim(claim_of(2, number=7), 0)
+    in_flight.add_claim(claim_of(1, number=8), 0)
     in_flight.take(0)
 
     assert in_flight.hand_back_queued() == [(7, 2, *HAND_BACK), (8, 1, *HAND_BACK)]
@@ -73,7 +73,7 @@ def test_tasks_are_handed_back_by_their_claim_and_place(in_flight: InFlight) -> 
 def test_a_slot_that_takes_the_last_task_wakes_the_claim_loop_only_if_there_may_be_more(
     in_flight: InFlight, count: int, waiting: int, woken: bool
 ) -> None:
-    in_flight.add_claim(claim_of(count, waiting=waiting))
+    in_flight.add_claim(claim_of(count, waiting=waiting), 0)
     for _ in range(count):
         in_flight.take(0)
 
@@ -81,7 +81,7 @@ def test_a_slot_that_takes_the_last_task_wakes_the_claim_loop_only_if_there_may_
 
 
 def test_an_unwanted_claim_is_handed_back_and_no_slot_sees_it(in_flight: InFlight) -> None:
-    in_flight.hand_back_claim(claim_of(2, number=3))
+    in_flight.hand_back_claim(claim_of(2, number=3), 0)
 
     assert not in_flight.queue
     assert in_flight.hand_back_count() == 2

@@ -134,13 +134,13 @@ def task_function(task):
 """,
     )
     settings = Settings(
-        lambda: "", "", 0, 0, 1, lambda task: task, None, kind="process", job=str(fleet.job_path)
+        lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
     )
     items = [wire.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
     child = ChildProcess(settings, 0)
     try:
         assert child.load_functions() == ""
-        child.give(items)
+        child.give([(item, 0) for item in items])
         wait_until((fleet.folder / "started-1").exists)
 
         assert child.take_back(4) == 2
