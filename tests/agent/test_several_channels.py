@@ -174,6 +174,29 @@ def test_a_recovered_task_of_one_channel_runs_alone_in_an_agent_of_several(bench
     assert alone == [True, True]
 
 
+def test_a_recovered_task_is_not_starved_by_another_channel(bench: Bench):
+    """Its slots never end at the same time by themselves: one of four tasks always runs."""
+    ran: list[tuple[int, int]] = []
+
+    def task_function(task: int) -> int:
+        ran.append((current_task().channel, current_task().crashes))
+        time.sleep(0.1 + 0.03 * (task % 5))
+        return task
+
+    bench.serve(range(3), range(400), autostart=False)
+    wait_until(lambda: all(view.waiting for view in bench.channels()), what="both channels are filled")
+    first = bench.client.lpop(bench.keys.channel(0).waiting)
+    assert isinstance(first, bytes)
+    bench.client.lpush(bench.keys.channel(0).waiting, first[:24] + b"1" + first[25:])
+    bench.agent(task_function, concurrency=4)
+    bench.commands.start_all()
+    wait_until(
+        lambda: bench.channels()[0].done == 3, 20, what="the channel of the recovered task is worked off"
+    )
+    assert (0, 1) in ran
+    assert len(ran) < 200
+
+
 def test_a_stopped_agent_hands_back_to_each_channel(bench: Bench):
     gate = threading.Event()
     bench.serve(range(50), range(50))

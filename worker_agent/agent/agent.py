@@ -68,6 +68,8 @@ class Agent:
             self.in_flight.close()
             self._executor.kill()
             self._heartbeat.end()
+            if self.state.session is not None:
+                self.state.session.stop_waiting()
 
     def _make_executor(self) -> ThreadExecutor | ProcessExecutor:
         if self._settings.kind == "thread":

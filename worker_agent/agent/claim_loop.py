@@ -34,6 +34,8 @@ class ClaimLoop:
         self._choice = ChannelChoice(settings.weights, strict=settings.strict)
         self._held: Counter[int] = Counter()
         """By channel: how many tasks the actor has claimed and not settled."""
+        self._alone_channel: int | None = None
+        """The channel whose next task must run alone. Nothing else is claimed until the agent can take that task."""
         self._claims_ahead: deque[tuple[Claim, int]] = deque()
         """Claims that slots received ahead, and their channels, for the loop to count and to look at."""
 
@@ -59,9 +61,13 @@ class ClaimLoop:
             unwanted_claim_ahead = long_poll.has_claim_ahead and (state.paused or reassigned)
             hand_back = state.paused or reassigned or in_flight.head_of_line_blocked() or not in_flight.slots
             back = in_flight.hand_back_queued() if hand_back else []
-            channel = tokens[0] if tokens else choice.next() if choice.channels else None
+            channel = self._next_channel(tokens)
             want = 0
-            if channel is not None and not state.paused:
+            if (
+                channel is not None
+                and not state.paused
+                and (self._alone_channel is None or in_flight.is_idle())
+            ):
                 want = in_flight.tasks_to_claim(choice.waiting(channel))
             settle_due = bool(in_flight.settlements) and (want > 0 or in_flight.max_sleep_s() <= 0.0)
             if long_poll.polling and tokens is None and not reassigned and not settle_due:
@@ -74,6 +80,15 @@ class ClaimLoop:
                     self._exchange(settlements, channel, want, tokens or ())
                 except LeaseLost as lost:
                     self._start_new_session(lost, len(settlements))
+
+    def _next_channel(self, tokens: Sequence[int] | None) -> int | None:
+        """Return the channel to claim from, or None if the agent serves none."""
+        if self._alone_channel in self._choice.channels:
+            return self._alone_channel
+        self._alone_channel = None
+        if tokens:
+            return tokens[0]
+        return self._choice.next() if self._choice.channels else None
 
     def settle(self, session: AgentSession, back: list[Settlement]) -> None:
         """Send all settlements and the hand-backs `back`, and claim nothing."""
@@ -163,6 +178,8 @@ class ClaimLoop:
             if not held[channel]:
                 del held[channel]
         choice.claimed(channel, len(claim.items), claim.waiting, claim.waiting_elsewhere)
+        if want and (claim.next_crashed or channel == self._alone_channel):
+            self._alone_channel = channel if claim.next_crashed else None
         if claim.items:
             held[channel] += len(claim.items)
         self._accept(claim, channel)
@@ -211,6 +228,7 @@ class ClaimLoop:
         self._long_poll.take_over_claim()
         dropped = self._in_flight.drop_all() + unsettled
         self._claims_ahead.clear()
+        self._alone_channel = None
         self._held.clear()
         if isinstance(lost, WritesLost):
             # The actor's claims in Redis differ from the tasks in flight. Recovery returns all of them.

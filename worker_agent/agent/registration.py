@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,11 @@ class AgentSession:
     since_ms: int
     channel_count: int
     """How many channels the namespace had at the registration."""
+
+    def stop_waiting(self) -> None:
+        """End the long poll's wait: it would take a token that another agent needs."""
+        with contextlib.suppress(Exception):
+            self.long_poll_client.close()
 
 
 def register(settings: Settings, stopping: threading.Event, device: int | None = None) -> AgentSession | None:

@@ -306,6 +306,10 @@ class InFlight:
         """Return whether nothing is in flight."""
         return not (self.queue or self.running or self.settlements)
 
+    def is_idle(self) -> bool:
+        """Return whether no task runs and none is queued."""
+        return not (self.queue or self.running)
+
     def idle_slots(self) -> int:
         """Return how many slots have neither a running nor a queued task."""
         return max(0, self.slots - len(self.running) - len(self.queue))

@@ -35,7 +35,7 @@ redis.call('HLEN', KEYS[9])
 local cursor, allotted = tonumber(counters[1] or '0'), tonumber(counters[4] or '0') + 0
 
 -- The digest covers only the length and both ends, so that a large item does not keep Redis busy.
--- `server/marks.py` computes the same digest.
+-- `server/feed.py` computes the same digest.
 local function digest(item)
   return string.sub(redis.sha1hex(string.sub(item, 1, 4096) .. string.sub(item, -4096) .. #item), 1, 16)
 end
