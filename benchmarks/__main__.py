@@ -14,6 +14,7 @@ from benchmarks.systems import PEERS, install
 
 PARTS = {
     "noop": "drain no-ops that wait in Redis",
+    "channels": "drain no-ops from 1, 3 and 100 channels",
     "feeding": "feed tasks from a generator into Redis",
     "whole": "from a generator to the results, 1 to 8 agents",
     "latency": "latency at 100 tasks/s",

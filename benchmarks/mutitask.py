@@ -29,13 +29,14 @@ class FeedTime:
 
 
 class MutiTask:
-    """A namespace with one channel on a Valkey. Agents start paused; `resume_agents` lets them run."""
+    """A namespace on a Valkey. Agents start paused; `resume_agents` lets them run."""
 
     def __init__(self, workspace: Workspace, valkey: Valkey, *, trickle: bool = False) -> None:
         self.workspace = workspace
         self.client: redis.Redis = valkey.client()
         self.keys = Keys(NAME)
         self.channel = self.keys.channel(0)
+        self.channels = [self.keys.channel(channel) for channel in range(workspace.options.channels)]
         self.agents: list[subprocess.Popen[bytes]] = []
         operation = "trickle" if trickle else "serve"
         self.server = workspace.start(
@@ -80,8 +81,8 @@ class MutiTask:
 
     def done_count(self) -> int:
         """Return how many tasks are done. Their results are in Redis."""
-        done: Any = self.client.hget(self.channel.agent_counters, "done")
-        return int(done or 0)
+        done: list[Any] = [self.client.hget(channel.agent_counters, "done") for channel in self.channels]
+        return sum(int(count or 0) for count in done)
 
     def wait_until_done(self, count: int, timeout_s: float = TIMEOUT_S) -> float:
         """Wait until `count` tasks are done. Return the present time (monotonic, in seconds)."""

@@ -13,6 +13,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "noop": (
         "system", "batch", "persistence", "results", "delay_ms", "tasks", "drained_per_s", "drain_us", "rate",
     ),
+    "channels": ("channels", "rate", "us"),
     "feeding": ("system", "rate", "us"),
     "whole": ("capacity", "agents", "rate", "us"),
     "tasks": ("system", "pool", "nap_ms", "rate", "alone"),

@@ -69,6 +69,16 @@ def noop(rows: list[Row]) -> list[str]:
     return pieces
 
 
+def channels(rows: list[Row]) -> list[str]:
+    """Return the table of the channels."""
+    body, alone = [], median_of(rows, "rate", channels=1)
+    for count in sorted({row["channels"] for row in rows}):
+        rate, us = (median_of(rows, field, channels=count) for field in ("rate", "us"))
+        body.append([str(count), f"{rate:,.0f}", f"{ratio(rate, alone):.2f}", f"{us:.2f}"])
+    head = ["one agent, channels", "no-ops/s", "of one channel", "Valkey's CPU, us/task"]
+    return ["### Several channels\n\n" + table(head, body, text=0)]
+
+
 def feeding(rows: list[Row]) -> list[str]:
     """Return the table of part 2."""
     peers = sorted(measured_peers(rows), key=lambda name: -median_of(rows, "rate", system=name))
@@ -243,6 +253,7 @@ def footprint(rows: list[Row]) -> list[str]:
 
 
 TABLES: dict[str, Callable[[list[Row]], list[str]]] = {
-    "noop": noop, "feeding": feeding, "whole": whole, "latency": latency, "tasks": tasks, "mixed": mixed,
+    "noop": noop, "channels": channels, "feeding": feeding, "whole": whole, "latency": latency, "tasks": tasks,
+    "mixed": mixed,
     "payloads": payloads, "pausing": pausing, "growth": growth, "footprint": footprint,
 }  # fmt: skip

@@ -58,6 +58,8 @@ class Options:
     """The most tasks in one of MutiTask's claims; 0 for its own choice."""
     kind: str = "thread"
     """MutiTask's executor: `thread` or `process`."""
+    channels: int = 1
+    """How many channels share MutiTask's tasks."""
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables for an adapter."""
@@ -175,14 +177,14 @@ COROUTINES: dict[str, Callable[[Any], Awaitable[Any]]] = {
 }
 
 
-def items(options: Options) -> Iterator[Any]:
-    """Yield the tasks."""
+def items(options: Options, channel: int = 0) -> Iterator[Any]:
+    """Yield the tasks of a channel. Without payload, each channel has its share of the numbers."""
     if options.payload:
         body = "x" * options.payload
         for _ in range(options.tasks):
             yield body
     else:
-        yield from range(options.tasks)
+        yield from range(channel, options.tasks, options.channels)
 
 
 def chunks(source: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -32,22 +32,29 @@ def trickled_tasks() -> Iterator[int]:
         yield index
 
 
-def serve(iterator: Iterator[Any], poll_s: float) -> None:
+def serve(iterators: list[Iterator[Any]], poll_s: float) -> None:
     """Feed all tasks. Check every `poll_s` seconds whether the feed is done.
 
     Each check takes time from the feed, so a trickle is checked rarely.
     """
     plan = RunPlan(
-        channels=1, devices=1, capacity=OPTIONS.capacity or max(1, OPTIONS.tasks), results_max=10_000_000
+        channels=len(iterators),
+        devices=1,
+        capacity=OPTIONS.capacity or max(1, OPTIONS.tasks),
+        results_max=10_000_000,
     )
-    core = ServerCore(OPTIONS.url, NAME, plan, [iterator])
+    core = ServerCore(OPTIONS.url, NAME, plan, iterators)
     core.open()
     print("opened", flush=True)
     sys.stdin.readline()
-    client, counters = connect(OPTIONS.url), Keys(NAME).channel(0).counters
+    client = connect(OPTIONS.url)
+    counters = [Keys(NAME).channel(channel).counters for channel in range(len(iterators))]
     started = time.monotonic()
     core.start()
-    while client.hget(counters, "exhausted") != b"1":
+    while counters:
+        if client.hget(counters[-1], "exhausted") == b"1":
+            counters.pop()
+            continue
         if core.ended.is_set():
             sys.exit(f"the server ended: {core.failure}")
         time.sleep(poll_s)
@@ -58,6 +65,9 @@ def serve(iterator: Iterator[Any], poll_s: float) -> None:
 
 if __name__ == "__main__":
     kit.run(
-        serve=lambda: serve(kit.items(OPTIONS), 0.001 if OPTIONS.tasks < 200_000 else 0.01),
-        trickle=lambda: serve(trickled_tasks(), 0.5),
+        serve=lambda: serve(
+            [kit.items(OPTIONS, channel) for channel in range(OPTIONS.channels)],
+            0.001 if OPTIONS.tasks < 200_000 else 0.01,
+        ),
+        trickle=lambda: serve([trickled_tasks()], 0.5),
     )

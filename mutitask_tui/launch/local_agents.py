@@ -65,8 +65,7 @@ class LocalAgents:
         self._environment: Mapping[str, str] = {**(environment or os.environ), REDIS_URL_VARIABLE: url}
         self.logs = state_dir() / name / "agents"
         self._agents = [
-            _Agent(n, self.logs / f"device{n}.log", self.logs / f"device{n}.ended")
-            for n in range(count)
+            _Agent(n, self.logs / f"device{n}.log", self.logs / f"device{n}.ended") for n in range(count)
         ]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="local-agents", daemon=True)

@@ -10,7 +10,7 @@ from tests.chaos.scenarios import Scenario, all_scenarios
 
 PROCESSES = tuple(
     f"tests.chaos.{module}"
-    for module in ("agents", "frozen", "servers", "everything", "killers", "no_server")
+    for module in ("agents", "frozen", "servers", "everything", "killers", "no_server", "several_channels")
 )
 
 

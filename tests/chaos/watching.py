@@ -58,7 +58,7 @@ def enough(fleet: Fleet) -> int:
 
 
 class Watch:
-    """Take a snapshot of channel 0 every `look_s` seconds inside a `with` block.
+    """Take a snapshot of all channels every `look_s` seconds inside a `with` block.
 
     `looks` is the number of snapshots. `pause_s` is the longest time in seconds in which no task was settled although
     work was open. It starts at the first settled task and includes the time without Redis. `unbalanced` holds the
@@ -96,22 +96,25 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.wait(self._look_s):
             try:
-                counters = self._reader.snapshot().channels[0]
+                channels = self._reader.snapshot().channels
             except MutiTaskError:
                 self._note_pause()
                 continue
             self.looks += 1
-            if not counters.balanced:
-                self.unbalanced.append(str(counters))
-            settled = counters.done + counters.deleted + (0 if self._reloads else counters.failed)
-            if settled < self._settled or counters.allotted < self._allotted:
-                self.back.append(f"{self._allotted}, {self._settled} before: {counters}")
-            if settled > self._settled or (counters.open == 0 and self._since is not None):
+            self.unbalanced += [str(channel) for channel in channels if not channel.balanced]
+            settled = sum(
+                channel.done + channel.deleted + (0 if self._reloads else channel.failed)
+                for channel in channels
+            )
+            allotted, still_open = sum(c.allotted for c in channels), sum(c.open for c in channels)
+            if settled < self._settled or allotted < self._allotted:
+                self.back.append(f"{self._allotted}, {self._settled} before: {channels}")
+            if settled > self._settled or (still_open == 0 and self._since is not None):
                 self._note_pause()
                 self._since = time.monotonic()
             else:
                 self._note_pause()
-            self._settled, self._allotted = settled, counters.allotted
+            self._settled, self._allotted = settled, allotted
 
     def _note_pause(self) -> None:
         if self._since is not None:
