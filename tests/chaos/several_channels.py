@@ -12,22 +12,36 @@ CHANNELS = 6
 AGENTS = 3
 
 
-def job(count: int) -> str:
-    """Return a job with six generators of `count` tasks each. A task returns its channel and itself."""
-    return f"""
-        import time
-        from worker_agent import current_task
+JOB = f"""
+    import time
+    from pathlib import Path
+    from worker_agent import current_task
 
-        def numbers():
-            yield from range({count})
+    def numbers(channel):
+        number = 0
+        while not Path(FOLDER, "enough").exists():
+            yield number
+            number += 1
+        Path(FOLDER, f"yielded-{{channel}}").write_text(str(number))
 
-        tasks = [numbers] * {CHANNELS}
-        weights = [1, 1, 1, 1, 1, 3]
+    tasks = [numbers(channel) for channel in range({CHANNELS})]
+    weights = [1, 1, 1, 1, 1, 3]
 
-        def task_function(task):
-            time.sleep(0.002)
-            return [current_task().channel, task]
-        """
+    def task_function(task):
+        time.sleep(0.002)
+        return [current_task().channel, task]
+    """
+"""Six endless generators that `enough` ends. A task returns its channel and itself."""
+
+
+def enough(fleet: Fleet) -> list[int]:
+    """End the generators. Return the number of tasks that each of them yielded."""
+    (fleet.folder / "enough").touch()
+    files = [fleet.folder / f"yielded-{channel}" for channel in range(CHANNELS)]
+    wait_until(
+        lambda: all(file.exists() and file.read_text() for file in files), 60, what="the generators ended"
+    )
+    return [int(file.read_text()) for file in files]
 
 
 def held_channels(fleet: Fleet, agent: Program) -> int:
@@ -50,13 +64,14 @@ def freeze_with_several_channels(fleet: Fleet, agent: Program) -> str:
     return fleet.actor_of(agent)
 
 
-def judge_channels(context: Context, fleet: Fleet, watch: Watch, count: int, times: int) -> Row:
+def judge_channels(context: Context, fleet: Fleet, watch: Watch, times: int) -> Row:
     """Wait until all channels are worked off, and compare every result with its channel and its task."""
 
     def over() -> bool:
         views = fleet.snapshot().channels
         return all(view.exhausted and view.open == 0 for view in views)
 
+    counts = enough(fleet)
     wait_until(over, 120, what="all channels are worked off")
     views = fleet.snapshot().channels
     lost = twice = 0
@@ -64,7 +79,7 @@ def judge_channels(context: Context, fleet: Fleet, watch: Watch, count: int, tim
     for channel in range(CHANNELS):
         recorded = fleet.results(channel)
         numbers = {each.number for each in recorded}
-        lost += len(set(range(count)) - numbers - {task.number for task in fleet.failed(channel)})
+        lost += len(set(range(counts[channel])) - numbers - {task.number for task in fleet.failed(channel)})
         twice += len(recorded) - len(numbers)
         others = [each for each in recorded if each.value != [channel, each.number]]
         if others:
@@ -79,15 +94,15 @@ def judge_channels(context: Context, fleet: Fleet, watch: Watch, count: int, tim
     row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
     row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
     row.expect(row.failed == 0, f"{row.failed} innocent tasks failed")
-    row.expect(row.allotted == CHANNELS * count, f"{row.allotted} tasks were allotted")
+    row.expect(row.allotted == sum(counts), f"{row.allotted} tasks were allotted")
     return row
 
 
 @scenario("six-channels", "agents of six channels, killed or frozen while they hold tasks of several")
 def six_channels(context: Context) -> Row:
-    times, count = context.size(4, 60), context.size(400, 10_000)
+    times = context.size(4, 60)
     fleet = context.fleet()
-    fleet.job(job(count))
+    fleet.job(JOB)
     fleet.serve("--lease", "2", "--capacity", "200")
     start = ("--concurrency", "4", "--device")
     agents = [fleet.agent(*start, str(device)) for device in range(AGENTS)]
@@ -107,7 +122,7 @@ def six_channels(context: Context) -> Row:
                 serves = agent.stderr.count(" serves ")
                 agent.thaw()
                 wait_for_text(agent, " serves ", times=serves + 1)
-        row = judge_channels(context, fleet, watch, count, times)
+        row = judge_channels(context, fleet, watch, times)
     row.expect(all(agent.running for agent in agents), "an agent ended that should not have")
     row.remarks.append(
         "with a lease of 2 s; every second time the agent is frozen until all its tasks are recovered"
