@@ -32,14 +32,14 @@ def no_op(task: int) -> int:
 
 def agent_steps() -> list[float]:
     """Return the seconds of each step for all tasks: add the claim, run the tasks, encode the settlements."""
-    in_flight, runner = InFlight(1), Runner(no_op, None, 0, 0)
+    in_flight, runner = InFlight(1), Runner(lambda _channel: (no_op, None), 0)
     marks = [time.perf_counter()]
-    in_flight.add_claim(Claim(wire.unpack_items(PACKED), 1, 1, 0))
+    in_flight.add_claim(Claim(wire.unpack_items(PACKED), 1, 1, 0), 0)
     marks.append(time.perf_counter())
     for _ in range(TASKS):
         entry = in_flight.take(0)
         assert entry is not None
-        in_flight.finish(0, runner.run(entry[3]))
+        in_flight.finish(0, runner.run(entry[3], entry[4]))
     marks.append(time.perf_counter())
     hiredis.pack_command(("EVALSHA", *encode_runs(in_flight.take_settlements())))
     marks.append(time.perf_counter())

@@ -133,11 +133,11 @@ def reads_history(line: bytes) -> None:
 
 def runs(item: bytes) -> None:
     """Run a claimed item. The scripts pass only items with a header."""
-    settlement, _ = RUNNER.run(wire.header("run12345", 7) + item)
+    settlement, _ = RUNNER.run(wire.header("run12345", 7) + item, 0)
     assert settlement[:1] in (b"d", b"x", b"f")
 
 
-RUNNER = Runner(lambda task: 1, None, 0, 0)
+RUNNER = Runner(lambda _channel: (lambda task: 1, None), 0)
 
 SERVER_RECORDS = [wire.pack({"host": "h", "pid": 7, "since_ms": 5, "boot": "b", "start": 3, "actor": "s-1"})]
 HISTORY = [b"1700000000000 5 50 1 20 3 29 29"]
