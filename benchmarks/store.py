@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import summary
 from benchmarks.plan import Plan
 from benchmarks.systems import versions
-from mutitask_tui.embedded.binary import find_binary
+from mutitask_tui.embedded.start import find_binary
 
 SUMMARY = Path(__file__).with_name("summary.json")
 RESULTS = Path(__file__).with_name(".results")

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from mutitask_tui.embedded.binary import find_binary
+from mutitask_tui.embedded.start import find_binary
 
 PERSISTENCE = ("off", "everysec", "always")
 """The modes of the append-only file: no file, synced every second, synced before each answer."""
