@@ -20,8 +20,8 @@ help: ## list these targets
 run: .venv/installed ## watch MutiTask work: an embedded Valkey, four agents, this machine's standard library
 	@$(BIN)/mutitask demo $(ARGS)
 
-test: .venv/installed-dev ## run the tests (make test ARGS='-k words')
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/installed-dev ## run the tests (make test ARGS='-k words'; ARGS=tests/chaos for the short form of make chaos)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),--ignore=tests/chaos)
 
 chaos: .venv/installed-dev ## kill, freeze and cut everything, and count the tasks (ARGS=--long: half an hour)
 	$(BIN)/python -m tests.chaos $(ARGS)
