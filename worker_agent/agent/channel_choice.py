@@ -49,6 +49,8 @@ class ChannelChoice:
 
     def next(self) -> int:
         """Return the channel to claim from. Without any waiting tasks that is the next in turn."""
+        if len(self.channels) == 1:
+            return self.channels[0]
         ready = [channel for channel in self.channels if self._is_ready(channel)] or self.channels
         if self._strict:
             return ready[0]
@@ -64,6 +66,10 @@ class ChannelChoice:
 
     def claimed(self, channel: int, tasks: int, waiting: int, elsewhere: Sequence[int]) -> None:
         """Record the answer of a claim of this channel: claimed and waiting tasks, and those waiting in `others`."""
+        if len(self.channels) == 1:
+            if channel in self._waiting:
+                self._waiting[channel] = waiting
+            return
         if channel in self._waiting:
             self._note(channel, waiting)
             self._passes[channel] += tasks / self._weight(channel)

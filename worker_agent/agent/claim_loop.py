@@ -37,7 +37,9 @@ class ClaimLoop:
         self._alone_channel: int | None = None
         """The channel whose next task must run alone. Nothing else is claimed until the agent can take that task."""
         self._claims_ahead: deque[tuple[Claim, int]] = deque()
-        """Claims that slots received ahead, and their channels, for the loop to count and to look at."""
+        """Claims that slots received ahead, and their channels, for the loop to count."""
+        self._left_slots_idle: tuple[Claim, int] | None = None
+        """Such a claim that left other slots idle, for the loop to look for more tasks."""
 
     def start_long_poll(self) -> None:
         """Start the thread that waits for tokens."""
@@ -49,7 +51,8 @@ class ClaimLoop:
         while not state.stopping.is_set():
             in_flight.wake.wait(0.0 if long_poll.token_received else in_flight.max_sleep_s())
             in_flight.wake.clear()
-            ahead = self._count_claims_ahead()
+            self._count_claims_ahead()
+            ahead, self._left_slots_idle = self._left_slots_idle, None
             reassigned = choice.serve(state.channels)
             tokens = long_poll.take_tokens()
             if tokens is not None or reassigned:
@@ -120,14 +123,12 @@ class ClaimLoop:
             return {next(iter(self._held)): settlements}
         return self._in_flight.by_channel(settlements)
 
-    def _count_claims_ahead(self) -> tuple[Claim, int] | None:
-        """Count the claims that slots received ahead. Return the last one."""
-        last = None
+    def _count_claims_ahead(self) -> None:
+        """Count the claims that slots received ahead."""
         while self._claims_ahead:
-            last = claim, channel = self._claims_ahead.popleft()
+            claim, channel = self._claims_ahead.popleft()
             self._held[channel] += len(claim.items)
             self._choice.claimed(channel, len(claim.items), claim.waiting, ())
-        return last
 
     def _exchange(
         self, settlements: list[Settlement], channel: int | None, want: int, tokens: Sequence[int] = ()
@@ -146,12 +147,14 @@ class ClaimLoop:
             self._accept(claim, ahead.channel)
             ahead = None
         parts = self._by_channel(settlements)
-        for other in {*parts, *tokens} - {channel}:
-            self._settle_and_claim(session, other, parts.pop(other, []), 0)
-        if channel is None or not (channel in parts or channel in tokens or want or ahead or not settlements):
+        own = parts.pop(channel, []) if channel is not None else []
+        if parts or tokens:
+            for other in {*parts, *tokens} - {channel}:
+                self._settle_and_claim(session, other, parts.get(other, []), 0)
+        if channel is None or not (own or want or ahead or not settlements or channel in tokens):
             return
         claim = self._settle_and_claim(
-            session, channel, parts.get(channel, []), want, number=None if ahead is None else ahead.number
+            session, channel, own, want, number=None if ahead is None else ahead.number
         )
         if want and claim.waiting and not claim.items:
             self._choice.gave_none(channel)
@@ -164,12 +167,13 @@ class ClaimLoop:
     ) -> Claim:  # fmt: skip
         """Make the call for one channel, and accept its claim."""
         choice, held = self._choice, self._held
-        several = len(choice.channels) > 1 or len(held) > 1
-        claim = session.broker.settle_and_claim(
-            channel, settlements, want, number=number,
-            others=choice.others(channel),
-            held_elsewhere=held.total() - held[channel] if several else 0,
-        )  # fmt: skip
+        if len(choice.channels) > 1 or len(held) > 1:
+            claim = session.broker.settle_and_claim(
+                channel, settlements, want, number=number,
+                others=choice.others(channel), held_elsewhere=held.total() - held[channel],
+            )  # fmt: skip
+        else:
+            claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
         if claim.refused:
             LOG.warning("%d settlements were refused: their tasks had been recovered", claim.refused)
         if settlements:
@@ -198,6 +202,7 @@ class ClaimLoop:
         self._claims_ahead.append((claim, channel))
         self._accept(claim, channel, by_slot=True)
         if self._in_flight.idle_slots():
+            self._left_slots_idle = claim, channel
             self._in_flight.wake.set()
 
     def _fill_idle_slots(self, claim: Claim, channel: int) -> None:

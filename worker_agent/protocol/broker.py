@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from worker_agent.protocol import wire
@@ -12,6 +13,7 @@ from worker_agent.protocol.connection.connect import send_together
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.errors import ConcurrentChange, RedisRefused
+from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.membership import MAX_EVENTS, MAX_TASKS_PER_CALL, Membership
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.replies import check_script_reply, to_dict
@@ -112,7 +114,7 @@ class Broker(Membership):
         """
         reply = self._numbered(
             "settle_and_claim",
-            [*self._claim_keys(channel), *(self.keys.channel(other).waiting for other in others)],
+            self._claim_keys(channel, others),
             [self.actor.id], channel, want, most_bytes, held_elsewhere, len(others), *others,
             *encode_runs(settlements), number=number,
         )  # fmt: skip
@@ -154,14 +156,9 @@ class Broker(Membership):
         elsewhere = tuple(int(count) for count in reply[5])
         return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]), elsewhere, bool(int(reply[6])))
 
-    def _claim_keys(self, channel: int) -> list[str]:
-        at = self.keys.channel(channel)
-        return [
-            self.keys.actor(self.actor.id), self.keys.leases, at.counters, at.waiting, at.delayed, at.failed,
-            at.failed_at, at.reasons, at.results, at.claim_counts, at.agents, at.claims(self.actor.id),
-            self.keys.desired_channels, at.token, self.keys.server_token, self.keys.meta, at.agent_counters,
-            at.retry_reasons,
-        ]  # fmt: skip
+    def _claim_keys(self, channel: int, others: Sequence[int] = ()) -> list[str]:
+        keys = claim_keys(self.keys, self.actor.id, channel)
+        return [*keys, *(self.keys.channel(other).waiting for other in others)] if others else keys
 
     def drain(self, channel: int, offset: int, count: int) -> int:
         """Remove the first `count` results. `offset` is how many were drained before they were read.
@@ -273,3 +270,14 @@ class Broker(Membership):
         # An agent has no right to remove old events. The server removes them.
         most = 0 if is_agent(self.actor.id) else MAX_EVENTS
         self._call("append_event", [self.keys.events], most, wire.pack([level, who, printable(text, 500)]))
+
+
+@lru_cache(maxsize=1024)
+def claim_keys(keys: Keys, actor: str, channel: int) -> list[str]:
+    """Return the keys of `settle_and_claim` for one channel. Making them takes as long as a tenth of the call."""
+    at = keys.channel(channel)
+    return [
+        keys.actor(actor), keys.leases, at.counters, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons,
+        at.results, at.claim_counts, at.agents, at.claims(actor), keys.desired_channels, at.token,
+        keys.server_token, keys.meta, at.agent_counters, at.retry_reasons,
+    ]  # fmt: skip
