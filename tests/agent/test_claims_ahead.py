@@ -11,6 +11,7 @@ import pytest
 from tests.agent.bench import Bench
 from tests.support.proxy import Proxy
 from worker_agent.agent.agent import Agent
+from worker_agent.agent.long_poll import LongPoll
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.connection import connect as connecting
 
@@ -66,6 +67,26 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> ClaimsAhead:
     made = ClaimsAhead()
     monkeypatch.setattr(Broker, "claim_at_token", lambda broker, *rest, **how: made(broker, *rest, **how))
     return made
+
+
+def test_every_task_of_a_light_load_is_claimed_by_a_claim_sent_ahead(
+    bench, trickle, ahead, monkeypatch, wait_until
+):
+    """A plain wait would cost each task a round trip: the agent claims only after the token came."""
+    plain_waits: list[LongPoll] = []
+    start_polling = LongPoll.start_polling
+    monkeypatch.setattr(
+        LongPoll, "start_polling", lambda poll: (plain_waits.append(poll), start_polling(poll))
+    )
+    bench.serve(trickle)
+    bench.agent(lambda task: task)
+    for number in range(5):
+        wait_until(lambda: ahead.waiting == 1, 10, what="a claim waits ahead")
+        trickle.more()
+        wait_until(lambda n=number: bench.counters().done == n + 1, what="the task is done")
+
+    assert sum(len(claim.items) for claim in ahead.claims if claim is not None) == 5
+    assert plain_waits == []
 
 
 def test_a_task_for_an_idle_agent_is_claimed_without_a_further_call(
