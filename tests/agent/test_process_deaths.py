@@ -154,7 +154,9 @@ def task_function(task):
 
     for _ in range(KILLS):
         before = fleet.counters().done
-        fleet.wait_for(lambda counters, before=before: counters.done > before or counters.done == count)
+        fleet.wait_for(
+            lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
+        )
         # The agent may have reaped the child meanwhile.
         with contextlib.suppress(ProcessLookupError):
             if children := children_of(agent):

@@ -152,7 +152,7 @@ def test_every_command_of_the_registry(
     refused = mutitask("ctl", "start_allot", "--redis", redis_url)
     assert refused.status == 2 and "feeding was ended for good by stop_allot" in refused.stderr
     ctl("start_all")
-    rest = until(lambda s: s.channels[0].open == 0)
+    rest = until(lambda s: s.channels[0].open == 0 and s.channels[1].claimed == 0)
     assert rest.balanced and rest.channels[1].waiting + rest.channels[1].done == 2
     results = {line["number"]: line["result"] for line in export(redis_url, 0)}
     assert results[7] == [-5]
