@@ -209,7 +209,7 @@ def test_an_unknown_channel_cannot_be_assigned(stack: Stack) -> None:
 
 def test_assigned_channels_outlive_an_agent(stack: Stack) -> None:
     """They belong to the device number, as pause and start do (law 4)."""
-    assert stack.device().channels == (0,)
+    stack.until(lambda s: s.devices[0].channels == (0,))
     stack.done("assign", 0, "all")
     stack.until(lambda s: s.devices[0].channels is None)
     stack.done("stop_one", 0)
