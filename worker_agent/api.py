@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from worker_agent.protocol.served_channels import Served, parse_served
+from worker_agent.protocol.served_channels import Served, numbers_text, parse_served
 
 
 class Client:
@@ -116,15 +116,10 @@ class Client:
 
 
 def _served(channel: object) -> Served:
-    from worker_agent.protocol.counts import is_count
     from worker_agent.protocol.text import shown
 
     if channel is None:
         return None
-    numbers = list(channel) if isinstance(channel, list | tuple | range) else [channel]
-    if not numbers or not all(is_count(number) for number in numbers):
+    if not (text := numbers_text(channel)):
         raise TypeError(f"channel must be the number of a channel or a list of numbers, not {shown(channel)}")
-    try:
-        return parse_served(",".join(map(str, numbers)))
-    except ValueError as error:
-        raise ValueError(str(error)) from None
+    return parse_served(text)

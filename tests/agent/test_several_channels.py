@@ -25,6 +25,14 @@ def finish(bench: Bench, channels: int, timeout: float = 30.0) -> None:
     wait_until(done, timeout, what="all channels are worked off")
 
 
+def let_next_task_have_crashed(bench: Bench, channel: int) -> None:
+    """Count a crash of the channel's next task, as a recovery does."""
+    waiting = bench.keys.channel(channel).waiting
+    first = bench.client.lpop(waiting)
+    assert isinstance(first, bytes)
+    bench.client.lpush(waiting, first[:24] + b"1" + first[25:])
+
+
 def test_one_agent_works_off_every_channel_with_the_functions_of_each(bench: Bench):
     bench.serve(range(300), range(200), range(100))
     bench.agent(
@@ -165,9 +173,7 @@ def test_a_recovered_task_of_one_channel_runs_alone_in_an_agent_of_several(bench
 
     bench.serve(range(40), range(40), autostart=False)
     wait_until(lambda: all(view.waiting for view in bench.channels()), what="both channels are filled")
-    first = bench.client.lpop(bench.keys.channel(1).waiting)
-    assert isinstance(first, bytes)
-    bench.client.lpush(bench.keys.channel(1).waiting, first[:24] + b"1" + first[25:])
+    let_next_task_have_crashed(bench, 1)
     bench.agent(task_function, concurrency=4)
     bench.commands.start_all()
     finish(bench, 2)
@@ -185,9 +191,7 @@ def test_a_recovered_task_is_not_starved_by_another_channel(bench: Bench):
 
     bench.serve(range(3), range(400), autostart=False)
     wait_until(lambda: all(view.waiting for view in bench.channels()), what="both channels are filled")
-    first = bench.client.lpop(bench.keys.channel(0).waiting)
-    assert isinstance(first, bytes)
-    bench.client.lpush(bench.keys.channel(0).waiting, first[:24] + b"1" + first[25:])
+    let_next_task_have_crashed(bench, 0)
     bench.agent(task_function, concurrency=4)
     bench.commands.start_all()
     wait_until(

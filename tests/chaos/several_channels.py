@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.chaos.scenarios import Context, Row, scenario
-from tests.chaos.watching import Watch
+from tests.chaos.watching import Watch, expect_promises
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
@@ -52,15 +52,9 @@ def held_channels(fleet: Fleet, agent: Program) -> int:
 
 def freeze_with_several_channels(fleet: Fleet, agent: Program) -> str:
     """Freeze the agent while it holds tasks of two channels at least. Return its actor."""
-
-    def caught() -> bool:
-        agent.freeze()
-        if held_channels(fleet, agent) >= 2:
-            return True
-        agent.thaw()
-        return False
-
-    wait_until(caught, 30, what="the agent holds tasks of two channels")
+    fleet.freeze_while(
+        agent, lambda: held_channels(fleet, agent) >= 2, "the agent holds tasks of two channels"
+    )
     return fleet.actor_of(agent)
 
 
@@ -89,10 +83,7 @@ def judge_channels(context: Context, fleet: Fleet, watch: Watch, times: int) -> 
         lost=lost, twice=twice, balanced=not watch.unbalanced, looks=watch.looks, pause_s=watch.pause_s,
     )  # fmt: skip
     row.wrong += wrong
-    row.expect(lost == 0, f"{lost} tasks were lost")
-    row.expect(twice == 0, f"{twice} results were recorded twice")
-    row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
-    row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
+    expect_promises(row, watch)
     row.expect(row.failed == 0, f"{row.failed} innocent tasks failed")
     row.expect(row.allotted == sum(counts), f"{row.allotted} tasks were allotted")
     return row

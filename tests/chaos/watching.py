@@ -149,11 +149,7 @@ def judge(
         twice=len(recorded) - len(there),
         balanced=not watch.unbalanced, looks=watch.looks, pause_s=watch.pause_s,
     )  # fmt: skip
-    row.expect(row.lost == 0, f"{row.lost} tasks were lost")
-    row.expect(row.twice == 0, f"{row.twice} results were recorded twice")
-    row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
-    row.expect(watch.looks, "the watch took no snapshot")
-    row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
+    expect_promises(row, watch)
     row.expect(there <= set(range(count)), "results of tasks that the generator did not yield")
     row.expect(
         counters.done == len(recorded) and counters.deleted == 0, f"{len(recorded)} results, but {counters}"
@@ -166,6 +162,15 @@ def judge(
     retried = [r for r in recorded if r.attempt != int(bool(fail_first) and r.number % fail_first == 0)]
     row.expect(saved or not retried, f"a crash used up retries: {retried[:3]}")
     return row
+
+
+def expect_promises(row: Row, watch: Watch) -> None:
+    """Expect what every scenario promises: nothing lost, nothing recorded twice, balanced counters that only grow."""
+    row.expect(row.lost == 0, f"{row.lost} tasks were lost")
+    row.expect(row.twice == 0, f"{row.twice} results were recorded twice")
+    row.expect(row.balanced, f"the counters did not balance: {watch.unbalanced[:1]}")
+    row.expect(watch.looks, "the watch took no snapshot")
+    row.expect(not watch.back, f"what Redis had acknowledged is gone: {watch.back[:1]}")
 
 
 def crashed_twice(recorded: Collection[Recorded]) -> int:

@@ -201,16 +201,20 @@ class Fleet:
 
     def freeze_with_claims(self, agent: Program, least: int = 2) -> None:
         """Freeze an agent while it has claimed at least `least` tasks."""
+        self.freeze_while(agent, lambda: self.held_by(agent) >= least, f"the agent has claimed {least} tasks")
+
+    def freeze_while(self, agent: Program, condition: Callable[[], bool], what: str) -> None:
+        """Freeze an agent at a moment when the condition holds."""
 
         def caught() -> bool:
             agent.freeze()
             wait_until(lambda: state_of(agent) == "T", what="the agent is stopped")
-            if self.held_by(agent) >= least:
+            if condition():
                 return True
             agent.thaw()
             return False
 
-        wait_until(caught, 20, what=f"the agent has claimed {least} tasks")
+        wait_until(caught, 20, what=what)
 
     def every_write_on_disk(self) -> None:
         """Make a durable Redis answer only after a write is on the disk."""

@@ -61,7 +61,7 @@ class ClaimLoop:
                 choice.expect_tasks(tokens or choice.channels)
             if ahead is not None and not state.paused and not long_poll.polling and in_flight.idle_slots():
                 self._fill_idle_slots(*ahead)
-            unwanted_claim_ahead = long_poll.has_claim_ahead and (state.paused or reassigned)
+            unwanted_claim_ahead = (state.paused or reassigned) and long_poll.has_claim_ahead
             hand_back = state.paused or reassigned or in_flight.head_of_line_blocked() or not in_flight.slots
             back = in_flight.hand_back_queued() if hand_back else []
             channel = self._next_channel(tokens)
@@ -142,9 +142,7 @@ class ClaimLoop:
         ahead = self._long_poll.take_over_claim()
         if ahead is not None and (settlements or ahead.channel != channel):
             # The claim may have run already. Its number would then get that answer, and nothing would be settled.
-            claim = session.broker.settle_and_claim(ahead.channel, [], 0, number=ahead.number)
-            self._held[ahead.channel] += len(claim.items)
-            self._accept(claim, ahead.channel)
+            self._settle_and_claim(session, ahead.channel, [], 0, number=ahead.number)
             ahead = None
         parts = self._by_channel(settlements)
         own = parts.pop(channel, []) if channel is not None else []

@@ -132,7 +132,7 @@ def _register_once(
         give_up=stopping, max_tries=HEARTBEAT_TRIES, max_pause_s=HEARTBEAT_PAUSE_S
     )
     if replaced:
-        recovered = session.broker.recover(replaced, crash_reason(device))
+        recovered = session.broker.recover(replaced, crash_reason(device), channels=channels)
         LOG.info("took over Device%d from an agent that is gone; %d of its tasks continue", device, recovered)
     served = channel_names(served_numbers(settings.served, channels))
     LOG.info("Device%d serves %s of %r at %s", device, served, settings.name, address)

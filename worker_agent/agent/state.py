@@ -25,6 +25,7 @@ class AgentState:
         """The numbers of these channels, without those for which the job has no functions."""
         self._own_channels = settings.served
         self._functions = settings.functions if settings.kind == "thread" else None
+        """None in process mode: only the child processes have the job's functions."""
         self._assigned = ""
         self.channel_count = 0
         """How many channels the namespace has."""
@@ -95,8 +96,10 @@ class AgentState:
         self._wake.set()
 
     def _has_functions(self, channel: int) -> bool:
-        if self._functions is None or channel in self._without_functions:
-            return self._functions is None
+        if self._functions is None:
+            return True
+        if channel in self._without_functions:
+            return False
         try:
             self._functions(channel)
         except MutiTaskError as error:

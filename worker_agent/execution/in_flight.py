@@ -304,7 +304,7 @@ class InFlight:
 
     def is_empty(self) -> bool:
         """Return whether nothing is in flight."""
-        return not (self.queue or self.running or self.settlements)
+        return self.is_idle() and not self.settlements
 
     def is_idle(self) -> bool:
         """Return whether no task runs and none is queued."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker_agent.protocol.counts import is_count
 from worker_agent.protocol.keys import MAX_CHANNELS
 
 MAX_NAMED = 4
@@ -23,6 +24,12 @@ def parse_served(text: str) -> Served:
     if max(channels) >= MAX_CHANNELS:
         raise ValueError(f"there are never more than {MAX_CHANNELS:,} channels")
     return channels
+
+
+def numbers_text(value: object) -> str:
+    """Return a channel's number, or a list of numbers, in the form that `parse_served` reads. '' for anything else."""
+    numbers = list(value) if isinstance(value, list | tuple | range) else [value]
+    return ",".join(map(str, numbers)) if all(is_count(number) for number in numbers) else ""
 
 
 def served_text(served: Served) -> str:

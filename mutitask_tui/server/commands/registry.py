@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from worker_agent.protocol.counts import is_count
-from worker_agent.protocol.served_channels import Served, parse_served, served_text
+from worker_agent.protocol.served_channels import Served, numbers_text, parse_served, served_text
 from worker_agent.protocol.text import shown
 
 ParamKind = Literal["device", "channel", "channels", "fail", "count", "json"]
@@ -113,10 +112,9 @@ def channels_argument(value: object) -> Served:
     """
     if isinstance(value, str):
         return _parse_channels(value)
-    numbers = list(value) if isinstance(value, list | tuple | range) else [value]
-    if not numbers or not all(is_count(number) for number in numbers):
+    if not (text := numbers_text(value)):
         raise TypeError(f"channels must be 'all', a number or a list of numbers, not {shown(value)}")
-    return _parse_channels(",".join(map(str, numbers)))
+    return _parse_channels(text)
 
 
 def _parse_channels(text: str) -> Served:
