@@ -192,7 +192,7 @@ class Broker(Membership):
 
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
         """Give a failed task a new body and requeue it. Return whether it was still there."""
-        return int(self._numbered("edit", self._fail_keys(channel), [], id_, wire.MSGPACK + body)[1]) == 1
+        return int(self._numbered("edit", self._fail_keys(channel), [], id_, wire.INLINE + body)[1]) == 1
 
     def delete(self, channel: int, ids: Sequence[str]) -> int:
         """Delete failed tasks. Return how many were still there."""
