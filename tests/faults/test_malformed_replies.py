@@ -205,6 +205,24 @@ def test_a_reply_in_pieces_is_read_as_a_whole_one(client: redis.Redis, size: int
     assert mine.get("k") == bytes(3 * MEGABYTE)
 
 
+@pytest.mark.parametrize("size", [1, 5, 64, 9_000])
+def test_a_list_of_short_texts_in_pieces_is_read_as_a_whole_one(size: int) -> None:
+    texts = [b"*" * (n % 40) + b"\r\n$3\r\n" for n in range(700)]
+    whole = b"*700\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in texts)
+    guarded = guard.GuardedReader(hiredis.Reader(notEnoughData=None))
+    for at in range(0, len(whole), size):
+        guarded.feed(whole, at, min(size, len(whole) - at))
+    assert guarded.gets() == texts
+
+
+def test_short_texts_count_towards_the_most_elements_of_a_reply() -> None:
+    texts = guard.ELEMENTS * 6 // 10
+    guarded = guard.GuardedReader(hiredis.Reader(notEnoughData=None))
+    guarded.feed(b"*2\r\n*%d\r\n" % texts + b"$1\r\nx\r\n" * texts)
+    with pytest.raises(guard.ReplyTooLarge, match="elements"):
+        guarded.feed(b"*%d\r\n" % texts)
+
+
 def hiredis_reply(whole: bytes) -> object:
     reader = hiredis.Reader(notEnoughData=None)
     reader.feed(whole)

@@ -74,7 +74,7 @@ def _is_text_or_nil(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple | set) and all(isinstance(part, bytes) for part in value)
+    return isinstance(value, list | tuple | set) and set(map(type, value)) <= {bytes}
 
 
 def _are_pairs(value: Any) -> bool:

@@ -31,6 +31,9 @@ _SMALL = 4096
 _SUSPECT = re.compile(rb"[>|]|[*~%$=!][0-9]{6}")
 """Found in every header that announces much and in every push. A body may contain it too; then it is walked as well."""
 
+_SMALL_BODY = re.compile(rb"\$([0-9]{1,4})\r\n")
+"""The header of a short string. Long lists of these are walked in a loop of their own."""
+
 _BODIES = b"$=!"
 _ARRAYS = b"*~"
 _LINES = b"+-:_#,("
@@ -122,6 +125,10 @@ class GuardedReader:
                 self._skip -= skipped
                 at += skipped
                 continue
+            if not self._head and (after := self._after_small_bodies(data, at, end)) > at:
+                self._skip = max(0, after - end)
+                at = after
+                continue
             stop = data.find(b"\n", at, end)
             if stop < 0 or self._head:
                 piece = bytes(data[at : end if stop < 0 else stop + 1])
@@ -162,3 +169,10 @@ class GuardedReader:
     def _check_announced(self, elements: int) -> None:
         if self._elements + elements > ELEMENTS:
             raise ReplyTooLarge(f"a reply of {elements:,} elements")
+
+    def _after_small_bodies(self, data: Any, at: int, end: int) -> int:
+        """Count the short strings that follow each other from `at` on. Return their end, which may be beyond `end`."""
+        while found := _SMALL_BODY.match(data, at, end):
+            at = found.end() + int(found[1]) + 2
+            self._elements += 1
+        return at
