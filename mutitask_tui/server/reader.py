@@ -270,17 +270,25 @@ class Reader:
         return newest[offset : offset + limit]
 
     def _failed_page(self, channel: int, offset: int, limit: int) -> list[FailedRecord]:
+        return self.failed_among(channel, self.failed_ids(channel, offset, limit))
+
+    def failed_ids(self, channel: int, offset: int, limit: int) -> list[tuple[bytes, float]]:
+        """Return the ids of failed tasks of a channel and their times in ms, by time and id from the last down."""
         at = self.keys.channel(channel)
         page = self._query("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
         scored = [pair if isinstance(pair, list | tuple) else None for pair in page]
         pairs = [pair for pair in scored if pair] or list(zip(page[::2], page[1::2], strict=True))
-        if not pairs:
+        return [(id_, float(at_ms)) for id_, at_ms in pairs]
+
+    def failed_among(self, channel: int, ids: Sequence[tuple[bytes, float]]) -> list[FailedRecord]:
+        """Return the failed tasks with these ids that are still there. Each id comes with its time in ms."""
+        if not ids:
             return []
-        ids = [id_ for id_, _ in pairs]
-        items, reasons = self._hash_values(at.failed, ids), self._hash_values(at.reasons, ids)
+        at, names = self.keys.channel(channel), [id_ for id_, _ in ids]
+        items, reasons = self._hash_values(at.failed, names), self._hash_values(at.reasons, names)
         return [
             parse_failed(channel, decode_text(id_), _score_ms(at_ms), item, why or b"")
-            for (id_, at_ms), item, why in zip(pairs, items, reasons, strict=True)
+            for (id_, at_ms), item, why in zip(ids, items, reasons, strict=True)
             if item is not None
         ]
 
