@@ -55,6 +55,10 @@ class Tap:
         self.log: list[RawCall] = []
         self._capturing = False
 
+    @property
+    def plain(self) -> redis.Redis:
+        return self.client
+
     def execute_command(self, *command: Any) -> Any:
         if command[0] == "EVALSHA":
             count = int(command[2])

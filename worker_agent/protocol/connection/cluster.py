@@ -66,6 +66,25 @@ class ClusterClient(redis.Redis):
                 raise
         raise TryAgainError("the nodes of the cluster do not agree yet on which node has this namespace")
 
+    @property
+    def node(self) -> Node:
+        """The node that answered the last call."""
+        return self._node
+
+    @property
+    def known_nodes(self) -> list[Node]:
+        """The nodes of the cluster as far as they are known, and those in the address."""
+        return [*self._nodes, *(seed for seed in self._seeds if seed not in self._nodes)]
+
+    @property
+    def seeds(self) -> list[Node]:
+        """The nodes in the address."""
+        return list(self._seeds)
+
+    def pool(self, node: Node) -> redis.ConnectionPool:
+        """Return the connections to a node."""
+        return self._pool(node)
+
     def close(self) -> None:
         """Close every connection to every node."""
         with self._pools_lock:
@@ -86,7 +105,7 @@ class ClusterClient(redis.Redis):
         """Use the next node, because this one is gone or silent. The next one names the new owner of the slot."""
         if node != self._node:
             return  # Another thread has already changed the node.
-        nodes = [*self._nodes, *(seed for seed in self._seeds if seed not in self._nodes)]
+        nodes = self.known_nodes
         place = nodes.index(node) if node in nodes else -1
         self._use(nodes[(place + 1) % len(nodes)])
         self._nodes_known = False

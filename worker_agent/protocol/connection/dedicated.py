@@ -25,6 +25,11 @@ class DedicatedConnection:
         self._in_use = threading.Lock()
         self._connection: Any = None
 
+    @property
+    def plain(self) -> redis.Redis:
+        """The client that sends all but scripts."""
+        return self._client
+
     def execute_command(self, *command: Any) -> Any:
         """Send a command and return its reply. Raises redis-py's errors."""
         if command[0] != "EVALSHA" or not self._in_use.acquire(blocking=False):
