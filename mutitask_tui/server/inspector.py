@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mutitask_tui.server.fail_groups import FailGroups
+from mutitask_tui.server.failed_pages import PAGE, failed_in, failed_pages
 from mutitask_tui.server.reader import FailedRecord, Reader, Result
 from mutitask_tui.server.snapshot import (
     ChannelView,
     FailedDetail,
     FailedRun,
+    FailedTask,
     FailGroup,
     ResultView,
     Sample,
@@ -17,12 +21,9 @@ from mutitask_tui.server.snapshot import (
 from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.reasons import error_location
 from worker_agent.protocol.text import plural, short_text
 from worker_agent.protocol.unpatched import json
 
-GROUPED_TASKS = 10_000
-PAGE = 500
 SHOWN_CHARACTERS = 400
 EDITABLE_BYTES = 1024 * 1024
 SEARCHED_ITEMS = 2_000_000
@@ -51,23 +52,36 @@ class Inspector(Reader):
             ),
         )
 
+    def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
+        """Return failed tasks, newest first. If `channel` is None, of all channels."""
+        found: list[FailedTask] = []
+        for page in self.failed_pages(channel, min(limit, PAGE)):
+            found += page
+            if len(found) >= offset + limit:
+                break
+        return tuple(found[offset : offset + limit])
+
+    def failed_pages(self, channel: int | None, page: int = PAGE) -> Iterator[tuple[FailedTask, ...]]:
+        """Yield all failed tasks, newest first, in pages of `page`. If `channel` is None, of all channels."""
+        for records in failed_pages(self, channel, page):
+            yield tuple(record.view for record in records)
+
+    def failed_by_id(self, fails: Sequence[tuple[int, str, int]]) -> tuple[FailedTask, ...]:
+        """Return those of these failed tasks (channel, id, time in ms) that are still there, newest first."""
+        found: list[FailedTask] = []
+        for first in range(0, len(fails), PAGE):
+            places: dict[int, list[tuple[float, bytes]]] = {}
+            for channel, id_, at_ms in fails[first : first + PAGE]:
+                places.setdefault(channel, []).append((at_ms, id_.encode()))
+            found += [record.view for record in failed_in(self, places)]
+        return tuple(found)
+
     def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Group the newest 10,000 failed tasks by channel, error, stage and location. The largest group is first."""
-        groups: dict[tuple[int, str, str, str], list[FailedRecord]] = {}
-        for number in range(self.channels()) if channel is None else [channel]:
-            for offset in range(0, GROUPED_TASKS, PAGE):
-                page = self.failed_records(number, offset, PAGE)
-                for record in page:
-                    view = record.view
-                    key = (number, view.error_type, view.stage, error_location(view.traceback, view.error))
-                    groups.setdefault(key, []).append(record)
-                if len(page) < PAGE:
-                    break
-        found = [
-            FailGroup(*key, len(records), max(r.view.failed_ms for r in records), records[0].view)
-            for key, records in groups.items()
-        ]
-        return tuple(sorted(found, key=lambda group: (-group.count, -group.newest_ms)))
+        """Group all failed tasks by channel, error, stage and location. The largest group is first."""
+        groups = FailGroups()
+        for page in self.failed_pages(channel):
+            groups.add(page)
+        return groups.groups()
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return the next waiting tasks, in the order in which they will be claimed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +82,14 @@ class RedisBackend:
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Return failed tasks, newest first."""
         return self._inspector.failed_tasks(channel, offset, limit)
+
+    def failed_pages(self, channel: int | None) -> Iterator[tuple[FailedTask, ...]]:
+        """Yield all failed tasks, newest first, page by page."""
+        return self._inspector.failed_pages(channel)
+
+    def failed_by_id(self, fails: Sequence[tuple[int, str, int]]) -> tuple[FailedTask, ...]:
+        """Return those of these failed tasks (channel, id, time in ms) that are still there, newest first."""
+        return self._inspector.failed_by_id(fails)
 
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
         """Return one failed task in full, or None if it is no longer there."""
