@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -311,13 +311,19 @@ class Reader:
     def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
         """Return how many results were drained so far, and at most `count` results from `start` on.
 
-        A result that does not decode is returned as bytes. If the results are large, there are fewer than `count`: as
-        many as fit in one reply.
+        A result that does not decode is returned as bytes. If the results are large, there are fewer than `count`.
+        """
+        drained, items = self.result_items(channel, start, count)
+        return drained, [parse_result(channel, item) for item in items]
+
+    def result_items(self, channel: int, start: int, count: int) -> tuple[int, list[bytes]]:
+        """Return the same results as the list items that they are.
+
+        If the results are large, there are fewer than `count`: as many as fit in one reply.
         """
         at = self.keys.channel(channel)
         drained = self._number(self._query("HGET", at.counters, "drained"))
-        raw = self._page("LRANGE", at.results, start, count)
-        return drained, [parse_result(channel, item) for item in raw]
+        return drained, self._page("LRANGE", at.results, start, count)
 
 
 def _score_ms(score: Any) -> int:
@@ -370,14 +376,3 @@ def parse_result(channel: int, item: bytes) -> Result | bytes:
         return item
     id_ = f"{parsed.run}{parsed.number:012d}"
     return Result(channel, parsed.number, id_, parsed.attempt, device, finished_ms, value)
-
-
-def every_result(reader: Reader, channel: int, page: int = 1_000) -> Iterator[list[Result | bytes]]:
-    """Yield all results that wait in a channel, page by page."""
-    start = 0
-    while True:
-        _, results = reader.results(channel, start, page)
-        if not results:
-            return
-        yield results
-        start += len(results)

@@ -13,9 +13,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from mutitask_tui.server.exports import failed_line, result_line
+from mutitask_tui.server.exports import failed_line
 from mutitask_tui.server.inspector import result_view, waiting_task
 from mutitask_tui.server.reader import parse_failed, parse_result
+from mutitask_tui.server.result_lines import result_line
 from mutitask_tui.server.snapshot_parser import server_view
 from tests.support.programs import environment
 from worker_agent.execution.in_flight import text_of

