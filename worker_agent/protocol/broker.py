@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.actor import is_agent
+from worker_agent.protocol.actor import Actor, is_agent
+from worker_agent.protocol.bodies import APART_BYTES, Bodies, apart_form, body_key, new_ending
 from worker_agent.protocol.connection.connect import send_together
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
-from worker_agent.protocol.errors import ConcurrentChange, RedisRefused
+from worker_agent.protocol.connection.retry import NO_RETRIES, RetryPolicy
+from worker_agent.protocol.errors import ConcurrentChange, MutiTaskError, RedisRefused
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.membership import MAX_EVENTS, MAX_TASKS_PER_CALL, Membership
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.replies import check_script_reply, to_dict
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement, encode_runs
+from worker_agent.protocol.task_bodies import TaskBodies
 
 MAX_CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this size."""
@@ -60,8 +63,25 @@ class Broker(Membership):
     """The transitions of tasks in one namespace, called by one actor.
 
     Every method can raise `RedisUnavailable` (when `retry` gives up) or `RedisRefused`. A method that needs a live
-    actor can raise `LeaseLost`.
+    actor can raise `LeaseLost`. Large bodies are stored, fetched and removed here (`bodies.py`).
     """
+
+    def __init__(
+        self, client: Any, name: str, actor: Actor, *, address: str, retry: RetryPolicy = NO_RETRIES
+    ) -> None:
+        super().__init__(client, name, actor, address=address, retry=retry)
+        self.bodies = Bodies(client, name, address)
+        self._task_bodies = TaskBodies(self.bodies)
+
+    def store_bodies(self, channel: int, tasks: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store the bodies of tasks, each given as the item that will be pushed and the body."""
+        bodies = {key: body for item, body in tasks for key in self.bodies.keys(channel, [item])}
+
+        def store() -> None:
+            for refusal in self.bodies.store(bodies).values():
+                raise refusal
+
+        self.retry(store)
 
     def allot(
         self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
@@ -112,13 +132,16 @@ class Broker(Membership):
         `number` is the number of a claim of this channel that was sent ahead and has no answer yet. If Redis ran that
         call, this one only returns its answer.
         """
+        settlements = self._task_bodies.store_results(channel, settlements, self.actor.id, self.retry)
         reply = self._numbered(
             "settle_and_claim",
             self._claim_keys(channel, others),
             [self.actor.id], channel, want, most_bytes, held_elsewhere, len(others), *others,
             *encode_runs(settlements), number=number,
         )  # fmt: skip
-        return self._parse_claim(reply)
+        claim = self._parse_claim(reply)
+        ended = self._task_bodies.ended(settlements, refused=claim.refused > 0)
+        return self._with_bodies(channel, claim, self.retry, ended)
 
     def claim_at_token(
         self,
@@ -144,9 +167,17 @@ class Broker(Membership):
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:
-            return self._parse_claim(check_script_reply("settle_and_claim", reply))
-        except (RedisRefused, MalformedReply):
+            claim = self._parse_claim(check_script_reply("settle_and_claim", reply))
+            return self._with_bodies(channel, claim, NO_RETRIES)
+        except (MutiTaskError, MalformedReply):
             return None
+
+    def _with_bodies(
+        self, channel: int, claim: Claim, retry: RetryPolicy, unlink: Sequence[str] = ()
+    ) -> Claim:
+        """Return the claim with bodies that were apart. Removes the bodies `unlink`."""
+        items = self._task_bodies.fetch(channel, claim.number, claim.items, unlink, retry)
+        return claim if items is claim.items else replace(claim, items=items)
 
     def _parse_claim(self, reply: list[Any]) -> Claim:
         try:
@@ -160,16 +191,18 @@ class Broker(Membership):
         keys = claim_keys(self.keys, self.actor.id, channel)
         return [*keys, *(self.keys.channel(other).waiting for other in others)] if others else keys
 
-    def drain(self, channel: int, offset: int, count: int) -> int:
+    def drain(self, channel: int, offset: int, count: int, bodies: Sequence[str] = ()) -> int:
         """Remove the first `count` results. `offset` is how many were drained before they were read.
 
-        Returns how many were removed. Raises `CountMoved` if another process drained results since then.
+        `bodies` are the keys of those of them that are stored apart. Returns how many were removed. Raises `CountMoved` if another process drained results since then.
         """
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), at.counters, at.results, self.keys.server_token, at.agent_counters,
         ]  # fmt: skip
-        return int(self._numbered("drain", keys, [], offset, count)[1])
+        drained = int(self._numbered("drain", keys, [], offset, count)[1])
+        self.bodies.unlink(bodies)
+        return drained
 
     def reload(self, channel: int, ids: Sequence[str]) -> int:
         """Requeue failed tasks with fresh counters of attempts and crashes. Return how many were still there."""
@@ -192,7 +225,22 @@ class Broker(Membership):
 
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
         """Give a failed task a new body and requeue it. Return whether it was still there."""
-        return int(self._numbered("edit", self._fail_keys(channel), [], id_, wire.INLINE + body)[1]) == 1
+        if len(body) < APART_BYTES:
+            return self._edit(channel, id_, wire.INLINE + body)
+        # The old body must stay as it is: the task may be reloaded and run meanwhile.
+        ending = new_ending()
+        key = body_key(self.keys.name, channel, id_, ending)
+        if self.retry(lambda: self.bodies.store({key: body})):
+            return self._edit(channel, id_, wire.INLINE + body)  # No memory, which the script frees first.
+        edited = self._edit(channel, id_, apart_form(len(body), ending))
+        if not edited:
+            self.bodies.unlink([key])
+        return edited
+
+    def _edit(self, channel: int, id_: str, form: bytes) -> bool:
+        reply = self._numbered("edit", self._fail_keys(channel), [], id_, form)
+        self.bodies.unlink(self.bodies.keys(channel, reply[2:3]))
+        return int(reply[1]) == 1
 
     def delete(self, channel: int, ids: Sequence[str]) -> int:
         """Delete failed tasks. Return how many were still there."""
@@ -200,7 +248,9 @@ class Broker(Membership):
         keys = [self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons]
         dropped = 0
         for first in range(0, len(ids), MAX_TASKS_PER_CALL):
-            dropped += int(self._numbered("delete", keys, [], *ids[first : first + MAX_TASKS_PER_CALL])[1])
+            reply = self._numbered("delete", keys, [], *ids[first : first + MAX_TASKS_PER_CALL])
+            dropped += int(reply[1])
+            self.bodies.unlink([key for items in reply[2:3] for key in self.bodies.keys(channel, items)])
         return dropped
 
     def _fail_keys(self, channel: int) -> list[str]:
