@@ -167,8 +167,8 @@ class Broker(Membership):
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:
-            claim = self._parse_claim(check_script_reply("settle_and_claim", reply))
-            return self._with_bodies(channel, claim, NO_RETRIES)
+            claimed = self._parse_claim(check_script_reply("settle_and_claim", reply))
+            return self._with_bodies(channel, claimed, NO_RETRIES)
         except (MutiTaskError, MalformedReply):
             return None
 
