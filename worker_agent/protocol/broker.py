@@ -194,7 +194,8 @@ class Broker(Membership):
     def drain(self, channel: int, offset: int, count: int, bodies: Sequence[str] = ()) -> int:
         """Remove the first `count` results. `offset` is how many were drained before they were read.
 
-        `bodies` are the keys of those of them that are stored apart. Returns how many were removed. Raises `CountMoved` if another process drained results since then.
+        `bodies` are the keys of those of them that are stored apart. Returns how many were removed. Raises `CountMoved`
+        if another process drained results since then.
         """
         at = self.keys.channel(channel)
         keys = [
