@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mutitask_tui.server.feed import Feed
+from mutitask_tui.server.feed import Feed, small_form
+from worker_agent.protocol import wire
+from worker_agent.protocol.bodies import APART_BYTES
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import BLOCK_S
 from worker_agent.protocol.errors import ConcurrentChange, CountMoved, LeaseLost, MutiTaskError, Superseded
@@ -120,7 +122,7 @@ class Allotter(threading.Thread):
 
     def _push(self, feed: Feed) -> bool:
         """Push one batch. Returns whether the channel accepted anything."""
-        items = feed.next_batch()
+        items = self._store_large(feed, feed.next_batch())
         exhausted, halted = feed.end_after(len(items))
         tokens_seen = self._tokens_seen
         try:
@@ -134,6 +136,25 @@ class Allotter(threading.Thread):
         if answer.taken == len(items):
             self._log_feed_end(feed, exhausted, halted)
         return answer.taken > 0
+
+    def _store_large(self, feed: Feed, items: list[bytes]) -> list[bytes]:
+        """Store large bodies apart, before their items are pushed. Returns the items as they are to be pushed.
+
+        The feed keeps that form, so that an item for which its channel has no room is not stored again.
+        """
+        if max(map(len, items), default=0) < APART_BYTES:
+            return items
+        pushed = [small_form(item) if len(item) >= APART_BYTES else item for item in items]
+        self._broker.store_bodies(
+            feed.channel,
+            [
+                (small, wire.body(item))
+                for item, small in zip(items, pushed, strict=True)
+                if small is not item
+            ],
+        )
+        feed.replace_pushing(pushed)
+        return pushed
 
     def _catch_up(self, feed: Feed, count: int, pushed: int) -> None:
         """Resolve a difference between the counts: a push arrived whose answer was lost, or Redis lost writes."""

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker_agent.execution import forks
@@ -76,6 +76,9 @@ class Feed(threading.Thread):
         self._pushing: list[bytes] = []
         """Items that the allotter has taken and that are not known to be allotted."""
         self._pushing_bytes = 0
+        """Their bytes, with those of bodies that are stored apart: Redis holds them beyond the channel's capacity."""
+        self._stored_bytes: dict[bytes, int] = {}
+        """How many bytes smaller an item of `_pushing` became when its body was stored apart."""
         self._allotted_bytes = 0
         self._broken = False
         self._changed = threading.Condition()
@@ -163,7 +166,8 @@ class Feed(threading.Thread):
             packed = wire.new_task_header(self._run.encode("ascii"), number) + wire.ValuePacker().pack(item)
         except Unpackable:
             return False
-        return digest(packed) == mark
+        # The mark is the digest of the pushed item, which may have had its body apart or not.
+        return mark in (digest(packed), digest(small_form(packed)))
 
     # Called by the allotter.
 
@@ -180,6 +184,13 @@ class Feed(threading.Thread):
             size += len(item)
         self._pushing_bytes = size
         return pushing[:]
+
+    def replace_pushing(self, items: Sequence[bytes]) -> None:
+        """Keep the items to push in this form, after large bodies were stored apart."""
+        for large, small in zip(self._pushing, items, strict=True):
+            if len(small) < len(large):
+                self._stored_bytes[small] = len(large) - len(small)
+        self._pushing = list(items)
 
     def end_after(self, pushed: int) -> tuple[bool, str]:
         """Return whether the generator is exhausted, and why it halted, directly after the first `pushed` items."""
@@ -198,7 +209,11 @@ class Feed(threading.Thread):
     def advance(self, count: int) -> None:
         """Remove `count` pushed items. Only now may a source that cannot repeat its items drop them."""
         last: Any = None
-        size = self._pushing_bytes if count == len(self._pushing) else sum(map(len, self._pushing[:count]))
+        pushed = self._pushing[:count]
+        size = self._pushing_bytes if count == len(self._pushing) else sum(map(len, pushed))
+        if self._stored_bytes:
+            stored = sum(self._stored_bytes.pop(item, 0) for item in pushed)
+            size += 0 if count == len(self._pushing) else stored
         del self._pushing[:count]
         self._pushing_bytes -= size
         if self._on_allotted is not None:
@@ -283,6 +298,11 @@ class Feed(threading.Thread):
             while self._halted and not self._stopped:
                 self._changed.wait()
             return not self._stopped
+
+
+def small_form(item: bytes) -> bytes:
+    """Return the form of an inline item whose body is stored apart. Equal items get equal names for their bodies."""
+    return wire.apart(item, digest(item))
 
 
 def digest(item: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The bodies of the tasks that one actor claims and settles: fetched behind a claim, removed when the task has ended."""
+"""The bodies of the tasks that one actor claims and settles: fetched with a claim, removed once a task is done."""
 
 from __future__ import annotations
 
