@@ -8,6 +8,7 @@ from typing import Any
 
 from mutitask_tui.server.commands.registry import COMMANDS, Command, Outcome
 from worker_agent.protocol.counts import is_count
+from worker_agent.protocol.retry_policy import Retry
 from worker_agent.protocol.text import shown
 
 
@@ -117,8 +118,7 @@ class Server:
             channels=len(iterators),
             devices=self._devices,
             capacity=self._capacity,
-            retries=retries,
-            retry_delay_ms=retry_delay_ms,
+            policies={"retry": Retry(times=retries, delay=retry_delay_ms / 1000).encode()},
             lease_ms=lease_ms,
             results_max=results_max,
             autostart=self._autostart,

@@ -11,6 +11,7 @@ import click
 from mutitask_tui.cli.errors import report_errors
 from mutitask_tui.cli.redis_options import is_embedded, read_password, redis_options
 from worker_agent.console import streams
+from worker_agent.protocol.retry_policy import Retry
 
 if TYPE_CHECKING:
     from mutitask_tui.launch.redis_location import RedisLocation
@@ -98,8 +99,7 @@ def run(
         channels=len(iterators),
         devices=devices,
         capacity=capacity,
-        retries=retries,
-        retry_delay_ms=round(retry_delay * 1000),
+        policies={"retry": Retry(times=retries, delay=retry_delay).encode()},
         lease_ms=round(lease * 1000),
         results_max=results_max,
         autostart=autostart,

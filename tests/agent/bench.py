@@ -13,10 +13,10 @@ from mutitask_tui.server.commands.commander import Commander
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reader import Reader, Result
 from mutitask_tui.server.snapshot import ChannelView, FailedTask
+from tests.run_plan import run_plan
 from tests.support.waiting import wait_until
 from worker_agent.agent.agent import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
-from worker_agent.protocol.membership import RunPlan
 from worker_agent.protocol.served_channels import Served
 from worker_agent.settings import Settings
 
@@ -58,8 +58,8 @@ class Bench:
     def serve(self, *items: Iterable[Any], autostart: bool = True, **plan: Any) -> ServerCore:
         """Feed the items of each channel to a new run."""
         terms = {"capacity": 2_000, "devices": 1} | plan
-        run_plan = RunPlan(channels=len(items), autostart=autostart, mode="fresh", **terms)
-        core = ServerCore(self.url, NAME, run_plan, [iter(each) for each in items])
+        plan = run_plan(channels=len(items), autostart=autostart, mode="fresh", **terms)
+        core = ServerCore(self.url, NAME, plan, [iter(each) for each in items])
         core.open()
         core.start()
         self._cores.append(core)

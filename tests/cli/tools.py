@@ -20,9 +20,9 @@ from mutitask_tui.cli.main import cli
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from tests.run_plan import run_plan
 from tests.support.waiting import wait_until
 from worker_agent.agent.agent import Agent
-from worker_agent.protocol.membership import RunPlan
 from worker_agent.settings import Settings
 
 
@@ -85,7 +85,7 @@ class Stack:
         self.url = url
         self.name = name
         terms: dict[str, Any] = {"devices": 0, "capacity": 50, "retries": 0} | plan
-        self.core = ServerCore(url, name, RunPlan(channels=len(iterators), **terms), iterators)
+        self.core = ServerCore(url, name, run_plan(channels=len(iterators), **terms), iterators)
         self.core.check()
         self.core.open()
         self.core.start()

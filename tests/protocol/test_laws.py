@@ -21,12 +21,13 @@ from tests.protocol.world import (
     reason,
     result_of,
 )
+from tests.run_plan import run_plan
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded, Unpackable, VersionMismatch
 from worker_agent.protocol.identity import is_gone, this_process
-from worker_agent.protocol.membership import HoldsWork, LeaseHeld, RunPlan
+from worker_agent.protocol.membership import HoldsWork, LeaseHeld
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
 
@@ -364,7 +365,7 @@ def test_of_two_agents_that_replace_the_same_holder_one_gets_the_device(world: W
 def test_a_live_server_keeps_its_namespace_and_is_named(world: World) -> None:
     before = dump(world.client)
     with pytest.raises(LeaseHeld) as held:
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan, mode="fresh"), this_process())
+        world.broker(Actor.server()).open_run(run_plan(**world.plan, mode="fresh"), this_process())
     assert held.value.identity == this_process()
     assert dump(world.client) == before
 

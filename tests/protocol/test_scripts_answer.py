@@ -22,6 +22,7 @@ from tests.protocol.world import (
     result_of,
     saved,
 )
+from tests.run_plan import run_plan
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.errors import (
@@ -41,7 +42,6 @@ from worker_agent.protocol.membership import (
     DesiredState,
     HoldsWork,
     LeaseHeld,
-    RunPlan,
 )
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -430,16 +430,16 @@ def test_open_run_starts_a_run_with_its_settings(client: redis.Redis) -> None:
 def test_open_run_names_a_live_holder_and_another_protocol(world: World) -> None:
     before = dump(world.client)
     with pytest.raises(LeaseHeld) as held:
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan), this_process())
+        world.broker(Actor.server()).open_run(run_plan(**world.plan), this_process())
     assert (held.value.actor, held.value.identity) == (world.server.actor.id, this_process())
     assert 0 < held.value.left_ms <= 10_000
     assert dump(world.client) == before
     old, _ = world.server, world.successor()
     with pytest.raises(LeaseLost):
-        old.open_run(RunPlan(**world.plan), this_process(), gone=world.server.actor.id)
+        old.open_run(run_plan(**world.plan), this_process(), gone=world.server.actor.id)
     world.client.hset(world.keys.meta, "protocol", "0.9")
     with pytest.raises(VersionMismatch):
-        world.broker(Actor.server()).open_run(RunPlan(**world.plan), this_process())
+        world.broker(Actor.server()).open_run(run_plan(**world.plan), this_process())
 
 
 @replies("open_run", "work", "channels")

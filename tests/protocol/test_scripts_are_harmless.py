@@ -13,12 +13,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tests.protocol.tap import LUA, SCRIPTS, RawCall, dump
 from tests.protocol.valid_calls import NUMBERED, VALID_CALLS, FilledWorld, ValidCall
 from tests.protocol.world import failed, reason
+from tests.run_plan import run_plan
 from tests.support.redis_server import RealServer
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.errors import WritesLost
 from worker_agent.protocol.identity import this_process
-from worker_agent.protocol.membership import RunPlan
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_a_late_copy_of_open_run_drops_nothing_that_was_allotted_since(filled: F
 
 def test_an_open_run_that_arrives_after_another_servers_is_refused(filled: FilledWorld) -> None:
     slow = filled.broker(Actor.server())
-    plan = RunPlan(**(filled.plan | {"mode": "fresh"}))
+    plan = run_plan(**(filled.plan | {"mode": "fresh"}))
     late = filled.capture(lambda: slow.open_run(plan, this_process(), gone=filled.server.actor.id))
     filled.successor()
     before = dump(filled.client)

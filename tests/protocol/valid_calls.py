@@ -12,9 +12,9 @@ import redis
 
 from tests.protocol.tap import LUA, RawCall
 from tests.protocol.world import World, crashed, done, failed, failed_for_good, handed_back, reason, saved
+from tests.run_plan import run_plan
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.identity import this_process
-from worker_agent.protocol.membership import RunPlan
 
 
 class FilledWorld(World):
@@ -169,7 +169,7 @@ def _leave_server(world: FilledWorld) -> RawCall:
 def _open(world: FilledWorld, **plan: object) -> RawCall:
     successor = world.broker(Actor.server())
     world.expire(world.server)
-    changed = RunPlan(**(world.plan | plan))  # type: ignore[arg-type]
+    changed = run_plan(**(world.plan | plan))  # type: ignore[arg-type]
     return world.capture(lambda: successor.open_run(changed, this_process()))
 
 
@@ -195,7 +195,7 @@ def _open_first(world: FilledWorld) -> RawCall:
     world.client.flushdb()
     world.client.rpush(world.keys.server_token, "1")
     first = world.broker(Actor.server())
-    return world.capture(lambda: first.open_run(RunPlan(**world.plan), this_process()))
+    return world.capture(lambda: first.open_run(run_plan(**world.plan), this_process()))
 
 
 @valid("promote")

@@ -9,12 +9,13 @@ import msgpack
 import redis
 
 from tests.protocol.tap import RawCall, Tap
+from tests.run_plan import run_plan
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import ChannelKeys, Keys
-from worker_agent.protocol.membership import Run, RunPlan
+from worker_agent.protocol.membership import Run
 from worker_agent.protocol.served_channels import Served, served_numbers
 from worker_agent.protocol.settlements import (
     CRASHED,
@@ -128,7 +129,7 @@ class World:
     def new_server(self, *, gone: str = "", **plan: Any) -> Broker:
         """Register a new server, which becomes `self.server`. `gone` as in `open_run`."""
         broker = self.broker(Actor.server())
-        self.run = broker.open_run(RunPlan(**(self.plan | plan)), this_process(), gone=gone)
+        self.run = broker.open_run(run_plan(**(self.plan | plan)), this_process(), gone=gone)
         self.server = broker
         return broker
 

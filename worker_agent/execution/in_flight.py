@@ -356,7 +356,7 @@ def _handed_back(entry: Entry) -> Settlement:
 def text_of(item: bytes, characters: int = 80) -> str:
     """Return a task as short text for the dashboard, whatever the list item holds."""
     try:
-        task = wire.unpack(item[wire.HEADER_BYTES :][:4096]) if len(item) < 4096 else "(a large task)"
+        task = wire.unpack(wire.body(item)) if len(item) < 4096 else "(a large task)"
     except wire.Undecodable:
         return "(does not unpack)"
     return short_text(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -13,7 +13,17 @@ from worker_agent.execution.current_task import LOCAL
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
-from worker_agent.protocol.settlements import CRASHED, DONE, FAILED, SAVED, UNDECODABLE
+from worker_agent.protocol.retry_policy import GiveUp, Retry, class_names
+from worker_agent.protocol.settlements import (
+    CRASHED,
+    DONE,
+    FAILED,
+    GIVE_UP,
+    RETRY,
+    SAVED,
+    UNDECODABLE,
+    failure,
+)
 from worker_agent.settings import Functions, SaveFunction, TaskFunction
 
 if TYPE_CHECKING:
@@ -40,7 +50,7 @@ class Runner:
             return UNDECODABLE, self._reason("decode", error)
         except BaseException as error:
             # A slot must survive whatever a user's classes and functions do to MutiTask's own.
-            return FAILED, self._reason("run", error)
+            return self._failed("run", error)
         finally:
             self._current.task = None
 
@@ -50,24 +60,29 @@ class Runner:
         if functions is None:
             functions = self._functions_of[channel] = self._functions(channel)
         task_function, save_function = functions
-        task = wire.unpack(item[wire.HEADER_BYTES :])
+        if wire.is_apart(item):
+            raise MissingBody(
+                "its body is missing in Redis: it was stored apart from the task and is gone; give the task a new body "
+                "(edit), or delete it"
+            )
+        task = wire.unpack(wire.body(item))
         try:
             result = self._call(task_function, task)
         except BaseException as error:
-            return FAILED, self._reason("run", error)
+            return self._failed("run", error)
         if result is None:
-            return FAILED, self._reason("run", None)
+            return self._failed("run", None)
         if save_function is not None:
             try:
                 self._call(save_function, result)
             except BaseException as error:
-                return FAILED, self._reason("save", error)
+                return self._failed("save", error)
             return SAVED, b""
         try:
             packed = self._pack([self._device, time_ns() // 1_000_000, result])
         except Unpackable as error:
-            return FAILED, self._reason("result", error)
-        return DONE, item[: wire.HEADER_BYTES] + packed
+            return self._failed("result", error)
+        return DONE, wire.result_item(item, packed)
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
         try:
@@ -89,8 +104,20 @@ class Runner:
         if self._loop is not None:
             self._loop.close()
 
+    def _failed(self, stage: str, error: BaseException | None) -> tuple[bytes, bytes]:
+        packed = self._reason(stage, error)
+        if isinstance(error, GiveUp):
+            return FAILED, failure(packed, GIVE_UP)
+        if isinstance(error, Retry):
+            return FAILED, failure(packed, RETRY, None if error.after is None else round(error.after * 1000))
+        return FAILED, failure(packed, names="" if error is None else class_names(error))
+
     def _reason(self, stage: str, error: BaseException | None) -> bytes:
         return reason(stage, error, self._device, __file__)
+
+
+class MissingBody(wire.Undecodable):
+    """The body of a task was stored apart and is no longer there."""
 
 
 class ProcessDied(Exception):
@@ -100,7 +127,7 @@ class ProcessDied(Exception):
 def timed_out(timeout: float, device: int) -> tuple[bytes, bytes]:
     """Return the outcome of a run that exceeded its time limit: a failure like others."""
     error = TimeoutError(f"it ran longer than the limit of {timeout:g} s (--timeout)")
-    return FAILED, reason("timeout", error, device)
+    return FAILED, failure(reason("timeout", error, device), names=class_names(error))
 
 
 def child_died(how: str, device: int) -> tuple[bytes, bytes]:

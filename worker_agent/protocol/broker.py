@@ -25,6 +25,7 @@ from worker_agent.protocol.task_bodies import TaskBodies
 
 MAX_CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this size."""
+_OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
 GIVE_UP_CHECK_S = 0.1
 """How often a long poll checks whether to end early."""
 
@@ -45,6 +46,8 @@ class Claim:
     """How many tasks wait in each of the other channels that the call named; 0 in a paused channel."""
     next_crashed: bool = False
     """Whether the channel's next task crashed before. An actor gets it only once it holds no task of any channel."""
+    limited_ms: int = 0
+    """In how many ms the channel's rate allows the next task. 0 if no rate holds tasks back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,9 @@ class Broker(Membership):
         self.retry(store)
 
     def allot(
-        self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = ""
-    ) -> Allotted:
-        """Push items into a channel whose feed is at the count `cursor`.
+        self, channel: int, cursor: int, items: Sequence[bytes], *, exhausted: bool = False, halted: str = "",
+    ) -> Allotted:  # fmt: skip
+        """Push items into a channel whose feed is at the count `cursor`. Items with a delay become delayed tasks.
 
         `exhausted` says that the generator ends after these items, `halted` why the feed stops after them.
         Raises `Superseded`, `NamespaceGone`, `CountMoved` or `LeaseLost`.
@@ -94,9 +97,14 @@ class Broker(Membership):
         at = self.keys.channel(channel)
         keys = [
             self.keys.actor(self.actor.id), self.keys.meta, at.counters, at.waiting, at.results, at.token,
-            self.keys.desired_server, at.agent_counters, at.marks,
+            self.keys.desired_server, at.agent_counters, at.marks, at.delayed,
         ]  # fmt: skip
-        reply = self._numbered("allot", keys, [self.actor.id], cursor, int(exhausted), halted, *items)
+        delayed = int(
+            any(item[_OPTIONS_AT] == wire.OPTIONS and wire.options_of(item).delay_ms for item in items)
+        )
+        reply = self._numbered(
+            "allot", keys, [self.actor.id], cursor, int(exhausted), halted, delayed, *items
+        )
         why = reply[3].decode("utf-8", "replace")
         return Allotted(int(reply[1]), int(reply[2]), why)
 
@@ -185,7 +193,9 @@ class Broker(Membership):
         except wire.Undecodable:
             raise RedisRefused(foreign_key_message(self.address)) from None
         elsewhere = tuple(int(count) for count in reply[5])
-        return Claim(items, int(reply[4]), int(reply[2]), int(reply[1]), elsewhere, bool(int(reply[6])))
+        return Claim(
+            items, int(reply[4]), int(reply[2]), int(reply[1]), elsewhere, bool(int(reply[6])), int(reply[7])
+        )
 
     def _claim_keys(self, channel: int, others: Sequence[int] = ()) -> list[str]:
         keys = claim_keys(self.keys, self.actor.id, channel)
@@ -246,7 +256,9 @@ class Broker(Membership):
     def delete(self, channel: int, ids: Sequence[str]) -> int:
         """Delete failed tasks. Return how many were still there."""
         at = self.keys.channel(channel)
-        keys = [self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons]
+        keys = [
+            self.keys.actor(self.actor.id), at.counters, at.failed, at.failed_at, at.reasons, at.traces, at.trace_uses,
+        ]  # fmt: skip
         dropped = 0
         for first in range(0, len(ids), MAX_TASKS_PER_CALL):
             reply = self._numbered("delete", keys, [], *ids[first : first + MAX_TASKS_PER_CALL])
@@ -256,7 +268,10 @@ class Broker(Membership):
 
     def _fail_keys(self, channel: int) -> list[str]:
         at = self.keys.channel(channel)
-        return [self.keys.actor(self.actor.id), at.failed, at.failed_at, at.reasons, at.waiting, at.token]
+        return [
+            self.keys.actor(self.actor.id), at.failed, at.failed_at, at.reasons, at.waiting, at.token,
+            at.traces, at.trace_uses,
+        ]  # fmt: skip
 
     def set_desired(
         self,
@@ -330,5 +345,5 @@ def claim_keys(keys: Keys, actor: str, channel: int) -> list[str]:
     return [
         keys.actor(actor), keys.leases, at.counters, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons,
         at.results, at.claim_counts, at.agents, at.claims(actor), keys.desired_channels, at.token,
-        keys.server_token, keys.meta, at.agent_counters, at.retry_reasons,
+        keys.server_token, keys.meta, at.agent_counters, at.retry_reasons, at.traces, at.trace_uses,
     ]  # fmt: skip

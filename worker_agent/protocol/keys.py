@@ -26,7 +26,7 @@ class ChannelKeys:
 
     @property
     def agent_counters(self) -> str:
-        """HASH `tally`: done, errors, foreign, starved. Agents write it; the counters above belong to the server."""
+        """HASH `tally`: done, errors, foreign, starved, rate_ms. Agents write it; only the server writes the counters."""
         return f"{self.prefix}:tally"
 
     @property
@@ -51,12 +51,22 @@ class ChannelKeys:
 
     @property
     def reasons(self) -> str:
-        """HASH: id of a task in the FailChannel -> one msgpack map after another, one for each failed run."""
+        """HASH: id of a task in the FailChannel -> one msgpack map after another, for each failed run (reasons.py)."""
         return f"{self.prefix}:reasons"
 
     @property
+    def traces(self) -> str:
+        """HASH: digest -> a traceback of failed tasks. Equal tracebacks are kept once."""
+        return f"{self.prefix}:traces"
+
+    @property
+    def trace_uses(self) -> str:
+        """HASH: digest of a traceback -> how many failed runs in the FailChannel have it."""
+        return f"{self.prefix}:trace_uses"
+
+    @property
     def retry_reasons(self) -> str:
-        """HASH `tries`: the same for tasks that will run again."""
+        """HASH `tries`: the same for tasks that will run again, with whole tracebacks."""
         return f"{self.prefix}:tries"
 
     @property
@@ -102,7 +112,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """HASH: protocol, run, started_ms, channels, lease_ms, retries, server, ... Agents only read it."""
+        """HASH: protocol, run, started_ms, channels, lease_ms, retry, retry:C, server, ... Agents only read it."""
         return f"{self.prefix}:meta"
 
     @property
@@ -142,7 +152,7 @@ class Keys:
 
     @property
     def desired_channels(self) -> str:
-        """HASH: channel -> `paused`; `skip:C` -> number of the item to skip."""
+        """HASH: channel -> `paused`; `rate:C` -> tasks and per how many ms; `skip:C` -> number of the item to skip."""
         return f"{self.prefix}:wish:channels"
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 from worker_agent.protocol import PROTOCOL, wire
@@ -75,8 +76,10 @@ class RunPlan:
     channels: int
     devices: int | None
     capacity: int | None
-    retries: int = 3
-    retry_delay_ms: int = 0
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """`retry` for all channels, `retry:C` for one -> its retry policy as text (see `open_run.lua`)."""
+    rates: Mapping[str, str] = field(default_factory=dict)
+    """`rate:C` -> how many tasks of the channel may start, and per how many ms, such as `10 1000`."""
     lease_ms: int = 10_000
     results_max: int = 1_000_000
     autostart: bool = False
@@ -274,6 +277,7 @@ class Membership(Calls):
         keys = [
             self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
             at.failed_at, at.reasons, at.claim_counts, at.claims(dead), at.token, at.retry_reasons,
+            at.traces, at.trace_uses,
         ]  # fmt: skip
         for number in others:
             keys += [self.keys.channel(number).agents, self.keys.channel(number).claim_counts]
@@ -355,6 +359,7 @@ class Membership(Calls):
             keys += [
                 at.counters, at.waiting, at.delayed, at.failed, at.failed_at, at.reasons, at.results,
                 at.claim_counts, at.token, at.agent_counters, at.retry_reasons, at.marks, at.agents,
+                at.traces, at.trace_uses,
             ]  # fmt: skip
             for actor in self.query("HKEYS", at.claim_counts):
                 # Every agent may write this hash, so the name of an actor may be no text.
@@ -366,8 +371,9 @@ class Membership(Calls):
             "open_run", [*keys, *claims], self.actor.id, PROTOCOL, holder, int(bool(gone) and gone == holder),
             plan.mode, secrets.token_hex(4), record, old, plan.channels,
             "" if plan.devices is None else plan.devices, "" if plan.capacity is None else plan.capacity,
-            plan.retries, plan.retry_delay_ms, plan.lease_ms, plan.results_max,
-            "running" if plan.autostart else "paused", *holders,
+            len(plan.policies), len(plan.rates), plan.lease_ms, plan.results_max,
+            "running" if plan.autostart else "paused",
+            *chain.from_iterable(plan.policies.items()), *chain.from_iterable(plan.rates.items()), *holders,
         )  # fmt: skip
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from worker_agent.protocol import codec, wire
 from worker_agent.protocol.unpatched import time
 
+_BROKEN = (ValueError, TypeError, AttributeError, OverflowError, RecursionError, codec.UnpackException)
+"""What reading reasons raises that an agent did not write as it should."""
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000
 
@@ -25,13 +29,49 @@ class Reason:
     type: str
     message: str
     traceback: str
+    delay_ms: int | None = None
+    """How long the task waited before its next run. None if it ran again at once, or not at all."""
+    given_up: str = ""
+    """Why the task did not run again, as a sentence without its full stop. '' if it did."""
 
 
-def read_reasons(packed: bytes) -> list[Reason]:
-    """Return the reasons of a task's failed runs, oldest first. Leaves out what cannot be decoded."""
+_GIVEN_UP = {
+    "no_retries": "no retries were left",
+    "gave_up": "the task function raised GiveUp",
+    "never": "the retry policy never retries this error",
+    "only": "the retry policy retries only other errors",
+    "undecodable": "no run can succeed",
+    "crashes": "its process or its agent died three times while it ran",
+}
+"""The sentences for what `settle_and_claim.lua` and `recover.lua` append to the last reason."""
+
+
+def trace_digests(packed: bytes) -> set[str]:
+    """Return the digests of the tracebacks that these reasons name."""
+    with contextlib.suppress(*_BROKEN):
+        return {
+            str(fields["trace"]) for fields in _complete(packed) if type(fields) is dict and "trace" in fields
+        }
+    return set()
+
+
+def read_reasons(packed: bytes, traces: Mapping[str, str] = MappingProxyType({})) -> list[Reason]:
+    """Return the reasons of a task's failed runs, oldest first. Leaves out what cannot be decoded.
+
+    `traces` has the tracebacks of the digests that the reasons name. A script appends to a reason, as a map of its own,
+    how long the task waits or why it was given up.
+    """
     reasons: list[Reason] = []
     try:
         for fields in _complete(packed):
+            if "delay_ms" in fields or "given_up" in fields:
+                if reasons:
+                    reasons[-1] = replace(
+                        reasons[-1],
+                        delay_ms=int(fields["delay_ms"]) if "delay_ms" in fields else None,
+                        given_up=_GIVEN_UP.get(str(fields.get("given_up", "")), ""),
+                    )
+                continue
             device = fields.get("device")
             reasons.append(
                 Reason(
@@ -40,10 +80,10 @@ def read_reasons(packed: bytes) -> list[Reason]:
                     stage=str(fields.get("stage", "")),
                     type=str(fields.get("type", "")),
                     message=str(fields.get("message", "")),
-                    traceback=str(fields.get("traceback", "")),
+                    traceback=str(fields.get("traceback") or traces.get(str(fields.get("trace", "")), "")),
                 )
             )
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, codec.UnpackException):
+    except _BROKEN:
         pass
     return reasons
 

@@ -37,7 +37,8 @@ def check_script_reply(name: str, reply: Any) -> list[Any]:
 
 def parse_stored_reply(name: str, answer: bytes) -> list[Any]:
     """Return the reply from the stored answer of a numbered call that has run before. Raises `MalformedReply`."""
-    return check_script_reply(name, [b"ok", *(answer.split(b" ") if answer else ())])
+    fields = answer.split(b" ") if answer else []
+    return check_script_reply(name, [b"ok", *fields, *_NOT_STORED.get(name, ())])
 
 
 def is_whole(value: Any) -> bool:
@@ -193,9 +194,9 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "answer_detect": {b"ok": ""},
     "fence": {b"ok": ""},
     "configure": {b"ok": "n", b"low": "n"},
-    "delete": {b"ok": "n"},
+    "delete": {b"ok": "nT"},
     "drain": {b"ok": "n", b"moved": "n"},
-    "edit": {b"ok": "n"},
+    "edit": {b"ok": "nt"},
     "register_operator": {b"ok": "", b"none": "", b"version": "t"},
     "join": {
         b"ok": "n", b"none": "", b"version": "t", b"channel": "n", b"changed": "", b"held": "n", b"lost": "",
@@ -213,11 +214,14 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
     "heartbeat": {b"ok": "nnn", b"lost": ""},
     "sample_counters": {b"ok": "n"},
-    "settle_and_claim": {b"ok": "nntnNn", b"gap": ""},
+    "settle_and_claim": {b"ok": "nntnNnn", b"gap": ""},
     "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
     "append_device_log": {b"ok": ""},
     "set_desired": {b"ok": ""},
 }  # fmt: skip
+
+_NOT_STORED: dict[str, tuple[Any, ...]] = {"delete": ([],), "edit": (b"",)}
+"""The last fields of some replies are not stored with the others. A second copy of the call gets these instead."""
 
 _FORMS = {
     name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from worker_agent.protocol.settlements import OUTCOMES
+from worker_agent.protocol.settlements import MODES, OUTCOMES
 
 Argument = str | bytes | int | float
 
@@ -36,9 +36,12 @@ class Script:
 
 
 def constants() -> str:
-    """Return the outcomes of `settlements.py` as one line of Lua constants."""
-    letters = ", ".join(f"'{letter.decode()}'" for letter in OUTCOMES.values())
-    return f"local {', '.join(OUTCOMES)} = {letters}\n"
+    """Return the outcomes and modes of `settlements.py` as lines of Lua constants."""
+    lines = ""
+    for named in (OUTCOMES, MODES):
+        letters = ", ".join(f"'{letter.decode()}'" for letter in named.values())
+        lines += f"local {', '.join(named)} = {letters}\n"
+    return lines
 
 
 def used_parts(prelude: str, text: str) -> str:

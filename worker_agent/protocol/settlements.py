@@ -12,7 +12,7 @@ DONE = b"d"
 SAVED = b"s"
 """The task succeeded, and a save function stored its result elsewhere. Carries nothing."""
 FAILED = b"f"
-"""The run failed. Carries the reason, packed with msgpack. The task runs again while it has retries left."""
+"""The run failed. Carries what `failure` returns. The task runs again while its channel's policy allows it."""
 UNDECODABLE = b"x"
 """The task cannot succeed in any run. Carries the reason. It fails at once, without retries."""
 HANDED_BACK = b"b"
@@ -29,6 +29,32 @@ OUTCOMES = {
     "CRASHED": CRASHED,
 }
 """The outcomes by the names that the Lua scripts use for them (see `scripts.py`)."""
+
+AS_POLICY = b"d"
+"""A failed run after which the channel's policy decides."""
+RETRY = b"r"
+"""A failed run whose task asked to run again. It does so while it has retries left, whatever the error is."""
+GIVE_UP = b"g"
+"""A failed run after which the task does not run again."""
+
+MODES = {"AS_POLICY": AS_POLICY, "RETRY": RETRY, "GIVE_UP": GIVE_UP}
+"""How a failed run asks to go on, by the names that the Lua scripts use."""
+
+
+def failure(reason: bytes, mode: bytes = AS_POLICY, after_ms: int | None = None, names: str = "") -> bytes:
+    """Return what FAILED carries.
+
+    `after_ms` is the delay that a task asked for with `RETRY`. None leaves it to the policy. `names` are the classes of
+    the error, as `module:QualName`, for a policy that retries only some errors.
+    """
+    after = b"" if after_ms is None else b"%d" % after_ms
+    return b"%b %b %b\0%b" % (
+        mode,
+        after,
+        names.encode("utf-8", "backslashreplace").replace(b"\0", b""),
+        reason,
+    )
+
 
 Settlement = tuple[int, int, bytes, bytes]
 """The number of the claim, the task's place in the claim (from 1), the outcome, and what the outcome carries."""

@@ -9,16 +9,20 @@
 -- KEYS[8] agent_counters (`tally`)  HASH: starved
 -- KEYS[9] marks           HASH: number of every 1,000th item (from a million on, of every 100,000th) -> its digest;
 --                         `last` -> number and digest of the last item
+-- KEYS[10] delayed  ZSET item -> due, ms
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] the count at which the server continues
 -- ARGV[4] '1' if the generator ends after these items  ARGV[5] why the feed stops after them, or ''
--- ARGV[6..] items
--- Returns {'ok', pushed, waiting, why no more: '' | 'full' | 'results' | 'paused' | 'ended'}
+-- ARGV[6] '1' if one of the items has a delay of its own
+-- ARGV[7..] items
+-- Returns {'ok', taken, waiting, why no more: '' | 'full' | 'results' | 'paused' | 'ended'}
 --         | {'again', the same as text} | {'superseded', record of the successor} | {'moved', count}
 --         | {'lost'} | {'stale'}
 --         | {'gone'} if another program deleted the keys of the namespace
--- Laws: the generator's place is saved with its tasks (5); waiting never rises above the capacity here (6).
+-- Laws: the generator's place is saved with its tasks (5); waiting never rises above the capacity here (6). An item with
+-- a delay takes no place before it is due; a channel takes no such item while it has `MAX_DELAYED` delayed tasks.
 
-local number, items = tonumber(ARGV[2]), #ARGV - 5
+local MAX_DELAYED = 100000
+local number, items = tonumber(ARGV[2]), #ARGV - 6
 local meta = redis.call('HMGET', KEYS[2], 'server', 'results_max', 'protocol')
 if not meta[3] then return {'gone'} end
 if (meta[1] or '') ~= ARGV[1] then
@@ -41,10 +45,10 @@ local function digest(item)
 end
 
 local function marks_of(first, count)
-  local marks = {'last', string.format('%d %s', first + count - 1, digest(ARGV[5 + count]))}
+  local marks = {'last', string.format('%d %s', first + count - 1, digest(ARGV[6 + count]))}
   for number = math.ceil(first / 1000) * 1000, first + count - 1, 1000 do
     if number < 1000000 or number % 100000 == 0 then
-      marks[#marks + 1], marks[#marks + 2] = string.format('%d', number), digest(ARGV[6 + number - first])
+      marks[#marks + 1], marks[#marks + 2] = string.format('%d', number), digest(ARGV[7 + number - first])
     end
   end
   return marks
@@ -56,16 +60,41 @@ if desired == 'paused' or desired == 'ended' then
 elseif results >= tonumber(meta[2]) then
   why = 'results'
 else
-  taken = math.max(0, math.min(items, tonumber(counters[2]) - waiting))
+  local places = math.max(0, tonumber(counters[2]) - waiting)
+  if ARGV[6] == '1' then
+    local free = MAX_DELAYED - redis.call('ZCARD', KEYS[10])
+    while taken < items do
+      if option_of(ARGV[7 + taken], 'd') then free = free - 1 else places = places - 1 end
+      if free < 0 or places < 0 then break end
+      taken = taken + 1
+    end
+  else
+    taken = math.min(items, places)
+  end
   if taken < items then why = 'full' end
 end
-for first = 6, 5 + taken, 1000 do
-  redis.call('RPUSH', KEYS[4], unpack(ARGV, first, math.min(first + 999, 5 + taken)))
+local pushed = taken
+if ARGV[6] == '1' then
+  local at_once, now = {}, now_ms()
+  for i = 7, 6 + taken do
+    local delay = option_of(ARGV[i], 'd')
+    if delay then
+      redis.call('ZADD', KEYS[10], string.format('%d', now + delay), ARGV[i])
+    else
+      at_once[#at_once + 1] = ARGV[i]
+    end
+  end
+  call_in_pieces('RPUSH', KEYS[4], at_once)
+  pushed = #at_once
+else
+  for first = 7, 6 + taken, 1000 do
+    redis.call('RPUSH', KEYS[4], unpack(ARGV, first, math.min(first + 999, 6 + taken)))
+  end
 end
 if taken > 0 then
   redis.call('HSET', KEYS[3], 'allotted', string.format('%d', allotted + taken),
     'cursor', string.format('%d', cursor + taken))
-  if tokens == 0 then redis.call('LPUSH', KEYS[6], '1') end
+  if pushed > 0 and tokens == 0 then redis.call('LPUSH', KEYS[6], '1') end
   redis.call('HSET', KEYS[9], unpack(marks_of(cursor, taken)))
 end
 if taken == items then
@@ -74,6 +103,6 @@ if taken == items then
 elseif why == 'full' or why == 'results' then
   redis.call('HSET', KEYS[8], 'starved', '1')
 end
-waiting = waiting + taken
+waiting = waiting + pushed
 store_answer(KEYS[1], number, string.format('%d %d %s', taken, waiting, why))
 return {'ok', taken, waiting, why}

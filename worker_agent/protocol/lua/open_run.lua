@@ -7,15 +7,18 @@
 -- KEYS[7] desired_channels (`wish:channels`) HASH  KEYS[8] server's token LIST  KEYS[9] fleet HASH
 -- KEYS[10] desired_assignments (`wish:assign`) HASH
 -- then for each channel, old or new: books, waiting, delayed, failed, failed_at, reasons, results, holders, token,
--- tally, tries, marks, agents
+-- tally, tries, marks, agents, traces, trace_uses
 -- then for each actor with claims that the caller found: its claims HASH
 -- ARGV[1] actor  ARGV[2] protocol  ARGV[3] the holder that the caller found, or ''
 -- ARGV[4] '1' if the holder's process has certainly ended
 -- ARGV[5] `resume`, `fresh` or ''  ARGV[6] id of a new run  ARGV[7] server's record, msgpack
 -- ARGV[8] channels that the caller found in meta, 0 for none  ARGV[9] channels wanted  ARGV[10] devices, or '' to keep
--- ARGV[11] capacity, or '' to keep  ARGV[12] retries  ARGV[13] retry delay ms  ARGV[14] lease ms
+-- ARGV[11] capacity, or '' to keep  ARGV[12] number of retry policies  ARGV[13] number of rates  ARGV[14] lease ms
 -- ARGV[15] cap on undrained results  ARGV[16] `running` or `paused`: the state in which devices start
--- ARGV[17..] channel and actor of each actor with claims that the caller found
+-- ARGV[17..] field and value of each retry policy (`retry` for all channels, `retry:CHANNEL` for one: times, delay in ms,
+-- factor, longest delay in ms, jitter, and the classes of errors that alone, and that never, are retried), field and value
+-- of each rate (`rate:CHANNEL`: tasks and per how many ms), then channel and actor of each actor with claims that the
+-- caller found
 -- Returns {'ok', run, '1' if resumed} | {'version', theirs} | {'held', record, rest of the lease in ms} | {'changed'}
 --         | {'lost'} for a late copy by an actor that has left
 --         | {'work', waiting, claimed, delayed, failed, results, channels not exhausted} | {'channels', number}
@@ -40,9 +43,11 @@ redis.call('LLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 
 local old, new = tonumber(ARGV[8]), tonumber(ARGV[9])
-local per, base = 13, 10
+local per, base = 15, 10
+local rates_from = 17 + 2 * tonumber(ARGV[12])
+local holders_from = rates_from + 2 * tonumber(ARGV[13])
 local seen = {}
-for i = 17, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
+for i = holders_from, #ARGV, 2 do seen[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 local work = {0, 0, 0, 0, 0, 0}
 for c = 0, math.max(old, new) - 1 do
   local at = base + c * per
@@ -64,6 +69,8 @@ for c = 0, math.max(old, new) - 1 do
   redis.call('HLEN', KEYS[at + 11])
   redis.call('HLEN', KEYS[at + 12])
   redis.call('ZCARD', KEYS[at + 13])
+  redis.call('HLEN', KEYS[at + 14])
+  redis.call('HLEN', KEYS[at + 15])
 end
 local holds = false
 for _, count in ipairs(work) do holds = holds or count > 0 end
@@ -93,9 +100,18 @@ for c = 0, new - 1 do
   redis.call('HDEL', counters, 'halted')
   redis.call('HDEL', KEYS[base + c * per + 10], 'starved')
 end
-redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'retries', ARGV[12],
-  'retry_delay_ms', ARGV[13], 'lease_ms', ARGV[14], 'results_max', ARGV[15], 'server', ARGV[1],
-  'server_record', ARGV[7], 'server_since_ms', string.format('%d', now))
+for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if string.find(field, '^retry') then redis.call('HDEL', KEYS[2], field) end
+end
+for i = 17, rates_from - 1, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+if holders_from > rates_from then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[7])) do
+    if string.find(field, '^rate:') then redis.call('HDEL', KEYS[7], field) end
+  end
+  for i = rates_from, holders_from - 1, 2 do redis.call('HSET', KEYS[7], ARGV[i], ARGV[i + 1]) end
+end
+redis.call('HSET', KEYS[2], 'protocol', ARGV[2], 'channels', ARGV[9], 'lease_ms', ARGV[14], 'results_max', ARGV[15],
+  'server', ARGV[1], 'server_record', ARGV[7], 'server_since_ms', string.format('%d', now))
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[9], 'devices', ARGV[10]) end
 redis.call('HSET', KEYS[1], 'number', '0', 'answer', '', 'resumed', resumed and '1' or '0')
 redis.call('PEXPIRE', KEYS[1], DEAD_TTL)

@@ -2,8 +2,9 @@
 -- `scripts.py` puts the parts that a script uses before the script. The laws are listed in `__init__.py`.
 --
 -- A list item is `M1`, the run (8 letters or digits), the task's number (12 digits), its attempt (2 digits),
--- its crashes (1 digit), the format of the body (1 letter), and the body, which no script unpacks.
--- The id of a task is the run and the number: 20 characters.
+-- its crashes (1 digit), and its form: `m` and the body, which no script unpacks; or `b`, the body's size (8 digits) and
+-- the ending of the key under which the body is stored apart. The task's own options may come before: `o`, then `t` and
+-- seconds, `r` and retries, `d` and a delay in ms, then `;`. The id of a task is the run and the number: 20 characters.
 
 local HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%l'
 local NEW_HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d000%l'
@@ -45,6 +46,29 @@ local function id_of(item) return string.sub(item, 3, 22) end
 local function attempt_of(item) return tonumber(string.sub(item, 23, 24)) end
 local function crashes_of(item) return tonumber(string.sub(item, 25, 25)) end
 
+local INLINE = string.byte('m') -- The form of most items.
+-- Return where the letter `m` or `b` of an item's form is.
+local function form_at(item)
+  if string.sub(item, 26, 26) ~= 'o' then return 26 end
+  return (string.find(item, ';', 27, true) or 26) + 1
+end
+local function is_apart(item)
+  local at = form_at(item)
+  return string.sub(item, at, at) == 'b'
+end
+-- Return how many bytes an item brings to an agent, with its body.
+local function size_of(item)
+  if not is_apart(item) then return #item end
+  local at = form_at(item)
+  return #item + (tonumber(string.match(item, '^%d%d%d%d%d%d%d%d', at + 1) or '') or 0)
+end
+-- Return one of the item's own options: its number, or nil.
+local function option_of(item, letter)
+  if string.sub(item, 26, 26) ~= 'o' then return nil end
+  local text = string.sub(item, 27, form_at(item) - 2)
+  return #text <= 40 and tonumber(string.match(text, letter .. '(%d+)') or '') or nil
+end
+
 -- A claim keeps one letter for each of its items: the item's state when it was claimed, or that it is settled.
 local NEW, RUN_BEFORE, CRASHED_BEFORE, SETTLED = 'n', 'a', 'c', '.'
 
@@ -64,6 +88,43 @@ end
 local function call_in_pieces(command, key, values)
   for first = 1, #values, 1000 do
     redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
+  end
+end
+
+-- Return the maps of a task's failed runs, or nil if an agent wrote something else.
+local function maps_of(reasons)
+  local function collect(unpacked, ...) return unpacked and select('#', ...) or 0, {...} end
+  local count, maps = collect(pcall(cmsgpack.unpack, reasons))
+  for i = 1, count do
+    if type(maps[i]) ~= 'table' then return nil end
+  end
+  return count > 0 and maps or nil
+end
+
+-- Store each traceback once, with the number of its uses, and return the reasons with the tracebacks' digests instead.
+local function with_digests(reasons, traces_key, uses_key)
+  local maps = maps_of(reasons)
+  if not maps then return reasons end
+  local packed = {}
+  for i, map in ipairs(maps) do
+    if type(map.traceback) == 'string' and #map.traceback > 0 then
+      map.trace = string.sub(redis.sha1hex(map.traceback), 1, 16)
+      redis.call('HSETNX', traces_key, map.trace, map.traceback)
+      redis.call('HINCRBY', uses_key, map.trace, 1)
+      map.traceback = nil
+    end
+    packed[i] = cmsgpack.pack(map)
+  end
+  return table.concat(packed)
+end
+
+-- Count the uses of the tracebacks in these reasons down, and delete those that are no longer used.
+local function release_traces(reasons, traces_key, uses_key)
+  for _, map in ipairs(reasons and maps_of(reasons) or {}) do
+    if type(map.trace) == 'string' and redis.call('HINCRBY', uses_key, map.trace, -1) <= 0 then
+      redis.call('HDEL', uses_key, map.trace)
+      redis.call('HDEL', traces_key, map.trace)
+    end
   end
 end
 

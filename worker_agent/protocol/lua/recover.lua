@@ -12,7 +12,8 @@
 -- KEYS[10] claims of the actor      HASH number of a claim -> its items, `NUMBER:open` -> the state of each item
 -- KEYS[11] channel's token   LIST
 -- KEYS[12] retry_reasons (`tries`)  HASH id -> msgpack, one map for each failed run, of tasks that will run again
--- KEYS[13..] for each other channel: its agents ZSET, its claim_counts HASH
+-- KEYS[13] traces  HASH digest -> traceback  KEYS[14] trace_uses  HASH digest -> how many runs of failed tasks have it
+-- KEYS[15..] for each other channel: its agents ZSET, its claim_counts HASH
 -- ARGV[1] actor  ARGV[2] most tasks in this call; the first claim may exceed it
 -- ARGV[3] reason for a third crash, msgpack
 -- Returns {'ok', requeued, failed, left, {places of the other channels with claims, from 1}} | {'alive'}
@@ -26,9 +27,9 @@ if not record[1] and lease and tonumber(lease) > now then return {'alive'} end
 local on_device = record[2] and redis.call('HGET', KEYS[3], record[2])
 redis.call('ZCARD', KEYS[4])
 local elsewhere = {}
-for i = 13, #KEYS, 2 do
+for i = 15, #KEYS, 2 do
   redis.call('ZCARD', KEYS[i])
-  if redis.call('HGET', KEYS[i + 1], ARGV[1]) then elsewhere[#elsewhere + 1] = (i - 11) / 2 end
+  if redis.call('HGET', KEYS[i + 1], ARGV[1]) then elsewhere[#elsewhere + 1] = (i - 13) / 2 end
 end
 redis.call('LLEN', KEYS[5])
 redis.call('HLEN', KEYS[6])
@@ -37,6 +38,8 @@ redis.call('HLEN', KEYS[8])
 redis.call('HLEN', KEYS[9])
 redis.call('LLEN', KEYS[11])
 redis.call('HLEN', KEYS[12])
+redis.call('HLEN', KEYS[13])
+redis.call('HLEN', KEYS[14])
 local held, fields, left = {}, {}, 0
 for _, field in ipairs(redis.call('HKEYS', KEYS[10])) do
   local claim = string.match(field, '^(.+):open$')
@@ -68,7 +71,10 @@ for _, item in ipairs(held) do
     local id = id_of(item)
     redis.call('HSETNX', KEYS[6], id, item)
     redis.call('ZADD', KEYS[7], now, id)
-    redis.call('HSETNX', KEYS[8], id, (redis.call('HGET', KEYS[12], id) or '') .. ARGV[3])
+    if redis.call('HEXISTS', KEYS[8], id) == 0 then
+      local reasons = (redis.call('HGET', KEYS[12], id) or '') .. ARGV[3] .. cmsgpack.pack({given_up = 'crashes'})
+      redis.call('HSETNX', KEYS[8], id, with_digests(reasons, KEYS[13], KEYS[14]))
+    end
     redis.call('HDEL', KEYS[12], id)
     failed = failed + 1
   else
@@ -88,7 +94,7 @@ else
   redis.call('ZADD', KEYS[2], 0, ARGV[1])
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
-for i = 13, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end
+for i = 15, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end
 if on_device == ARGV[1] then redis.call('HDEL', KEYS[3], record[2]) end
 if record[3] then
   redis.call('HSET', KEYS[1], 'dead', '1')

@@ -5,6 +5,7 @@
 -- KEYS[4] reasons    HASH id -> msgpack
 -- KEYS[5] waiting    LIST
 -- KEYS[6] channel's token  LIST
+-- KEYS[7] traces  HASH digest -> traceback  KEYS[8] trace_uses  HASH digest -> how many runs of failed tasks have it
 -- ARGV[1] number  ARGV[2] only tasks that failed until this time, ms, or '' for now  ARGV[3] most tasks in this call
 -- ARGV[4] how many of the oldest to skip (foreign items, which have no header and cannot be reloaded)
 -- ARGV[5..] ids; without ids: all tasks until that time
@@ -19,6 +20,8 @@ redis.call('HLEN', KEYS[4])
 redis.call('LLEN', KEYS[5])
 redis.call('LLEN', KEYS[6])
 redis.call('HLEN', KEYS[2])
+redis.call('HLEN', KEYS[7])
+redis.call('HLEN', KEYS[8])
 local until_ms = ARGV[2] ~= '' and ARGV[2] or string.format('%d', now_ms())
 local ids
 if #ARGV > 4 then
@@ -34,6 +37,7 @@ for _, id in ipairs(ids) do
     items[#items + 1] = with_counts(item, 0, 0)
     reloaded[#reloaded + 1] = id
     redis.call('HDEL', KEYS[2], id)
+    release_traces(redis.call('HGET', KEYS[4], id), KEYS[7], KEYS[8])
   else
     skipped = skipped + 1
   end

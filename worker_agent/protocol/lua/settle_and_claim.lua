@@ -11,22 +11,25 @@
 -- KEYS[10] claim_counts (`holders`)  HASH actor -> number of its claimed tasks
 -- KEYS[11] the channel's agents      ZSET of the agents that run tasks
 -- KEYS[12] claims of this actor      HASH number of a claim -> its items, `NUMBER:open` -> their states (prelude.lua)
--- KEYS[13] desired_channels (`wish:channels`)  HASH channel -> `paused`
+-- KEYS[13] desired_channels (`wish:channels`)  HASH channel -> `paused`; `rate:CHANNEL` -> tasks and per how many ms
 -- KEYS[14] channel's token  LIST
 -- KEYS[15] server's token   LIST
 -- KEYS[16] meta      HASH
--- KEYS[17] agent_counters (`tally`)  HASH: done, errors, foreign, starved
+-- KEYS[17] agent_counters (`tally`)  HASH: done, errors, foreign, starved, rate_ms (when the rate allows the next task)
 -- KEYS[18] retry_reasons (`tries`)   HASH id -> msgpack, one map for each failed run, of tasks that will run again
--- KEYS[19..] waiting LISTs of other channels
+-- KEYS[19] traces  HASH digest -> traceback  KEYS[20] trace_uses  HASH digest -> how many runs of failed tasks have it
+-- KEYS[21..] waiting LISTs of other channels
 -- ARGV[1] actor  ARGV[2] number  ARGV[3] channel  ARGV[4] most tasks to claim  ARGV[5] most bytes to claim
 -- ARGV[6] number of tasks that the actor has claimed from other channels
 -- ARGV[7] number of other channels  ARGV[8..] their numbers
 -- Then runs of neighbours in one claim: the claim's number, the place of the first task (from 1), one letter for
 -- the outcome of each task, then what each outcome carries (`settlements.py` has the outcomes):
---   DONE the result's list item   SAVED ''   HANDED_BACK ''   FAILED, UNDECODABLE, CRASHED the reason as msgpack
+--   DONE the result's list item   SAVED ''   HANDED_BACK ''   UNDECODABLE, CRASHED the reason as msgpack
+--   FAILED `MODE AFTER NAMES`, a zero byte, and the reason as msgpack (`settlements.py` has the modes)
 -- Returns {'ok', settlements refused, waiting, items as a msgpack array or '', the claim's number,
 --          {waiting in each other channel, 0 if it is paused},
---          1 if the next task crashed before and waits until the actor holds no task}
+--          1 if the next task crashed before and waits until the actor holds no task,
+--          in how many ms the channel's rate allows the next task; 0 if no rate holds tasks back}
 --         | {'lost'} | {'stale'}
 --         | {'gap'} if calls before this one are missing: Redis lost writes that it had acknowledged
 -- Laws: the counters stay balanced (1); a task is recorded once (2); a second copy of the call changes nothing (3): the
@@ -39,7 +42,7 @@ for first = 1, others, 1000 do -- In pieces: `unpack` has a limit.
   local last = math.min(first + 999, others)
   local desired = redis.call('HMGET', KEYS[13], unpack(ARGV, 7 + first, 7 + last))
   for i = first, last do
-    elsewhere[i] = desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[18 + i])
+    elsewhere[i] = desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[20 + i])
   end
 end
 
@@ -48,7 +51,7 @@ if refused then
   if refused[1] ~= 'again' then return refused end
   return {
     'ok', tonumber(refused[2]), redis.call('LLEN', KEYS[4]), redis.call('HGET', KEYS[12], ARGV[2]) or '', ARGV[2],
-    elsewhere, 0,
+    elsewhere, 0, 0,
   }
 end
 
@@ -60,7 +63,9 @@ local lease_ms = tonumber(redis.call('HGET', KEYS[16], 'lease_ms') or '') + 0
 local starved = redis.call('HGET', KEYS[17], 'starved') == '1'
 local half_full = starved and tonumber(redis.call('HGET', KEYS[3], 'capacity')) / 2
 local server_tokens = starved and redis.call('LLEN', KEYS[15])
-local paused = redis.call('HGET', KEYS[13], ARGV[3]) == 'paused'
+local desired = redis.call('HMGET', KEYS[13], ARGV[3], 'rate:' .. ARGV[3])
+local paused, rate = desired[1] == 'paused', desired[2]
+local allowed_ms = rate and tonumber(redis.call('HGET', KEYS[17], 'rate_ms') or '') or 0
 local agents = redis.call('ZCARD', KEYS[11])
 local held = tonumber(redis.call('HGET', KEYS[10], ARGV[1]) or '0') + 0
 local waiting, tokens = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[14])
@@ -82,9 +87,48 @@ if #ARGV >= first_run then
   -- All settlements are read before the first write.
   local settled, done, errors = 0, 0, 0
   local results = {} -- pieces of ARGV: first and last index
-  local requeued, handed_back, delayed, failed = {}, {}, {}, {}
+  local requeued, retried, handed_back, delayed, failed = {}, {}, {}, {}, {}
   local retry_reasons, succeeded_retries = {}, {}
-  local retries, delay
+  local policy
+
+  -- Return whether one of the classes of a policy's list is among the classes of an error.
+  local function is_any_of(list, names)
+    for name in string.gmatch(list, '[^,]+') do
+      local from_any_module = string.sub(name, 1, 1) == ':'
+      if string.find(',' .. names .. ',', (from_any_module and '' or ',') .. name .. ',', 1, true) then return true end
+    end
+    return false
+  end
+
+  -- Return the delay before the next run after `attempt` failed ones, in ms. The jitter is a hash of task and attempt.
+  local function delay_before(attempt, id)
+    local delay = math.min(policy.max_delay, policy.delay * policy.factor ^ (attempt - 1))
+    local random = tonumber(string.sub(redis.sha1hex(id .. attempt), 1, 8), 16) / 0xFFFFFFFF
+    return math.floor(math.min(policy.max_delay, delay * (1 - policy.jitter + 2 * policy.jitter * random)))
+  end
+
+  local function settle_failed(id, item, carried)
+    local mode, after, names, behind = string.match(carried, '^(%l) (%d*) ([^%z]*)%z()')
+    local attempt, reason = attempt_of(item) + 1, behind and string.sub(carried, behind) or carried
+    item = with_counts(item, attempt, crashes_of(item))
+    local given_up
+    if mode == GIVE_UP then
+      given_up = 'gave_up'
+    elseif mode ~= RETRY and policy.never ~= '-' and is_any_of(policy.never, names or '') then
+      given_up = 'never'
+    elseif mode ~= RETRY and policy.only ~= '-' and not is_any_of(policy.only, names or '') then
+      given_up = 'only'
+    elseif attempt > (option_of(item, 'r') or policy.times) or attempt > MAX_ATTEMPTS then
+      given_up = 'no_retries'
+    end
+    if given_up then
+      failed[#failed + 1] = {id, item, reason .. cmsgpack.pack({given_up = given_up})}
+      return
+    end
+    local delay = mode == RETRY and tonumber(after) or delay_before(attempt, id)
+    retry_reasons[#retry_reasons + 1] = {id, delay > 0 and reason .. cmsgpack.pack({delay_ms = delay}) or reason}
+    if delay > 0 then delayed[#delayed + 1] = {now + delay, item} else retried[#retried + 1] = item end
+  end
 
   local function settle(outcome, state, item, place)
     local id, carried = id_of(item), ARGV[place]
@@ -99,20 +143,17 @@ if #ARGV >= first_run then
       local crashes = crashes_of(item) + 1
       item = with_counts(item, attempt_of(item), crashes)
       if crashes >= MAX_CRASHES then
-        failed[#failed + 1] = {id, item, carried}
+        failed[#failed + 1] = {id, item, carried .. cmsgpack.pack({given_up = 'crashes'})}
       else
         requeued[#requeued + 1] = item
       end
+    elseif outcome == UNDECODABLE then
+      errors = errors + 1
+      item = with_counts(item, attempt_of(item) + 1, crashes_of(item))
+      failed[#failed + 1] = {id, item, carried .. cmsgpack.pack({given_up = 'undecodable'})}
     else
       errors = errors + 1
-      local attempt = attempt_of(item) + 1
-      item = with_counts(item, attempt, crashes_of(item))
-      if outcome == UNDECODABLE or attempt > retries or attempt > MAX_ATTEMPTS then
-        failed[#failed + 1] = {id, item, carried}
-      else
-        retry_reasons[#retry_reasons + 1] = {id, carried}
-        if delay > 0 then delayed[#delayed + 1] = item else requeued[#requeued + 1] = item end
-      end
+      settle_failed(id, item, carried)
     end
   end
 
@@ -130,12 +171,16 @@ if #ARGV >= first_run then
         results[#results + 1] = {at + 2 + from, at + 1 + behind}
       end
     else
-      if not retries then
-        local meta = redis.call('HMGET', KEYS[16], 'retries', 'retry_delay_ms')
-        retries, delay = tonumber(meta[1]), tonumber(meta[2])
+      if not policy then
+        local texts = redis.call('HMGET', KEYS[16], 'retry:' .. ARGV[3], 'retry')
+        local times, delay, factor, max_delay, jitter, only, never =
+          string.match(texts[1] or texts[2] or '3 0 2 600000 0 - -', '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+        policy = {
+          times = tonumber(times), delay = tonumber(delay), factor = tonumber(factor), max_delay = tonumber(max_delay),
+          jitter = tonumber(jitter), only = only, never = never,
+        }
         redis.call('ZCARD', KEYS[5])
-        redis.call('HLEN', KEYS[8])
-        redis.call('HLEN', KEYS[18])
+        for _, i in ipairs({8, 18, 19, 20}) do redis.call('HLEN', KEYS[i]) end
       end
       if open ~= '' and not claim_state.items then
         claim_state.items = cmsgpack.unpack(redis.call('HGET', KEYS[12], claim))
@@ -176,16 +221,40 @@ if #ARGV >= first_run then
     local id, item, reason = task[1], task[2], task[3]
     redis.call('HSETNX', KEYS[6], id, item)
     redis.call('ZADD', KEYS[7], now, id)
-    redis.call('HSETNX', KEYS[8], id, (redis.call('HGET', KEYS[18], id) or '') .. reason)
+    if redis.call('HEXISTS', KEYS[8], id) == 0 then
+      local reasons = (redis.call('HGET', KEYS[18], id) or '') .. reason
+      redis.call('HSETNX', KEYS[8], id, with_digests(reasons, KEYS[19], KEYS[20]))
+    end
     redis.call('HDEL', KEYS[18], id)
   end
-  for _, item in ipairs(delayed) do redis.call('ZADD', KEYS[5], now + delay, item) end
+  for _, task in ipairs(delayed) do redis.call('ZADD', KEYS[5], string.format('%d', task[1]), task[2]) end
   call_in_pieces('RPUSH', KEYS[4], requeued)
+  -- A function that always fails is told within seconds, however many tasks wait.
   requeue_first(handed_back, 1)
-  waiting = waiting + #requeued + #handed_back
+  requeue_first(retried, 1)
+  waiting = waiting + #requeued + #retried + #handed_back
+  if rate then
+    -- Tasks that never started used up nothing of the rate.
+    local count, period = string.match(rate, '^(%S+) (%S+)$')
+    allowed_ms = allowed_ms - #handed_back * period / count
+  end
 end
 
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
+-- The rate of the channel (GCRA, the generic cell rate algorithm): each task moves `allowed_ms` by one interval. After a
+-- pause a second's worth of tasks may go at once. An agent that comes a little late loses nothing of the rate.
+local interval, late, allowed = 0, 0, 1000
+if rate then
+  local count, period = string.match(rate, '^(%S+) (%S+)$')
+  interval = period / count
+  late = math.min(500, interval / 2)
+  local burst = math.max(1, math.floor(1000 / interval))
+  -- An agent may have written any value. The condition is negated so that it is true for NaN.
+  if not (allowed_ms >= 0) then allowed_ms = 0 end
+  allowed_ms = math.max(math.min(allowed_ms, now + interval), now - (burst - 1) * interval - late)
+  allowed = now >= allowed_ms and math.floor((now - allowed_ms) / interval) + 1 or 0
+  wanted = math.min(wanted, allowed)
+end
 local items, states, bytes, max_bytes = {}, {}, 0, tonumber(ARGV[5])
 local taken, next_crashed = 0, 0
 -- A task that crashed before is claimed alone: no other task is in its claim or in flight with it. So if the actor
@@ -217,7 +286,7 @@ while taken < wanted and bytes < max_bytes and not alone do
     taken = taken + 1
     if state then
       items[#items + 1], states[#states + 1] = item, state
-      bytes = bytes + #item
+      bytes = bytes + (string.byte(item, 26) == INLINE and #item or size_of(item))
       alone = state == CRASHED_BEFORE
     else
       local foreign = redis.call('HINCRBY', KEYS[17], 'foreign', 1)
@@ -241,7 +310,17 @@ if held > 0 then
 else
   redis.call('HDEL', KEYS[10], ARGV[1])
 end
-if waiting > 0 and not paused and tokens == 0 then redis.call('LPUSH', KEYS[14], '1') end
+local limited_ms = 0
+if rate then
+  allowed_ms = allowed_ms + #items * interval
+  redis.call('HSET', KEYS[17], 'rate_ms', string.format('%.3f', allowed_ms))
+  if waiting > 0 and allowed <= #items then
+    -- Agents come at different times for the next task.
+    local random = tonumber(string.sub(redis.sha1hex(ARGV[1] .. ARGV[2]), 1, 8), 16) / 0xFFFFFFFF
+    limited_ms = math.max(1, math.ceil(allowed_ms - now + random * math.min(late, interval * (agents - 1))))
+  end
+end
+if waiting > 0 and not paused and tokens == 0 and limited_ms == 0 then redis.call('LPUSH', KEYS[14], '1') end
 if starved and waiting <= half_full then
   redis.call('HDEL', KEYS[17], 'starved')
   if server_tokens == 0 then redis.call('LPUSH', KEYS[15], '1') end
@@ -251,4 +330,4 @@ if math.abs(lease_ends - now - 0.95 * lease_ms) > 0.05 * lease_ms then
   redis.call('ZADD', KEYS[2], now + lease_ms, ARGV[1])
 end
 store_answer(KEYS[1], number, string.format('%d', unknown))
-return {'ok', unknown, waiting, packed, ARGV[2], elsewhere, next_crashed}
+return {'ok', unknown, waiting, packed, ARGV[2], elsewhere, next_crashed, limited_ms}
