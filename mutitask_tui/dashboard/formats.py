@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
 
+from worker_agent.protocol.text import size_text as size_text
 from worker_agent.protocol.unpatched import time
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -87,13 +88,6 @@ def about(seconds: float) -> str:
     if seconds < 59.5:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 3570 else span(seconds)
-
-
-def size_text(size: int) -> str:
-    """Format a number of bytes: `812 B`, `4.1 kB`, `2.3 MB`."""
-    if size < 1000:
-        return f"{size} B"
-    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
 def _local(at_ms: int) -> time.struct_time:

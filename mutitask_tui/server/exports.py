@@ -44,8 +44,11 @@ def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
         offset = 0
         while page := reader.failed_records(number, offset, PAGE):
             for record in page:
-                file.write(failed_line(record) + "\n")
-            count += len(page)
+                # A large payload was left out of the page.
+                whole = reader.failed_record(number, record.view.id) if record.apart else record
+                if whole is not None:
+                    file.write(failed_line(whole) + "\n")
+                    count += 1
             offset += PAGE
     return count
 
@@ -68,22 +71,22 @@ def export_results(reader: Reader, broker: Broker | None, channel: int, file: Te
     """
     count = 0
     while True:
-        drained, items = reader.result_items(channel, 0 if broker else count, RESULTS_PAGE)
+        drained, items, bodies = reader.result_items(channel, 0 if broker else count, RESULTS_PAGE)
         if not items:
             break
         file.write(result_lines(channel, items))
         file.flush()
         if broker is not None:
             _sync(file)
-            _drain(broker, channel, drained, len(items))
+            _drain(broker, channel, drained, len(items), bodies)
         count += len(items)
     _sync(file)
     return count
 
 
-def _drain(broker: Broker, channel: int, drained: int, written: int) -> None:
+def _drain(broker: Broker, channel: int, drained: int, written: int, bodies: Sequence[str]) -> None:
     try:
-        broker.drain(channel, drained, written)
+        broker.drain(channel, drained, written, bodies)
     except ConcurrentChange:
         raise ConcurrentChange(
             f"somebody else drains the results of TaskChannel{channel} too: the last {written} lines may stand "

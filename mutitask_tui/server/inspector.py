@@ -7,7 +7,14 @@ from typing import Any
 
 from mutitask_tui.server.fail_groups import FailGroups
 from mutitask_tui.server.failed_pages import PAGE, failed_in, failed_pages
-from mutitask_tui.server.reader import FailedRecord, Reader, Result
+from mutitask_tui.server.reader import (
+    SHOWN_BODY_BYTES,
+    FailedRecord,
+    Reader,
+    Result,
+    apart_text,
+    parse_result,
+)
 from mutitask_tui.server.snapshot import (
     ChannelView,
     FailedDetail,
@@ -21,7 +28,7 @@ from mutitask_tui.server.snapshot import (
 from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import MutiTaskError
-from worker_agent.protocol.text import plural, short_text
+from worker_agent.protocol.text import plural, short_text, size_text
 from worker_agent.protocol.unpatched import json
 
 SHOWN_CHARACTERS = 400
@@ -43,10 +50,10 @@ class Inspector(Reader):
             task=record.view,
             attempt=record.attempt,
             crashes=record.crashes,
-            payload=record.value if record.unpacks else record.raw,
-            unpacks=record.unpacks,
+            payload=record.view.task if record.apart else record.value if record.unpacks else record.raw,
+            unpacks=record.unpacks or record.apart is not None,
             json=editable_json(record),
-            size=len(record.raw),
+            size=record.apart.size if record.apart else len(record.raw),
             failed_runs=tuple(
                 FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback) for r in record.reasons
             ),
@@ -86,14 +93,16 @@ class Inspector(Reader):
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return the next waiting tasks, in the order in which they will be claimed."""
         items = self._query("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
-        return tuple(waiting_task(item) for item in items)
+        return tuple(
+            waiting_task(item) for item in self.bodies.inline(channel, items, most_bytes=SHOWN_BODY_BYTES)
+        )
 
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
         """Return the newest results that wait to be drained, newest first."""
         at = self.keys.channel(channel)
-        count = int(self._query("LLEN", at.results))
-        _, results = self.results(channel, max(0, count - limit), limit)
-        return tuple(result_view(result) for result in reversed(results))
+        items = self._query("LRANGE", at.results, -limit, -1)
+        items = self.bodies.inline(channel, items, most_bytes=SHOWN_BODY_BYTES)
+        return tuple(result_item_view(channel, item) for item in reversed(items))
 
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last log lines of the device's agent, oldest first."""
@@ -187,13 +196,14 @@ def waiting_task(item: bytes) -> WaitingTask:
         parsed = wire.parse(item)
     except wire.Undecodable:
         return WaitingTask("", 0, 0, 0, f"foreign: {item[:SHOWN_CHARACTERS]!r}", len(item))
+    apart = parsed.apart
     return WaitingTask(
         id=f"{parsed.run}{parsed.number:012d}",
         number=parsed.number,
         attempt=parsed.attempt,
         crashes=parsed.crashes,
-        task=_body_text(parsed.body),
-        size=len(parsed.body),
+        task=apart_text(apart) if apart else _body_text(parsed.body),
+        size=apart.size if apart else len(parsed.body),
     )
 
 
@@ -203,6 +213,19 @@ def _body_text(body: bytes) -> str:
     except wire.Undecodable:
         return f"does not unpack: {body[:SHOWN_CHARACTERS]!r}"
     return short_text(value, SHOWN_CHARACTERS)
+
+
+def result_item_view(channel: int, item: bytes) -> ResultView:
+    """Return an item of a result channel as text."""
+    try:
+        parsed = wire.parse(item)
+    except wire.Undecodable:
+        parsed = None
+    if parsed is None or parsed.apart is None:
+        return result_view(parse_result(channel, item))
+    size = parsed.apart.size
+    large = "a large result," if size > SHOWN_BODY_BYTES else "its body is missing in Redis,"
+    return ResultView(parsed.id, parsed.number, parsed.attempt, 0, 0, f"({large} {size_text(size)})")
 
 
 def result_view(result: Result | bytes) -> ResultView:

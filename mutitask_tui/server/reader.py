@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import RedisError
@@ -21,6 +21,7 @@ from mutitask_tui.server.snapshot_parser import (
     server_view,
 )
 from worker_agent.protocol import wire
+from worker_agent.protocol.bodies import Bodies, all_inline
 from worker_agent.protocol.connection.address import redact
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.guard import MalformedReply
@@ -30,19 +31,26 @@ from worker_agent.protocol.keys import MAX_CHANNELS, Keys
 from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
 from worker_agent.protocol.replies import check_command_reply, check_script_reply, is_whole, to_dict
 from worker_agent.protocol.scripts import script
-from worker_agent.protocol.text import short_text
+from worker_agent.protocol.text import short_text, size_text
 
 EVENTS = 200
 RATE_WINDOW_MS = 3_000
 ALLOT_TIMES_STEP_MS = 500
 ALLOT_TIMES_KEPT = 2_000
+PAGE_BODIES_BYTES = 32 * 1024 * 1024
+"""The most bytes of bodies stored apart that one page of results has, unless its first result alone is larger."""
+SHOWN_BODY_BYTES = 64 * 1024
+"""The largest body stored apart that is fetched for a list of tasks."""
 _REDIS_PY_ERRORS = (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError)
 """What redis-py raises on a reply that no Redis sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A failed task with its whole payload. `value` is set only if the payload unpacks; `raw` always is."""
+    """A failed task with its payload. `value` is set only if the payload unpacks; `raw` always is.
+
+    `apart` tells that the payload is stored apart and was not fetched, because it is large or missing.
+    """
 
     view: FailedTask
     raw: bytes
@@ -51,6 +59,7 @@ class FailedRecord:
     attempt: int
     crashes: int
     reasons: tuple[Reason, ...]
+    apart: wire.Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,17 @@ class Result:
     value: Any
 
 
+class ResultItems(NamedTuple):
+    """A page of a result channel: how many results were drained before it, and its list items with their bodies.
+
+    `bodies` are the keys of the bodies that are stored apart. Who drains the page removes them.
+    """
+
+    drained: int
+    items: list[bytes]
+    bodies: list[str]
+
+
 class Reader:
     """Reads one namespace. Every method raises `RedisUnavailable` or `RedisRefused`."""
 
@@ -74,6 +94,7 @@ class Reader:
         self.name = name
         self.address = redact(url)
         self.client: redis.Redis = connect(url)
+        self.bodies = Bodies(self.client, name, self.address)
         self._channels = 0
         self._devices = DeviceViews()
         self._settled: dict[int, deque[tuple[int, int]]] = {}
@@ -281,24 +302,37 @@ class Reader:
         return [(id_, float(at_ms)) for id_, at_ms in pairs]
 
     def failed_among(self, channel: int, ids: Sequence[tuple[bytes, float]]) -> list[FailedRecord]:
-        """Return the failed tasks with these ids that are still there. Each id comes with its time in ms."""
+        """Return the failed tasks with these ids that are still there. Each id comes with its time in ms.
+
+        Large payloads are left out.
+        """
         if not ids:
             return []
         at, names = self.keys.channel(channel), [id_ for id_, _ in ids]
         items, reasons = self._hash_values(at.failed, names), self._hash_values(at.reasons, names)
+        items = self._inline_small(channel, items)
         return [
             parse_failed(channel, decode_text(id_), _score_ms(at_ms), item, why or b"")
             for (id_, at_ms), item, why in zip(ids, items, reasons, strict=True)
             if item is not None
         ]
 
+    def _inline_small(self, channel: int, items: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return the items, those with small bodies that are stored apart with them."""
+        found = [item for item in items if item is not None]
+        if all_inline(found):
+            return list(items)
+        whole = iter(self.bodies.inline(channel, found, most_bytes=SHOWN_BODY_BYTES))
+        return [None if item is None else next(whole) for item in items]
+
     def failed_record(self, channel: int, id_: str) -> FailedRecord | None:
-        """Return one failed task, or None if it is no longer there."""
+        """Return one failed task with its whole payload, or None if it is no longer there."""
         at = self.keys.channel(channel)
         item = self._query("HGET", at.failed, id_)
         if item is None:
             return None
         at_ms = self._query("ZSCORE", at.failed_at, id_) or 0
+        (item,) = self.bodies.inline(channel, [item])
         return parse_failed(channel, id_, _score_ms(at_ms), item, self._query("HGET", at.reasons, id_) or b"")
 
     def full_id(self, channel: int, id_: str) -> str:
@@ -313,17 +347,38 @@ class Reader:
 
         A result that does not decode is returned as bytes. If the results are large, there are fewer than `count`.
         """
-        drained, items = self.result_items(channel, start, count)
+        drained, items, _ = self.result_items(channel, start, count)
         return drained, [parse_result(channel, item) for item in items]
 
-    def result_items(self, channel: int, start: int, count: int) -> tuple[int, list[bytes]]:
+    def result_items(self, channel: int, start: int, count: int) -> ResultItems:
         """Return the same results as the list items that they are.
 
-        If the results are large, there are fewer than `count`: as many as fit in one reply.
+        An item whose body is missing in Redis stays without it.
         """
         at = self.keys.channel(channel)
-        drained = self._number(self._query("HGET", at.counters, "drained"))
-        return drained, self._page("LRANGE", at.results, start, count)
+        while True:
+            drained = self._number(self._query("HGET", at.counters, "drained"))
+            items = self._page("LRANGE", at.results, start, count)
+            if all_inline(items):
+                return ResultItems(drained, items, [])
+            items = self._that_fit(channel, items)
+            whole = self.bodies.inline(channel, items)
+            missing = any(map(wire.is_apart, whole))
+            # Who drained these results meanwhile has removed their bodies too.
+            if not missing or self._number(self._query("HGET", at.counters, "drained")) == drained:
+                return ResultItems(drained, whole, self.bodies.keys(channel, items))
+
+    def _that_fit(self, channel: int, items: Sequence[bytes]) -> list[bytes]:
+        """Return the first of these items, as many as their bodies fit in one page."""
+        fitting: list[bytes] = []
+        size = 0
+        for item in items:
+            place = self.bodies.place(channel, item)
+            size += 0 if place is None else place.size
+            if fitting and size > PAGE_BODIES_BYTES:
+                break
+            fitting.append(item)
+        return fitting
 
 
 def _score_ms(score: Any) -> int:
@@ -336,19 +391,22 @@ def parse_failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_rea
     reasons = read_reasons(packed_reasons)
     last = reasons[-1] if reasons else None
     value: Any = None
-    unpacks = True
+    unpacks, apart = True, None
     try:
         parsed = wire.parse(item)
+        apart = parsed.apart
         number, attempt, crashes, raw = parsed.number, parsed.attempt, parsed.crashes, parsed.body
     except wire.Undecodable:
         number, attempt, crashes, raw, unpacks = 0, 0, 0, item, False
-    if unpacks:
+    if apart is not None:
+        raw, unpacks = item, False
+    elif unpacks:
         try:
             value = wire.unpack(raw)
         except wire.Undecodable:
             unpacks = False
-    foreign = last is None and not unpacks
-    shown = short_text(value if unpacks else raw[:400], 400)
+    foreign = last is None and not unpacks and apart is None
+    shown = apart_text(apart) if apart else short_text(value if unpacks else raw[:400], 400)
     view = FailedTask(
         channel=channel,
         id=id_,
@@ -362,7 +420,14 @@ def parse_failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_rea
         device=last.device if last else None,
         task=shown,
     )
-    return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons))
+    return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons), apart)
+
+
+def apart_text(apart: wire.Apart) -> str:
+    """Return what stands for a body that is stored apart and was not fetched."""
+    if apart.size > SHOWN_BODY_BYTES:
+        return f"(a large task, {size_text(apart.size)})"
+    return f"(its body of {size_text(apart.size)} is missing in Redis)"
 
 
 def parse_result(channel: int, item: bytes) -> Result | bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -26,6 +27,8 @@ FETCH_BYTES = 16 * 1024 * 1024
 """About how many bytes of bodies are asked for in one packet."""
 _PIECE = 1_000
 """The most commands in one packet."""
+_form = itemgetter(wire.HEADER_BYTES - 1)
+_ONLY_INLINE = frozenset(wire.INLINE)
 
 
 def key_prefix(name: str) -> str:
@@ -236,3 +239,11 @@ class Bodies:
         except (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
             # redis-py raises these itself on a reply that no Redis sends.
             raise translate(MalformedReply(in_one_line(error)), self._address) from None
+
+
+def all_inline(items: Sequence[bytes]) -> bool:
+    """Return whether certainly no body is apart. An item with options may have one."""
+    try:
+        return set(map(_form, items)) <= _ONLY_INLINE
+    except IndexError:
+        return False

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.bodies import APART_BYTES, Bodies, result_ending
+from worker_agent.protocol.bodies import APART_BYTES, Bodies, all_inline, result_ending
 from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.settlements import DONE, SAVED, Settlement
-
-_form = itemgetter(wire.HEADER_BYTES - 1)
-_ONLY_INLINE = frozenset(wire.INLINE)
 
 
 class TaskBodies:
@@ -81,11 +77,3 @@ class TaskBodies:
                 self._held[claim, place] = key
         found: dict[str, bytes] = {}
         return retry(lambda: self._bodies.inline(channel, items, found, unlink))
-
-
-def all_inline(items: Sequence[bytes]) -> bool:
-    """Return whether certainly no body is apart. An item with options may have one."""
-    try:
-        return set(map(_form, items)) <= _ONLY_INLINE
-    except IndexError:
-        return False

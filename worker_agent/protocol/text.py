@@ -21,3 +21,10 @@ def shown(value: Any) -> str:
 def plural(number: int, noun: str) -> str:
     """Return `1 device` or `2 devices`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def size_text(size: int) -> str:
+    """Format a number of bytes: `812 B`, `4.1 kB`, `2.3 MB`."""
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
