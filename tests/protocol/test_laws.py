@@ -16,6 +16,7 @@ from tests.protocol.world import (
     done,
     failed,
     failed_for_good,
+    given_up,
     handed_back,
     id_of,
     reason,
@@ -533,7 +534,7 @@ def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_liv
         world.settle(agent, *crashed(killer, "died"))
         world.settle(agent, *(part for id_ in world.claim(agent) for part in done(id_)))
     assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
-    assert world.client.hget(world.at.reasons, killer) == reason("died")
+    assert world.client.hget(world.at.reasons, killer) == reason("died") + given_up("crashes")
     assert world.balanced()
 
 
@@ -584,7 +585,7 @@ def test_only_the_killer_reaches_three_crashes(world: World) -> None:
     assert crashed_together == set(innocent)
     assert world.client.hkeys(world.at.failed) == [killer.encode()]
     assert world.client.hget(world.at.failed, killer)[22:25] == b"003"
-    assert world.client.hget(world.at.reasons, killer) == reason("crashed")
+    assert world.client.hget(world.at.reasons, killer) == reason("crashed") + given_up("crashes")
     assert world.counters()["done"] == "5"
     assert world.balanced()
 

@@ -78,13 +78,13 @@ def valid(script: str, variant: str = "plain", *, unread: tuple[int, ...] = ()) 
     return register
 
 
-@valid("allot")
+@valid("allot", unread=(9,))
 def _allot(world: FilledWorld) -> RawCall:
     items = world.items(world.cursor(), 3)
     return world.capture(lambda: world.server.allot(0, world.cursor(), items, exhausted=True, halted="why"))
 
 
-@valid("allot", "above-the-capacity")
+@valid("allot", "above-the-capacity", unread=(9,))
 def _allot_full(world: FilledWorld) -> RawCall:
     items = world.items(world.cursor(), 100)
     return world.capture(lambda: world.server.allot(0, world.cursor(), items))
@@ -175,7 +175,7 @@ def _open(world: FilledWorld, **plan: object) -> RawCall:
 
 def _claims(channels: int) -> tuple[int, ...]:
     """Return the indexes of the claims of both agents. Only a fresh run changes them."""
-    first = 10 + 13 * channels
+    first = 10 + 15 * channels
     return (first, first + 1)
 
 
@@ -277,19 +277,19 @@ def _settle_crashed(world: FilledWorld) -> RawCall:
 
 # The script does not read what it does not need: delayed tasks and reasons (only failed runs need them), results, and
 # the token of a server that does not wait for capacity.
-@valid("settle_and_claim", "all-done-at-first", unread=(2, 4, 7, 14, 17))
+@valid("settle_and_claim", "all-done-at-first", unread=(2, 4, 7, 14, 17, 18, 19))
 def _settle_done(world: FilledWorld) -> RawCall:
     settlements = [part for id_ in world.claims for part in done(id_)]
     return world.capture(lambda: world.mine.settle_and_claim(0, settlements, 0))
 
 
-@valid("settle_and_claim", "claim", unread=(2, 4, 7, 8, 14, 17))
+@valid("settle_and_claim", "claim", unread=(2, 4, 7, 8, 14, 17, 18, 19))
 def _claim(world: FilledWorld) -> RawCall:
     world.client.rpush(world.at.waiting, "foreign")
     return world.capture(lambda: world.mine.settle_and_claim(0, [], 10))
 
 
-@valid("settle_and_claim", "beside-another-channel", unread=(2, 4, 7, 8, 14, 17))
+@valid("settle_and_claim", "beside-another-channel", unread=(2, 4, 7, 8, 14, 17, 18, 19))
 def _claim_beside(world: FilledWorld) -> RawCall:
     world.ctl.set_desired(world.keys.desired_channels, {"1": ""})
     return world.capture(lambda: world.mine.settle_and_claim(0, [], 10, others=[1], held_elsewhere=1))

@@ -41,6 +41,11 @@ def reason(text: str) -> bytes:
     return wire.pack({"error": text})
 
 
+def given_up(why: str) -> bytes:
+    """Return what a script appends to the reasons of a task that does not run again."""
+    return wire.pack({"given_up": why})
+
+
 def id_of(item: bytes) -> str:
     """Return the id in a list item."""
     return wire.parse(item).id

@@ -81,7 +81,7 @@ if resumed and old ~= new then return {'channels', meta[3]} end
 if not resumed then
   for i = base + 1, #KEYS do
     -- Live agents continue in the channels that remain, and need not name these again.
-    local kept = i <= base + new * per and (i - base) % per == 0
+    local kept = i <= base + new * per and (i - base) % per == 13
     if not kept then redis.call('DEL', KEYS[i]) end
   end
   redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[10])
