@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from mutitask_tui.server.commands.registry import Command, Outcome
 from mutitask_tui.server.snapshot import (
     FailedDetail,
     FailedTask,
-    FailGroup,
     ResultView,
     Sample,
     Snapshot,
@@ -51,11 +50,14 @@ class Backend(Protocol):
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Return failed tasks, newest first, of one channel or of all (None)."""
 
+    def failed_pages(self, channel: int | None) -> Iterator[tuple[FailedTask, ...]]:
+        """Yield all failed tasks, newest first, page by page. Each page is read when it is asked for."""
+
+    def failed_by_id(self, fails: Sequence[tuple[int, str, int]]) -> tuple[FailedTask, ...]:
+        """Return those of these failed tasks (channel, id, time in ms) that are still there, newest first."""
+
     def failed_task(self, channel: int, id_: str) -> FailedDetail | None:
         """Return one failed task in full; None if it no longer exists."""
-
-    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Return failed tasks grouped by error, the largest group first. Reads at most the newest 10,000."""
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return the next waiting tasks of a channel in the order in which they will be claimed."""

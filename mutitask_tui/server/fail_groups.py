@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -28,10 +29,15 @@ class FailGroups:
             self._groups[key] = count + 1, max(newest, task.failed_ms), example
             self.counted += 1
 
-    def groups(self) -> tuple[FailGroup, ...]:
-        """Return the groups, the largest first."""
-        found = [FailGroup(*key, *group) for key, group in self._groups.items()]
-        return tuple(sorted(found, key=lambda group: (-group.count, -group.newest_ms)))
+    def __len__(self) -> int:
+        """Return how many groups there are."""
+        return len(self._groups)
+
+    def groups(self, most: int | None = None) -> tuple[FailGroup, ...]:
+        """Return the groups, the largest first; only the `most` largest if that is given."""
+        found = [(-count, -newest, key) for key, (count, newest, _) in self._groups.items()]
+        chosen = sorted(found) if most is None else heapq.nsmallest(most, found)
+        return tuple(FailGroup(*key, *self._groups[key]) for _, _, key in chosen)
 
 
 def group_key(task: FailedTask) -> GroupKey:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mutitask_tui.dashboard.model.fail_filter import group_key
 from mutitask_tui.server.commands.registry import Command, CommandError, Outcome
 from mutitask_tui.server.snapshot import (
     ChannelView,
@@ -16,7 +15,6 @@ from mutitask_tui.server.snapshot import (
     FailedDetail,
     FailedRun,
     FailedTask,
-    FailGroup,
     ResultView,
     Sample,
     ServerView,
@@ -222,7 +220,10 @@ class FakeBackend:
         self.details: dict[str, FailedDetail | None] = {}
         """Failed tasks in full by id, where `fails` is not enough."""
         self.many: Outcome | None = None
-        self.groups: tuple[FailGroup, ...] | None = None
+        self.page = 500
+        """How many failed tasks `failed_pages` yields at once."""
+        self.on_page: Callable[[int], None] = lambda _number: None
+        """Called before each page with its number."""
         self.waiting = tuple(waiting_task(n) for n in range(18))
         self.results = tuple(result(n) for n in range(12))
         self.log = tuple(f"2026-11-24 03:00:{n:02}Z INFO line {n} of the log" for n in range(30))
@@ -247,8 +248,25 @@ class FakeBackend:
         """Return a page of the failed tasks."""
         if self.error is not None:
             raise self.error
+        return self._newest_first(channel)[offset : offset + limit]
+
+    def failed_pages(self, channel: int | None) -> Iterator[tuple[FailedTask, ...]]:
+        """Yield the failed tasks in pages."""
+        self._reading("failed_pages")
+        found = self._newest_first(channel)
+        for number, first in enumerate(range(0, len(found), self.page)):
+            self.on_page(number)
+            yield found[first : first + self.page]
+
+    def failed_by_id(self, fails: Sequence[tuple[int, str, int]]) -> tuple[FailedTask, ...]:
+        """Return those that are still there."""
+        self._reading("failed_by_id")
+        asked = {(channel, id_) for channel, id_, _ in fails}
+        return tuple(task for task in self._newest_first(None) if (task.channel, task.id) in asked)
+
+    def _newest_first(self, channel: int | None) -> tuple[FailedTask, ...]:
         found = [task for task in self.fails if channel in (None, task.channel)]
-        return tuple(found[offset : offset + limit])
+        return tuple(sorted(found, key=lambda task: -task.failed_ms))
 
     def run_many(self, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
         """Record the command with all targets."""
@@ -269,19 +287,6 @@ class FakeBackend:
             return self.details[id_]
         found = next((task for task in self.fails if (task.channel, task.id) == (channel, id_)), None)
         return None if found is None else detail(found)
-
-    def fail_groups(self, channel: int | None) -> tuple[FailGroup, ...]:
-        """Return the groups that were set, or one for each error type."""
-        self._reading("fail_groups")
-        if self.groups is not None:
-            return self.groups
-        found: dict[tuple[int, str, str, str], list[FailedTask]] = {}
-        for task in self.fails:
-            if channel in (None, task.channel):
-                found.setdefault(group_key(task), []).append(task)
-        return tuple(
-            FailGroup(*key, len(tasks), tasks[0].failed_ms, tasks[0]) for key, tasks in found.items()
-        )
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return what was set."""

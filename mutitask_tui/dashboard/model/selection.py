@@ -29,8 +29,8 @@ class Selection:
     """The marked failed tasks, used in the same way."""
     hidden: int = 0
     """The number of marked items that a filter hides."""
-    shown_fails: tuple[Fail, ...] | None = None
-    """All tasks that a filtered list of failed tasks shows; None if no filter is active."""
+    shown_fails: Sequence[Fail] | None = None
+    """All tasks that the filter of failed tasks has found; None if no filter is active."""
     filtered: str = ""
     """The active filter in words."""
     gone: tuple[int, ...] = ()
@@ -99,9 +99,9 @@ def batch_of(command: Command, selection: Selection) -> Batch | None:
     if command.name == "export_fail_tasks":
         if selection.fails:
             return Batch(command, selection.fails, selection.hidden)
-        return None if selection.shown_fails is None else Batch(command, selection.shown_fails)
+        return None if selection.shown_fails is None else Batch(command, tuple(selection.shown_fails))
     if command.name == "reload_all_fail_tasks" and selection.shown_fails is not None:
-        return Batch(find("reload_one_fail_task"), selection.shown_fails, filtered=selection.filtered)
+        return Batch(find("reload_one_fail_task"), tuple(selection.shown_fails), filtered=selection.filtered)
     return None
 
 

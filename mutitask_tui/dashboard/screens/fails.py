@@ -5,44 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, cast
 
-from textual import on, work
+from textual import on
 from textual.binding import BindingType
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Static
 
-from mutitask_tui.dashboard.formats import when
 from mutitask_tui.dashboard.keys.screen_bindings import FAILS_BINDINGS
-from mutitask_tui.dashboard.model.fail_filter import FailFilter, haystack
+from mutitask_tui.dashboard.model.fail_search import FailSearch, fail_of
 from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.model.trend import Trend
-from mutitask_tui.dashboard.safe_text import safe_str, safe_text
+from mutitask_tui.dashboard.safe_text import safe_str
+from mutitask_tui.dashboard.screens.fail_walks import PAGE_SIZE, FailWalks, GroupCount
 from mutitask_tui.dashboard.screens.failed import FailedScreen
-from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
-from mutitask_tui.dashboard.widgets.facts import Facts
+from mutitask_tui.dashboard.widgets.fail_detail import FailDetail
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
 from worker_agent.protocol.text import plural
-from worker_agent.protocol.unpatched import time
-
-PAGE_SIZE = 100
-"""How many more tasks are read when the cursor reaches the end of the list."""
-SEARCH_DEPTH = 10_000
-"""How many of the newest tasks a filter or a group searches."""
-_TRACEBACK_LIMIT = 20_000
-"""The most characters of a traceback."""
-_PAUSE_FACTOR = 4
-"""After a slow read the screen pauses for the duration of the read times this factor."""
 
 
-class FailsScreen(FrameScreen):
+class FailsScreen(FailWalks):
     """Show the failed tasks of one channel or of all.
 
-    The list grows by a page when the cursor reaches its end. The keys for failed tasks act on the marked tasks, or on
-    the one under the cursor.
+    The list grows by a page when the cursor reaches its end. A filter, and the groups, go through all failed tasks
+    and show what they have found so far. The keys for failed tasks act on the marked tasks, or on the one under the
+    cursor.
     """
 
     AUTO_FOCUS = "#fails"
@@ -55,69 +43,45 @@ class FailsScreen(FrameScreen):
         #groups { display: none; }
         &.-grouped #groups { display: block; }
         &.-grouped #fails { display: none; }
-        #detail { height: 3fr; scrollbar-size-vertical: 1; }
-        #trace { height: auto; padding: 1 1 0 1; }
+        #detail { height: 3fr; }
         &.-wide #split { layout: horizontal; }
         &.-wide #lists { width: 2fr; height: 1fr; }
         &.-wide #detail { width: 3fr; height: 1fr; }
     }
     """
 
-    class Loaded(Message):
-        """Posted when failed tasks or groups of them were read.
-
-        `whole` is whether `tasks` are all failed tasks. `took_s` is how long the read took, in seconds.
-        """
-
-        def __init__(
-            self,
-            tasks: tuple[FailedTask, ...] | None,
-            haystacks: list[str],
-            groups: tuple[FailGroup, ...] | None,
-            *,
-            whole: bool,
-            took_s: float,
-        ) -> None:
-            super().__init__()
-            self.tasks = tasks
-            self.haystacks = haystacks
-            self.groups = groups
-            self.whole = whole
-            self.took_s = took_s
-
-    class NotLoaded(Message):
-        """Posted with the error when a read failed."""
-
-        def __init__(self, error: Exception) -> None:
-            super().__init__()
-            self.error = error
-
     def __init__(self, channel: int | None = None) -> None:
-        super().__init__()
-        self.channel = channel
-        """The channel whose failed tasks are shown; None for all channels."""
-        self.view = FailFilter()
-        """The tasks that were read, and the filter that selects the shown ones."""
+        super().__init__(channel)
+        self.tasks: tuple[FailedTask, ...] = ()
+        """The newest failed tasks, without a filter."""
+        self.search: FailSearch | None = None
+        """The search of the filter or of the group. None without them."""
+        self._whole = False
+        """Whether `tasks` are all failed tasks."""
         self._limit = PAGE_SIZE
-        self._loading = False
-        self._load_again = False
+        self._count: GroupCount | None = None
+        """The walk that counts the groups."""
+        self._groups_whole = False
+        """Whether the shown groups were counted to the end."""
         self._total: int | None = None
+        self._walked_total: int | None = None
+        """How many tasks there were when the last walk began."""
 
     def body(self) -> Iterable[Widget]:
         """Create the list of tasks, the list of groups and the details."""
         fails, groups = FailList(id="fails"), GroupList(id="groups")
         for panel in (fails, groups):
             panel.add_class("panel", "body")
-        detail = VerticalScroll(
-            Facts(), Static("", id="trace", markup=False), id="detail", classes="panel body"
-        )
-        detail.border_title = "Detail"
-        yield Container(Container(fails, groups, id="lists"), detail, id="split")
+        yield Container(Container(fails, groups, id="lists"), FailDetail(id="detail"), id="split")
 
     def on_mount(self) -> None:
         """Read the first page now, and read again after each command."""
         super().on_mount()
         self.watch(self.app, "requests_done", self._request_done)
+
+    def on_unmount(self) -> None:
+        """End the threads."""
+        self._stop_walks()
 
     @property
     def grouped(self) -> bool:
@@ -131,21 +95,21 @@ class FailsScreen(FrameScreen):
 
     @property
     def selection(self) -> Selection:
-        """The marked tasks, the task under the cursor, and the shown tasks if the list is filtered."""
+        """The marked tasks, the task under the cursor, and all matches if the list is filtered."""
+        if self.grouped:
+            return Selection(only_channel=self.channel)
         task, fails = self.selected, self.query_one(FailList)
-        summary = self._filter_summary()
-        shown = [(t.channel, t.id) for t in self.view.shown] if summary or fails.marked else []
-        marked = [fail for fail in shown if fail in fails.marked]
-        hidden = sorted(cast("set[Fail]", fails.marked) - set(marked))
+        shown = [key for key in cast("list[Fail]", fails.keys) if key in fails.marked] if fails.marked else []
+        hidden = sorted(cast("set[Fail]", fails.marked) - set(shown))
         return Selection(
             device=task.device if task else None,
             channel=task.channel if task else None,
-            fail=(task.channel, task.id) if task else None,
+            fail=fail_of(task) if task else None,
             only_channel=self.channel,
-            fails=(*marked, *hidden) if not self.grouped else (),
-            hidden=len(hidden) if not self.grouped else 0,
-            shown_fails=tuple(shown) if summary and not self.grouped else None,
-            filtered=summary,
+            fails=(*shown, *hidden),
+            hidden=len(hidden),
+            shown_fails=None if self.search is None else self.search.all_keys,
+            filtered=self._filter_summary(),
         )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
@@ -158,36 +122,37 @@ class FailsScreen(FrameScreen):
         self._show_titles()
 
     def load(self) -> None:
-        """Read the tasks or the groups. If a read is running, read once more after it."""
-        if self._loading:
-            self._load_again = True
-            return
-        self._loading = True
-        self._read(self.channel, SEARCH_DEPTH if self.view.active else self._limit, self.grouped)
+        """Read again what the screen shows. A search or a count of groups that is running continues instead."""
+        if self.grouped:
+            self._count_groups()
+        elif self.search is None:
+            self.read_newest(self._limit)
+        elif not self.search.running:
+            self.refresh_search(self.search)
 
     def current_filter(self) -> str:
         """Return the filter in effect."""
-        return self.view.filter_text
+        return self.search.filter_text if self.search else ""
 
     def filter_by(self, filter_text: str) -> None:
-        """Show only the tasks that match. The filter searches the newest 10,000 tasks."""
+        """Show only the tasks that match. The search goes through all failed tasks."""
         if self.grouped:
             self._set_grouped(False)
-        was_active = self.view.active
-        self.view.set_filter(filter_text, self.view.group)
-        self._show_tasks()
-        if self.view.active and not was_active and not self.view.whole:
-            self.load()
+        self._search_for(filter_text, self.search.group if self.search else None, self.TYPING_S)
 
     def action_clear_or_back(self) -> None:
-        """Clear the marks, or the filter, or the group, or close the screen: the first of these that applies."""
+        """Stop the search, clear the marks, the filter or the group, or close the screen: the first that applies."""
         fails = self.query_one(FailList)
-        if fails.marked:
+        if self._stop_walks():
+            self._show_titles()
+            self._show_detail()
+            self.selection_changed()
+        elif fails.marked:
             fails.mark(set())
-        elif self.view.filter_text.strip():
+        elif self.current_filter().strip():
             self.clear_filter()
-        elif self.view.group is not None:
-            self.view.set_filter("", None)
+        elif self.search is not None:
+            self._search_for("", None)
             self._set_grouped(True)
             self.load()
         else:
@@ -195,13 +160,17 @@ class FailsScreen(FrameScreen):
 
     def action_groups(self) -> None:
         """Switch between groups and tasks."""
-        self.view.set_filter(self.view.filter_text, None)
+        if self.search is not None and self.search.group is not None:
+            self._search_for(self.search.filter_text, None)
         self._set_grouped(not self.grouped)
         self.load()
 
     def action_reload_list(self) -> None:
-        """Read the list again."""
-        self.load()
+        """Read the list again. A search starts again with the newest task."""
+        if self.search is not None and not self.grouped:
+            self._search_for(self.search.filter_text, self.search.group)
+        else:
+            self.load()
 
     def action_change_channel(self, step: int) -> None:
         """Show the next or the previous channel, or all channels, and clear the marks."""
@@ -210,59 +179,113 @@ class FailsScreen(FrameScreen):
         ids: list[int | None] = [None, *(c.id for c in snapshot.channels)] if snapshot else [None]
         index = ids.index(self.channel) if self.channel in ids else 0
         self.channel = ids[(index + step) % len(ids)]
-        self._limit, self._total = PAGE_SIZE, None
+        self._limit, self._total, self._groups_whole = PAGE_SIZE, None, False
+        search = self.search
+        self._stop_walks()
+        self.tasks, self.search = (), None
+        if search is not None:
+            self._search_for(search.filter_text, search.group)
         if snapshot is not None:
             self.show(snapshot, self.host.trend)
 
-    @work(thread=True, exit_on_error=False, group="fails")
-    def _read(self, channel: int | None, limit: int, grouped: bool) -> None:
-        started = time.monotonic()
-        try:
-            if grouped:
-                groups = self.host.backend.fail_groups(channel)
-                took = time.monotonic() - started
-                message = self.Loaded(None, [], tuple(groups), whole=False, took_s=took)
-            else:
-                tasks = tuple(self.host.backend.failed_tasks(channel, 0, limit))
-                haystacks = [haystack(task) for task in tasks]
-                took = time.monotonic() - started
-                message = self.Loaded(tasks, haystacks, None, whole=len(tasks) < limit, took_s=took)
-        except Exception as error:  # shown in the status line; the dashboard continues
-            self.post_message(self.NotLoaded(error))
+    def _search_for(self, filter_text: str, group: FailGroup | None, wait_s: float = 0.0) -> None:
+        """Start a search in place of the former one. Without a text and a group, show the newest tasks."""
+        before = self.search
+        known = {fail_of(task): task for task in (*self.tasks, *(before.shown if before else ()))}
+        if before is not None:
+            before.stop()
+        if filter_text.strip() or group is not None:
+            self.search = FailSearch(filter_text, group, known.values())
+            self._walked_total = self._total
+            self.walk_search(self.search, self.channel, wait_s)
         else:
-            self.post_message(message)
+            self.search = None
+            self.read_newest(self._limit)
+        self._show_tasks()
 
-    @on(Loaded)
-    def _loaded(self, event: Loaded) -> None:
-        if event.tasks is not None:
-            self.view.set_tasks(event.tasks, event.haystacks, whole=event.whole)
+    def _count_groups(self) -> None:
+        if self._count is not None and self._count.running:
+            return
+        self._count, self._walked_total = GroupCount(), self._total
+        self.walk_groups(self._count, self.channel)
+
+    def _stop_walks(self) -> bool:
+        """Stop the search and the count of the groups. Return whether one of them was running."""
+        running = False
+        if self.search is not None and self.search.running:
+            running = True
+            self.search.stop()
+            self.search.end(whole=False)
+        if self._count is not None and self._count.running:
+            running = True
+            self._count.stop()
+        return running
+
+    @on(FailWalks.Loaded)
+    def _loaded(self, event: FailWalks.Loaded) -> None:
+        self.tasks, self._whole = event.tasks, event.whole
+        if self.search is None:
             self._show_tasks()
             if event.whole:
                 fails = self.query_one(FailList)
-                fails.mark(fails.marked & set(self.view.keys))
-        if event.groups is not None:
-            self.query_one(GroupList).show(event.groups)
-            self._show_detail()
-            self._show_titles()
-        if event.took_s > 0.05:
-            self.set_timer(event.took_s * _PAUSE_FACTOR, self._read_done)
-        else:
-            self._read_done()
+                fails.mark(fails.marked & set(map(fail_of, event.tasks)))
+        self.read_done(event.took_s)
 
-    @on(NotLoaded)
-    def _not_loaded(self, event: NotLoaded) -> None:
-        self.host.show_status(f"cannot read the failed tasks: {event.error}", "bad")
-        self._read_done()
+    @on(FailWalks.Renewed)
+    def _renewed(self, event: FailWalks.Renewed) -> None:
+        if self.search is event.former:
+            self.search = event.search
+            self._show_tasks()
+        self.read_done(event.took_s)
+
+    @on(FailWalks.Found)
+    def _found(self, event: FailWalks.Found) -> None:
+        if self.search is event.search and event.search.running:
+            event.search.add(event.found, event.searched, event.newest_ms, event.oldest_ms)
+            self._show_tasks()
+
+    @on(FailWalks.Counted)
+    def _counted(self, event: FailWalks.Counted) -> None:
+        if event.count is self._count and self._count.running:
+            self._count.take(event.number, event.counted)
+            # Groups that were counted to the end stay until they are counted to the end again.
+            if event.whole or not self._groups_whole:
+                self.query_one(GroupList).show(event.groups)
+                self._show_detail()
+            self._show_titles()
+
+    @on(FailWalks.WalkEnded)
+    def _walk_ended(self, event: FailWalks.WalkEnded) -> None:
+        if self.search is event.walk and self.search.running:
+            self.search.end(whole=event.whole)
+            self._show_tasks()
+            if event.whole and self._walked_total != self._total:
+                self.load()
+        elif self._count is event.walk:
+            self._count.end(whole=event.whole)
+            self._groups_whole = self._groups_whole or event.whole
+            self._show_titles()
+            self._show_detail()
+            if event.whole and self.grouped and self._walked_total != self._total:
+                self.count_again_later(event.took_s, self._count_groups)
+
+    def walk_failed(self) -> None:
+        """Show that a walk ended with an error."""
+        self._show_titles()
+        self._show_detail()
 
     @on(CellGrid.Highlighted)
     def _highlighted(self, event: CellGrid.Highlighted) -> None:
         self._show_detail()
         self.selection_changed()
-        tasks = self.view.shown
-        last = (tasks[-1].channel, tasks[-1].id) if tasks else None
-        if event.key == last is not None and not self.view.whole and not self.view.active:
-            self._limit = len(self.view.tasks) + PAGE_SIZE
+        shown = self.query_one(FailList).items
+        if not shown or event.key != fail_of(shown[-1]):
+            return
+        if self.search is None and not self._whole:
+            self._limit = len(self.tasks) + PAGE_SIZE
             self.load()
+        elif self.search is not None and not self.search.running and self.search.unread(1):
+            self.extend_search(self.search)
 
     @on(CellGrid.Marked)
     def _marked(self) -> None:
@@ -279,10 +302,9 @@ class FailsScreen(FrameScreen):
     def _group_opened(self) -> None:
         group = self.query_one(GroupList).selected
         if group is not None:
-            self.view.set_filter("", group)
+            self._stop_walks()
             self._set_grouped(False)
-            self._show_tasks()
-            self.load()
+            self._search_for("", group)
 
     def _set_grouped(self, grouped: bool) -> None:
         self.set_class(grouped, "-grouped")
@@ -299,76 +321,76 @@ class FailsScreen(FrameScreen):
             fails.mark(fails.marked - set(request.batch.targets))
         self.load()
 
-    def _read_done(self) -> None:
-        self._loading = False
-        if self._load_again:
-            self._load_again = False
-            self.load()
-
     def _show_tasks(self) -> None:
         """Show the tasks that match the filter.
 
         The cursor stays on its task, or at its position if the task is gone.
         """
-        self.query_one(FailList).show(self.view.shown)
+        self.query_one(FailList).show(self.tasks if self.search is None else self.search.shown)
         self._show_titles()
         self._show_detail()
         self.selection_changed()
 
     def _filter_summary(self) -> str:
-        """Return the group and the filter in words, or '' if the list is not filtered."""
-        words = []
-        if self.view.group is not None:
-            group = self.view.group
-            words.append(f"{safe_str(group.error_type or group.stage, 30)} at {safe_str(group.location, 60)}")
-        if self.view.filter_text.strip():
-            words.append(f"match /{safe_str(self.view.filter_text, 30)}")
-        if not words:
+        """Return the group and the filter in words, and how far the search is; '' if the list is not filtered."""
+        search, words = self.search, []
+        if search is None:
             return ""
-        searched = f", of the newest {len(self.view.tasks):,}" if self._more_than_read else ""
-        return ", ".join(words) + searched
+        if search.group is not None:
+            where = safe_str(search.group.location, 60)
+            words.append(f"{safe_str(search.group.error_type or search.group.stage, 30)} at {where}")
+        if search.filter_text.strip():
+            words.append(f"match /{safe_str(search.filter_text, 30)}")
+        if not search.whole:
+            words.append(self._progress("searched", search.searched, running=search.running))
+        return ", ".join(words)
 
-    @property
-    def _more_than_read(self) -> bool:
-        return self._total is not None and self._total > len(self.view.tasks)
+    def _progress(self, verb: str, done: int, *, running: bool) -> str:
+        """Return how far a walk is, such as `searched 120,000 of 1,000,000 (Esc stops it)`."""
+        total = max(done, self._total or 0)
+        return f"{verb} {done:,} of {total:,} ({'Esc stops it' if running else 'stopped, F5 starts again'})"
 
     def _show_titles(self) -> None:
         where = "all channels" if self.channel is None else f"TaskChannel{self.channel}"
-        total = self._total or 0
-        groups = self.query_one(GroupList)
-        groups.border_title = f"Failed tasks of {where} in {plural(len(groups.items), 'group')}"
-        groups.border_subtitle = "Enter shows a group's tasks"
+        self._title_groups(where)
         fails, summary = self.query_one(FailList), self._filter_summary()
-        if summary:
-            shown = f"{len(self.view.shown):,} "
-            title = Content.assemble(f"Failed tasks of {where}: ", (shown + summary, "$text-accent"))
+        listed = len(fails.items)
+        if self.search is not None:
+            count = self.search.count
+            part = f", the newest {listed:,} listed" if listed < count else ""
+            title = Content.assemble(
+                f"Failed tasks of {where}: ", (f"{count:,} {summary}{part}", "$text-accent")
+            )
         else:
-            of = f" of {total:,}" if total > len(self.view.tasks) else ""
-            title = Content(f"Failed tasks of {where}: {len(self.view.tasks):,}{of}, newest first")
+            of = f" of {self._total:,}" if (self._total or 0) > len(self.tasks) else ""
+            title = Content(f"Failed tasks of {where}: {len(self.tasks):,}{of}, newest first")
         fails.border_title = title
         fails.border_subtitle = f"{len(fails.marked):,} marked" if fails.marked else ""
 
+    def _title_groups(self, where: str) -> None:
+        groups, count = self.query_one(GroupList), self._count
+        number = max(len(groups.items), count.number if count else 0)
+        largest = f", the largest {len(groups.items):,} listed" if len(groups.items) < number else ""
+        title = Content(f"Failed tasks of {where} in {plural(number, 'group')}{largest}")
+        if count is not None and not count.whole:
+            progress = self._progress("counted", count.counted, running=count.running)
+            title = Content.assemble(title, (f"  {progress}", "$text-accent"))
+        groups.border_title = title
+        groups.border_subtitle = "Enter shows a group's tasks"
+
     def _show_detail(self) -> None:
-        facts, trace = self.query_one("#detail Facts", Facts), self.query_one("#trace", Static)
+        detail = self.query_one(FailDetail)
         group = self.query_one(GroupList).selected if self.grouped else None
         task = group.example if group is not None else self.selected
-        if task is None:
-            text = "nothing matches" if self.view.active else "no task has failed"
-            facts.show([("", text, "$text-success" if not self.view.active else "")])
-            trace.update("")
-            return
-        now_ms = self.host.snapshot.now_ms if self.host.snapshot else task.failed_ms
-        device = "none" if task.device is None else f"Device{task.device}"
-        error = f"{task.error_type}: {task.error}" if task.error_type else task.error
-        group_fact = [("group", f"{plural(group.count, 'task')}, for example", "bold")] if group else []
-        facts.show(
-            [
-                *group_fact,
-                ("error", error, "bold"),
-                ("payload", task.task, ""),
-                ("task", f"{task.id} (number {task.number}) of TaskChannel{task.channel}", ""),
-                ("failed", f"{when(task.failed_ms, now_ms)} at stage {task.stage}, run {task.runs}", ""),
-                ("device", device, ""),
-            ]
-        )
-        trace.update(safe_text(task.traceback or "no traceback", _TRACEBACK_LIMIT, lines=True))
+        if task is not None:
+            now_ms = self.host.snapshot.now_ms if self.host.snapshot else task.failed_ms
+            detail.show_task(task, group, now_ms)
+        elif self.search is None:
+            if self._whole:
+                detail.show_text("no task has failed", "$text-success")
+        elif self.search.running:
+            detail.show_text("nothing matches so far")
+        else:
+            detail.show_text(
+                "nothing matches" if self.search.whole else "nothing matched until it was stopped"
+            )
