@@ -76,7 +76,7 @@ class Broker(Membership):
         self.bodies = Bodies(client, name, address)
         self._task_bodies = TaskBodies(self.bodies)
 
-    def store_bodies(self, channel: int, tasks: Iterable[tuple[bytes, bytes]]) -> None:
+    def store_bodies(self, channel: int, tasks: Iterable[tuple[bytes, bytes | memoryview]]) -> None:
         """Store the bodies of tasks, each given as the item that will be pushed and the body."""
         bodies = {key: body for item, body in tasks for key in self.bodies.keys(channel, [item])}
 
@@ -181,7 +181,7 @@ class Broker(Membership):
             return None
 
     def _with_bodies(
-        self, channel: int, claim: Claim, retry: RetryPolicy, unlink: Sequence[str] = ()
+        self, channel: int, claim: Claim, retry: RetryPolicy, unlink: Sequence[bytes] = ()
     ) -> Claim:
         """Return the claim with bodies that were apart. Removes the bodies `unlink`."""
         items = self._task_bodies.fetch(channel, claim.number, claim.items, unlink, retry)
@@ -201,7 +201,7 @@ class Broker(Membership):
         keys = claim_keys(self.keys, self.actor.id, channel)
         return [*keys, *(self.keys.channel(other).waiting for other in others)] if others else keys
 
-    def drain(self, channel: int, offset: int, count: int, bodies: Sequence[str] = ()) -> int:
+    def drain(self, channel: int, offset: int, count: int, bodies: Sequence[bytes] = ()) -> int:
         """Remove the first `count` results. `offset` is how many were drained before they were read.
 
         `bodies` are the keys of those of them that are stored apart. Returns how many were removed. Raises `CountMoved`
