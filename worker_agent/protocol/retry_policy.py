@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import NoReturn
+
+from worker_agent.protocol.counts import checked_number
+from worker_agent.protocol.text import shown
 
 MAX_TIMES = 98
 """The most retries of a task: an item's header has two digits for the attempt."""
 MAX_DELAY_S = 7 * 86_400.0
 """The longest delay, in seconds."""
+_MAX_NAMES = 2_000
+"""The most characters of the names of an error's classes."""
 
 
 class Retry(Exception):
     """A retry policy in the job file, and an exception with which a task asks for another run.
 
     As a policy, `Retry(times=5, delay=2)`: a failed task runs again up to `times` times. The first delay is `delay`
-    seconds. Each further one is `factor` times as long, up to `max_delay` seconds. `jitter` lengthens or shortens a delay
-    by up to that part of it. `only` are the classes of errors that are retried, and `never` those that are not.
-    Without a delay, the task goes to the front of its channel.
+    seconds. Each further one is `factor` times as long, up to `max_delay` seconds, but never shorter than `delay`.
+    `jitter` lengthens or shortens a delay by up to that part of it. `only` are the classes of errors that are retried,
+    and `never` those that are not. Without a delay, the task goes to the front of its channel.
 
     Raised in a task, `raise Retry("busy", after=30)`: the task runs again after 30 seconds, or after the policy's delay
     without `after`, whatever the policy says of the error. That uses up a retry.
@@ -40,16 +44,36 @@ class Retry(Exception):
         after: float | None = None,
     ) -> None:
         super().__init__(message)
-        if type(times) is not int or not 0 <= times <= MAX_TIMES:
-            _refuse("times", times, f"a whole number from 0 to {MAX_TIMES}")
-        self.times = times
-        self.delay = _number("delay", delay, 0.0, MAX_DELAY_S, "seconds")
-        self.factor = _number("factor", factor, 1.0, 1_000.0)
-        self.max_delay = _number("max_delay", max_delay, 0.0, MAX_DELAY_S, "seconds")
-        self.jitter = _number("jitter", jitter, 0.0, 1.0)
+        self.times = checked_retries("times of Retry", times)
+        self.delay = checked_number("delay of Retry", delay, 0, MAX_DELAY_S, "seconds")
+        self.factor = checked_number("factor of Retry", factor, 1, 1_000)
+        self.max_delay = checked_number("max_delay of Retry", max_delay, 0, MAX_DELAY_S, "seconds")
+        self.jitter = checked_number("jitter of Retry", jitter, 0, 1)
         self.only = _classes("only", only)
         self.never = _classes("never", never)
-        self.after = None if after is None else _number("after", after, 0.0, MAX_DELAY_S, "seconds")
+        self.after = (
+            None if after is None else checked_number("after of Retry", after, 0, MAX_DELAY_S, "seconds")
+        )
+
+    def changed(
+        self,
+        *,
+        times: int | None = None,
+        delay: float | None = None,
+        factor: float | None = None,
+        max_delay: float | None = None,
+        jitter: float | None = None,
+    ) -> Retry:
+        """Return the policy with those of these values that are not None."""
+        return Retry(
+            times=self.times if times is None else times,
+            delay=self.delay if delay is None else delay,
+            factor=self.factor if factor is None else factor,
+            max_delay=self.max_delay if max_delay is None else max_delay,
+            jitter=self.jitter if jitter is None else jitter,
+            only=self.only,
+            never=self.never,
+        )
 
     def encode(self, own_modules: Iterable[str] = ("__main__",)) -> str:
         """Return the policy as the text that `open_run.lua` stores.
@@ -57,7 +81,7 @@ class Retry(Exception):
         Classes that `own_modules` define are written without a module: a job file has another module name elsewhere.
         """
         own = frozenset(own_modules)
-        lists = (
+        only, never = (
             ",".join(
                 ("" if kind.__module__ in own else kind.__module__) + ":" + kind.__qualname__
                 for kind in kinds
@@ -65,10 +89,8 @@ class Retry(Exception):
             or "-"
             for kinds in (self.only, self.never)
         )
-        return (
-            f"{self.times} {self.delay * 1000:.0f} {self.factor:g} {self.max_delay * 1000:.0f} {self.jitter:g} "
-            + " ".join(lists)
-        )
+        delay_ms, longest_ms = self.delay * 1000, max(self.max_delay, self.delay) * 1000
+        return f"{self.times} {delay_ms:.0f} {self.factor:g} {longest_ms:.0f} {self.jitter:g} {only} {never}"
 
 
 class GiveUp(Exception):
@@ -86,25 +108,21 @@ def class_names(error: BaseException) -> str:
             for kind in type(error).__mro__
             if kind is not object and kind is not BaseException
         )
-        return ",".join(names)[:2_000]
+        return ",".join(names)[:_MAX_NAMES]
     except BaseException:
         return ""
 
 
-def _number(name: str, value: object, least: float, most: float, unit: str = "") -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not least <= value <= most
-    ):
-        _refuse(name, value, f"a number from {least:g} to {most:g}" + (f" {unit}" if unit else ""))
-    return float(value)
+def checked_retries(label: str, value: object) -> int:
+    """Return a number of retries. Raises `ValueError` with one sentence, which starts with `label`."""
+    if type(value) is not int or not 0 <= value <= MAX_TIMES:
+        raise ValueError(f"{label} must be a whole number from 0 to {MAX_TIMES}, not {shown(value)[:40]}")
+    return value
 
 
 def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
     listed = (given,) if isinstance(given, type) else given
-    if not isinstance(listed, Iterable):
+    if isinstance(listed, str) or not isinstance(listed, Iterable):
         _refuse_classes(name, given)
     kinds = tuple(listed)
     for kind in kinds:
@@ -112,17 +130,13 @@ def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
             _refuse_classes(name, kind)
         if "<locals>" in kind.__qualname__ or "," in kind.__qualname__ or " " in kind.__module__:
             raise TypeError(
-                f"Retry({name}=...): the class {kind.__qualname__} is defined within a function, where agents cannot "
-                "name it; define it at the top level of a module."
+                f"{name} of Retry names {kind.__qualname__}, a class within a function, which agents cannot name: "
+                "define it at the top level of a module"
             )
     return kinds
 
 
-def _refuse(name: str, value: object, wanted: str) -> NoReturn:
-    raise ValueError(f"Retry({name}={value!r}): {name} must be {wanted}.")
-
-
 def _refuse_classes(name: str, value: object) -> NoReturn:
     raise TypeError(
-        f"Retry({name}=...) names {value!r}, which is no class of errors: list classes, such as {name}=(ValueError,)."
+        f"{name} of Retry must list classes of errors, such as {name}=(ValueError,), not {shown(value)[:40]}"
     )
