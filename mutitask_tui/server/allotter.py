@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mutitask_tui.server.feed import Feed, small_form
-from worker_agent.protocol import wire
-from worker_agent.protocol.bodies import APART_BYTES
+from worker_agent.protocol.bodies import APART_BYTES, body_of
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import BLOCK_S
 from worker_agent.protocol.errors import ConcurrentChange, CountMoved, LeaseLost, MutiTaskError, Superseded
@@ -147,11 +146,7 @@ class Allotter(threading.Thread):
         pushed = [small_form(item) if len(item) >= APART_BYTES else item for item in items]
         self._broker.store_bodies(
             feed.channel,
-            [
-                (small, wire.body(item))
-                for item, small in zip(items, pushed, strict=True)
-                if small is not item
-            ],
+            [(small, body_of(item)) for item, small in zip(items, pushed, strict=True) if small is not item],
         )
         feed.replace_pushing(pushed)
         return pushed

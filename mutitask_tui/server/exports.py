@@ -84,7 +84,7 @@ def export_results(reader: Reader, broker: Broker | None, channel: int, file: Te
     return count
 
 
-def _drain(broker: Broker, channel: int, drained: int, written: int, bodies: Sequence[str]) -> None:
+def _drain(broker: Broker, channel: int, drained: int, written: int, bodies: Sequence[bytes]) -> None:
     try:
         broker.drain(channel, drained, written, bodies)
     except ConcurrentChange:

@@ -83,7 +83,7 @@ class ResultItems(NamedTuple):
 
     drained: int
     items: list[bytes]
-    bodies: list[str]
+    bodies: list[bytes]
 
 
 class Reader:

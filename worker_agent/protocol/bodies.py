@@ -7,6 +7,8 @@ result. What this leaves behind when a process dies in between is removed by the
 
 from __future__ import annotations
 
+import contextlib
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from operator import itemgetter
@@ -27,18 +29,21 @@ FETCH_BYTES = 16 * 1024 * 1024
 """About how many bytes of bodies are asked for in one packet."""
 _PIECE = 1_000
 """The most commands in one packet."""
+_APART = re.compile(
+    rb"M1([A-Za-z0-9]{8}[0-9]{12})[0-9]{3}(?:o[a-z0-9.]*;)?b([0-9]{8})([A-Za-z0-9.:_-]{1,100})"
+)
 _form = itemgetter(wire.HEADER_BYTES - 1)
 _ONLY_INLINE = frozenset(wire.INLINE)
 
 
-def key_prefix(name: str) -> str:
+def key_prefix(name: str) -> bytes:
     """Return how the key of every body of a namespace begins. It is no hash tag."""
-    return f"mt:{name}:body:"
+    return f"mt:{name}:body:".encode()
 
 
-def body_key(name: str, channel: int, id_: str, ending: str) -> str:
+def body_key(name: str, channel: int, id_: str, ending: str) -> bytes:
     """Return the key of a body. `id_` is the task's id, `ending` tells several bodies of one task apart."""
-    return f"{key_prefix(name)}{channel}:{id_}:{ending}"
+    return key_prefix(name) + f"{channel}:{id_}:{ending}".encode()
 
 
 def result_ending(actor: str) -> str:
@@ -56,10 +61,15 @@ def apart_form(size: int, ending: str) -> bytes:
     return b"%b%08d%b" % (wire.APART, size, ending.encode("ascii"))
 
 
+def body_of(item: bytes) -> memoryview:
+    """Return the inline body of an item, which is not copied."""
+    return memoryview(item)[wire.form_at(item) + 1 :]
+
+
 class Place(NamedTuple):
     """Where the body of an item is, and its size as the item says."""
 
-    key: str
+    key: bytes
     size: int
 
 
@@ -72,116 +82,121 @@ class Bodies:
 
     def __init__(self, client: Any, name: str, address: str) -> None:
         self._client = client
-        self._name = name
+        self._prefix = key_prefix(name)
         self._address = address
         self._made: PlainCommands | None = None
 
     def place(self, channel: int, item: bytes) -> Place | None:
         """Return where an item's body is. None if the body is inline or the item is not valid."""
-        if not wire.is_apart(item):
+        found = _APART.fullmatch(item)
+        if found is None:
             return None
-        try:
-            parsed = wire.parse(item)
-        except wire.Undecodable:
-            return None
-        apart = parsed.apart
-        return (
-            None
-            if apart is None
-            else Place(body_key(self._name, channel, parsed.id, apart.ending), apart.size)
-        )
+        id_, size, ending = found.groups()
+        return Place(b"%b%d:%b:%b" % (self._prefix, channel, id_, ending), int(size))
 
-    def keys(self, channel: int, items: Iterable[bytes]) -> list[str]:
+    def keys(self, channel: int, items: Iterable[bytes]) -> list[bytes]:
         """Return the keys of those of the items' bodies that are apart."""
         return [place.key for item in items if (place := self.place(channel, item)) is not None]
 
-    def store(self, bodies: Mapping[str, bytes]) -> dict[str, MutiTaskError]:
+    def store(self, bodies: Mapping[bytes, bytes | memoryview]) -> dict[bytes, MutiTaskError]:
         """Store bodies by their keys. Return those that Redis refused for lack of memory, with its refusal."""
-        keys = list(bodies)
-        refused: dict[str, MutiTaskError] = {}
+        refused: dict[bytes, MutiTaskError] = {}
+        groups = self._groups(list(bodies))
 
         def receive(index: int, reply: Any) -> None:
             if isinstance(reply, OutOfMemoryError):
-                refused[keys[index]] = translate(reply, self._address)
+                refused.update(dict.fromkeys(groups[index], translate(reply, self._address)))
             elif isinstance(reply, ResponseError):
                 raise reply
             elif reply not in (b"OK", "OK", True):
-                raise MalformedReply("it answers SET with another reply")
+                raise MalformedReply("it answers MSET with another reply")
 
-        self._send([("SET", key, body) for key, body in bodies.items()], receive)
+        commands: list[Command] = []
+        for group in groups:
+            pairs = [part for key in group for part in (key, bodies[key])]
+            commands.append(("MSET", *pairs))
+        self._send(commands, receive)
         return refused
 
     def fetch(
-        self, wanted: Mapping[str, int], found: MutableMapping[str, bytes], unlink: Sequence[str] = ()
+        self, wanted: Mapping[bytes, int], found: MutableMapping[bytes, bytes], unlink: Sequence[bytes] = ()
     ) -> None:
         """Fetch the bodies that are not yet in `found` into it. `wanted` has the size of each.
 
         A body that is missing or has another size is left out: who wrote the item may not be trusted. `unlink` are
         bodies to remove in the same packet, if Redis can.
         """
-        if len(unlink) > _PIECE:
+        missing = [(key, size) for key, size in wanted.items() if key not in found]
+        removed: list[tuple[bytes, ...]] = [] if not missing else self._groups(unlink)
+        if not missing:
             self.unlink(unlink)
-            unlink = ()
-        commands: list[Command] = [("UNLINK", key) for key in unlink]
-        asked: list[tuple[str, int] | None] = [None] * len(commands)
-        size_asked = 0
-        for key, size in wanted.items():
-            if key in found:
-                continue
-            if commands and (size_asked + size > FETCH_BYTES or len(commands) >= _PIECE):
-                self._fetch_piece(commands, asked, found)
-                commands, asked, size_asked = [], [], 0
-            commands.append(("GET", key))
-            asked.append((key, size))
-            size_asked += size
-        self._fetch_piece(commands, asked, found)
+        first = 0
+        while first < len(missing):
+            last, size_asked = first, 0
+            while last < len(missing) and last - first < _PIECE:
+                size_asked += missing[last][1]
+                if last > first and size_asked > FETCH_BYTES:
+                    break
+                last += 1
+            self._fetch_piece([key for key, _ in missing[first:last]], wanted, found, removed)
+            first, removed = last, []
 
     def _fetch_piece(
         self,
-        commands: Sequence[Command],
-        asked: Sequence[tuple[str, int] | None],
-        found: MutableMapping[str, bytes],
+        keys: Sequence[bytes],
+        wanted: Mapping[bytes, int],
+        found: MutableMapping[bytes, bytes],
+        unlink: Sequence[tuple[bytes, ...]] = (),
     ) -> None:
-        def receive(index: int, reply: Any) -> None:
-            entry = asked[index]
-            if entry is None:
-                return
-            if isinstance(reply, bytes):
-                if len(reply) == entry[1]:
-                    found[entry[0]] = reply
-            elif isinstance(reply, ResponseError):
-                if not str(reply).startswith("WRONGTYPE"):
-                    raise reply
-            elif reply is not None:
-                raise MalformedReply("it answers GET with another reply")
+        groups = self._groups(keys)
 
+        def receive(index: int, reply: Any) -> None:
+            if index < len(unlink):
+                return
+            group = groups[index - len(unlink)]
+            if isinstance(reply, ResponseError):
+                raise reply
+            if not isinstance(reply, list) or len(reply) != len(group):
+                raise MalformedReply("it answers MGET with another reply")
+            for key, body in zip(group, reply, strict=True):
+                if isinstance(body, bytes):
+                    if len(body) == wanted[key]:
+                        found[key] = body
+                elif body is not None:
+                    raise MalformedReply("it answers MGET with another reply")
+
+        commands: list[Command] = [("UNLINK", *group) for group in unlink]
+        commands += [("MGET", *group) for group in groups]
         try:
             self._send(commands, receive)
         except InvalidRedisReply as error:
             # A body far larger than its item says. Alone, it does not keep the others from being fetched.
             if not isinstance(error.__cause__, ReplyTooLarge):
                 raise
-            if len(commands) > 1:
-                for command, entry in zip(commands, asked, strict=True):
-                    if entry is None or entry[0] not in found:
-                        self._fetch_piece([command], [entry], found)
+            if len(keys) > 1:
+                for key in keys:
+                    if key not in found:
+                        self._fetch_piece([key], wanted, found)
 
-    def unlink(self, keys: Sequence[str]) -> None:
+    def unlink(self, keys: Sequence[bytes]) -> None:
         """Remove bodies. What Redis does not remove now is left to the sweep."""
-        try:
-            for first in range(0, len(keys), _PIECE):
-                self._send(
-                    [("UNLINK", key) for key in keys[first : first + _PIECE]], lambda _index, _reply: None
-                )
-        except MutiTaskError:
-            pass
+        if not keys:
+            return
+        with contextlib.suppress(MutiTaskError):
+            self._send([("UNLINK", *group) for group in self._groups(keys)], lambda _index, _reply: None)
+
+    def _groups(self, keys: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        """Return the keys in groups that one command may name: all of them, or on a cluster each alone."""
+        if not self._plain.one_node:
+            return [(key,) for key in keys]
+        return [tuple(keys[first : first + _PIECE]) for first in range(0, len(keys), _PIECE)]
 
     def inline(
         self,
         channel: int,
         items: Sequence[bytes],
-        found: MutableMapping[str, bytes] | None = None,
-        unlink: Sequence[str] = (),
+        found: MutableMapping[bytes, bytes] | None = None,
+        unlink: Sequence[bytes] = (),
         most_bytes: int = wire.MAX_BYTES,
     ) -> list[bytes]:
         """Return the items with their bodies inline. An item whose body is missing stays as it is.
@@ -197,24 +212,25 @@ class Bodies:
             for item, place in zip(items, places, strict=True)
         ]
 
-    def count_existing(self, keys: Sequence[str]) -> int:
-        """Return how many of these bodies exist."""
-        existing = 0
-
-        def receive(_index: int, reply: Any) -> None:
-            nonlocal existing
-            if isinstance(reply, ResponseError):
-                raise reply
-            existing += int(reply)
-
+    def missing(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of these keys that do not exist."""
+        gone: set[bytes] = set()
         for first in range(0, len(keys), _PIECE):
-            self._send([("EXISTS", key) for key in keys[first : first + _PIECE]], receive)
-        return existing
+            piece = keys[first : first + _PIECE]
+
+            def receive(index: int, reply: Any, piece: Sequence[bytes] = piece) -> None:
+                if isinstance(reply, ResponseError):
+                    raise reply
+                if not int(reply):
+                    gone.add(piece[index])
+
+            self._send([("EXISTS", key) for key in piece], receive)
+        return gone
 
     def pages(self, count: int) -> Iterator[list[bytes]]:
         """Yield the keys of all bodies of the namespace, in pages. A key may come twice."""
         try:
-            yield from self._plain.scan(key_prefix(self._name) + "*", count)
+            yield from self._plain.scan(self._prefix + b"*", count)
         except (RedisError, OSError) as error:
             raise translate(error, self._address) from error
         except (TypeError, ValueError, LookupError, AttributeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from worker_agent.protocol import wire
-from worker_agent.protocol.bodies import APART_BYTES, Bodies, all_inline, result_ending
+from worker_agent.protocol.bodies import APART_BYTES, Bodies, all_inline, body_of, result_ending
 from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.settlements import DONE, SAVED, Settlement
 
@@ -15,7 +15,7 @@ class TaskBodies:
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
-        self._held: dict[tuple[int, int], str] = {}
+        self._held: dict[tuple[int, int], bytes] = {}
         """By the claim's number and the place in it: the key of a claimed task's body."""
 
     def store_results(
@@ -33,13 +33,13 @@ class TaskBodies:
         ]
         if not large:
             return settled
-        bodies: dict[str, bytes] = {}
-        small: dict[int, tuple[str, bytes]] = {}
+        bodies: dict[bytes, bytes | memoryview] = {}
+        small: dict[int, tuple[bytes, bytes]] = {}
         for place in large:
             item = settled[place][3]
             apart = wire.apart(item, result_ending(actor))
             (key,) = self._bodies.keys(channel, [apart])
-            bodies[key], small[place] = wire.body(item), (key, apart)
+            bodies[key], small[place] = body_of(item), (key, apart)
         refused = retry(lambda: self._bodies.store(bodies))
         settled = list(settled)
         for place, (key, apart) in small.items():
@@ -47,7 +47,7 @@ class TaskBodies:
                 settled[place] = (*settled[place][:3], apart)
         return settled
 
-    def ended(self, settlements: Sequence[Settlement], *, refused: bool) -> list[str]:
+    def ended(self, settlements: Sequence[Settlement], *, refused: bool) -> list[bytes]:
         """Forget the bodies of settled tasks, and return those that no list names any more.
 
         With a refused settlement, it is not known which of the tasks has ended: the sweep finds out.
@@ -62,7 +62,7 @@ class TaskBodies:
         return gone
 
     def fetch(
-        self, channel: int, claim: int, items: list[bytes], unlink: Sequence[str], retry: RetryPolicy
+        self, channel: int, claim: int, items: list[bytes], unlink: Sequence[bytes], retry: RetryPolicy
     ) -> list[bytes]:
         """Return the items of a claim with their bodies inline, and remove the bodies `unlink`.
 
@@ -75,5 +75,5 @@ class TaskBodies:
         for place, item in enumerate(items, 1):
             for key in self._bodies.keys(channel, [item]):
                 self._held[claim, place] = key
-        found: dict[str, bytes] = {}
+        found: dict[bytes, bytes] = {}
         return retry(lambda: self._bodies.inline(channel, items, found, unlink))

@@ -15,10 +15,13 @@ from redis.exceptions import AskError, MovedError, RedisError, ResponseError, Tr
 
 from worker_agent.protocol.connection.cluster import MAX_REDIRECTIONS, UNKNOWN_HOSTS, ClusterClient, Node
 
-Command = tuple[str | bytes | int, ...]
+Argument = str | bytes | memoryview | int
+Command = tuple[Argument, ...]
 Receive = Callable[[int, Any], None]
 """Receives a command's index and its reply. An error that Redis replied with is passed as the reply."""
 SLOTS = 16384
+_OWN_CHUNK_BYTES = 32 * 1024
+"""An argument from this size on is sent as it is, without being copied into the packet."""
 
 
 class NodeFailed(Exception):
@@ -41,6 +44,11 @@ class PlainCommands:
         self._client: redis.Redis = plain
         self._slots = _Slots(plain) if isinstance(plain, ClusterClient) else None
 
+    @property
+    def one_node(self) -> bool:
+        """Whether one node has all keys, so that one command may name many of them."""
+        return self._slots is None
+
     def send(self, commands: Sequence[Command], receive: Receive) -> None:
         """Send the commands, and pass each reply to `receive` as soon as it is read.
 
@@ -53,7 +61,7 @@ class PlainCommands:
         elif commands:
             self._slots.send(commands, receive)
 
-    def scan(self, pattern: str, count: int) -> Iterator[list[bytes]]:
+    def scan(self, pattern: bytes, count: int) -> Iterator[list[bytes]]:
         """Yield the keys that match, in pages, of every master. A key may come twice."""
         pools = [self._client.connection_pool] if self._slots is None else self._slots.masters()
         for pool in pools:
@@ -80,7 +88,7 @@ class _Pipeline:
         self._connection = pool.get_connection()
         try:
             sent = [part for command in commands for part in (("ASKING",), command)] if asking else commands
-            self._connection.send_packed_command(self._connection.pack_commands(sent))
+            self._connection.send_packed_command(_packed(sent))
         except BaseException:
             self.__exit__()
             raise
@@ -103,6 +111,25 @@ class _Pipeline:
         if self._unread:
             self._connection.disconnect()  # A late reply must not be taken for the reply to another command.
         self._pool.release(self._connection)
+
+
+def _packed(commands: Iterable[Command]) -> list[bytes | memoryview]:
+    """Return commands as Redis reads them, in pieces. redis-py would copy large arguments twice."""
+    pieces: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for command in commands:
+        small.append(b"*%d\r\n" % len(command))
+        for argument in command:
+            data = argument if isinstance(argument, bytes | memoryview) else str(argument).encode()
+            size = len(data)
+            if size < _OWN_CHUNK_BYTES:
+                small += (b"$%d\r\n" % size, data, b"\r\n")
+            else:
+                small.append(b"$%d\r\n" % size)
+                pieces += (b"".join(small), data)
+                small = [b"\r\n"]
+    pieces.append(b"".join(small))
+    return pieces
 
 
 class _Slots:
