@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgpack
 import pytest
 import redis
 from hypothesis import settings
@@ -30,11 +31,10 @@ from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
     ById,
+    Outcome,
     World,
     crashed,
     done,
-    failed,
-    failed_for_good,
     handed_back,
     id_of,
     reason,
@@ -52,12 +52,18 @@ from worker_agent.protocol.settlements import (
     HANDED_BACK,
     SAVED,
     UNDECODABLE,
+    failure,
     unsettled_items,
 )
 
 CHANNELS, DEVICES, RETRIES = 2, 4, 2
-OUTCOMES = {
-    DONE: done, SAVED: saved, FAILED: failed, UNDECODABLE: failed_for_good, HANDED_BACK: handed_back, CRASHED: crashed,
+TRACED = [wire.pack({"error": "ValueError", "traceback": f"line {line}"}) for line in (1, 2)]
+"""Reasons with two tracebacks."""
+HOUR_MS = 3_600_000
+OUTCOMES: dict[bytes, Callable[[str], list[Outcome]]] = {
+    DONE: done, SAVED: saved, HANDED_BACK: handed_back, CRASHED: crashed,
+    FAILED: lambda id_: [(id_, FAILED, failure(TRACED[int(id_[-2:]) % 2]))],
+    UNDECODABLE: lambda id_: [(id_, UNDECODABLE, TRACED[int(id_[-2:]) % 2])],
 }  # fmt: skip
 LEASE_MS = 3_600_000
 SERVED: list[Served] = [None, (0, 1), (1, 0), (1,)]
@@ -81,6 +87,7 @@ class Task:
     place: str
     attempt: int = 0
     crashes: int = 0
+    retries: int = RETRIES
 
 
 @dataclass
@@ -115,6 +122,13 @@ class Agent:
     @property
     def place(self) -> str:
         return f"claimed by {self.broker.actor.id}"
+
+
+def unpack_all(packed: bytes) -> list[Any]:
+    """Return the values that follow each other in `packed`."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(packed)
+    return list(unpacker)
 
 
 def has_header(item: bytes) -> bool:
@@ -155,23 +169,35 @@ class Namespace(RuleBasedStateMachine):
         model = self.model[channel]
         tasks = [self.new_task(model.cursor + number) for number in range(count)]
         items = [
-            wire.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
-            + wire.pack("body")
+            wire.with_options(
+                wire.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
+                + wire.pack("body"),
+                wire.Options(
+                    retries=task.retries if task.retries != RETRIES else None,
+                    delay_ms=HOUR_MS if task.place == "delayed" else None,
+                ),
+            )
             for number, task in enumerate(tasks)
         ]
         before = len(model.at("waiting")) + model.foreign_waiting
         answer = self.world.server.allot(channel, model.cursor, items, exhausted=ends)
         room = max(0, model.capacity - before)
-        assert answer.taken == (0 if self.desired_allot else min(count, room))
-        assert answer.waiting == before + answer.taken
+        places = [task.place == "waiting" for task in tasks]
+        fit = next((n for n in range(count) if sum(places[: n + 1]) > room), count)
+        assert answer.taken == (0 if self.desired_allot else fit)
+        assert answer.waiting == before + sum(places[: answer.taken])
         model.tasks |= {id_of(item): task for item, task in zip(items[: answer.taken], tasks, strict=False)}
         model.cursor += answer.taken
 
     def new_task(self, number: int) -> Task:
         """Return a task. Some have attempts or crashes already, so few steps lead to a last retry or third crash."""
-        return {1: Task("waiting", attempt=RETRIES), 3: Task("waiting", crashes=2)}.get(
-            number % 5, Task("waiting")
-        )
+        special = {
+            1: Task("waiting", attempt=RETRIES),
+            3: Task("waiting", crashes=2),
+            4: Task("waiting", retries=0),
+            6: Task("delayed", retries=1),
+        }
+        return special.get(number % 7, Task("waiting"))
 
     @rule(channel=channels, off=st.sampled_from([-3, -1, 1, 2]))
     def allot_from_another_count(self, channel: int, off: int) -> None:
@@ -305,7 +331,7 @@ class Namespace(RuleBasedStateMachine):
             task.place = "failed" if task.crashes >= 3 else "waiting"
         else:
             task.attempt += 1
-            if kind == UNDECODABLE or task.attempt > RETRIES:
+            if kind == UNDECODABLE or task.attempt > task.retries:
                 task.place = "failed"
             else:
                 task.place = "delayed" if self.delay else "waiting"
@@ -459,7 +485,7 @@ class Namespace(RuleBasedStateMachine):
         with_header = [id_ for id_ in model.at("failed") if not self.is_foreign(channel, id_)]
         assert self.ctl.reload_all(channel) == len(with_header)
         for id_ in with_header:
-            model.tasks[id_] = Task("waiting")
+            model.tasks[id_] = Task("waiting", retries=model.tasks[id_].retries)
 
     @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels, data=st.data())
@@ -469,7 +495,7 @@ class Namespace(RuleBasedStateMachine):
         with_header = {id_ for id_ in ids if id_ in model.at("failed") and not self.is_foreign(channel, id_)}
         assert self.ctl.reload(channel, ids) == len(with_header)
         for id_ in with_header:
-            model.tasks[id_] = Task("waiting")
+            model.tasks[id_] = Task("waiting", retries=model.tasks[id_].retries)
 
     @precondition(lambda self: any(model.at("failed") for model in self.model))
     @rule(channel=channels, data=st.data())
@@ -489,7 +515,7 @@ class Namespace(RuleBasedStateMachine):
             there = id_ in model.at("failed")
             assert self.ctl.edit(channel, id_, wire.pack("edited")) == there
             if there:
-                model.tasks[id_] = Task("waiting")
+                model.tasks[id_] = Task("waiting", retries=model.tasks[id_].retries)
 
     def draw_ids(self, channel: int, data: st.DataObject) -> list[str]:
         """Draw ids of failed tasks and of other tasks."""
@@ -524,7 +550,7 @@ class Namespace(RuleBasedStateMachine):
             st.tuples(st.just("capacity"), st.integers(1, 20)),
             st.tuples(st.just("channel"), st.sampled_from(["", "", "paused"])),
             st.tuples(st.just("allot"), st.sampled_from(["", "", "paused", "ended"])),
-            st.tuples(st.just("delay"), st.sampled_from([0, 3_600_000])),
+            st.tuples(st.just("delay"), st.sampled_from([0, HOUR_MS])),
         ),
     )
     def a_person_changes_a_setting(self, channel: int, change: tuple[str, Any]) -> None:
@@ -539,7 +565,7 @@ class Namespace(RuleBasedStateMachine):
             self.ctl.set_desired(self.world.keys.desired_server, {"allot": value})
             self.desired_allot = value
         else:
-            self.client.hset(self.world.keys.meta, "retry_delay_ms", value)
+            self.client.hset(self.world.keys.meta, "retry", f"{RETRIES} {value} 1 {HOUR_MS} 0 - -")
             self.delay = value
 
     @rule(channel=channels, text=st.sampled_from([b"", b"foreign", b"M1foreign", b"\xff" * 30]))
@@ -604,6 +630,7 @@ class Namespace(RuleBasedStateMachine):
             pipe.lrange(at.results, 0, -1).hgetall(at.claim_counts).llen(at.token)
             pipe.zrange(at.failed_at, 0, -1).hkeys(at.reasons).hkeys(at.retry_reasons)
             pipe.hgetall(at.agent_counters).zrange(at.agents, 0, -1)
+            pipe.hvals(at.reasons).hgetall(at.traces).hgetall(at.trace_uses)
             for actor in actors:
                 pipe.hgetall(at.claims(actor))
             (
@@ -619,6 +646,9 @@ class Namespace(RuleBasedStateMachine):
                 retry_reasons,
                 agent_counters,
                 agents,
+                packed_reasons,
+                traces,
+                trace_uses,
                 *claims,
             ) = pipe.execute()
             counters |= agent_counters
@@ -665,6 +695,14 @@ class Namespace(RuleBasedStateMachine):
             assert set(reasons) == {id_ for id_ in failed_items if not id_.startswith(b"foreign")}
             assert set(retry_reasons) <= {id_.encode() for id_, place, _ in found if place != "failed"}
             assert tokens <= 1
+            uses = Counter(
+                fields["trace"].encode()
+                for packed in packed_reasons
+                for fields in unpack_all(packed)
+                if "trace" in fields
+            )
+            assert {digest: int(count) for digest, count in trace_uses.items()} == uses
+            assert set(traces) == set(uses)
         for items in held_by.values():
             if any(wire.parse(item).crashes for item in items):
                 assert len(items) == 1, "a recovered task is claimed alone"
