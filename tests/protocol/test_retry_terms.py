@@ -190,7 +190,7 @@ def test_a_rate_is_stored_and_shown(text: str, stored: str, shown: str) -> None:
 @given(st.binary(max_size=30))
 def test_any_stored_bytes_are_a_rate_or_none(stored: bytes) -> None:
     rate = decode_rate(stored)
-    assert rate is None or (rate.count > 0 and rate.period_ms > 0 and str(rate))
+    assert rate is None or (rate.tasks > 0 and rate.period_ms > 0 and str(rate))
 
 
 @pytest.mark.parametrize(
