@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from mutitask_tui.api import Server
+from worker_agent.protocol.retry_policy import GiveUp, Retry
+from worker_agent.protocol.task import Task
 
-__all__ = ["Server"]
+__all__ = ["GiveUp", "Retry", "Server", "Task"]

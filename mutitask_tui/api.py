@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mutitask_tui.server.commands.registry import COMMANDS, Command, Outcome
+from worker_agent.protocol.channel_terms import checked_policies, checked_rates, policy_fields, rate_fields
 from worker_agent.protocol.counts import is_count
+from worker_agent.protocol.keys import MAX_CHANNELS
 from worker_agent.protocol.retry_policy import Retry
 from worker_agent.protocol.text import shown
 
@@ -18,6 +20,9 @@ class Server:
     `WorksNumb` is the number of devices. `InstructionChannelNumb` is the number of channels (by default, the number of
     generators). `TasksChannelMax` is each channel's capacity in tasks. If no address is given and no Redis listens on
     the default one, an embedded Valkey is started there. `retry_delay` and `lease` are in seconds.
+
+    `retry` is the retry policy of all channels, or a list with one for each. `retries` and `retry_delay` take the place
+    of its `times` and `delay`. `rates` is text such as `"10/s"` for all channels, or a list with one for each.
 
     Every command is also a method, such as `server.pause_one(0)`. Call it from another thread while `start()` runs.
     """
@@ -41,8 +46,10 @@ class Server:
         headless: bool = False,
         until_done: bool = False,
         failed_ok: bool = False,
-        retries: int = 3,
-        retry_delay: float = 0.0,
+        retries: int | None = None,
+        retry_delay: float | None = None,
+        retry: Retry | Sequence[Retry | None] | None = None,
+        rates: str | Sequence[str | None] | None = None,
         lease: float = 10.0,
         results_max: int = 1_000_000,
         totals: Sequence[int | None] = (),
@@ -74,7 +81,11 @@ class Server:
         self._headless = headless
         self._until_done = until_done
         self._failed_ok = failed_ok
-        self._terms = (retries, round(retry_delay * 1000), round(lease * 1000), results_max)
+        self._retry = checked_policies(retry)
+        self._retry_values = retries, retry_delay
+        policy_fields(self._retry, MAX_CHANNELS, times=retries, delay=retry_delay)
+        self._rates = checked_rates(rates)
+        self._terms = (round(lease * 1000), results_max)
         self._totals = tuple(totals)
         self._on_allotted = check_on_allotted(on_allotted)
         self._url = ""
@@ -113,12 +124,14 @@ class Server:
         from worker_agent.protocol.connection.address import read_server_file, resolve
         from worker_agent.protocol.membership import RunPlan
 
-        retries, retry_delay_ms, lease_ms, results_max = self._terms
+        (times, delay), (lease_ms, results_max) = self._retry_values, self._terms
+        count = len(iterators)
         plan = RunPlan(
-            channels=len(iterators),
+            channels=count,
             devices=self._devices,
             capacity=self._capacity,
-            policies={"retry": Retry(times=retries, delay=retry_delay_ms / 1000).encode()},
+            policies=policy_fields(self._retry, count, times=times, delay=delay),
+            rates=rate_fields(self._rates, count),
             lease_ms=lease_ms,
             results_max=results_max,
             autostart=self._autostart,

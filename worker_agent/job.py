@@ -7,6 +7,8 @@ A job file is an ordinary Python file. It may define
     save_function    saves one result; without it, results wait in Redis
     task_functions, save_functions    instead, a list with one function for each channel
     weights          a list with one number for each channel: its share of the claims of an agent that serves several
+    retry            `Retry(...)` for all channels, or a list with one of them for each (server only)
+    rates            text such as "10/s" for all channels, or a list with one text or None for each (server only)
     total, totals    the number of tasks, or a function that counts them; only for the progress display
     on_allotted      called as on_allotted(count, last_item) after each push. A source that cannot be repeated (a queue,
                      a socket) should drop items only then. An optional third parameter gets the channel.
@@ -25,14 +27,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from worker_agent.import_path import drop_shadowing_modules, reserve_for_job
+from worker_agent.protocol.channel_terms import Policies, Rates, checked_policies, checked_rates
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.served_channels import Served
 from worker_agent.settings import SaveFunction, TaskFunction
 
 Total = int | Callable[[], int] | None
+Value = TypeVar("Value")
 
 
 class JobTypeError(JobError, TypeError):
@@ -52,6 +56,10 @@ class Job:
     save_functions: tuple[SaveFunction | None, ...] = ()
     total_counts: tuple[Total, ...] = ()
     weights: tuple[float, ...] = ()
+    retry: Policies = None
+    rates: Rates = None
+    module: str = ""
+    """The name under which the file was imported."""
     on_allotted: Callable[[int, Any, int], None] | None = None
 
     @property
@@ -155,7 +163,10 @@ def load_job(path: str | Path) -> Job:
         save_functions=_list_in(module, "save_functions", shown),
         total_counts=_list_in(module, "totals", shown) or _one_total(getattr(module, "total", None)),
         weights=_checked_weights(getattr(module, "weights", None), shown),
-        on_allotted=_checked_on_allotted(getattr(module, "on_allotted", None), shown),
+        retry=_checked(checked_policies, getattr(module, "retry", None), shown),
+        rates=_checked(checked_rates, getattr(module, "rates", None), shown),
+        module=module.__name__,
+        on_allotted=_checked(check_on_allotted, getattr(module, "on_allotted", None), shown),
     )
     if job.task_function is None and not any(job.task_functions):
         raise JobError(
@@ -206,10 +217,10 @@ def _checked_weights(weights: object, shown: Path) -> tuple[float, ...]:
     return tuple(float(weight) for weight in weights)
 
 
-def _checked_on_allotted(function: object, shown: Path) -> Callable[[int, Any, int], None] | None:
+def _checked(check: Callable[[object], Value], value: object, shown: Path) -> Value:
     try:
-        return check_on_allotted(function)
-    except JobTypeError as error:
+        return check(value)
+    except (TypeError, ValueError) as error:
         raise JobTypeError(f"{shown}: {error}") from None
 
 

@@ -11,10 +11,18 @@ import click
 from mutitask_tui.cli.errors import report_errors
 from mutitask_tui.cli.redis_options import is_embedded, read_password, redis_options
 from worker_agent.console import streams
-from worker_agent.protocol.retry_policy import Retry
+from worker_agent.protocol.rate import Rate, parse_rate
+from worker_agent.protocol.retry_policy import MAX_DELAY_S
 
 if TYPE_CHECKING:
     from mutitask_tui.launch.redis_location import RedisLocation
+
+
+def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | None) -> Rate | None:
+    try:
+        return None if text is None else parse_rate(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -24,10 +32,19 @@ if TYPE_CHECKING:
               help="Number of devices in the grid.")  # fmt: skip
 @click.option("--capacity", type=click.IntRange(1), metavar="N",
               help="Most waiting tasks in a channel. [50]")  # fmt: skip
-@click.option("--retries", type=click.IntRange(0, 98), default=3, show_default=True, metavar="N",
-              help="How often a failed task is retried automatically.")  # fmt: skip
-@click.option("--retry-delay", type=click.FloatRange(0), default=0.0, show_default=True, metavar="SECONDS",
-              help="How long a failed task waits before it is retried.")  # fmt: skip
+@click.option("--retries", type=click.IntRange(0, 98), metavar="N",
+              help="How often a failed task is retried automatically. [the job's, or 3]")  # fmt: skip
+@click.option("--retry-delay", type=click.FloatRange(0, MAX_DELAY_S), metavar="SECONDS",
+              help="How long a failed task waits before its first retry. [the job's, or 0]")  # fmt: skip
+@click.option("--retry-factor", type=click.FloatRange(1, 1_000), metavar="FACTOR",
+              help="How many times as long each further delay is. [the job's, or 2]")  # fmt: skip
+@click.option("--retry-max-delay", type=click.FloatRange(0, MAX_DELAY_S), metavar="SECONDS",
+              help="The longest delay to which it grows. [the job's, or 600]")  # fmt: skip
+@click.option("--retry-jitter", type=click.FloatRange(0, 1), metavar="PART",
+              help="The part of a delay by which it varies at random. [the job's, or 0.2]")  # fmt: skip
+@click.option("--rate", callback=_parsed_rate, metavar="RATE",
+              help="How many tasks of each channel start in a time: 10/s, 90/min, 1000/h. [the job's, or no limit]",
+              )  # fmt: skip
 @click.option("--lease", type=click.FloatRange(2), default=10.0, show_default=True, metavar="SECONDS",
               help="How long claims are good without a heartbeat.")  # fmt: skip
 @click.option("--results-max", type=click.IntRange(1), default=1_000_000, show_default=True, metavar="N",
@@ -65,8 +82,12 @@ def run(
     password_file: Path | None,
     devices: int | None,
     capacity: int | None,
-    retries: int,
-    retry_delay: float,
+    retries: int | None,
+    retry_delay: float | None,
+    retry_factor: float | None,
+    retry_max_delay: float | None,
+    retry_jitter: float | None,
+    rate: Rate | None,
     lease: float,
     results_max: int,
     local_agents: int,
@@ -84,7 +105,9 @@ def run(
     """Feed the tasks of the job file JOB and show the dashboard."""
     from mutitask_tui.launch.run_server import run_server
     from worker_agent.job import load_job
+    from worker_agent.protocol.channel_terms import policy_fields, rate_fields
     from worker_agent.protocol.connection.address import check_name
+    from worker_agent.protocol.errors import JobError
     from worker_agent.protocol.membership import RunPlan
 
     check_name(name)
@@ -95,11 +118,20 @@ def run(
         iterators = loaded.iterators()
     if devices is None:
         devices = local_agents if local_agents or mode not in ("resume", "anyway") else None
+    try:
+        policies = policy_fields(
+            loaded.retry, len(iterators), ("__main__", loaded.module),
+            times=retries, delay=retry_delay, factor=retry_factor, max_delay=retry_max_delay, jitter=retry_jitter,
+        )  # fmt: skip
+        rates = rate_fields(rate or loaded.rates, len(iterators))
+    except ValueError as error:
+        raise JobError(f"{job}: {error}") from None
     plan = RunPlan(
         channels=len(iterators),
         devices=devices,
         capacity=capacity,
-        policies={"retry": Retry(times=retries, delay=retry_delay).encode()},
+        policies=policies,
+        rates=rates,
         lease_ms=round(lease * 1000),
         results_max=results_max,
         autostart=autostart,

@@ -44,7 +44,7 @@ def checked_rates(given: object) -> Rates:
 def policy_fields(
     policies: Policies,
     channels: int,
-    own_modules: Iterable[str],
+    own_modules: Iterable[str] = ("__main__",),
     *,
     times: int | None = None,
     delay: float | None = None,

@@ -15,9 +15,9 @@ LEAST_PER_H = 0.01
 
 
 class Rate(NamedTuple):
-    """At most `count` tasks in `period_ms`."""
+    """How many tasks may start in `period_ms`."""
 
-    count: float
+    tasks: float
     period_ms: int
 
     def __str__(self) -> str:
@@ -25,11 +25,11 @@ class Rate(NamedTuple):
         unit = next(
             (unit for unit, ms in _PERIODS_MS.items() if ms == self.period_ms), f"{self.period_ms} ms"
         )
-        return f"{_number_text(self.count)}/{unit}"
+        return f"{_number_text(self.tasks)}/{unit}"
 
     def encode(self) -> str:
         """Return the rate as the field of `Keys.desired_channels` has it: the count and the period in ms."""
-        return f"{_number_text(self.count)} {self.period_ms}"
+        return f"{_number_text(self.tasks)} {self.period_ms}"
 
 
 def parse_rate(text: object) -> Rate:
@@ -42,7 +42,7 @@ def parse_rate(text: object) -> Rate:
             f"a rate is a number of tasks per s, min or h, such as 10/s, 0.5/s or 90/min, not {shown(text)[:40]}"
         )
     rate = Rate(float(found[1]), _PERIODS_MS[found[2]])
-    per_s = rate.count * 1_000 / rate.period_ms
+    per_s = rate.tasks * 1_000 / rate.period_ms
     if per_s > MOST_PER_S:
         raise ValueError(f"a rate is at most {MOST_PER_S:,}/s, not {shown(text)[:40]}")
     if per_s * 3_600 < LEAST_PER_H:
@@ -57,7 +57,7 @@ def decode_rate(stored: bytes) -> Rate | None:
         rate = Rate(float(words[0]), int(words[1]))
     except (ValueError, IndexError, OverflowError):
         return None
-    return rate if 0 < rate.count < math.inf and rate.period_ms > 0 else None
+    return rate if 0 < rate.tasks < math.inf and rate.period_ms > 0 else None
 
 
 def _number_text(number: float) -> str:
