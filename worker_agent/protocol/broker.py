@@ -299,6 +299,10 @@ class Broker(Membership):
         """Record how many tasks a channel's generator will yield."""
         self._configure(self.keys.channel(channel).counters, "total", f"={total}", 0)
 
+    def set_meta_count(self, field: str, count: int) -> None:
+        """Record one of the server's counts of stored bodies (`bodies...`)."""
+        self._configure(self.keys.meta, field, f"={count}", 0)
+
     def add_devices(self, count: int) -> int:
         """Add devices to the grid; a negative `count` removes some. Return the new number.
 
