@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mutitask_tui.server.allotter import Allotter
+from mutitask_tui.server.body_sweep import BodySweep
 from mutitask_tui.server.drain import drain_agents
 from mutitask_tui.server.feed import Feed, parse_marks
 from mutitask_tui.server.operator_calls import Caller
+from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.snapshot import Wait
 from mutitask_tui.server.supervisor import Supervisor
 from worker_agent.protocol.actor import Actor
@@ -95,6 +97,7 @@ class ServerCore:
         self._broker = self._new_broker(Actor.server())
         self._allotter: Allotter | None = None
         self._supervisor: Supervisor | None = None
+        self._body_sweep: BodySweep | None = None
         self._restore_excepthook: Callable[[], None] = lambda: None
         self._finish_lock = threading.Lock()
         self._reopen_lock = threading.Lock()
@@ -240,6 +243,7 @@ class ServerCore:
         )
         allotter.on_token = supervisor.wake
         self._allotter, self._supervisor = allotter, supervisor
+        self._body_sweep = self._new_body_sweep()
         # A job may take long to count its tasks, so a thread of its own does it.
         threading.Thread(
             target=self._record_totals, args=(len(self._iterators),), name="totals", daemon=True
@@ -247,6 +251,13 @@ class ServerCore:
         self._watch_threads()
         supervisor.start()
         allotter.start()
+        self._body_sweep.start()
+
+    def _new_body_sweep(self) -> BodySweep:
+        # Without retries: a pass that fails is made again later.
+        broker = Broker(connect(self.url), self.name, self._broker.actor, address=self.address)
+        self._brokers.append(broker)
+        return BodySweep(Reader(self.url, self.name), broker, self.source)
 
     def _marks(self, channel: int, cursor: int) -> dict[int, str]:
         """Return the marks with which the feed checks that its generator is the one that started the run."""
@@ -351,7 +362,7 @@ class ServerCore:
                 return
             self._stopping.set()
             self.failure, self.quit = failure, by_command
-            for duty in (self._allotter, self._supervisor):
+            for duty in (self._allotter, self._supervisor, self._body_sweep):
                 if duty:
                     duty.stop()
             if (

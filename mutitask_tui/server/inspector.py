@@ -92,7 +92,7 @@ class Inspector(Reader):
 
     def waiting_tasks(self, channel: int, limit: int) -> tuple[WaitingTask, ...]:
         """Return the next waiting tasks, in the order in which they will be claimed."""
-        items = self._query("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
+        items = self.query("LRANGE", self.keys.channel(channel).waiting, 0, limit - 1)
         return tuple(
             waiting_task(item) for item in self.bodies.inline(channel, items, most_bytes=SHOWN_BODY_BYTES)
         )
@@ -100,13 +100,13 @@ class Inspector(Reader):
     def last_results(self, channel: int, limit: int) -> tuple[ResultView, ...]:
         """Return the newest results that wait to be drained, newest first."""
         at = self.keys.channel(channel)
-        items = self._query("LRANGE", at.results, -limit, -1)
+        items = self.query("LRANGE", at.results, -limit, -1)
         items = self.bodies.inline(channel, items, most_bytes=SHOWN_BODY_BYTES)
         return tuple(result_item_view(channel, item) for item in reversed(items))
 
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last log lines of the device's agent, oldest first."""
-        return tuple(decode_text(line) for line in self._query("LRANGE", self.keys.device_log(device), 0, -1))
+        return tuple(decode_text(line) for line in self.query("LRANGE", self.keys.device_log(device), 0, -1))
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return each channel's samples of the last hour, oldest first."""

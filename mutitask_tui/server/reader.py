@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import redis
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
 from mutitask_tui.server.snapshot_parser import (
     DeviceViews,
+    body_counts,
     channel_view,
     decode_text,
     event_views,
@@ -28,7 +30,7 @@ from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message, translate
 from worker_agent.protocol.errors import InvalidRedisReply, NoNamespace, RedisRefused
 from worker_agent.protocol.keys import MAX_CHANNELS, Keys
-from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons
+from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons, trace_digests
 from worker_agent.protocol.replies import check_command_reply, check_script_reply, is_whole, to_dict
 from worker_agent.protocol.scripts import script
 from worker_agent.protocol.text import short_text, size_text
@@ -37,6 +39,8 @@ EVENTS = 200
 RATE_WINDOW_MS = 3_000
 ALLOT_TIMES_STEP_MS = 500
 ALLOT_TIMES_KEPT = 2_000
+KEPT_TRACES = 2_000
+"""How many tracebacks a reader keeps. A traceback has at most 8,000 characters."""
 PAGE_BODIES_BYTES = 32 * 1024 * 1024
 """The most bytes of bodies stored apart that one page of results has, unless its first result alone is larger."""
 SHOWN_BODY_BYTES = 64 * 1024
@@ -96,13 +100,16 @@ class Reader:
         self.client: redis.Redis = connect(url)
         self.bodies = Bodies(self.client, name, self.address)
         self._channels = 0
+        self._known_traces: dict[tuple[int, str], str] = {}
+        """Tracebacks that were read, by channel and digest. A digest always names the same text."""
         self._devices = DeviceViews()
         self._settled: dict[int, deque[tuple[int, int]]] = {}
         """For each channel: the time of a snapshot in ms, and how many tasks were settled by then."""
         self._allot_times: dict[int, deque[tuple[int, int]]] = {}
         """For each channel: a time in ms, and how many items were allotted by then."""
 
-    def _query(self, *command: Any) -> Any:
+    def query(self, *command: Any) -> Any:
+        """Send a plain command and return its reply."""
         try:
             return check_command_reply(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
@@ -114,7 +121,7 @@ class Reader:
         """Return at most `count` members of a list or sorted set from `start` on, fewer if they are large."""
         while True:
             try:
-                found: list[bytes] = self._query(command, key, start, start + count - 1)
+                found: list[bytes] = self.query(command, key, start, start + count - 1)
             except InvalidRedisReply:
                 if count == 1:
                     raise
@@ -125,7 +132,7 @@ class Reader:
     def _hash_values(self, key: str, fields: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of a hash's fields. Large values are read in several replies."""
         try:
-            return list(self._query("HMGET", key, *fields))
+            return list(self.query("HMGET", key, *fields))
         except InvalidRedisReply:
             if len(fields) == 1:
                 raise
@@ -179,6 +186,7 @@ class Reader:
             ),
             devices=self._devices.update(raw[8], leases, agents, raw[4], raw[5], now, self._channels),
             events=event_views(raw[9]),
+            bodies=body_counts(meta),
         )
 
     def _read_snapshot(self) -> list[Any]:
@@ -245,7 +253,7 @@ class Reader:
         return [(numbers[0], numbers[7]) for numbers in self._history_lines(channel)]
 
     def _history_lines(self, channel: int) -> list[list[int]]:
-        lines = self._query("LRANGE", self.keys.channel(channel).history, 0, -1)
+        lines = self.query("LRANGE", self.keys.channel(channel).history, 0, -1)
         return [numbers for numbers in map(parse_history_line, lines) if numbers is not None]
 
     def _rate(self, channel: int, now: int, settled: int) -> float:
@@ -261,17 +269,17 @@ class Reader:
 
     def allot_ended(self) -> bool:
         """Return whether `stop_allot` ended feeding for good."""
-        return bool(self._query("HGET", self.keys.desired_server, "allot") == b"ended")
+        return bool(self.query("HGET", self.keys.desired_server, "allot") == b"ended")
 
     def pending_skips(self) -> set[int]:
         """Return the channels whose feed was asked to skip an item and has not done so yet."""
-        fields = self._query("HKEYS", self.keys.desired_channels)
+        fields = self.query("HKEYS", self.keys.desired_channels)
         named = [field.decode("utf-8", "replace").partition(":") for field in fields]
         return {int(channel) for name, _, channel in named if name == "skip" and channel.isdigit()}
 
     def channels(self) -> int:
         """Return how many channels the namespace has. Raises `NoNamespace`."""
-        count = self._query("HGET", self.keys.meta, "channels")
+        count = self.query("HGET", self.keys.meta, "channels")
         if count is None:
             raise self._no_namespace()
         return self._channel_count(count)
@@ -296,7 +304,7 @@ class Reader:
     def failed_ids(self, channel: int, offset: int, limit: int) -> list[tuple[bytes, float]]:
         """Return the ids of failed tasks of a channel and their times in ms, by time and id from the last down."""
         at = self.keys.channel(channel)
-        page = self._query("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
+        page = self.query("ZREVRANGE", at.failed_at, offset, offset + limit - 1, "WITHSCORES")
         scored = [pair if isinstance(pair, list | tuple) else None for pair in page]
         pairs = [pair for pair in scored if pair] or list(zip(page[::2], page[1::2], strict=True))
         return [(id_, float(at_ms)) for id_, at_ms in pairs]
@@ -311,8 +319,9 @@ class Reader:
         at, names = self.keys.channel(channel), [id_ for id_, _ in ids]
         items, reasons = self._hash_values(at.failed, names), self._hash_values(at.reasons, names)
         items = self._inline_small(channel, items)
+        traces = self._traces(channel, [why for why in reasons if why])
         return [
-            parse_failed(channel, decode_text(id_), _score_ms(at_ms), item, why or b"")
+            parse_failed(channel, decode_text(id_), _score_ms(at_ms), item, why or b"", traces)
             for (id_, at_ms), item, why in zip(ids, items, reasons, strict=True)
             if item is not None
         ]
@@ -328,18 +337,35 @@ class Reader:
     def failed_record(self, channel: int, id_: str) -> FailedRecord | None:
         """Return one failed task with its whole payload, or None if it is no longer there."""
         at = self.keys.channel(channel)
-        item = self._query("HGET", at.failed, id_)
+        item = self.query("HGET", at.failed, id_)
         if item is None:
             return None
-        at_ms = self._query("ZSCORE", at.failed_at, id_) or 0
+        at_ms = self.query("ZSCORE", at.failed_at, id_) or 0
         (item,) = self.bodies.inline(channel, [item])
-        return parse_failed(channel, id_, _score_ms(at_ms), item, self._query("HGET", at.reasons, id_) or b"")
+        why = self.query("HGET", at.reasons, id_) or b""
+        return parse_failed(channel, id_, _score_ms(at_ms), item, why, self._traces(channel, [why]))
+
+    def _traces(self, channel: int, reasons: Sequence[bytes]) -> dict[str, str]:
+        """Return the tracebacks that these reasons name by their digests. Equal ones are kept, and read, once."""
+        wanted = set[str]().union(*map(trace_digests, reasons))
+        known = self._known_traces
+        missing = [digest for digest in wanted if (channel, digest) not in known]
+        if missing:
+            names = [digest.encode("utf-8", "replace") for digest in missing]
+            if len(known) > KEPT_TRACES:
+                known.clear()
+            for digest, text in zip(
+                missing, self._hash_values(self.keys.channel(channel).traces, names), strict=True
+            ):
+                if text is not None:
+                    known[channel, digest] = decode_text(text)
+        return {digest: known[channel, digest] for digest in wanted if (channel, digest) in known}
 
     def full_id(self, channel: int, id_: str) -> str:
         """Return a task's full id. Its number alone means the task of this run."""
         if not id_.isascii() or not id_.isdigit() or len(id_) > 12:
             return id_
-        run = decode_text(self._query("HGET", self.keys.meta, "run"))
+        run = decode_text(self.query("HGET", self.keys.meta, "run"))
         return f"{run}{int(id_):012d}"
 
     def results(self, channel: int, start: int, count: int) -> tuple[int, list[Result | bytes]]:
@@ -357,7 +383,7 @@ class Reader:
         """
         at = self.keys.channel(channel)
         while True:
-            drained = self._number(self._query("HGET", at.counters, "drained"))
+            drained = self._number(self.query("HGET", at.counters, "drained"))
             items = self._page("LRANGE", at.results, start, count)
             if all_inline(items):
                 return ResultItems(drained, items, [])
@@ -365,7 +391,7 @@ class Reader:
             whole = self.bodies.inline(channel, items)
             missing = any(map(wire.is_apart, whole))
             # Who drained these results meanwhile has removed their bodies too.
-            if not missing or self._number(self._query("HGET", at.counters, "drained")) == drained:
+            if not missing or self._number(self.query("HGET", at.counters, "drained")) == drained:
                 return ResultItems(drained, whole, self.bodies.keys(channel, items))
 
     def _that_fit(self, channel: int, items: Sequence[bytes]) -> list[bytes]:
@@ -386,9 +412,12 @@ def _score_ms(score: Any) -> int:
     return int(min(max(float(score), 0.0), 9e15))
 
 
-def parse_failed(channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes) -> FailedRecord:
-    """Parse an item of a FailChannel and the reasons of its failed runs."""
-    reasons = read_reasons(packed_reasons)
+def parse_failed(
+    channel: int, id_: str, failed_ms: int, item: bytes, packed_reasons: bytes,
+    traces: Mapping[str, str] = MappingProxyType({}),
+) -> FailedRecord:  # fmt: skip
+    """Parse an item of a FailChannel and the reasons of its failed runs. `traces` are tracebacks by their digests."""
+    reasons = read_reasons(packed_reasons, traces)
     last = reasons[-1] if reasons else None
     value: Any = None
     unpacks, apart = True, None

@@ -241,6 +241,19 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyCounts:
+    """Large bodies that are stored apart from their items, as the server's last pass over them counted."""
+
+    stored: int
+    removed: int
+    """How many bodies that no task needed any more were removed since the server's start."""
+    missing: int
+    """How many tasks and results have lost their body."""
+    at_ms: int
+    """When the counts last changed. 0 if there was no pass yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A namespace at one instant, by Redis's clock (`now_ms`)."""
 
@@ -255,6 +268,7 @@ class Snapshot:
     devices: tuple[DeviceView, ...]
     events: tuple[Event, ...]
     """The newest events, oldest first."""
+    bodies: BodyCounts = BodyCounts(0, 0, 0, 0)
     wait: Wait | None = None
     """Set if the server runs in this process and its calls wait. Redis may answer reads and refuse writes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from mutitask_tui.server.snapshot import ChannelView, DeviceView, Event, EventLevel, ServerView
+from mutitask_tui.server.snapshot import BodyCounts, ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import MAX_CHANNELS
 from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
@@ -20,6 +20,12 @@ _LATE_S = 2
 
 _DeviceState = tuple[bytes | None, bytes, bytes, float | None]
 """The parts of a device view: the live agent's actor, the desired state, the heartbeat, and the heartbeat's age."""
+
+
+def body_counts(meta: dict[bytes, bytes]) -> BodyCounts:
+    """Return the counts of bodies that the server wrote."""
+    fields = (b"bodies", b"bodies_removed", b"bodies_missing", b"bodies_at_ms")
+    return BodyCounts(*(parse_count(meta, field) for field in fields))
 
 
 def server_view(

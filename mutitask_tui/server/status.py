@@ -24,6 +24,11 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
         },
         "channels": [_channel_data(channel) for channel in snapshot.channels],
         "devices": [_device_data(device, len(snapshot.channels)) for device in snapshot.devices],
+        "bodies": {
+            "stored": snapshot.bodies.stored,
+            "removed": snapshot.bodies.removed,
+            "missing": snapshot.bodies.missing,
+        },
         "troubles": troubles(snapshot),
     }
 
@@ -75,6 +80,12 @@ def to_lines(snapshot: Snapshot) -> list[str]:
         f"namespace {snapshot.name} on {snapshot.redis}",
         f"server {server.host} pid {server.pid}" if server else "no server",
     ]
+    bodies = snapshot.bodies
+    if bodies.stored or bodies.removed or bodies.missing:
+        lines.append(
+            f"large bodies: {bodies.stored:,} stored, {bodies.removed:,} removed that no task needed, "
+            f"{bodies.missing:,} missing"
+        )
     for c in snapshot.channels:
         feed = "exhausted" if c.exhausted else c.halted or ("feeding" if c.allotting else "not feeding")
         counters = "counters balanced" if c.balanced else "COUNTERS NOT BALANCED"

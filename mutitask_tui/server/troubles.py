@@ -113,10 +113,20 @@ def all_failing_text(channels: Sequence[ChannelView]) -> str:
     return f"{runs} failed in {_names(channels)}, none done"
 
 
+def missing_bodies_text(count: int) -> str:
+    """Return the sentence about tasks and results whose bodies are gone."""
+    has = "task or result has" if count == 1 else "tasks or results have"
+    return (
+        f"{count:,} {has} lost the body in Redis: such a task fails with that reason; "
+        "give it a new body with edit_fail_task, and check that no program deletes keys and that Redis keeps its data"
+    )
+
+
 def troubles(snapshot: Snapshot) -> list[str]:
     """Return one sentence for each trouble, the worst first."""
     not_served, failing, stuck = unserved(snapshot), all_failing(snapshot), stuck_runs(snapshot.devices)
-    sentences = [unserved_text(not_served)] if not_served else []
+    sentences = [missing_bodies_text(snapshot.bodies.missing)] if snapshot.bodies.missing else []
+    sentences += [unserved_text(not_served)] if not_served else []
     sentences += [all_failing_text(failing)] if failing else []
     sentences += [run.text for run in stuck[:_NAMED]]
     if len(stuck) > _NAMED:

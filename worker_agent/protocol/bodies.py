@@ -23,7 +23,7 @@ from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.errors import InvalidRedisReply, MutiTaskError
 from worker_agent.protocol.reasons import in_one_line
 
-APART_BYTES = 8 * 1024
+APART_BYTES = 6 * 1024
 """An item from this size on is pushed without its body. `docs/performance.md` has the measurements."""
 FETCH_BYTES = 16 * 1024 * 1024
 """About how many bytes of bodies are asked for in one packet."""
