@@ -14,6 +14,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.reasons import name_of
+from worker_agent.protocol.task import Task
 from worker_agent.protocol.unpatched import time
 
 READY_ITEMS = 1_000
@@ -111,7 +112,11 @@ class Feed(threading.Thread):
                 )
                 return
             try:
-                packed = wire.new_task_header(run, number) + pack(item)
+                # Every item of every run comes through here, so plain items cost no call.
+                if type(item) is Task:
+                    packed = _packed(item, run, number, pack)
+                else:
+                    packed = wire.new_task_header(run, number) + pack(item)
             except Unpackable as error:
                 self._halt(
                     f"item {number} is {error}; fix the job and continue with --resume, "
@@ -163,7 +168,7 @@ class Feed(threading.Thread):
 
     def _matches(self, item: Any, number: int, mark: str) -> bool:
         try:
-            packed = wire.new_task_header(self._run.encode("ascii"), number) + wire.ValuePacker().pack(item)
+            packed = _packed(item, self._run.encode("ascii"), number, wire.ValuePacker().pack)
         except Unpackable:
             return False
         # The mark is the digest of the pushed item, which may have had its body apart or not.
@@ -298,6 +303,13 @@ class Feed(threading.Thread):
             while self._halted and not self._stopped:
                 self._changed.wait()
             return not self._stopped
+
+
+def _packed(item: Any, run: bytes, number: int, pack: Callable[[Any], bytes]) -> bytes:
+    """Return the list item of what a generator yielded. Raises `Unpackable`."""
+    if type(item) is Task:
+        return wire.with_options(wire.new_task_header(run, number) + pack(item.payload), item.options)
+    return wire.new_task_header(run, number) + pack(item)
 
 
 def small_form(item: bytes) -> bytes:

@@ -17,6 +17,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
+from worker_agent.protocol.task import Task
 
 
 @contextmanager
@@ -197,3 +198,42 @@ def test_lost_writes_are_noticed_while_items_come_one_by_one(
     with feeding(redis_url, iter(range(8)), resume=True):
         wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert numbers(client, at) == list(range(8))
+
+
+def test_a_task_with_options_is_pushed_with_its_payload_alone(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    at = Keys("feeding").channel(0)
+    items = [Task("a", timeout=30, retries=0), "b", Task("c", delay=3_600), Task("d")]
+    with feeding(redis_url, iter(items)):
+        wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
+    waiting = [wire.parse(item) for item in client.lrange(at.waiting, 0, -1)]
+    (delayed,) = [wire.parse(item) for item in client.zrange(at.delayed, 0, -1)]
+    assert [wire.unpack(item.body) for item in (*waiting, delayed)] == ["a", "b", "d", "c"]
+    assert [item.options for item in (*waiting, delayed)] == [
+        wire.Options(30.0, 0), wire.Options(), wire.Options(), wire.Options(delay_ms=3_600_000),
+    ]  # fmt: skip
+
+
+def test_a_resumed_feed_knows_its_tasks_by_payload_and_options(
+    client: redis.Redis, redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    def tasks(retries: int) -> Iterator[Any]:
+        yield from (Task(number, retries=retries) for number in range(40))
+
+    at = Keys("feeding").channel(0)
+    with feeding(redis_url, tasks(1)):
+        wait_until(lambda: client.llen(at.waiting) == 10)
+    with feeding(redis_url, tasks(1), resume=True):
+        wait_until(lambda: client.llen(at.waiting) == 30)
+    with feeding(redis_url, tasks(2), resume=True) as core:
+        wait_until(core.halted_feeds)
+        assert "differs from the one that was allotted" in core.halted_feeds()[0]
+
+
+def test_a_task_within_a_payload_stops_the_feed_before_it(
+    redis_url: str, wait_until: Callable[..., Any]
+) -> None:
+    with feeding(redis_url, iter([[Task(1)]])) as core:
+        wait_until(core.halted_feeds)
+        assert "item 0 is a value of type worker_agent.protocol.task.Task" in core.halted_feeds()[0]

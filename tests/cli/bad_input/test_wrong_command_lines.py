@@ -138,6 +138,44 @@ ROWS = [
         r"'first' is neither a device's number nor 'auto'",
         process=True,
     ),
+    Row(
+        "more retries than the most",
+        "mutitask run {job} --retries 99",
+        2,
+        r"Invalid value for '--retries': 99 is not in the range",
+    ),
+    Row(
+        "a retry delay above a week",
+        "mutitask run {job} --retry-delay 700000",
+        2,
+        r"Invalid value for '--retry-delay': 700000.0 is not in the range",
+    ),
+    Row(
+        "a retry delay that is no number",
+        "mutitask run {job} --retry-delay nan",
+        2,
+        r"delay of Retry must be a number from 0 to 604,800 seconds, not nan",
+    ),
+    Row(
+        "a factor that shrinks",
+        "mutitask run {job} --retry-factor 0.5",
+        2,
+        r"Invalid value for '--retry-factor': 0.5 is not in the range",
+    ),
+    Row(
+        "a jitter above one",
+        "mutitask run {job} --retry-jitter 1.5",
+        2,
+        r"Invalid value for '--retry-jitter': 1.5 is not in the range",
+    ),
+    Row(
+        "a rate without a unit",
+        "mutitask run {job} --rate 10",
+        2,
+        r"Invalid value for '--rate': a rate is a number of tasks per s, min or h, such as 10/s, 0.5/s or 90/min, "
+        r"not '10'",
+    ),
+    Row("a rate of nothing", "mutitask run {job} --rate 0/s", 2, r"a rate is at least 0.01/h, not '0/s'"),
     Row("an unknown format", "mutitask results export --format xml", 2, r"'xml' is not"),
 ]
 

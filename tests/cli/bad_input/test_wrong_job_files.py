@@ -12,7 +12,52 @@ import pytest
 from tests.cli.bad_input.rows import Row, Servers, expect_refusal
 from tests.support.programs import Program
 
+PLAIN = "def tasks(): yield 1\ndef task_function(t): return t\n"
+POLICY = "from worker_agent import Retry\n" + PLAIN
+
 ROWS = [
+    Row(
+        "a policy with a bad value",
+        "mutitask run {job}",
+        2,
+        r"job\.py cannot be loaded, line 4, ValueError: times of Retry must be a whole number from 0 to 98, not 100: fix that line\.",
+        POLICY + "retry = Retry(times=100)\n",
+    ),
+    Row(
+        "a policy that is a number",
+        "mutitask run {job}",
+        2,
+        r"job\.py: `retry` must be Retry\(\.\.\.\), or a list with a Retry or None for each channel, not 3",
+        PLAIN + "retry = 3\n",
+    ),
+    Row(
+        "more policies than channels",
+        "mutitask run {job}",
+        2,
+        r"job\.py: `retry` lists 2 entries for 1 channel: list one for each",
+        POLICY + "retry = [Retry(), Retry()]\n",
+    ),
+    Row(
+        "a rate that cannot be read",
+        "mutitask run {job}",
+        2,
+        r"job\.py: a rate is a number of tasks per s, min or h, such as 10/s, 0\.5/s or 90/min, not 'ten'",
+        PLAIN + "rates = ['ten']\n",
+    ),
+    Row(
+        "more rates than channels",
+        "mutitask run {job}",
+        2,
+        r"job\.py: `rates` lists 2 entries for 1 channel: list one for each",
+        PLAIN + "rates = ['1/s', None]\n",
+    ),
+    Row(
+        "a number as the rate",
+        "mutitask run {job}",
+        2,
+        r"job\.py: `rates` must be text such as '10/s', or a list with such a text or None for each channel, not 10",
+        PLAIN + "rates = 10\n",
+    ),
     Row(
         "job missing",
         "mutitask run nowhere.py",
