@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from worker_agent.protocol.unpatched import time
+
 
 class ChannelChoice:
     """Remembers how many tasks wait in each served channel, and how much was claimed from it.
@@ -22,6 +24,10 @@ class ChannelChoice:
         """By channel: claimed tasks divided by the weight. The lowest one is next (stride scheduling)."""
         self._blocked: set[int] = set()
         """Channels that had waiting tasks and gave none: paused, or their next task must run alone."""
+        self._limited: dict[int, float] = {}
+        """By channel: until when its rate holds tasks back (monotonic)."""
+        self.limit_over: set[int] = set()
+        """Channels whose limit is over and that nobody has claimed from since."""
 
     def serve(self, channels: tuple[int, ...]) -> bool:
         """Set the served channels. Return whether they changed."""
@@ -30,6 +36,8 @@ class ChannelChoice:
         self._waiting = {channel: self._waiting.get(channel, 1) for channel in channels}
         self._passes = {channel: self._passes.get(channel, self._lowest_pass()) for channel in channels}
         self._blocked.clear()
+        self._limited.clear()
+        self.limit_over.clear()
         self.channels = channels
         return True
 
@@ -46,6 +54,41 @@ class ChannelChoice:
         for channel in channels:
             if channel in self._waiting:
                 self._note(channel, max(1, self._waiting[channel]))
+
+    def limit(self, channel: int, limited_ms: int) -> None:
+        """Record what a claim said: in how many ms the channel's rate allows the next task, 0 for no limit."""
+        self.limit_over.discard(channel)
+        if limited_ms:
+            self._limited[channel] = time.monotonic() + limited_ms / 1000
+        else:
+            self._limited.pop(channel, None)
+
+    def lift_limits(self, channels: Iterable[int]) -> None:
+        """Claim from these channels at once: a token came, perhaps because somebody changed the rate."""
+        for channel in channels:
+            self._limited.pop(channel, None)
+
+    def end_limits(self) -> None:
+        """Move the channels whose limit is over to `limit_over`."""
+        if self._limited:
+            now = time.monotonic()
+            for channel in [channel for channel, until in self._limited.items() if until <= now]:
+                del self._limited[channel]
+                self.limit_over.add(channel)
+
+    def is_limited(self, channel: int | None) -> bool:
+        """Return whether the channel's rate holds its tasks back."""
+        return channel in self._limited
+
+    def any_limited(self) -> bool:
+        """Return whether a rate holds tasks of any channel back."""
+        return bool(self._limited)
+
+    def limit_ends_in_s(self) -> float:
+        """Return in how many seconds the next limit is over. Infinite if there is none."""
+        if not self._limited:
+            return float("inf")
+        return max(0.0, min(self._limited.values()) - time.monotonic())
 
     def next(self) -> int:
         """Return the channel to claim from. Without any waiting tasks that is the next in turn."""
@@ -92,7 +135,11 @@ class ChannelChoice:
         return min(ready, default=max(self._passes.values(), default=0.0))
 
     def _is_ready(self, channel: int) -> bool:
-        return self._waiting.get(channel, 0) > 0 and channel not in self._blocked
+        return (
+            self._waiting.get(channel, 0) > 0
+            and channel not in self._blocked
+            and channel not in self._limited
+        )
 
     def _weight(self, channel: int) -> float:
         return self._weights[channel] if channel < len(self._weights) else 1.0

@@ -49,8 +49,10 @@ class ClaimLoop:
         """Settle, hand back and claim until the agent stops. Raises `RedisUnavailable` if Redis is away then."""
         in_flight, state, long_poll, choice = self._in_flight, self._state, self._long_poll, self._choice
         while not state.stopping.is_set():
-            in_flight.wake.wait(0.0 if long_poll.token_received else in_flight.max_sleep_s())
+            sleep_s = min(in_flight.max_sleep_s(), choice.limit_ends_in_s())
+            in_flight.wake.wait(0.0 if long_poll.token_received else sleep_s)
             in_flight.wake.clear()
+            choice.end_limits()
             self._count_claims_ahead()
             ahead, self._left_slots_idle = self._left_slots_idle, None
             reassigned = choice.serve(state.channels)
@@ -59,6 +61,7 @@ class ClaimLoop:
                 choice.unblock()
                 # A wait that ended without a token may have lost one: look into every channel.
                 choice.expect_tasks(tokens or choice.channels)
+                choice.lift_limits(tokens or ())
             if ahead is not None and not state.paused and not long_poll.polling and in_flight.idle_slots():
                 self._fill_idle_slots(*ahead)
             unwanted_claim_ahead = (state.paused or reassigned) and long_poll.has_claim_ahead
@@ -70,11 +73,17 @@ class ClaimLoop:
                 channel is not None
                 and not state.paused
                 and (self._alone_channel is None or in_flight.is_idle())
+                and not choice.is_limited(channel)
             ):
                 want = in_flight.tasks_to_claim(choice.waiting(channel))
             settle_due = bool(in_flight.settlements) and (want > 0 or in_flight.max_sleep_s() <= 0.0)
             if long_poll.polling and tokens is None and not reassigned and not settle_due:
-                want = 0
+                # A limit that is over brings no token.
+                want = want if channel in choice.limit_over else 0
+            if not want and not tokens and choice.any_limited() and in_flight.idle_slots():
+                # Tokens tell of other channels, and of a new rate.
+                tokens = None
+                long_poll.start_polling()
             if state.fenced_session is state.session:
                 self._start_new_session(None)
             elif back or want or settle_due or tokens is not None or unwanted_claim_ahead:
@@ -129,6 +138,7 @@ class ClaimLoop:
             claim, channel = self._claims_ahead.popleft()
             self._held[channel] += len(claim.items)
             self._choice.claimed(channel, len(claim.items), claim.waiting, ())
+            self._choice.limit(channel, claim.limited_ms)
 
     def _exchange(
         self, settlements: list[Settlement], channel: int | None, want: int, tokens: Sequence[int] = ()
@@ -154,7 +164,7 @@ class ClaimLoop:
         claim = self._settle_and_claim(
             session, channel, own, want, number=None if ahead is None else ahead.number
         )
-        if want and claim.waiting and not claim.items:
+        if want and claim.waiting and not claim.items and not claim.limited_ms:
             self._choice.gave_none(channel)
         if want and self._in_flight.idle_slots():
             self._fill_idle_slots(claim, channel)
@@ -180,6 +190,8 @@ class ClaimLoop:
             if not held[channel]:
                 del held[channel]
         choice.claimed(channel, len(claim.items), claim.waiting, claim.waiting_elsewhere)
+        if want:
+            choice.limit(channel, claim.limited_ms)
         if want and (claim.next_crashed or channel == self._alone_channel):
             self._alone_channel = channel if claim.next_crashed else None
         if claim.items:
@@ -206,11 +218,13 @@ class ClaimLoop:
     def _fill_idle_slots(self, claim: Claim, channel: int) -> None:
         """Look for more tasks after a claim that left slots idle.
 
-        Claim at once if tasks wait in another channel. Wait for a token if all channels are empty. Claim again if the
-        claim ended at this device's share.
+        Claim at once if tasks wait in another channel. Wait for a token if all channels are empty or limited by a rate.
+        Claim again if the claim ended at this device's share.
         """
         if len(self._choice.channels) > 1 and self._choice.any_ready():
             self._in_flight.wake.set()
+        elif claim.limited_ms:
+            self._long_poll.start_polling()
         elif self._in_flight.is_empty():
             if len(self._choice.channels) == 1:
                 want = self._in_flight.tasks_to_claim(0)

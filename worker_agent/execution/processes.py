@@ -16,7 +16,7 @@ from worker_agent.execution.child_process import (
     is_outcome,
 )
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight
-from worker_agent.execution.runner import child_died, timed_out
+from worker_agent.execution.runner import child_died, time_limit_of, timed_out
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
@@ -137,7 +137,7 @@ class ProcessExecutor:
 
     def _run_batch(self, slot: int, child: ChildProcess, entry: Entry) -> None:
         """Let the child run a task, and further tasks if they are short. Raises `ChildEnded`."""
-        in_flight, timeout = self._in_flight, self._settings.timeout
+        in_flight, default_limit = self._in_flight, self._settings.timeout
         if child.has_ended():
             # It ended while it was idle: no task caused that.
             child.reap()
@@ -149,7 +149,8 @@ class ProcessExecutor:
             child.give([(item, channel) for *_, item, channel in batch])
             started_at, taken_back = in_flight.running[slot].started_at, len(batch) == 1
             while True:
-                time_limit = None if timeout is None else started_at + timeout
+                limit = time_limit_of(batch[0][3], default_limit) if batch else None
+                time_limit = None if limit is None else started_at + limit
                 take_back_at = started_at + TAKE_BACK_S
                 deadline = time_limit if taken_back else min(take_back_at, time_limit or take_back_at)
                 answers = child.receive(deadline if batch else None)
@@ -188,15 +189,15 @@ class ProcessExecutor:
 
     def _after_timeout(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Replace a child whose task exceeded its time limit. Raises `ChildEnded`."""
-        timeout = self._settings.timeout or 0.0
         *_, item, _ = batch.popleft()
+        limit = time_limit_of(item, self._settings.timeout) or 0.0
         LOG.warning(
             "task %d ran longer than %g s: it failed at stage timeout, and its process is replaced",
-            int(item[10:22]), timeout,
+            int(item[10:22]), limit,
         )  # fmt: skip
         child.terminate()
         # The task is settled only now: it certainly runs no more.
-        self._in_flight.finish(slot, timed_out(timeout, self._device))
+        self._in_flight.finish(slot, timed_out(item, limit, self._device))
         self._in_flight.put_back(list(batch))
         raise ChildEnded
 

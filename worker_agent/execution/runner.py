@@ -124,9 +124,19 @@ class ProcessDied(Exception):
     """A child process ended while it ran a task."""
 
 
-def timed_out(timeout: float, device: int) -> tuple[bytes, bytes]:
+def time_limit_of(item: bytes, default: float | None) -> float | None:
+    """Return the limit of one run of a task, in seconds: its own, or else the agent's. None for no limit."""
+    try:
+        own = wire.options_of(item).timeout
+    except wire.Undecodable:
+        return default
+    return default if own is None else own
+
+
+def timed_out(item: bytes, limit: float, device: int) -> tuple[bytes, bytes]:
     """Return the outcome of a run that exceeded its time limit: a failure like others."""
-    error = TimeoutError(f"it ran longer than the limit of {timeout:g} s (--timeout)")
+    whose = "--timeout" if time_limit_of(item, None) is None else "the task's own timeout"
+    error = TimeoutError(f"it ran longer than the limit of {limit:g} s ({whose})")
     return FAILED, failure(reason("timeout", error, device), names=class_names(error))
 
 

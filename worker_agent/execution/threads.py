@@ -6,12 +6,14 @@ import threading
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight, RunningTask
-from worker_agent.execution.runner import Runner, timed_out
+from worker_agent.execution.runner import Runner, time_limit_of, timed_out
+from worker_agent.protocol import wire
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
+_OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
 RESTART_DELAY_S = 0.5
 """How long a slot that failed stays empty: the new thread may fail at once as well."""
 
@@ -32,6 +34,9 @@ class ThreadExecutor:
         self._abandoned = 0
         self._next_slot = 0
         self._late_end_logged = False
+        self._time_limits_watched = False
+        self._limited_run_started = threading.Event()
+        """Set when a run with a time limit of its own starts, which may be shorter than the watch's sleep."""
 
     def start(self, device: int) -> None:
         """Start the threads. They run the tasks in flight."""
@@ -39,10 +44,7 @@ class ThreadExecutor:
         with self._lock:
             self._start_threads()
         if self._settings.timeout is not None:
-            watch = threading.Thread(
-                target=self._enforce_timeout, args=(self._settings.timeout,), name="time-limit", daemon=True
-            )
-            watch.start()
+            self._watch_time_limits()
 
     def busy(self) -> bool:
         """Return whether a thread still runs or waits for a task."""
@@ -66,6 +68,9 @@ class ThreadExecutor:
         runner = Runner(self._settings.functions, self._device)
         try:
             while (entry := self._in_flight.take(slot)) is not None:
+                if entry[3][_OPTIONS_AT] == wire.OPTIONS:
+                    self._watch_time_limits()
+                    self._limited_run_started.set()
                 if not self._in_flight.finish(slot, runner.run(entry[3], entry[4])):
                     self._after_late_end()
                     break
@@ -84,24 +89,36 @@ class ThreadExecutor:
                 self._start_threads()
         self._in_flight.wake.set()
 
-    def _enforce_timeout(self, timeout: float) -> None:
-        """Abandon each run that exceeds `timeout` seconds, until the agent ends.
+    def _watch_time_limits(self) -> None:
+        """Start the thread that enforces time limits, unless it runs."""
+        with self._lock:
+            if self._time_limits_watched:
+                return
+            self._time_limits_watched = True
+        threading.Thread(target=self._enforce_time_limits, name="time-limit", daemon=True).start()
 
-        A run that starts during a sleep is not due before the sleep is over.
+    def _enforce_time_limits(self) -> None:
+        """Abandon each run that exceeds its time limit, until the agent ends.
+
+        A run with the agent's limit that starts during a sleep is not due before the sleep is over.
         """
+        default = self._settings.timeout
         while not self._in_flight.closed or self._in_flight.running:
-            runs = list(self._in_flight.running.items())
-            now = time.monotonic()
-            for slot, task in runs:
-                if task.started_at + timeout <= now:
-                    self._abandon(slot, task, timeout)
-            oldest = min(
-                (task.started_at for _, task in runs if task.started_at + timeout > now), default=now
-            )
-            time.sleep(max(0.001, oldest + timeout - now))
+            now, next_due = time.monotonic(), float("inf")
+            for slot, task in list(self._in_flight.running.items()):
+                limit = time_limit_of(task.item, default)
+                if limit is None:
+                    continue
+                if task.started_at + limit <= now:
+                    self._abandon(slot, task, limit)
+                else:
+                    next_due = min(next_due, task.started_at + limit)
+            sleep_s = min(next_due - now, 1.0 if default is None else default)
+            self._limited_run_started.wait(max(0.001, sleep_s))
+            self._limited_run_started.clear()
 
-    def _abandon(self, slot: int, task: RunningTask, timeout: float) -> None:
-        if not self._in_flight.abandon(slot, task, timed_out(timeout, self._device)):
+    def _abandon(self, slot: int, task: RunningTask, limit: float) -> None:
+        if not self._in_flight.abandon(slot, task, timed_out(task.item, limit, self._device)):
             return
         with self._lock:
             del self._active[slot]
@@ -111,7 +128,7 @@ class ThreadExecutor:
             abandoned, none_left = self._abandoned, not self._active
         LOG.warning(
             "task %d ran longer than %g s: it failed at stage timeout, and its thread is abandoned",
-            int(task.item[10:22]), timeout,
+            int(task.item[10:22]), limit,
         )  # fmt: skip
         if none_left and not self._in_flight.closed:
             LOG.error(
