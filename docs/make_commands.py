@@ -19,9 +19,10 @@ Each command has one name everywhere: its key in the dashboard, the `:` line the
 (Ctrl+P), `mutitask ctl pause_one 0`, and a method of the server in a program (`server.pause_one(0)`).
 
 `N` is a device number (for `reset_max_task`, a number of tasks), and `C` is a channel number. `CHANNELS` is `all`, or
-channel numbers such as `0,2` (in a program also a number or a list of numbers: `server.assign(3, [0, 2])`). `ID` is a
-failed task's id as the dashboard shows it; for a task of this run, its number alone is enough. Arguments in brackets
-are optional: without them the command acts on all channels. A key acts on the selected device, channel or failed task.
+channel numbers such as `0,2` (in a program also a number or a list of numbers: `server.assign(3, [0, 2])`). `RATE` is
+`off`, or a number of tasks per `s`, `min` or `h`, such as `10/s` or `90/min`. `ID` is a failed task's id as the
+dashboard shows it; for a task of this run, its number alone is enough. Arguments in brackets are optional: without
+them the command acts on all channels. A key acts on the selected device, channel or failed task.
 Commands marked *asks* ask for confirmation. `mutitask ctl` asks only on a terminal; `--yes` answers the question.
 
 What `assign` sets belongs to the device's number: it outlives the agent and takes the place of the agent's

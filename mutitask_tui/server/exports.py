@@ -12,6 +12,7 @@ from mutitask_tui.server.reader import FailedRecord, Reader
 from mutitask_tui.server.result_lines import result_lines
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import ConcurrentChange
+from worker_agent.protocol.reasons import Reason
 
 PAGE = 500
 RESULTS_PAGE = 1_000
@@ -31,9 +32,23 @@ def failed_line(record: FailedRecord) -> str:
         "error": view.error,
         "traceback": view.traceback,
         "device": view.device,
+        "given_up": record.reasons[-1].given_up if record.reasons else "",
+        "failed_runs": [_run_data(reason) for reason in record.reasons],
         "task": record.value if record.unpacks else record.raw,
     }
     return to_json(fields)
+
+
+def _run_data(reason: Reason) -> dict[str, Any]:
+    """Return one failed run, with the seconds until the next run (None: at once, or no further run)."""
+    return {
+        "at_ms": reason.at_ms,
+        "device": reason.device,
+        "stage": reason.stage,
+        "type": reason.type,
+        "error": reason.message,
+        "delay": None if reason.delay_ms is None else reason.delay_ms / 1000,
+    }
 
 
 def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:

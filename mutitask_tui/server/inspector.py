@@ -55,7 +55,8 @@ class Inspector(Reader):
             json=editable_json(record),
             size=record.apart.size if record.apart else len(record.raw),
             failed_runs=tuple(
-                FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback) for r in record.reasons
+                FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback, r.delay_ms, r.given_up)
+                for r in record.reasons
             ),
         )
 

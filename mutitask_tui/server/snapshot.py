@@ -55,6 +55,8 @@ class ChannelView:
     """About how long ago the first waiting task was allotted, in seconds. None if no task waits or it is unknown."""
     errors: int = 0
     """How many runs failed, of tasks in any state. A retried task counts each time."""
+    rate_limit: str = ""
+    """How many tasks may start in a time, such as `10/s`. '' if there is no limit."""
 
     @property
     def balanced(self) -> bool:
@@ -159,6 +161,10 @@ class FailedRun:
     error_type: str
     error: str
     traceback: str
+    delay_ms: int | None = None
+    """How long the task waited before its next run. None if it ran again at once, or not at all."""
+    given_up: str = ""
+    """Why the task did not run again. '' if it did."""
 
 
 @dataclass(frozen=True, slots=True)

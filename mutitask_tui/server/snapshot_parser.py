@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 from mutitask_tui.server.snapshot import BodyCounts, ChannelView, DeviceView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import MAX_CHANNELS
+from worker_agent.protocol.rate import decode_rate
 from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
 from worker_agent.protocol.text import short_text
 
@@ -195,7 +196,13 @@ def channel_view(
         total=int(total) if total else None,
         oldest_s=oldest_s,
         errors=parse_count(tally, b"errors"),
+        rate_limit=_rate_limit(desired.get(b"rate:%d" % number)),
     )
+
+
+def _rate_limit(stored: bytes | None) -> str:
+    rate = decode_rate(stored) if stored else None
+    return "" if rate is None else str(rate)
 
 
 def parse_count(tally: dict[bytes, bytes], field: bytes) -> int:

@@ -52,6 +52,7 @@ def _channel_data(channel: ChannelView) -> dict[str, Any]:
         "foreign": channel.foreign,
         "halted": channel.halted,
         "results": channel.results,
+        "rate_limit": channel.rate_limit,
     }
 
 
@@ -89,10 +90,11 @@ def to_lines(snapshot: Snapshot) -> list[str]:
     for c in snapshot.channels:
         feed = "exhausted" if c.exhausted else c.halted or ("feeding" if c.allotting else "not feeding")
         counters = "counters balanced" if c.balanced else "COUNTERS NOT BALANCED"
+        limited = f", limited {c.rate_limit}" if c.rate_limit else ""
         lines.append(
             f"TaskChannel{c.id}: {c.waiting}/{c.capacity} waiting, {c.claimed} claimed, {c.delayed} delayed, "
             f"{c.done} done, {c.failed} failed, {c.deleted} deleted of {c.allotted} allotted, {c.errors} errors; "
-            f"{feed}; {counters}{'; no device serves it' if c.id in unserved_ids else ''}"
+            f"{feed}{limited}; {counters}{'; no device serves it' if c.id in unserved_ids else ''}"
         )
     for d in snapshot.devices:
         seen = "never seen" if d.seen_s is None else f"seen {d.seen_s:.0f} s ago"

@@ -117,6 +117,8 @@ def test_every_command_of_the_registry(
         "command": "reset_max_task", "ok": True, "capacity": 30, "channels": [0, 1],
         "text": "capacity of TaskChannel0, TaskChannel1 is 30 now",
     }  # fmt: skip
+    assert ctl("reset_rate", "100000/s", 0)["rate"] == "100000/s"
+    assert until(lambda s: s.channels[0].rate_limit == "100000/s").channels[1].rate_limit == ""
     until(lambda s: s.channels[0].capacity == 30 and s.channels[0].waiting >= 30)
     assert ctl("skip_item", 1)["item"] == 1
     assert until(lambda s: s.channels[1].exhausted).channels[1].allotted == 2

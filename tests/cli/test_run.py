@@ -75,7 +75,8 @@ def test_headless_until_done_ends_by_itself_with_the_right_counts(
     lines = mutitask("results", "export", "--redis", redis_url, "--name", "counts").lines
     assert sorted(line["result"] for line in lines) == [[n] for n in range(100) if n % 10 != 7]
     meta = redis.Redis.from_url(redis_url).hgetall(Keys("counts").meta)
-    assert (meta[b"results_max"], meta[b"retry_delay_ms"], meta[b"lease_ms"]) == (b"5000", b"100", b"5000")
+    assert (meta[b"results_max"], meta[b"lease_ms"]) == (b"5000", b"5000")
+    assert meta[b"retry"] == b"1 100 2 600000 0.2 - -"
 
 
 TWO_CHANNELS = """

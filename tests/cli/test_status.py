@@ -18,7 +18,7 @@ CHANNEL: dict[str, type | tuple[type, ...]] = {
     "id": int, "capacity": int, "waiting": int, "claimed": int, "delayed": int, "done": int, "failed": int,
     "deleted": int, "allotted": int, "balanced": bool, "allotting": bool, "exhausted": bool,
 }  # fmt: skip
-ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results": int}
+ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results": int, "rate_limit": str}
 """The names of a channel in addition to those of the interface."""
 DEVICE: dict[str, type | tuple[type, ...]] = {
     "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "channels": list, "running": int,
@@ -61,7 +61,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
 
         status = stack.status()
 
-        assert set(status) == {"name", "server", "channels", "devices", "troubles"}
+        assert set(status) == {"name", "server", "channels", "devices", "bodies", "troubles"}
         assert status["name"] == "books"
         check(status["server"], SERVER)
         assert (
@@ -77,7 +77,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
         assert status["channels"][0] == {
             "id": 0, "capacity": 6, "waiting": 3, "claimed": 1, "delayed": 0, "done": 3, "failed": 1, "deleted": 0,
             "allotted": 8, "balanced": True, "allotting": False, "exhausted": True, "paused": False, "foreign": 0,
-            "halted": "", "results": 3, "errors": 1,
+            "halted": "", "results": 3, "errors": 1, "rate_limit": "",
         }  # fmt: skip
         assert status["channels"][1]["waiting"] == 3
         offline, running, _ = status["devices"]

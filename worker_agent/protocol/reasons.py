@@ -15,6 +15,7 @@ from worker_agent.protocol.unpatched import time
 
 _BROKEN = (ValueError, TypeError, AttributeError, OverflowError, RecursionError, codec.UnpackException)
 """What reading reasons raises that an agent did not write as it should."""
+_MOST_MS = 10**15
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000
 
@@ -68,7 +69,7 @@ def read_reasons(packed: bytes, traces: Mapping[str, str] = MappingProxyType({})
                 if reasons:
                     reasons[-1] = replace(
                         reasons[-1],
-                        delay_ms=int(fields["delay_ms"]) if "delay_ms" in fields else None,
+                        delay_ms=min(int(fields["delay_ms"]), _MOST_MS) if "delay_ms" in fields else None,
                         given_up=_GIVEN_UP.get(str(fields.get("given_up", "")), ""),
                     )
                 continue

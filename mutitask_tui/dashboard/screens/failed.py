@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mutitask_tui.dashboard.formats import size_text, when
+from mutitask_tui.dashboard.formats import size_text, span, when
 from mutitask_tui.dashboard.keys.screen_bindings import FAILED_BINDINGS
 from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.safe_text import safe_str, safe_text
@@ -104,6 +104,7 @@ class FailedScreen(PeekingScreen):
 
 def _facts(detail: FailedDetail, now_ms: int) -> list[Fact]:
     task = detail.task
+    given_up = detail.failed_runs[-1].given_up if detail.failed_runs else ""
     return [
         ("error", f"{task.error_type}: {task.error}" if task.error_type else task.error, "bold"),
         ("stage", task.stage, ""),
@@ -111,6 +112,7 @@ def _facts(detail: FailedDetail, now_ms: int) -> list[Fact]:
         ("number", f"{task.number:,}", ""),
         ("device", "none" if task.device is None else f"Device{task.device}", ""),
         ("runs", f"{task.runs:,}" + (f", {detail.crashes:,} crashed" if detail.crashes else ""), ""),
+        *([("given up", given_up, "")] if given_up else []),
     ]
 
 
@@ -123,6 +125,8 @@ def _runs(detail: FailedDetail, now_ms: int) -> Content:
         run = runs[index]
         device = "no device" if run.device is None else f"Device{run.device}"
         head = f"run {index + 1}  {when(run.at_ms, now_ms)}  {device}  stage {safe_str(run.stage, 30)}"
+        if run.delay_ms:
+            head += f"  next run after {span(run.delay_ms / 1000)}"
         parts.append(Content.styled(head, "bold $text-primary"))
         same = later is not None and (run.error_type, run.error, run.traceback) == (
             later.error_type,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mutitask_tui.server.commands.base import CommandGroup, channels_text
-from mutitask_tui.server.commands.registry import CommandError, Outcome
+from mutitask_tui.server.commands.registry import CommandError, Outcome, rate_argument, rate_text
+
+CHANNELS_PER_CALL = 1_000
 
 
 class ChannelCommands(CommandGroup):
@@ -44,6 +46,27 @@ class ChannelCommands(CommandGroup):
         return Outcome(
             f"capacity of {channels_text(channels)} is {capacity:,} now",
             data={"capacity": capacity, "channels": channels},
+        )
+
+    def reset_rate(self, rate: str, channel: int | None = None) -> Outcome:
+        """Limit how many tasks of one channel, or of each channel, may start in a time. `off` removes the limit."""
+        wanted = rate_argument(rate)
+        channels = self.require_channels(channel)
+        value = "" if wanted is None else wanted.encode()
+        for first in range(0, len(channels), CHANNELS_PER_CALL):
+            part = channels[first : first + CHANNELS_PER_CALL]
+            self.call(
+                lambda b, part=part: b.set_desired(  # type: ignore[misc]
+                    b.keys.desired_channels,
+                    {f"rate:{number}": value for number in part},
+                    tokens=[b.keys.channel(number).token for number in part],
+                )
+            )
+        limit = "are claimed without a limit" if wanted is None else f"are limited to {wanted} now"
+        each = "each of " if wanted is not None and len(channels) > 1 else ""
+        return Outcome(
+            f"tasks of {each}{channels_text(channels)} {limit}",
+            data={"rate": rate_text(wanted), "channels": channels},
         )
 
     def pause_channel(self, channel: int) -> Outcome:

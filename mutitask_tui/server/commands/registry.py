@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from worker_agent.protocol.rate import Rate, parse_rate
 from worker_agent.protocol.served_channels import Served, numbers_text, parse_served, served_text
 from worker_agent.protocol.text import shown
 
-ParamKind = Literal["device", "channel", "channels", "fail", "count", "json"]
+ParamKind = Literal["device", "channel", "channels", "fail", "count", "rate", "json"]
 Scope = Literal["all", "device", "channel", "fail", "view"]
 
+NO_LIMIT = "off"
+"""The `rate` argument that removes a limit."""
 MOST = 1_000_000_000
 """The largest `count`. No Redis holds so many tasks, and its numbers are still exact there."""
 
@@ -27,8 +30,8 @@ class CommandError(Exception):
 class Param:
     """One argument.
 
-    `device`, `channel` and `count` are whole numbers. `channels` is text: `all`, or numbers such as `0,2`. `fail` is a
-    task id, and `json` is any value.
+    `device`, `channel` and `count` are whole numbers. `channels` is text: `all`, or numbers such as `0,2`. `rate` is
+    text: `off`, or a rate such as `10/s`. `fail` is a task id, and `json` is any value.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Param:
             return _parse_json(text)
         if self.kind == "channels":
             return served_text(_parse_channels(text))
+        if self.kind == "rate":
+            return rate_text(rate_argument(text))
         if not text.isascii() or not text.isdigit():
             raise CommandError(f"{self.name} must be a whole number of 0 or more, not {text[:40]!r}")
         number = int(text[:20])
@@ -124,6 +129,24 @@ def _parse_channels(text: str) -> Served:
         raise CommandError(str(error)) from None
 
 
+def rate_argument(value: object) -> Rate | None:
+    """Return the rate that a `rate` argument means, None for `off`.
+
+    Raises `CommandError` for text that means no rate, and `TypeError` for values of other types.
+    """
+    if isinstance(value, str) and value.strip() == NO_LIMIT:
+        return None
+    try:
+        return parse_rate(value)
+    except ValueError as error:
+        raise CommandError(f"{error}; {NO_LIMIT} removes the limit") from None
+
+
+def rate_text(rate: Rate | None) -> str:
+    """Return the form that `rate_argument` reads."""
+    return NO_LIMIT if rate is None else str(rate)
+
+
 def _parse_json(text: str) -> Any:
     import json
 
@@ -164,6 +187,7 @@ _C_OPTIONAL = Param("C", "channel", optional=True)
 _ID = Param("ID", "fail")
 _CHANNELS = Param("CHANNELS", "channels")
 _COUNT = Param("N", "count")
+_RATE = Param("RATE", "rate")
 
 
 def _method(name: str) -> Callable[..., Outcome]:
@@ -249,6 +273,14 @@ COMMANDS: tuple[Command, ...] = (
         _COUNT,
         _C_OPTIONAL,
         aliases=("reset_task_max",),
+    ),
+    _command(
+        "reset_rate",
+        "l",
+        "channel",
+        "Limit how many of a channel's tasks start: 10/s, 90/min, 1000/h; off removes the limit",
+        _RATE,
+        _C_OPTIONAL,
     ),
     _command(
         "pause_channel",
