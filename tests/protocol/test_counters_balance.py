@@ -30,6 +30,7 @@ from tests.protocol.examples import LONG, examples
 from tests.protocol.tap import RawCall, dump
 from tests.protocol.valid_calls import NUMBERED
 from tests.protocol.world import (
+    LARGE,
     ById,
     Outcome,
     World,
@@ -171,7 +172,7 @@ class Namespace(RuleBasedStateMachine):
         items = [
             wire.with_options(
                 wire.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
-                + wire.pack("body"),
+                + wire.pack(LARGE if number % 3 == 2 else "body"),
                 wire.Options(
                     retries=task.retries if task.retries != RETRIES else None,
                     delay_ms=HOUR_MS if task.place == "delayed" else None,
@@ -179,6 +180,7 @@ class Namespace(RuleBasedStateMachine):
             )
             for number, task in enumerate(tasks)
         ]
+        items = self.world.stored(channel, items)
         before = len(model.at("waiting")) + model.foreign_waiting
         answer = self.world.server.allot(channel, model.cursor, items, exhausted=ends)
         room = max(0, model.capacity - before)
@@ -202,10 +204,8 @@ class Namespace(RuleBasedStateMachine):
     @rule(channel=channels, off=st.sampled_from([-3, -1, 1, 2]))
     def allot_from_another_count(self, channel: int, off: int) -> None:
         cursor = self.model[channel].cursor + off
-        self.changes_nothing(
-            lambda: self.world.server.allot(channel, cursor, self.world.items(max(0, cursor), 3)),
-            ConcurrentChange,
-        )
+        items = self.world.items(max(0, cursor), 3)
+        self.changes_nothing(lambda: self.world.server.allot(channel, cursor, items), ConcurrentChange)
 
     @precondition(lambda self: self.former_servers)
     @rule(channel=channels)
@@ -513,7 +513,9 @@ class Namespace(RuleBasedStateMachine):
         model = self.model[channel]
         for id_ in self.draw_ids(channel, data)[:1]:
             there = id_ in model.at("failed")
-            assert self.ctl.edit(channel, id_, wire.pack("edited")) == there
+            assert (
+                self.ctl.edit(channel, id_, wire.pack(data.draw(st.sampled_from(["edited", LARGE])))) == there
+            )
             if there:
                 model.tasks[id_] = Task("waiting", retries=model.tasks[id_].retries)
 
@@ -674,6 +676,7 @@ class Namespace(RuleBasedStateMachine):
             assert {id_: place for id_, place, _ in found} == {
                 id_: task.place for id_, task in model.tasks.items() if task.place not in ("done", "deleted")
             }
+            assert not self.ctl.bodies.missing(self.ctl.bodies.keys(channel, [item for _, _, item in found]))
             for id_, _, item in found:
                 if has_header(item):
                     parsed, task = wire.parse(item), model.tasks[id_]

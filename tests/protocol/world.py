@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgpack
 import redis
 
+from mutitask_tui.server.feed import small_form
 from tests.protocol.tap import RawCall, Tap
 from tests.run_plan import run_plan
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor, is_agent
+from worker_agent.protocol.bodies import APART_BYTES, body_of, key_prefix
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.keys import ChannelKeys, Keys
@@ -27,6 +29,8 @@ from worker_agent.protocol.settlements import (
     unsettled_items,
 )
 
+LARGE = "large " * 1_100
+"""A body that is stored apart."""
 MAX_CLAIM = 1_000
 """The most tasks that one claim returns."""
 
@@ -112,10 +116,11 @@ class ById(Broker):
 
 
 class World:
-    """One namespace. `at` are the keys of channel 0."""
+    """One namespace. `at` are the keys of channel 0. `body` is that of each task, unless a call names another."""
 
-    def __init__(self, client: redis.Redis, name: str = "t", **plan: Any) -> None:
+    def __init__(self, client: redis.Redis, name: str = "t", *, body: object = "body", **plan: Any) -> None:
         self.client = client
+        self.body = body
         self.tap = Tap(client)
         self.keys = Keys(name)
         self.plan: dict[str, Any] = {"channels": 2, "devices": 2, "capacity": 50, "autostart": True} | plan
@@ -156,17 +161,30 @@ class World:
         broker.register_operator()
         return broker
 
-    def items(self, first: int, count: int, body: object = "body") -> list[bytes]:
-        packed = wire.pack(body)
-        return [wire.header(self.run.id, number) + packed for number in range(first, first + count)]
+    def items(self, first: int, count: int, channel: int = 0, body: object = None) -> list[bytes]:
+        """Return new items as they are pushed. Large bodies are stored."""
+        packed = wire.pack(self.body if body is None else body)
+        numbers = range(first, first + count)
+        return self.stored(channel, [wire.header(self.run.id, number) + packed for number in numbers])
+
+    def stored(self, channel: int, items: Sequence[bytes]) -> list[bytes]:
+        """Store the large bodies of these items. Return the items as they are pushed."""
+        pushed = [small_form(item) if len(item) >= APART_BYTES else item for item in items]
+        pairs = zip(pushed, items, strict=True)
+        self.server.store_bodies(channel, [(small, body_of(item)) for small, item in pairs if small != item])
+        return pushed
+
+    def bodies(self) -> set[bytes]:
+        """Return the keys of all bodies that are stored apart."""
+        return set(self.client.keys(key_prefix(self.keys.name) + b"*"))
 
     def cursor(self, channel: int = 0) -> int:
         return int(self.counters(channel).get("cursor", 0))
 
-    def feed(self, count: int, channel: int = 0, body: object = "body") -> list[str]:
+    def feed(self, count: int, channel: int = 0, body: object = None) -> list[str]:
         """Allot `count` tasks. Return their ids."""
         cursor = self.cursor(channel)
-        items = self.items(cursor, count, body)
+        items = self.items(cursor, count, channel, body)
         assert self.server.allot(channel, cursor, items).taken == count
         return [id_of(item) for item in items]
 
