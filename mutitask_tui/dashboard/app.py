@@ -32,7 +32,6 @@ from mutitask_tui.dashboard.keys.keymap import (
     keymap,
     shown_keys,
 )
-from mutitask_tui.dashboard.model.device_order import next_sort, reversed_sort
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend
 from mutitask_tui.dashboard.model.history import History
 from mutitask_tui.dashboard.model.selection import Selection
@@ -293,24 +292,28 @@ class DashboardApp(CommandApp):
         screen.open_filter()
 
     def action_next_fault(self, step: int) -> None:
-        """Move the cursor to the next or the previous device with a fault."""
+        """Move the cursor to the next or the previous device or channel with a fault."""
         self._main().next_fault(step)
 
     def action_faults_only(self) -> None:
-        """Show only the devices with a fault, or all."""
+        """Show only the devices or channels with a fault, or all."""
         self._main().toggle_faults()
 
     def action_sort(self) -> None:
-        """Sort the devices by the next column."""
-        self.save_preference("sort", self._main().sort_by(next_sort))
+        """Sort the devices or the channels by the next column."""
+        self.save_preference(*self._main().sort_next())
 
     def action_sort_reverse(self) -> None:
-        """Reverse the order of the devices."""
-        self.save_preference("sort", self._main().sort_by(reversed_sort))
+        """Reverse the order of the devices or the channels."""
+        self.save_preference(*self._main().sort_reversed())
 
     def sort_devices(self, sort: str) -> None:
         """Sort the devices by a column; with `-` before it in descending order."""
-        self.save_preference("sort", self._main().sort_by(lambda _: sort))
+        self.save_preference(*self._main().sort_devices(sort))
+
+    def sort_channels(self, sort: str) -> None:
+        """Sort the channels in the same way."""
+        self.save_preference(*self._main().sort_channels(sort))
 
     def action_hide_offline(self) -> None:
         """Hide the offline devices, or show them."""
@@ -331,8 +334,8 @@ class DashboardApp(CommandApp):
         )
 
     def action_density(self) -> None:
-        """Switch between one line and three lines for each device."""
-        self.save_preference("layout.density", self._main().toggle_density())
+        """Switch between one line and several lines for each device, or for each channel."""
+        self.save_preference(*self._main().toggle_density())
 
     def action_freeze(self) -> None:
         """Freeze the view, or unfreeze it. Nothing else stops."""

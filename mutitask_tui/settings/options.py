@@ -10,6 +10,9 @@ from typing import Any, Literal
 Density = Literal["auto", "roomy", "dense"]
 DENSITIES: tuple[Density, ...] = ("auto", "roomy", "dense")
 SORT_COLUMNS = ("device", "state", "channel", "running", "age", "rate", "done", "errors", "seen", "host")
+CHANNEL_SORT_COLUMNS = (
+    "auto", "fault", "channel", "state", "rate", "waiting", "age", "done", "failed", "errors", "devices",
+)  # fmt: skip
 CHART_MINUTES = (1, 2, 5, 15, 60)
 
 
@@ -23,6 +26,10 @@ class Layout:
     """Whether the grid leaves out offline devices."""
     chart_minutes: int = 60
     """How many minutes the chart screen shows at most."""
+    channel_density: Density = "auto"
+    """`dense`: one line for each channel; `roomy`: two; `auto`: chosen by the number of channels."""
+    channel_sort: str = "auto"
+    """The column that the channels are sorted by; with `-` before it in descending order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,12 @@ def theme_names() -> tuple[str, ...]:
     return (*(theme.name for theme in THEMES), *sorted(BUILTIN_THEMES))
 
 
-def _sort_orders() -> tuple[str, ...]:
-    return tuple(sign + column for sign in ("", "-") for column in SORT_COLUMNS)
+def _sort_orders(columns: Iterable[str] = SORT_COLUMNS) -> tuple[str, ...]:
+    return tuple(sign + column for column in columns for sign in ("", "-"))
+
+
+def _channel_sort_orders() -> tuple[str, ...]:
+    return tuple(order for order in _sort_orders(CHANNEL_SORT_COLUMNS) if order != "-auto")
 
 
 def _is_number(value: Any) -> bool:
@@ -91,6 +102,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("refresh", "a number of seconds from 0.1 to 60", lambda v: _is_number(v) and 0.1 <= v <= 60),
     Setting("layout.density", f"one of {', '.join(DENSITIES)}", lambda v: v in DENSITIES, lambda: DENSITIES),
     Setting("layout.hide_offline", "true or false", lambda v: isinstance(v, bool)),
+    Setting(
+        "layout.channel_density",
+        f"one of {', '.join(DENSITIES)}",
+        lambda v: v in DENSITIES,
+        lambda: DENSITIES,
+    ),
+    Setting(
+        "layout.channel_sort",
+        f"one of {', '.join(CHANNEL_SORT_COLUMNS)}, with - before it from the largest down",
+        lambda v: v in _channel_sort_orders(),
+        _channel_sort_orders,
+    ),
     Setting(
         "layout.chart_minutes",
         f"one of {', '.join(map(str, CHART_MINUTES))}",

@@ -12,8 +12,6 @@ from mutitask_tui.dashboard.model.device_order import (
     SORTS,
     DeviceListOptions,
     list_devices,
-    next_sort,
-    reversed_sort,
 )
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend, slow_devices
 from mutitask_tui.dashboard.model.trend import GROWTH_MS
@@ -135,12 +133,12 @@ def test_every_column_sorts_and_the_key_steps_through_all_columns() -> None:
         visited.append(sort)
         rows = list_devices(devices, DeviceListOptions(sort=sort), DeviceTrend(), {}).rows
         assert {row.id for row in rows} == {0, 1, 2}
-        sort = next_sort(sort)
+        sort = DeviceListOptions(sort=sort).next_sort
     assert sort == "device"
     assert {name.removeprefix("-") for name in visited} == set(SORTS)
     by_failed = list_devices(devices, DeviceListOptions(sort="-failed"), DeviceTrend(), {}).rows
     assert [row.id for row in by_failed] == [2, 1, 0]
-    assert reversed_sort(reversed_sort("-failed")) == "-failed"
+    assert DeviceListOptions(sort=DeviceListOptions(sort="-failed").reversed_sort).reversed_sort == "-failed"
 
 
 async def test_the_sort_order_is_shown_and_kept_and_the_cursor_stays(

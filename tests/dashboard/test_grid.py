@@ -139,7 +139,7 @@ async def test_each_channel_shows_how_many_devices_serve_it(opened: Opened, back
 
 
 async def test_many_channels_scroll_and_open(opened: Opened, backend: FakeBackend) -> None:
-    backend.change(channels=tuple(channel(n) for n in range(25)))
+    backend.change(channels=tuple(channel(n) for n in range(25)), devices=(device(0, channels=None),))
     async with opened(size=(80, 24)) as pilot:
         await press(pilot, "shift+tab")
         channels = pilot.app.screen.query_one(ChannelList)

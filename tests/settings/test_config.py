@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from mutitask_tui.dashboard.model.channel_order import SORTS as CHANNEL_SORTS
 from mutitask_tui.dashboard.model.device_order import SORTS
 from mutitask_tui.settings.config_file import ConfigError, config_path, load, parse
 from mutitask_tui.settings.edit import with_value, write_settings
@@ -28,6 +29,8 @@ refresh = 2
 density = "dense"
 hide_offline = true
 chart_minutes = 60
+channel_density = "roomy"
+channel_sort = "-failed"
 
 [keys]
 # tmux has ctrl+b
@@ -57,11 +60,12 @@ def test_every_setting_is_read(path: Path) -> None:
     path.write_text(FULL)
     loaded = load()
     assert loaded.config == Config(
-        "nord", "-done", 2.0, Layout("dense", True, 60), {"pause_all": "ctrl+p", "fails": "f8,f12"}
+        "nord", "-done", 2.0, Layout("dense", True, 60, "roomy", "-failed"), {"pause_all": "ctrl+p", "fails": "f8,f12"}
     )  # fmt: skip
     assert loaded.lines == {
         "theme": 2, "sort": 3, "refresh": 4, "layout.density": 7, "layout.hide_offline": 8,
-        "layout.chart_minutes": 9, "keys.pause_all": 13, "keys.fails": 14,
+        "layout.chart_minutes": 9, "layout.channel_density": 10, "layout.channel_sort": 11, "keys.pause_all": 15,
+        "keys.fails": 16,
     }  # fmt: skip
 
 
@@ -277,6 +281,10 @@ _VALUES = {
     "layout.density": st.sampled_from(["auto", "roomy", "dense"]),
     "layout.hide_offline": st.booleans(),
     "layout.chart_minutes": st.sampled_from([1, 2, 5, 15, 60]),
+    "layout.channel_density": st.sampled_from(["auto", "roomy", "dense"]),
+    "layout.channel_sort": st.sampled_from(
+        ["auto", *(sign + c for sign in ("", "-") for c in CHANNEL_SORTS if c != "auto")]
+    ),
 }
 
 

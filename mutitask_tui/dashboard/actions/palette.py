@@ -12,6 +12,7 @@ from textual.content import Content
 
 from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.keys.keymap import shown_keys, view_name
+from mutitask_tui.dashboard.model.channel_order import SORTS as CHANNEL_SORTS
 from mutitask_tui.dashboard.model.device_order import SORTS
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.screens.frame import selection_of
@@ -28,6 +29,9 @@ class PaletteHost(Protocol):
 
     def sort_devices(self, sort: str) -> None:
         """Sort the devices by a column."""
+
+    def sort_channels(self, sort: str) -> None:
+        """Sort the channels by a column."""
 
 
 class CommandProvider(Provider):
@@ -83,7 +87,7 @@ class CommandProvider(Provider):
 
 
 class SortProvider(Provider):
-    """Finds the columns that the devices can be sorted by. The key steps through them one by one."""
+    """Finds the columns that the devices and the channels can be sorted by. The key steps through them one by one."""
 
     async def startup(self) -> None:
         """Look up the key that reverses an order."""
@@ -92,16 +96,20 @@ class SortProvider(Provider):
     async def search(self, query: str) -> Hits:
         """Yield the columns that match. `sort` matches all of them."""
         matcher = self.matcher(query)
-        for column, (name, _, from_largest) in SORTS.items():
-            label = f"Sort devices by {name}"
-            score = matcher.match(label)
-            if score > 0:
-                sort = f"-{column}" if from_largest else column
-                run = partial(cast("PaletteHost", self.app).sort_devices, sort)
-                yield Hit(
-                    score,
-                    matcher.highlight(label),
-                    run,
-                    text=label,
-                    help=f"{self._reverse_key} reverses the order",
-                )
+        host = cast("PaletteHost", self.app)
+        lists = (("devices", SORTS, host.sort_devices), ("channels", CHANNEL_SORTS, host.sort_channels))
+        for what, sorts, run in lists:
+            for column, (name, _, from_largest) in sorts.items():
+                if column == "auto":
+                    continue
+                label = f"Sort {what} by {name}"
+                score = matcher.match(label)
+                if score > 0:
+                    sort = f"-{column}" if from_largest else column
+                    yield Hit(
+                        score,
+                        matcher.highlight(label),
+                        partial(run, sort),
+                        text=label,
+                        help=f"{self._reverse_key} reverses the order",
+                    )

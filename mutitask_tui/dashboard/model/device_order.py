@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend, Fault
+from mutitask_tui.dashboard.model.list_options import Column, ListOptions
 from mutitask_tui.dashboard.model.text_filter import matcher
 from mutitask_tui.server.snapshot import DeviceView
 from worker_agent.protocol.keys import MAX_CHANNELS
@@ -38,7 +39,7 @@ class DeviceRow:
         return self.view.id
 
 
-SORTS: dict[str, tuple[str, Callable[[DeviceRow], Any], bool]] = {
+SORTS: dict[str, Column] = {
     "device": ("number", lambda row: row.view.id, False),
     "state": ("state", lambda row: _STATES[row.view.state], False),
     "rate": ("rate", lambda row: row.rate, True),
@@ -50,43 +51,24 @@ SORTS: dict[str, tuple[str, Callable[[DeviceRow], Any], bool]] = {
     "channel": ("channel", lambda row: _channel_order(row.view.channels), False),
     "host": ("host", lambda row: row.view.host, False),
 }
-"""The columns by their names in the config file: the name on the screen, the sort key, whether the largest values
-come first at first."""
+"""The columns by their names in the config file."""
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceListOptions:
+class DeviceListOptions(ListOptions):
     """How the device grid filters and sorts."""
 
-    filter_text: str = ""
+    SORTS: ClassVar[Mapping[str, Column]] = SORTS
+    DEFAULT: ClassVar[str] = "device"
+
     sort: str = "device"
-    """A column of `SORTS`; with `-` before it in descending order."""
-    faults_only: bool = False
     hide_offline: bool = False
 
     @property
     def column(self) -> str:
-        """The column without the direction."""
-        return column_of(self.sort)
-
-    @property
-    def descending(self) -> bool:
-        """Whether the largest value comes first."""
-        return self.sort.startswith("-")
-
-    @property
-    def sort_text(self) -> str:
-        """`by rate ↓`; '' for the order by number."""
-        if self.sort == "device":
-            return ""
-        return f"by {SORTS[self.column][0]} {'↓' if self.descending else '↑'}"
-
-    @property
-    def filter_summary(self) -> str:
-        """The active filters in words; '' if there are none."""
-        words = [f"match /{self.filter_text}"] if self.filter_text.strip() else []
-        words += ["faults only"] if self.faults_only else []
-        return ", ".join(words)
+        """The column without the direction. `failed` is the former name of `errors`."""
+        column = self.sort.removeprefix("-")
+        return "errors" if column == "failed" else column
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +107,6 @@ class Detections:
         return {number: (text, answered) for number, (text, answered, _) in self._answers.items()}
 
 
-def column_of(sort: str) -> str:
-    """Return the column of a sort order. `failed` is the former name of `errors`."""
-    column = sort.removeprefix("-")
-    return "errors" if column == "failed" else column
-
-
-def next_sort(sort: str) -> str:
-    """Return the next column with its default direction."""
-    columns = list(SORTS)
-    column = columns[(columns.index(column_of(sort)) + 1) % len(columns)]
-    return f"-{column}" if SORTS[column][2] else column
-
-
-def reversed_sort(sort: str) -> str:
-    """Return the same column in the opposite direction."""
-    return sort[1:] if sort.startswith("-") else f"-{sort}"
-
-
 def list_devices(
     devices: tuple[DeviceView, ...], options: DeviceListOptions, trend: DeviceTrend, notes: dict[int, tuple[str, bool]],
     before: DeviceList = NO_DEVICES, *, channels: int = 0,
@@ -178,19 +142,6 @@ def list_devices(
     if options.sort != "device":
         rows.sort(key=SORTS[options.column][1], reverse=options.descending)
     return DeviceList(tuple(rows), len(devices) - len(rows), tuple(offline))
-
-
-def next_fault(rows: tuple[DeviceRow, ...], cursor: int | None, step: int) -> DeviceRow | None:
-    """Return the next row with a fault, or the previous one if `step` is -1.
-
-    The search wraps around the end and looks at the row under the cursor last.
-    """
-    place = next((i for i, row in enumerate(rows) if row.id == cursor), -1 if step > 0 else 0)
-    for distance in range(1, len(rows) + 1):
-        row = rows[(place + step * distance) % len(rows)]
-        if row.fault:
-            return row
-    return None
 
 
 def _channel_order(served: Served) -> tuple[int, ...]:

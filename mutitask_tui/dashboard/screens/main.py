@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from textual import on
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
@@ -14,8 +14,16 @@ from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import zone
 from mutitask_tui.dashboard.keys.screen_bindings import MAIN_BINDINGS
-from mutitask_tui.dashboard.model.device_order import NO_DEVICES, DeviceListOptions, list_devices, next_fault
+from mutitask_tui.dashboard.model.channel_order import (
+    FAULTS,
+    NO_CHANNELS,
+    ChannelListOptions,
+    in_order,
+    list_channels,
+)
+from mutitask_tui.dashboard.model.device_order import NO_DEVICES, DeviceListOptions, list_devices
 from mutitask_tui.dashboard.model.health import count_devices
+from mutitask_tui.dashboard.model.list_options import ListOptions, next_fault
 from mutitask_tui.dashboard.model.selection import Selection
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
@@ -23,15 +31,25 @@ from mutitask_tui.dashboard.screens.channel import ChannelScreen
 from mutitask_tui.dashboard.screens.device import DeviceScreen
 from mutitask_tui.dashboard.screens.frame import FrameScreen
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
-from mutitask_tui.dashboard.widgets.channel_list import ChannelList, channel_rows
+from mutitask_tui.dashboard.widgets.channel_list import ChannelList
 from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
+from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.snapshot import Snapshot
 
+Panel = Literal["channels", "devices", "events"]
+
+_CHANNELS_SHARE = 0.4
+"""The share of the screen's lines that the channels take at most."""
+
 
 class MainScreen(FrameScreen):
-    """Show the channels above the devices, and the events beside or below the devices."""
+    """Show the channels above the devices, and the events beside or below the devices.
+
+    The keys that filter, sort and look for faults act on the channels if these have the focus, otherwise on the
+    devices.
+    """
 
     AUTO_FOCUS = "#devices"
     BINDINGS: ClassVar[list[BindingType]] = [*MAIN_BINDINGS]
@@ -40,7 +58,7 @@ class MainScreen(FrameScreen):
 
     DEFAULT_CSS = """
     MainScreen {
-        #channels { height: 3; max-height: 40%; }
+        #channels { height: 3; }
         #lower { height: 1fr; layout: vertical; }
         #devices { height: 1fr; min-height: 4; }
         #events { height: 4; }
@@ -58,16 +76,27 @@ class MainScreen(FrameScreen):
         """The filter, the sort order and the toggles of the device grid."""
         self.device_list = NO_DEVICES
         """The devices that the grid shows."""
-        self._filtered_panel: Literal["devices", "events"] = "devices"
+        self.channel_options = ChannelListOptions()
+        """The filter and the sort order of the channels."""
+        self.channel_list = NO_CHANNELS
+        """The channels that the list shows."""
+        self._ordered_dense = False
+        """Whether the channels are in the order of a dense list."""
+        self._placed = False
+        """Whether the cursor of the channels has its first place: the first channel in the order of the list."""
+        self._filtered_panel: Panel = "devices"
         """The panel that the filter line filters."""
 
     def body(self) -> Iterable[Widget]:
         """Create the three panels."""
         config = self.host.preferences.config
-        self.options = replace(self.options, sort=config.sort, hide_offline=config.layout.hide_offline)
+        layout = config.layout
+        self.options = replace(self.options, sort=config.sort, hide_offline=layout.hide_offline)
+        self.channel_options = replace(self.channel_options, sort=layout.channel_sort)
         channels = ChannelList(id="channels")
+        channels.density = layout.channel_density
         devices = DeviceGrid(id="devices")
-        devices.density = config.layout.density
+        devices.density = layout.density
         log = EventLog(id="events")
         for panel, title in ((channels, "Channels"), (devices, "Devices"), (log, "Events")):
             panel.border_title = title
@@ -102,37 +131,52 @@ class MainScreen(FrameScreen):
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Show each panel's part of the snapshot."""
-        self.query_one(ChannelList).show(channel_rows(snapshot, trend))
-        self._fit_channels()
+        self._show_channels(snapshot, trend)
         self._show_devices(snapshot)
         log = self.query_one(EventLog)
         log.show(snapshot.events)
         retitle(log, _events_title(log, snapshot))
 
+    @property
+    def focused_panel(self) -> Panel:
+        """The panel that has the focus. While an input line has it, the panel that had it before."""
+        focused = self.focused if isinstance(self.focused, CellGrid | EventLog) else self._focused_before
+        if isinstance(focused, EventLog):
+            return "events"
+        return "channels" if isinstance(focused, ChannelList) else "devices"
+
     def current_filter(self) -> str:
-        """Return the filter of the events if they have the focus, otherwise that of the devices."""
-        self._filtered_panel = "events" if self.query_one(EventLog).has_focus else "devices"
-        return (
-            self.query_one(EventLog).filter_text
-            if self._filtered_panel == "events"
-            else self.options.filter_text
-        )
+        """Return the filter of the panel that has the focus."""
+        self._filtered_panel = self.focused_panel
+        if self._filtered_panel == "events":
+            return self.query_one(EventLog).filter_text
+        return self._options.filter_text
 
     def filter_by(self, filter_text: str) -> None:
         """Filter the panel that had the focus when the filter line opened."""
         if self._filtered_panel == "events":
             self.query_one(EventLog).filter_by(filter_text)
+        elif self._filtered_panel == "channels":
+            self.channel_options = replace(self.channel_options, filter_text=filter_text)
         else:
             self.options = replace(self.options, filter_text=filter_text)
         self._refresh_panels()
 
-    def toggle_density(self) -> str:
-        """Switch between one line and three lines for each device. Return the new density."""
+    def toggle_density(self) -> tuple[str, str]:
+        """Switch between roomy and dense cells. Return the name of the setting and its new value."""
+        if self.focused_panel == "channels":
+            channels = self.query_one(ChannelList)
+            channels.action_toggle_density()
+            self._refresh_panels()
+            return "layout.channel_density", channels.density
         self.query_one(DeviceGrid).action_toggle_density()
-        return self.query_one(DeviceGrid).density
+        return "layout.density", self.query_one(DeviceGrid).density
 
     def next_fault(self, step: int) -> None:
-        """Move the cursor to the next device with a fault, or to the previous one if `step` is -1."""
+        """Move the cursor to the next device or channel with a fault, or to the previous one if `step` is -1."""
+        if self.focused_panel == "channels":
+            self._next_channel_fault(step)
+            return
         grid = self.query_one(DeviceGrid)
         row = next_fault(self.device_list.rows, grid.cursor, step)
         if row is None:
@@ -143,9 +187,23 @@ class MainScreen(FrameScreen):
         grid.select(row.id)
         self.host.show_status(f"Device{row.id} is {row.fault}", "warn")
 
+    def _next_channel_fault(self, step: int) -> None:
+        channels = self.query_one(ChannelList)
+        row = next_fault(channels.items, channels.cursor, step)
+        if row is None:
+            hidden = f" ({self.channel_list.hidden:,} hidden)" if self.channel_list.hidden else ""
+            self.host.show_status(f"no visible channel has a fault{hidden}", "good")
+            return
+        channels.select(row.id)
+        self.host.show_status(f"TaskChannel{row.id} {FAULTS[row.fault][2]}", "warn")
+
     def toggle_faults(self) -> None:
-        """Switch between the devices with a fault and all devices."""
-        self.options = replace(self.options, faults_only=not self.options.faults_only)
+        """Switch between the devices or channels with a fault and all of them."""
+        if self.focused_panel == "channels":
+            options = self.channel_options
+            self.channel_options = replace(options, faults_only=not options.faults_only)
+        else:
+            self.options = replace(self.options, faults_only=not self.options.faults_only)
         self._refresh_panels()
 
     def toggle_offline(self) -> bool:
@@ -154,25 +212,61 @@ class MainScreen(FrameScreen):
         self._refresh_panels()
         return self.options.hide_offline
 
-    def sort_by(self, change: Callable[[str], str]) -> str:
-        """Sort the devices. `change` returns the new sort order for the present one, which is also returned."""
-        self.options = replace(self.options, sort=change(self.options.sort))
+    def sort_next(self) -> tuple[str, str]:
+        """Sort the focused list by its next column. Return the name of the setting and its new value."""
+        return self._sort(self.focused_panel, self._options.next_sort)
+
+    def sort_reversed(self) -> tuple[str, str]:
+        """Reverse the order of the focused list. Return the name of the setting and its new value."""
+        return self._sort(self.focused_panel, self._options.reversed_sort)
+
+    def sort_devices(self, sort: str) -> tuple[str, str]:
+        """Sort the devices. Return the name of the setting and its new value."""
+        return self._sort("devices", sort)
+
+    def sort_channels(self, sort: str) -> tuple[str, str]:
+        """Sort the channels. Return the name of the setting and its new value."""
+        return self._sort("channels", sort)
+
+    def _sort(self, panel: Panel, sort: str) -> tuple[str, str]:
+        channels = panel == "channels"
+        if channels:
+            self.channel_options = replace(self.channel_options, sort=sort)
+            text = f"channels {self._channel_order() or 'by number ↑'}"
+        else:
+            self.options = replace(self.options, sort=sort)
+            text = f"devices {self.options.sort_text or 'by number ↑'}"
         self._refresh_panels()
-        self.host.show_status(f"devices {self.options.sort_text or 'by number ↑'}", "calm")
-        return self.options.sort
+        self.host.show_status(text, "calm")
+        return ("layout.channel_sort" if channels else "sort"), sort
+
+    @property
+    def _options(self) -> ListOptions:
+        """The options of the list that the keys act on."""
+        return self.channel_options if self.focused_panel == "channels" else self.options
 
     def action_clear(self) -> None:
-        """Clear the marks, or the filters if nothing is marked."""
-        grid, log = self.query_one(DeviceGrid), self.query_one(EventLog)
+        """Clear the marks, or the filters of the focused panel, or all filters."""
+        grid, log, panel = self.query_one(DeviceGrid), self.query_one(EventLog), self.focused_panel
         if grid.marked:
             grid.mark(set())
-        elif log.has_focus and log.filter_text.strip():
+        elif panel == "events" and log.filter_text.strip():
             log.filter_by("")
+        elif panel == "channels" and self.channel_options.filter_summary:
+            self._clear_channels()
         elif self.options.filter_summary:
             self.options = replace(self.options, filter_text="", faults_only=False)
         else:
+            self._clear_channels()
             log.filter_by("")
         self._refresh_panels()
+
+    def _clear_channels(self) -> None:
+        self.channel_options = replace(self.channel_options, filter_text="", faults_only=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the channels their share of the new height."""
+        self._fit_channels()
 
     @on(CellGrid.Marked)
     def _marked(self) -> None:
@@ -180,9 +274,18 @@ class MainScreen(FrameScreen):
 
     @on(CellGrid.HeightChanged, "#channels")
     def _fit_channels(self) -> None:
-        """Give the channels the lines that they need, and the devices the rest."""
+        """Give the channels the lines that they need, up to their share, and the devices the rest."""
         channels = self.query_one(ChannelList)
-        channels.styles.height = max(2, channels.content_height) + channels.gutter.height
+        border = channels.gutter.height
+        most = max(2, int(self.size.height * _CHANNELS_SHARE) - border)
+        channels.set_room(most)
+        channels.styles.height = min(max(2, channels.content_height), most) + border
+        first, self._placed = not self._placed, self._placed or channels.is_laid_out
+        snapshot = self.host.snapshot
+        if snapshot is not None and channels.is_dense(len(self.channel_list.rows)) != self._ordered_dense:
+            self._show_channels(snapshot, self.host.trend)
+            if first and channels.items:
+                channels.select(channels.items[0].id)
 
     @on(CellGrid.Opened)
     def _opened(self, event: CellGrid.Opened) -> None:
@@ -190,6 +293,32 @@ class MainScreen(FrameScreen):
             return
         devices = event.grid is self.query_one(DeviceGrid)
         self.app.push_screen(DeviceScreen(event.key) if devices else ChannelScreen(event.key))
+
+    def _show_channels(self, snapshot: Snapshot, trend: Trend) -> None:
+        channels, options = self.query_one(ChannelList), self.channel_options
+        self.channel_list = listed = list_channels(snapshot, trend, options)
+        channels.show_column(options.column)
+        self._ordered_dense = channels.is_dense(len(listed.rows))
+        channels.show(in_order(listed.rows, options, dense=self._ordered_dense))
+        self._fit_channels()
+        retitle(channels, self._channels_title(snapshot))
+
+    def _channel_order(self) -> str:
+        dense = self.query_one(ChannelList).is_dense(len(self.channel_list.rows))
+        return self.channel_options.sort_text or ("faults first" if dense else "")
+
+    def _channels_title(self, snapshot: Snapshot) -> Content:
+        options, listed = self.channel_options, self.channel_list
+        order, summary = self._channel_order(), options.filter_summary
+        if not order and not summary:
+            return Content("Channels")
+        parts: list[Content | str | tuple[str, str]] = [f"Channels {len(snapshot.channels):,}"]
+        for fault, count in listed.faults.items():
+            glyph, tone, _ = FAULTS[fault]
+            parts.append((f"  {glyph} {count:,} {fault}", TONES[tone]))
+        if summary:
+            parts.append((f"  {len(listed.rows):,} {safe_str(summary, 44)}", "$text-accent"))
+        return Content.assemble(*parts, f"  {order}" if order else "")
 
     def _show_devices(self, snapshot: Snapshot) -> None:
         grid = self.query_one(DeviceGrid)

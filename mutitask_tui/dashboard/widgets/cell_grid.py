@@ -232,8 +232,11 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Select the clicked item. A double click opens it."""
-        row = (event.y + self.scroll_offset.y) // self.row_height
-        column = event.x // self.cell_width
+        at = event.get_content_offset(self)
+        if at is None:  # the border
+            return
+        row = (at.y + self.scroll_offset.y) // self.row_height
+        column = at.x // self.cell_width
         index = row * self.columns + column
         if column >= self.columns or not 0 <= index < len(self.items):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar
 
 from mutitask_tui.dashboard.formats import (
@@ -15,85 +15,106 @@ from mutitask_tui.dashboard.formats import (
     span,
     sparkline,
 )
-from mutitask_tui.dashboard.model.eta import channel_eta
-from mutitask_tui.dashboard.model.states import State, channel_state
-from mutitask_tui.dashboard.model.trend import Trend
+from mutitask_tui.dashboard.model.channel_order import FAULTS, ChannelRow
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
-from mutitask_tui.server.snapshot import ChannelView, Snapshot
-from mutitask_tui.server.troubles import unserved
+from mutitask_tui.dashboard.widgets.channel_line import dense_line
 
+_ROOMY_LINES = 2
+"""The height of a roomy cell."""
+_DENSE_CELL = 29
+"""The smallest width of a dense cell."""
 _NAME_WIDTH = 16
 """The width of the first column, in cells: the channel name, and the ETA below it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRow:
-    """A channel and its figures of the last minutes."""
-
-    view: ChannelView
-    state: State
-    rate: float
-    """Settled tasks per second, smoothed."""
-    points: tuple[float, ...]
-    """The rates of the sparkline, oldest first."""
-    new_fails: int
-    """How many tasks failed in the last minute."""
-    devices: int = 0
-    """How many devices serve it."""
-    eta: str = ""
-    """Such as `done in 12 min`; empty if unknown."""
-    eta_at: str = ""
-    """Such as `at 14:05`; empty if unknown."""
-
-
-def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
-    """Return one row for each channel of the snapshot."""
-    served = snapshot.server is not None
-    without_device = {channel.id for channel in unserved(snapshot)}
-    rows = []
-    for channel, devices in zip(snapshot.channels, snapshot.device_counts, strict=True):
-        eta = channel_eta(channel, trend, snapshot.now_ms)
-        rows.append(
-            ChannelRow(
-                channel,
-                channel_state(channel, served=served, has_device=channel.id not in without_device),
-                trend.rate(channel.id),
-                tuple(trend.points(channel.id)),
-                trend.new_fails(channel.id),
-                devices,
-                eta.text if eta else "",
-                eta.at_text if eta else "",
-            )
-        )
-    return tuple(rows)
-
-
 class ChannelList(CellGrid[ChannelRow]):
-    """Show each channel in two lines: its fill level, rate and state, then its counters."""
+    """Show each channel in two lines, or in one line (`dense`) if they do not all fit."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 74
 
+    dense: bool | None = None
+    """Whether each channel takes one line. None decides by the number of channels."""
+    column = "auto"
+    """The column that the channels are sorted by. A dense line shows the value of this column."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.cell_height = 2
+        self.cell_height = _ROOMY_LINES
+        self._room = 0
+
+    @property
+    def density(self) -> str:
+        """`dense` as a word of the config file: `auto`, `dense` or `roomy`."""
+        return "auto" if self.dense is None else "dense" if self.dense else "roomy"
+
+    @density.setter
+    def density(self, word: str) -> None:
+        self.dense = {"dense": True, "roomy": False}.get(word)
 
     def key_of(self, item: ChannelRow) -> int:
         """Return the channel number."""
-        return item.view.id
+        return item.id
 
     def edge_style(self, item: ChannelRow) -> str:
-        """Return the tone of the channel's state, or `bad` if its counters are not balanced."""
-        return item.state.tone if item.view.balanced else "bad"
+        """Return the tone of the channel's fault if it has one, otherwise that of its state."""
+        if not item.view.balanced:
+            return "bad"
+        if self.cell_height == 1 and item.fault:
+            return FAULTS[item.fault][1]
+        return item.state.tone
 
     @property
     def content_height(self) -> int:
         """The number of lines that all channels need."""
         return self.virtual_size.height
 
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the list knows its size."""
+        return bool(self._room and self.items and self.scrollable_content_region.width)
+
+    def set_room(self, lines: int) -> None:
+        """Set how many lines the list may take at most."""
+        if lines != self._room:
+            self._room = lines
+            self._update_layout()
+
+    def is_dense(self, count: int) -> bool:
+        """Return whether `count` channels take one line each."""
+        if self.dense is not None:
+            return self.dense
+        if not self.is_laid_out:
+            return False
+        columns = max(1, min(self.scrollable_content_region.width // self.MIN_CELL_WIDTH, count))
+        return ceil(count / columns) * _ROOMY_LINES > max(self._room, _ROOMY_LINES)
+
+    def show_column(self, column: str) -> None:
+        """Set the column that the channels are sorted by."""
+        if column != self.column:
+            self.column = column
+            self._update_layout()
+
+    def layout_for(self, width: int, height: int) -> tuple[int, int, int]:
+        """Use cells of two lines if they all fit, otherwise lines as wide as possible, but at least `_DENSE_CELL`."""
+        count = len(self.items)
+        if not self.is_dense(count):
+            return self.columns_for(self.MIN_CELL_WIDTH, width), _ROOMY_LINES, 0
+        most = self.columns_for(_DENSE_CELL, width)
+        return min(most, max(1, ceil(count / max(1, self._room)))), 1, 0
+
     def cell_line(self, item: ChannelRow, line: int, width: int) -> list[Piece]:
-        """Return the first line (fill level, rate, state) or the second line (counters)."""
+        """Return the fill level, rate and state, or the counters; the most important of all if there is one line."""
+        if self.cell_height == 1:
+            return dense_line(item, width, self.column)
         return _flow_line(item, width) if line == 0 else _counters_line(item, width)
+
+    def action_toggle_density(self) -> None:
+        """Switch between two lines and one line for each channel."""
+        self.dense = self.cell_height != 1
+        self._update_layout()
+        if self.cursor in self._index_by_key:
+            self._scroll_to_row(self._index_by_key[self.cursor] // self.columns)
 
 
 def _flow_line(row: ChannelRow, width: int) -> list[Piece]:
@@ -109,10 +130,12 @@ def _flow_line(row: ChannelRow, width: int) -> list[Piece]:
     else:
         spark_width = min(40, max(8, width // 6))
         bar_width = width - _NAME_WIDTH - 14 - spark_width - 12 - 12
+        state_width = max(12, len(row.state_text))
+        bar_width -= state_width - 12
         tail = [
             (sparkline(row.points, spark_width), "faint"),
             (fit(rate_text(row.rate), 10, right=True) + "  ", "text"),
-            (fit(row.state.text, 12), row.state.tone),
+            (fit(row.state_text, state_width), row.state.tone),
         ]
     full, empty = fill_bar(channel.waiting, channel.capacity, bar_width)
     return [
