@@ -54,7 +54,14 @@ ON_FAILS: dict[str, tuple[Any, ...]] = {
     "export_fail_tasks": (),
 }
 
-ASKED_FOR = ("assign", "reset_max_task", "reload_one_fail_task", "delete_one_fail_task", "edit_fail_task")
+ASKED_FOR = (
+    "assign",
+    "reset_max_task",
+    "reset_rate",
+    "reload_one_fail_task",
+    "delete_one_fail_task",
+    "edit_fail_task",
+)
 
 
 def test_every_command_with_a_key_has_its_binding() -> None:
@@ -205,6 +212,15 @@ async def test_a_capacity_without_a_selected_channel_may_name_one(
             assert pilot.app.screen.query_one(Input).placeholder == "N [C]"
             await press(pilot, *words, "enter")
             assert backend.asked == [("reset_max_task", values)]
+
+
+async def test_a_rate_is_asked_for_and_checked(opened: Opened, backend: FakeBackend) -> None:
+    async with opened() as pilot:
+        await press(pilot, "l", *"ten", "enter")
+        assert "a rate is a number of tasks per s, min or h" in screen_text(pilot)
+        await press(pilot, "ctrl+u", *"90/min", "enter")
+        await press(pilot, "l", *"off", "enter")
+        assert backend.asked == [("reset_rate", ("90/min", 0)), ("reset_rate", ("off", 0))]
 
 
 async def test_a_fail_key_without_a_selected_fail_asks_for_it(opened: Opened, backend: FakeBackend) -> None:

@@ -24,7 +24,7 @@ def ids(kind: str) -> list[str]:
     ("line", "found"),
     [
         ("pause_a", ["pause_all", "pause_allot"]),
-        ("reset_", ["reset_max_task", "reset_task_max"]),
+        ("reset_", ["reset_max_task", "reset_rate", "reset_task_max"]),
         ("pause_one 1", ["pause_one 12"]),
         ("pause_one ", ["pause_one 0", "pause_one 12"]),
         ("pause_all ", []),
