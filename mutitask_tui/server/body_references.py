@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mutitask_tui.server.reader import Reader
 from worker_agent.protocol.bodies import key_prefix
@@ -53,16 +54,16 @@ class BodyReferences:
         """Read the lists of a channel. The waiting and the claimed tasks come twice: tasks go back and forth."""
         at = self._reader.keys.channel(channel)
         self._read_waiting_and_claims(channel, at)
-        for items in self._from_the_end("ZREVRANGE", at.delayed):
+        for items in self._from_the_end(at.delayed, by_score=True):
             self._name(channel, items)
         self._read_failed(channel, at)
         if results:
-            for items in self._from_the_end("LRANGE", at.results):
+            for items in self._from_the_end(at.results):
                 self._name(channel, items)
         self._read_waiting_and_claims(channel, at)
 
     def _read_waiting_and_claims(self, channel: int, at: ChannelKeys) -> None:
-        for items in self._from_the_end("LRANGE", at.waiting):
+        for items in self._from_the_end(at.waiting):
             self._name(channel, items)
         for actor in self._reader.query("HKEYS", at.claim_counts):
             claims = to_dict(self._reader.query("HGETALL", at.claims(actor.decode("utf-8", "replace"))))
@@ -77,22 +78,24 @@ class BodyReferences:
     def _read_failed(self, channel: int, at: ChannelKeys) -> None:
         cursor: bytes | int = 0
         while True:
-            cursor, pairs = self._reader.query("HSCAN", at.failed, cursor, "COUNT", PAGE)
-            self._name(channel, pairs[1::2])
+            cursor, found = self._reader.query("HSCAN", at.failed, cursor, "COUNT", PAGE)
+            tasks = to_dict(found)
+            self._name(channel, list(tasks.values()))
             # An edited body may be stored, and the edit on its way.
-            self._keep_all_of(channel, pairs[::2])
+            self._keep_all_of(channel, list(tasks))
             if int(cursor) == 0:
                 return
 
-    def _from_the_end(self, command: str, key: str) -> Iterator[list[bytes]]:
+    def _from_the_end(self, key: str, *, by_score: bool = False) -> Iterator[list[bytes]]:
         """Yield all items of a list or sorted set, the last ones first. Large items come in smaller pages."""
         start, count = 0, PAGE
         while True:
-            first, last = (
-                (start, start + count - 1) if command == "ZREVRANGE" else (-start - count, -start - 1)
-            )
+            if by_score:
+                command: tuple[Any, ...] = ("ZRANGE", key, start, start + count - 1, "REV")
+            else:
+                command = ("LRANGE", key, -start - count, -start - 1)
             try:
-                found: list[bytes] = self._reader.query(command, key, first, last)
+                found: list[bytes] = self._reader.query(*command)
             except InvalidRedisReply:
                 if count == 1:
                     raise
