@@ -8,6 +8,7 @@
 
 local HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%l'
 local NEW_HEADER = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d000%l'
+local NEW_INLINE = '^M1%w%w%w%w%w%w%w%w%d%d%d%d%d%d%d%d%d%d%d%d000m'
 local DEAD_TTL = 86400000
 local MAX_CRASHES = 3
 local MAX_ATTEMPTS = 98 -- The header has two digits. Beyond them, the attempt could not grow and retries would not end.
@@ -46,7 +47,6 @@ local function id_of(item) return string.sub(item, 3, 22) end
 local function attempt_of(item) return tonumber(string.sub(item, 23, 24)) end
 local function crashes_of(item) return tonumber(string.sub(item, 25, 25)) end
 
-local INLINE = string.byte('m') -- The form of most items.
 -- Return where the letter `m` or `b` of an item's form is.
 local function form_at(item)
   if string.sub(item, 26, 26) ~= 'o' then return 26 end
@@ -72,11 +72,12 @@ end
 -- A claim keeps one letter for each of its items: the item's state when it was claimed, or that it is settled.
 local NEW, RUN_BEFORE, CRASHED_BEFORE, SETTLED = 'n', 'a', 'c', '.'
 
--- Return an item's state when it is claimed, or nil for an item without a valid header.
+-- Return an item's state when it is claimed, and how many bytes it brings; nil for an item without a valid header.
 local function state_of(item)
-  if string.find(item, NEW_HEADER) then return NEW end
+  if string.find(item, NEW_INLINE) then return NEW, #item end -- Most items.
+  if string.find(item, NEW_HEADER) then return NEW, size_of(item) end
   if not has_header(item) then return nil end
-  return crashes_of(item) > 0 and CRASHED_BEFORE or RUN_BEFORE
+  return crashes_of(item) > 0 and CRASHED_BEFORE or RUN_BEFORE, size_of(item)
 end
 
 local function with_counts(item, attempt, crashes)

@@ -277,7 +277,7 @@ while taken < wanted and bytes < max_bytes and not alone do
   if not popped or #popped == 0 then break end
   local first_back = #popped + 1
   for i, item in ipairs(popped) do
-    local state = state_of(item)
+    local state, size = state_of(item)
     if alone or bytes >= max_bytes or (state == CRASHED_BEFORE and #items + held + held_elsewhere > 0) then
       if state == CRASHED_BEFORE then alone, next_crashed = true, 1 end
       first_back = i
@@ -286,7 +286,7 @@ while taken < wanted and bytes < max_bytes and not alone do
     taken = taken + 1
     if state then
       items[#items + 1], states[#states + 1] = item, state
-      bytes = bytes + (string.byte(item, 26) == INLINE and #item or size_of(item))
+      bytes = bytes + size
       alone = state == CRASHED_BEFORE
     else
       local foreign = redis.call('HINCRBY', KEYS[17], 'foreign', 1)
