@@ -212,6 +212,31 @@ def test_a_note_takes_the_place_of_the_state_of_a_channel_that_is_fed() -> None:
         assert "▶ limited 10/s" in "".join(part for part, _ in dense_line(row, width, "auto"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "▶ limited 10/s"),
+        ({"exhausted": True}, "■ limited 10/s"),
+        ({"exhausted": True, "waiting": 0, "claimed": 0}, "✓ finished"),
+        ({"paused": True}, "‖ paused"),
+        ({"halted": "item 3 is a function"}, "✗ halted"),
+    ],
+)
+def test_a_rate_limit_is_shown_while_it_can_hold_tasks_back(changes: dict[str, Any], state: str) -> None:
+    view = channel(0, rate_limit="10/s", **changes)
+    (row,) = channel_rows(snapshot(channels=(view,), devices=(device(0, channels=None),)), Trend())
+    assert row.state_text == state
+
+
+async def test_a_channels_own_screen_shows_its_rate_limit(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(channels=(channel(0, rate_limit="90/min"), channel(1)))
+    async with opened() as pilot:
+        assert "▶ limited 90/min" in screen_text(pilot)
+        await press(pilot, "shift+tab", "enter")
+        assert isinstance(pilot.app.screen, ChannelScreen)
+        assert "at most 90/min" in screen_text(pilot)
+
+
 def test_a_hundred_channels_are_listed_and_drawn_within_20_ms() -> None:
     trend, now = Trend(), snapshot(channels=tuple(channel(n, failed=n % 9) for n in range(100)))
     for turn in range(240):

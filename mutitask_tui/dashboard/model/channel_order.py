@@ -47,7 +47,7 @@ class ChannelRow:
     eta_at: str = ""
     """Such as `at 14:05`; empty if unknown."""
     note: str = ""
-    """What limits a channel that is fed, in place of its state; '' if nothing does."""
+    """What limits a channel that works, in place of its state; '' if nothing does."""
 
     @property
     def id(self) -> int:
@@ -70,9 +70,8 @@ class ChannelRow:
     @property
     def state_text(self) -> str:
         """The glyph, and the word of the state or the note."""
-        return (
-            f"{self.state.glyph} {self.note}" if self.note and self.state.tone == "good" else self.state.text
-        )
+        noted = self.note and self.state.tone in ("good", "calm")
+        return f"{self.state.glyph} {self.note}" if noted else self.state.text
 
 
 def _worst_first(row: ChannelRow) -> tuple[int, int]:
@@ -164,10 +163,16 @@ def channel_rows(snapshot: Snapshot, trend: Trend) -> tuple[ChannelRow, ...]:
                 devices,
                 eta.text if eta else "",
                 eta.at_text if eta else "",
-                f"limited {channel.rate_limit}" if channel.rate_limit else "",
+                _note(channel),
             )
         )
     return tuple(rows)
+
+
+def _note(channel: ChannelView) -> str:
+    """Return the rate limit, as long as the channel has tasks that it can hold back."""
+    holds_back = channel.rate_limit and (channel.open or not channel.exhausted)
+    return f"limited {channel.rate_limit}" if holds_back else ""
 
 
 def _text(row: ChannelRow) -> str:

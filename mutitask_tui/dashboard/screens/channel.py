@@ -167,6 +167,7 @@ def _facts(
         ("total tasks", total, ""),
         ("done when", done, "$text-primary" if eta is not None else ""),
         ("claims", "paused" if channel.paused else "open", "$text-warning" if channel.paused else ""),
+        *([("limited", f"at most {channel.rate_limit}", "")] if channel.rate_limit else []),
         ("served by", served_by, "" if devices else "$text-warning"),
         ("capacity", f"{channel.capacity:,}", ""),
         ("waiting", f"{channel.waiting:,}{oldest}", ""),
