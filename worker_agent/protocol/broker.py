@@ -62,6 +62,20 @@ class Allotted:
     """Why no more were pushed: '', `full`, `results`, `paused` or `ended`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """One step of a reload of all failed tasks of a channel. `Reload()` is what comes before the first."""
+
+    moved: int = 0
+    """How many tasks this step requeued."""
+    passed: int = 0
+    """How many of the oldest tasks all steps left where they are: foreign items, which cannot run."""
+    until: bytes = b""
+    """The time of the first step. Tasks that failed later are left."""
+    more: bool = True
+    """Whether there may be more tasks to requeue."""
+
+
 class Broker(Membership):
     """The transitions of tasks in one namespace, called by one actor.
 
@@ -226,13 +240,19 @@ class Broker(Membership):
 
     def reload_all(self, channel: int) -> int:
         """Requeue all tasks that have failed until now, in calls of at most 1,000. Return how many."""
-        keys = self._fail_keys(channel)
-        moved, passed, until = 0, 0, b""
-        while True:
-            reply = self._numbered("reload", keys, [], until, MAX_TASKS_PER_CALL, passed)
-            moved, passed, until = moved + int(reply[1]), passed + int(reply[2]), reply[3]
-            if int(reply[1]) + int(reply[2]) < MAX_TASKS_PER_CALL:
-                return moved
+        moved, step = 0, Reload()
+        while step.more:
+            step = self.reload_step(channel, step)
+            moved += step.moved
+        return moved
+
+    def reload_step(self, channel: int, before: Reload) -> Reload:
+        """Requeue the next 1,000 of the tasks that had failed at the first step. `before` is the step before."""
+        reply = self._numbered(
+            "reload", self._fail_keys(channel), [], before.until, MAX_TASKS_PER_CALL, before.passed
+        )
+        moved, passed = int(reply[1]), int(reply[2])
+        return Reload(moved, before.passed + passed, reply[3], moved + passed == MAX_TASKS_PER_CALL)
 
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
         """Give a failed task a new body and requeue it. Return whether it was still there."""
