@@ -10,11 +10,13 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker_agent.protocol.bodies import key_prefix
 from worker_agent.protocol.keys import Keys
 
 PAGE = Path(__file__).with_name("security.md")
 ANY = Keys("NAME")
 IN_CHANNEL = ANY.channel(0)
+BODIES = key_prefix("NAME").decode() + "*"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ AGENT = (
     Rule((ANY.agents,), "hget hset hdel"),
     Rule((ANY.leases,), "zscore zrangebyscore zadd zrem"),
     Rule((ANY.actor("a-*"),), "hget hmget hgetall hlen hset pexpire"),
-    Rule((IN_CHANNEL.agent_counters,), "hget hmget hincrby hdel"),
+    Rule((IN_CHANNEL.agent_counters,), "hget hmget hset hincrby hdel"),
     Rule((IN_CHANNEL.waiting,), "llen lpop lpush rpush"),
     Rule((IN_CHANNEL.delayed,), "zcard zrangebyscore zadd zrem"),
     Rule((IN_CHANNEL.claims("*"), IN_CHANNEL.claim_counts, IN_CHANNEL.retry_reasons), "hget hlen hkeys hset hdel"),
     Rule((IN_CHANNEL.agents,), "zcard zadd zrem"),
-    Rule((IN_CHANNEL.failed, IN_CHANNEL.reasons), "hlen hsetnx", "%W"),
+    Rule((IN_CHANNEL.failed, IN_CHANNEL.reasons, IN_CHANNEL.traces), "hlen hexists hsetnx", "%W"),
+    Rule((IN_CHANNEL.trace_uses,), "hlen hincrby"),
     Rule((IN_CHANNEL.failed_at,), "zcard zadd", "%W"),
     Rule((IN_CHANNEL.results, ANY.events), "llen rpush", "%W"),
     Rule((ANY.devices,), "hlen hset", "%W"),
@@ -56,13 +59,14 @@ AGENT = (
     Rule((ANY.detect_answers("*"),), "rpush pexpire", "%W"),
     Rule((IN_CHANNEL.token, ANY.device_token(0)), "llen lpush blpop"),
     Rule((ANY.server_token,), "llen lpush", "%W"),
+    Rule((BODIES,), "mget mset unlink"),
 )  # fmt: skip
 
 SERVER = (
     Rule(
-        (ANY.prefix + ":*",),
-        "eval evalsha del pexpire "
-        "hget hmget hgetall hkeys hvals hlen hset hsetnx hincrby hdel "
+        (ANY.prefix + ":*", BODIES),
+        "eval evalsha del pexpire scan exists mget mset unlink "
+        "hget hmget hgetall hkeys hvals hlen hexists hscan hset hsetnx hincrby hdel "
         "llen lindex lrange lpush rpush lpop ltrim blpop "
         "zcard zscore zrange zrevrange zrangebyscore zadd zrem",
     ),
@@ -70,8 +74,8 @@ SERVER = (
 
 DASHBOARD = (
     Rule(
-        (ANY.prefix + ":*",),
-        "hget hmget hgetall hkeys hvals hlen llen lindex lrange zcard zscore zrange zrevrange",
+        (ANY.prefix + ":*", BODIES),
+        "mget hget hmget hgetall hkeys hvals hlen llen lindex lrange zcard zscore zrange zrevrange",
         "%R",
     ),
 )
@@ -86,7 +90,8 @@ ROLES: dict[str, tuple[Rule, ...]] = {
 }
 
 READS = {
-    "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "llen", "lindex", "lrange",
+    "scan", "exists", "mget",
+    "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hscan", "llen", "lindex", "lrange",
     "zcard", "zscore", "zrange", "zrevrange", "zrangebyscore",
 }  # fmt: skip
 """The commands above that change nothing. For scripts (`eval`, `evalsha`), the commands in them count."""
@@ -106,6 +111,8 @@ KEYS: dict[str, str] = {
         IN_CHANNEL.results: "results until they are drained",
         IN_CHANNEL.failed: "failed tasks",
         IN_CHANNEL.reasons: "the errors of failed tasks",
+        IN_CHANNEL.traces: "the tracebacks in these errors, each once",
+        IN_CHANNEL.trace_uses: "how many errors have each of these tracebacks",
         IN_CHANNEL.failed_at: "the times at which tasks failed",
         ANY.events: "the event log",
         IN_CHANNEL.waiting: "waiting tasks",
@@ -125,13 +132,14 @@ KEYS: dict[str, str] = {
         IN_CHANNEL.token: "wakes an agent that waits for tasks",
         ANY.device_token(0): "wakes a device's agent",
         ANY.server_token: "wakes the server",
+        BODIES: "the bodies of large tasks and results",
     }.items()
 }
 
 
 def changes(role: str, key: str) -> list[str]:
     """Return the commands with which the role can change a key of this kind (a key of `KEYS`)."""
-    wanted = every(f"{ANY.prefix}:{key}")
+    wanted = key if key == BODIES else every(f"{ANY.prefix}:{key}")
     found = {
         command
         for rule in ROLES[role]
@@ -152,7 +160,11 @@ def line(role: str) -> str:
     words = [f"+{command}" for command in EVERYWHERE.split()]
     first, *others = ROLES[role] if role != "agent" else (None, *ROLES[role])
     if first:
-        words = [f"'{access_to(first)}'", *words, *[f"+{command}" for command in first.commands.split()]]
+        words = [
+            *(f"'{pattern}'" for pattern in access_to(first).split()),
+            *words,
+            *[f"+{command}" for command in first.commands.split()],
+        ]
     selectors = [
         f"'({' '.join(f'+{command}' for command in rule.commands.split())} {access_to(rule)})'" for rule in others
     ]  # fmt: skip

@@ -170,8 +170,12 @@ def test_no_role_reaches_another_namespace_or_the_servers_settings(roles: Roles,
         assert refused(url, "HGET", key, "run")
         assert refused(url, "HSET", key, "run", "x")
         assert refused_in_script(url, "HGET", key, "run")
+    for key in ("mt:other:body:0:x:y", f"mt:{NAME}2:body:0:x:y", f"mt:{NAME}:other"):
+        assert refused(url, "MGET", key) and refused(url, "MSET", key, "x") and refused(url, "UNLINK", key)
+    # A server looks for bodies that no task needs any more. It sees the names of all keys.
+    assert refused(url, "SCAN", "0") is (role != "server")
     for command in (
-        ["CONFIG", "GET", "*"], ["FLUSHALL"], ["KEYS", "*"], ["SCAN", "0"], ["ACL", "LIST"], ["SHUTDOWN"],
+        ["CONFIG", "GET", "*"], ["FLUSHALL"], ["KEYS", "*"], ["ACL", "LIST"], ["SHUTDOWN"],
         ["SCRIPT", "FLUSH"], ["MONITOR"], ["CLIENT", "LIST"], ["PUBLISH", "c", "x"],
         ["SUBSCRIBE", "c"], ["FUNCTION", "LIST"], ["SAVE"], ["REPLICAOF", "h", "1"],
     ):  # fmt: skip
@@ -307,7 +311,15 @@ def test_a_dashboard_opens_read_only_on_a_terminal(
 
 def arguments(command: Command, failed_id: str) -> list[str]:
     """Return valid arguments for the command."""
-    by_kind = {"device": "1", "channel": "0", "fail": failed_id, "count": "9", "json": "5", "channels": "all"}
+    by_kind = {
+        "device": "1",
+        "channel": "0",
+        "fail": failed_id,
+        "count": "9",
+        "json": "5",
+        "channels": "all",
+        "rate": "10/s",
+    }
     return [by_kind[param.kind] for param in command.params]
 
 
