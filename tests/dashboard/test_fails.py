@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from textual.pilot import Pilot
@@ -262,6 +263,26 @@ async def test_enter_shows_payload_runs_device_and_times(opened: Opened, backend
         assert backend.asked == [("reload_one_fail_task", (0, task.id))]
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, FailsScreen)
+
+
+async def test_each_run_shows_its_delay_and_the_task_why_it_was_given_up(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    task = backend.fails[0]
+    runs = (
+        FailedRun(NOW_MS - 70_000, 0, "run", "OSError", "away", "", delay_ms=2_500),
+        FailedRun(NOW_MS - 60_000, 0, "run", "OSError", "away", "", delay_ms=60_000),
+        FailedRun(NOW_MS - 900, 0, "run", "OSError", "away", "", given_up="no retries were left"),
+    )
+    backend.details[task.id] = detail(task, failed_runs=runs)
+    async with opened(size=(120, 60)) as pilot:
+        await press(pilot, "F", "enter")
+        first, second, third = (
+            line for line in reversed(screen_text(pilot).splitlines()) if "stage run" in line
+        )
+        assert "next run after 2.5s" in first and "next run after 1m 00s" in second
+        assert "next run" not in third
+        assert re.search("given up +no retries were left", screen_text(pilot))
 
 
 async def test_a_task_that_no_longer_exists_is_reported(opened: Opened, backend: FakeBackend) -> None:
