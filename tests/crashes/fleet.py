@@ -152,7 +152,8 @@ class Fleet:
     def results(self, channel: int = 0) -> list[Recorded]:
         """Return all results in the order in which they were recorded."""
         recorded = []
-        for line in self._client.lrange(self.at(channel).results, 0, -1):
+        lines = self._client.lrange(self.at(channel).results, 0, -1)
+        for line in self._reader.bodies.inline(channel, lines):
             item = wire.parse(line)
             device, _, value = wire.unpack(item.body)
             recorded.append(Recorded(item.number, item.attempt, item.crashes, device, value))
