@@ -125,3 +125,25 @@ def test_a_limit_that_cannot_be_read_is_not_shown(
 ) -> None:
     client.hset(KEYS.desired_channels, "rate:0", stored)
     assert commander.reader.snapshot().channels[0].rate_limit == ""
+
+
+def test_a_new_rate_reaches_agents_that_sleep_until_the_old_one_allows_a_task(redis_url: str) -> None:
+    with Stack(
+        redis_url, "sleeping", iter(range(40)), autostart=True, rates={"rate:0": "1 3600000"}
+    ) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.until(lambda s: s.channels[0].done == 1 and s.channels[0].claimed == 0)
+        stack.done("reset_rate", "1000/s", 0)
+        stack.until(lambda s: s.channels[0].done == 40)
+        assert stack.channel().balanced
+
+
+def test_an_agent_obeys_a_limit_that_is_set_while_it_works(redis_url: str) -> None:
+    with Stack(redis_url, "working", iter(range(10_000_000)), autostart=True) as stack:
+        stack.agent(0, task_function=lambda task: [task])
+        stack.until(lambda s: s.channels[0].done > 50)
+        stack.done("reset_rate", "1/h")
+        stack.until(lambda s: s.channels[0].claimed == 0 and s.channels[0].waiting == 50)
+        held = stack.channel().done
+        stack.done("reset_rate", "off")
+        stack.until(lambda s: s.channels[0].done > held + 50)
