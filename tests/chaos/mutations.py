@@ -18,6 +18,7 @@ from tests.support.programs import ROOT, environment
 
 PROTOCOL = ("tests/protocol/test_laws.py", "tests/protocol/test_scripts_answer.py",
             "tests/protocol/test_scripts_are_harmless.py", "tests/protocol/test_several_channels.py",
+            "tests/protocol/test_retries.py", "tests/protocol/test_rates.py",
             "tests/protocol/test_counters_balance.py")  # fmt: skip
 CRASHES = ("tests/crashes",)
 AGENT = (
@@ -95,7 +96,7 @@ MUTATIONS = (
     ),
     Mutation(
         "allot pushes above the capacity", "allot",
-        "math.max(0, math.min(items, tonumber(counters[2]) - waiting))", "items",
+        "local places = math.max(0, tonumber(counters[2]) - waiting)", "local places = items",
     ),
     Mutation(
         "allot pushes above the limit of undrained results", "allot",
@@ -124,16 +125,16 @@ MUTATIONS = (
     ),
     Mutation(
         "an agent is told that tasks wait in a paused channel", "settle_and_claim",
-        "desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[18 + i])",
-        "redis.call('LLEN', KEYS[18 + i])",
+        "desired[i - first + 1] == 'paused' and 0 or redis.call('LLEN', KEYS[20 + i])",
+        "redis.call('LLEN', KEYS[20 + i])",
     ),
     Mutation(
         "a recoverer is not told that the actor has claims in other channels", "recover",
-        "elsewhere[#elsewhere + 1] = (i - 11) / 2 end", "end",
+        "elsewhere[#elsewhere + 1] = (i - 13) / 2 end", "end",
     ),
     Mutation(
         "a dead agent still counts in the other channels", "recover",
-        "for i = 13, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end\n", "",
+        "for i = 15, #KEYS, 2 do redis.call('ZREM', KEYS[i], ARGV[1]) end\n", "",
     ),
     Mutation(
         "an agent that left in order loses its lease although it has claims", "leave",
@@ -153,7 +154,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a fresh run with fewer channels keeps the agents of the others", "open_run",
-        "local kept = i <= base + new * per and (i - base) % per == 0", "local kept = (i - base) % per == 0",
+        "local kept = i <= base + new * per and (i - base) % per == 13", "local kept = (i - base) % per == 13",
     ),
     Mutation(
         "other tasks are claimed behind a recovered task", "settle_and_claim",
@@ -192,6 +193,55 @@ MUTATIONS = (
     Mutation(
         "a lease that ended while Redis may have been away is judged at once", "sweep",
         "math.min(now, swept + DUE)", "now",
+    ),
+    Mutation(
+        "a task that is retried at once goes behind the waiting tasks", "settle_and_claim",
+        "requeue_first(retried, 1)", "call_in_pieces('RPUSH', KEYS[4], retried)",
+    ),
+    Mutation(
+        "a delayed task comes back behind the waiting tasks", "promote",
+        "call_in_pieces('LPUSH', KEYS[2], last_first)", "call_in_pieces('RPUSH', KEYS[2], items)",
+    ),
+    Mutation(
+        "a task's own retries do not count", "settle_and_claim",
+        "option_of(item, 'r') or policy.times", "policy.times",
+    ),
+    Mutation(
+        "an error that is never retried is retried", "settle_and_claim",
+        "policy.never ~= '-' and is_any_of", "false and is_any_of",
+    ),
+    Mutation(
+        "a task that gives up runs again", "settle_and_claim",
+        "if mode == GIVE_UP then", "if false then",
+    ),
+    Mutation(
+        "an item with a delay waits at once", "allot",
+        "local delay = option_of(ARGV[i], 'd')", "local delay = nil",
+    ),
+    Mutation(
+        "a rate holds no task back", "settle_and_claim",
+        "wanted = math.min(wanted, allowed)", "",
+    ),
+    Mutation(
+        "tasks that are handed back use up the rate", "settle_and_claim",
+        "allowed_ms = allowed_ms - #handed_back * period / count", "",
+    ),
+    Mutation(
+        "agents are woken for tasks that the rate holds back", "settle_and_claim",
+        "and tokens == 0 and limited_ms == 0", "and tokens == 0",
+    ),
+    Mutation(
+        "a traceback stays after its last use", "prelude",
+        "redis.call('HINCRBY', uses_key, map.trace, -1) <= 0", "false",
+    ),
+    Mutation(
+        "a claim of large bodies has no limit", "prelude",
+        "return NEW, size_of(item)", "return NEW, #item", (*PROTOCOL, "tests/protocol/test_bodies.py"),
+    ),
+    Mutation(
+        "the body of a task goes although its settlement may have been refused",
+        "worker_agent/protocol/task_bodies.py",
+        " and not refused", "", ("tests/protocol/test_bodies.py",),
     ),
     Mutation(
         "an agent is not told that Redis lost its calls", "settle_and_claim",

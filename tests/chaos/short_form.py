@@ -10,7 +10,16 @@ from tests.chaos.scenarios import Scenario, all_scenarios
 
 PROCESSES = tuple(
     f"tests.chaos.{module}"
-    for module in ("agents", "frozen", "servers", "everything", "killers", "no_server", "several_channels")
+    for module in (
+        "agents",
+        "frozen",
+        "servers",
+        "everything",
+        "killers",
+        "no_server",
+        "several_channels",
+        "retries_and_rates",
+    )
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker_agent.protocol.actor import is_agent
-from worker_agent.protocol.membership import Membership
+from worker_agent.protocol.membership import MAX_TASKS_PER_CALL, Membership
 from worker_agent.protocol.reasons import crash_reason
 
 
@@ -21,5 +21,6 @@ def recover_and_promote(broker: Membership, device: int | None) -> int:
         for actor, claims_in in dead
     )
     for channel in found.due:
-        broker.promote(channel)
+        while broker.promote(channel) == MAX_TASKS_PER_CALL:
+            pass
     return recovered
