@@ -32,6 +32,7 @@ from random import Random
 import tests.chaos
 from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
+from tests.support.redis_cluster import RealCluster
 from tests.support.redis_server import RealServer
 from tests.support.small_disk import SmallDisk
 
@@ -74,7 +75,7 @@ class Context:
         self.random = Random(f"{seed} {name}")
         self.folder = Path(tempfile.mkdtemp(prefix=f"mutitask-chaos-{name}-"))
         self._programs: list[Program] = []
-        self._servers: list[RealServer] = []
+        self._servers: list[RealServer | RealCluster] = []
         self._fleets: list[Fleet] = []
         self._disks: list[SmallDisk] = []
 
@@ -88,9 +89,15 @@ class Context:
         self._servers.append(server)
         return server.start()
 
-    def fleet(self, *, durable: bool = False, on: RealServer | None = None) -> Fleet:
+    def cluster(self, *, durable: bool = False) -> RealCluster:
+        """Start three masters for this scenario only."""
+        made = RealCluster(durable=durable)
+        self._servers.append(made)
+        return made.start()
+
+    def fleet(self, *, durable: bool = False, on: RealServer | RealCluster | None = None) -> Fleet:
         """Return a namespace in `on`, or in a new Redis."""
-        fleet = Fleet(on or self.redis(durable=durable), self.spawn, self.folder)
+        fleet = Fleet(on or self.redis(durable=durable), self.spawn, self.folder)  # type: ignore[arg-type]
         self._fleets.append(fleet)
         return fleet
 
