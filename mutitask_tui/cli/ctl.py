@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,11 @@ from worker_agent.console import lines
 
 if TYPE_CHECKING:
     from mutitask_tui.server.reader import Reader
+
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl+C stopped."""
+_PROGRESS_S = 2.0
+"""How often a long command prints how far it is, in seconds."""
 
 
 class _HelpWithCommands(click.Command):
@@ -69,7 +77,8 @@ def ctl(
         typed = " ".join([found.name, *arguments])
         if not click.confirm(printable(f"{typed}: {found.summary}. Do it?"), default=False, err=True):
             raise CommandError("nothing was done")
-    outcome = commander.run(found, values)
+    with _interruptible() if found.long else contextlib.nullcontext():
+        outcome = commander.run(found, values)
     text = outcome.text
     # If there is no server, only this command can stop the embedded Valkey after the agents.
     if found.name == "exit" and not outcome.data["server"] and stop_after_agents(commander.url, name):
@@ -79,7 +88,28 @@ def ctl(
         lines.print_json(data)
     else:
         lines.print_stdout(text)
+    if outcome.data.get("stopped"):
+        return INTERRUPTED
     return 0 if outcome.ok else 1
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Print how far the command in the block is. Ctrl+C stops it after its present step, a second one at once."""
+    from mutitask_tui.server.watch import Watch, watched_by
+
+    watch = Watch(lambda text: lines.print_stderr(f"{text} (Ctrl+C stops it)"), every_s=_PROGRESS_S)
+
+    def stop(_signal: int, _frame: object) -> None:
+        watch.stop()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        with watched_by(watch):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _print_failed_tasks(reader: Reader, channel: int | None = None) -> int:

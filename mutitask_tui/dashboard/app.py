@@ -76,6 +76,7 @@ class DashboardApp(CommandApp):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         *app_bindings(),
+        Binding("escape", "stop_command", "Stop command", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
         Binding(PALETTE_KEY, "command_palette", "Palette", show=False, priority=True, id=PALETTE),
     ]
@@ -246,8 +247,10 @@ class DashboardApp(CommandApp):
         return True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Disable the commands' keys while a person types, and the main screen's keys on other screens."""
+        """Disable the commands' keys while a person types, and keys that do nothing at the moment."""
         typing = isinstance(self.focused, Input | TextArea)
+        if action == "stop_command":
+            return self.runs_long_command and isinstance(self.screen, FrameScreen) and not typing
         if action in _MAIN_SCREEN_ONLY and not isinstance(self.screen, MainScreen):
             return False
         return not (typing and action in _DISABLED_WHILE_TYPING)

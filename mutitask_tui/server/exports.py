@@ -10,6 +10,7 @@ from typing import IO, Any, TextIO
 from mutitask_tui.server.json_text import to_json
 from mutitask_tui.server.reader import FailedRecord, Reader
 from mutitask_tui.server.result_lines import result_lines
+from mutitask_tui.server.watch import current_watch
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import ConcurrentChange
 from worker_agent.protocol.reasons import Reason
@@ -55,9 +56,13 @@ def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
     """Write the failed tasks of one channel, or of all channels for None, newest first. Returns their number."""
     count = 0
     numbers = range(reader.channels()) if channel is None else [channel]
+    watch, total = (
+        current_watch(),
+        sum(c.failed for c in reader.snapshot().channels if channel in (None, c.id)),
+    )
     for number in numbers:
         offset = 0
-        while page := reader.failed_records(number, offset, PAGE):
+        while not watch.stopped and (page := reader.failed_records(number, offset, PAGE)):
             for record in page:
                 # A large payload was left out of the page.
                 whole = reader.failed_record(number, record.view.id) if record.apart else record
@@ -65,17 +70,21 @@ def export_failed(reader: Reader, channel: int | None, file: IO[str]) -> int:
                     file.write(failed_line(whole) + "\n")
                     count += 1
             offset += PAGE
+            watch.tell("exported", count, total)
     return count
 
 
 def export_selected(reader: Reader, targets: Sequence[tuple[int, str]], file: IO[str]) -> int:
     """Write those of these failed tasks (channel, id) that still exist. Returns their number."""
-    count = 0
+    count, watch = 0, current_watch()
     for channel, id_ in targets:
+        if watch.stopped:
+            break
         record = reader.failed_record(channel, id_)
         if record is not None:
             file.write(failed_line(record) + "\n")
             count += 1
+            watch.tell("exported", count, len(targets))
     return count
 
 

@@ -1,4 +1,4 @@
-"""The part of the app that runs commands: ask for missing arguments, confirm, send, report the outcome."""
+"""The part of the app that runs commands: asks for missing arguments, confirms, sends, stops, reports the outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual import on, work
 from textual.reactive import reactive
 
 from mutitask_tui.dashboard.actions.key_order import KeyOrderApp
-from mutitask_tui.dashboard.actions.messages import CommandDone, CommandFailed
+from mutitask_tui.dashboard.actions.messages import CommandDone, CommandFailed, CommandProgress
 from mutitask_tui.dashboard.actions.wording import batch_target, by_name, line_of, target_of
 from mutitask_tui.dashboard.backend import Backend
 from mutitask_tui.dashboard.model.acknowledgements import Acknowledgements
@@ -36,6 +36,7 @@ from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.terminal import driver_class
 from mutitask_tui.server.commands.registry import Command, CommandError, Outcome, find
 from mutitask_tui.server.snapshot import FailedDetail, Snapshot
+from mutitask_tui.server.watch import Watch, watched_by
 
 _READ_ONLY = ("detect_all", "detect_one", "detect_fail_channel")
 """The commands that a read-only view may send."""
@@ -48,7 +49,7 @@ _LONG = 100
 
 
 class CommandApp(KeyOrderApp):
-    """Runs commands. Commands that change something run one after the other."""
+    """Runs commands. Commands that change something run one after the other, and beside them those that take long."""
 
     snapshot: reactive[Snapshot | None] = reactive(None, always_update=True, repaint=False)
     status: reactive[tuple[str, Tone]] = reactive(("", "faint"), repaint=False)
@@ -66,6 +67,8 @@ class CommandApp(KeyOrderApp):
         self.detections = Detections()
         self._queue: deque[CommandRequest] = deque()
         self._command_in_progress = False
+        self._watches: set[Watch] = set()
+        """The long commands that run now."""
 
     @property
     def hidden_devices(self) -> int:
@@ -163,7 +166,7 @@ class CommandApp(KeyOrderApp):
         if self.snapshot is not None:
             targets = request.batch.targets if request.batch else (request.values,)
             self.acknowledgements.expect(request.line, request.command, targets, self.snapshot)
-        if request.command.name in _HARMLESS:
+        if request.command.name in _HARMLESS or request.long:
             self._run_in_thread(request, in_turn=False)
         else:
             self._queue.append(request)
@@ -222,14 +225,38 @@ class CommandApp(KeyOrderApp):
             self._command_in_progress = True
             self._run_in_thread(self._queue.popleft(), in_turn=True)
 
+    @property
+    def runs_long_command(self) -> bool:
+        """Whether a command runs that Escape can stop."""
+        return bool(self._watches)
+
+    def action_stop_command(self) -> None:
+        """Stop the long commands after their present steps."""
+        self._stop_watched()
+        self.show_status("stopping after the present step", "calm")
+
+    def on_unmount(self) -> None:
+        """Stop the long commands: the process must not wait for them after its view has closed."""
+        self._stop_watched()
+
+    def _stop_watched(self) -> None:
+        for watch in list(self._watches):
+            watch.stop()
+
     @work(thread=True, exit_on_error=False, group="commands")
     def _run_in_thread(self, request: CommandRequest, *, in_turn: bool) -> None:
+        watch = Watch(lambda text: self.post_message(CommandProgress(request, text)))
+        if request.long:
+            self._watches.add(watch)
         try:
-            outcome = self._run_request(request)
+            with watched_by(watch):
+                outcome = self._run_request(request)
         except Exception as error:  # whatever goes wrong with one command, the view stays
             self.post_message(CommandFailed(request, error))
         else:
             self.post_message(CommandDone(request, outcome))
+        finally:
+            self._watches.discard(watch)
         if in_turn:
             self.call_later(self._end_turn)
 
@@ -258,6 +285,11 @@ class CommandApp(KeyOrderApp):
             return
         self._report(request, outcome)
 
+    @on(CommandProgress)
+    def _command_progressed(self, event: CommandProgress) -> None:
+        if self.runs_long_command:
+            self.show_status(f"{event.text} (Esc stops it)", "calm")
+
     @on(CommandFailed)
     def _command_failed(self, event: CommandFailed) -> None:
         line = event.request.line
@@ -274,7 +306,8 @@ class CommandApp(KeyOrderApp):
         if name in ("detect_one", "detect_all") and self.snapshot is not None:
             self.detections.add(outcome.data, self.snapshot.now_ms)
         pending = self.acknowledgements.confirm(request.line)
-        self.show_status(f"{request.line}: {text}", "calm" if pending else "good")
+        stopped = bool(outcome.data.get("stopped"))
+        self.show_status(f"{request.line}: {text}", "warn" if stopped else "calm" if pending else "good")
         if len(text) > _LONG or "\n" in text:
             self.notify(safe_str(text, 3000, lines=True), title=name, markup=False)
 

@@ -51,3 +51,12 @@ class CommandFailed(Message):
         super().__init__()
         self.request = request
         self.error = error
+
+
+class CommandProgress(Message):
+    """A long command tells how far it is."""
+
+    def __init__(self, request: CommandRequest, text: str) -> None:
+        super().__init__()
+        self.request = request
+        self.text = text

@@ -84,6 +84,11 @@ class CommandRequest:
     batch: Batch | None = None
     """The targets of a command on several items; they take the place of `values`."""
 
+    @property
+    def long(self) -> bool:
+        """Whether the command can take long. If so, it runs beside the others and can be stopped."""
+        return self.command.long or (self.batch is not None and self.command.scope == "fail")
+
 
 def batch_of(command: Command, selection: Selection) -> Batch | None:
     """Return the batch that a command means; None if it means only the item under the cursor."""

@@ -26,7 +26,8 @@ def run_many(commander: Commander, command: Command, targets: Sequence[Sequence[
 def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome | None:
     """Return the outcome, or None if the broker has no call that takes many targets of this command."""
     if command.name in ("reload_one_fail_task", "delete_one_fail_task"):
-        return _move_failed_tasks(commander, command, targets)
+        fails = [(channel, id_) for channel, id_ in targets]
+        return commander.move_failed_tasks(fails, delete=command.name == "delete_one_fail_task")
     same_arguments = all(target[1:] == targets[0][1:] for target in targets)
     if (
         command.name not in ("pause_one", "start_one", "stop_one", "detect_one", "assign")
@@ -51,26 +52,6 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
         outcome = commander.set_desired_state(devices, "paused" if command.name == "pause_one" else "running")
         done = len(devices)
     return Outcome(outcome.text, data={**outcome.data, "asked": len(asked), "done": done})
-
-
-def _move_failed_tasks(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:
-    """Reload or delete failed tasks, in one call for each channel."""
-    by_channel: dict[int, list[str]] = {}
-    for channel, id_ in targets:
-        by_channel.setdefault(channel, []).append(id_)
-    reload = command.name == "reload_one_fail_task"
-    done = 0
-    for channel, ids in by_channel.items():
-        commander.require_channels(channel)
-        done += commander.call(
-            lambda b, c=channel, i=ids: b.reload(c, i) if reload else b.delete(c, i)  # type: ignore[misc]
-        )
-    verb = "went back to their task channels" if reload else "deleted"
-    gone = len(targets) - done
-    text = f"{done:,} failed task{'' if done == 1 else 's'} {verb}" + (
-        f"; {gone:,} no longer there" if gone else ""
-    )
-    return Outcome(text, ok=done > 0, data={"asked": len(targets), "done": done})
 
 
 def _one_by_one(commander: Commander, command: Command, targets: Sequence[Sequence[Any]]) -> Outcome:

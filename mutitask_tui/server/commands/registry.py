@@ -85,6 +85,8 @@ class Command:
     dangerous: bool = False
     """Whether the dashboard asks first, with Cancel focused."""
     aliases: tuple[str, ...] = ()
+    long: bool = False
+    """Whether it can take long: it tells how far it is, can be stopped, and other commands need not wait for it."""
 
     @property
     def usage(self) -> str:
@@ -206,9 +208,10 @@ def _command(
     *params: Param,
     dangerous: bool = False,
     aliases: tuple[str, ...] = (),
+    long: bool = False,
 ) -> Command:
     run = None if scope == "view" else _method(name)
-    return Command(name, summary, key, scope, run, params, dangerous, aliases)
+    return Command(name, summary, key, scope, run, params, dangerous, aliases, long)
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -239,6 +242,7 @@ COMMANDS: tuple[Command, ...] = (
         "Put failed tasks back into their task channel, with fresh retries",
         _C_OPTIONAL,
         dangerous=True,
+        long=True,
     ),
     _command(
         "reload_one_fail_task",
@@ -264,6 +268,7 @@ COMMANDS: tuple[Command, ...] = (
         "all",
         "Export failed tasks as JSON lines to a new file (mutitask ctl: `-` for stdout)",
         _C_OPTIONAL,
+        long=True,
     ),
     _command(
         "reset_max_task",
