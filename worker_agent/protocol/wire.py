@@ -443,9 +443,9 @@ def inline(item: bytes, body: bytes) -> bytes:
     return item[: form_at(item)] + INLINE + body
 
 
-def result_item(item: bytes, packed: bytes) -> bytes:
-    """Return the list item of a task's result. It has the task's header and no options."""
-    return item[:_FORM_AT] + INLINE + packed
+def result_header(item: bytes) -> bytes:
+    """Return what comes before the packed result of a task in its list item: its header without options."""
+    return item[:_FORM_AT] + INLINE
 
 
 def unpack_items(packed: bytes) -> list[bytes]:
