@@ -7,7 +7,8 @@ Scripts and tests refer to these laws by number:
 3. Every call of a script may be sent twice, or arrive late.
 4. Commands write desired state. Agents and the server follow it; tokens only make that faster.
 5. The generator's place is saved in the same step as its tasks.
-6. Allot never brings the waiting tasks of a channel above its capacity. Requeued tasks are never refused.
+6. Allot never brings the waiting tasks of a channel above its capacity. Requeued tasks, and delayed ones that are due,
+   are never refused.
 7. A namespace has one server, and a device has one agent.
 8. Recovery needs no server.
 9. A crash uses up no retry. Only a task that kills its process reaches the third crash.
