@@ -199,7 +199,8 @@ def test_commands_with_an_agents_rights_are_refused_with_one_sentence(
 AT_WORK = [
     "detect_all", "detect_one 0", "assign 1 0,1", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
     "start_allot", "detect_fail_channel", "reset_max_task 40", "reset_max_task 30 0", "reset_rate 9000/s",
-    "reset_rate off 0", "pause_channel 0", "start_channel 0", "add_device", "del_device", "export_fail_tasks", "export_fail_tasks 0",
+    "reset_rate off 0", "pause_channel 0", "start_channel 0", "add_device", "del_device",
+    "export_fail_tasks", "export_fail_tasks 0",
 ]  # fmt: skip
 
 
