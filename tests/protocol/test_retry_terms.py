@@ -70,8 +70,13 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a class that agents cannot name": (
         lambda: Retry(never=local_class()),
-        "never of Retry names local_class.<locals>.Local, a class within a function, which agents cannot name: define "
-        "it at the top level of a module",
+        "never of Retry names local_class.<locals>.Local, a class that agents cannot find by its name: define it at "
+        "the top level of a module",
+    ),
+    "a class whose name has a blank": (
+        lambda: Retry(only=type("An Error", (Exception,), {})),
+        "only of Retry names An Error, a class that agents cannot find by its name: define it at the top level of a "
+        "module",
     ),
     "a timeout of nothing": (
         lambda: Task(1, timeout=0), "timeout of Task must be a number from 0.001 to 604,800 seconds, not 0",

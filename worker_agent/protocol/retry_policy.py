@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ MAX_TIMES = 98
 """The most retries of a task: an item's header has two digits for the attempt."""
 MAX_DELAY_S = 7 * 86_400.0
 """The longest delay, in seconds."""
+_NAME = re.compile(r"[^\s,:]+:[^\s,:]+")
 _MAX_NAMES = 2_000
 """The most characters of the names of an error's classes."""
 
@@ -128,10 +130,10 @@ def _classes(name: str, given: object) -> tuple[type[BaseException], ...]:
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             _refuse_classes(name, kind)
-        if "<locals>" in kind.__qualname__ or "," in kind.__qualname__ or " " in kind.__module__:
+        if "<locals>" in kind.__qualname__ or not _NAME.fullmatch(f"{kind.__module__}:{kind.__qualname__}"):
             raise TypeError(
-                f"{name} of Retry names {kind.__qualname__}, a class within a function, which agents cannot name: "
-                "define it at the top level of a module"
+                f"{name} of Retry names {kind.__qualname__}, a class that agents cannot find by its name: define it at "
+                "the top level of a module"
             )
     return kinds
 
