@@ -52,7 +52,7 @@ AGENT = (
     Rule((IN_CHANNEL.agents,), "zcard zadd zrem"),
     Rule((IN_CHANNEL.failed, IN_CHANNEL.reasons, IN_CHANNEL.traces), "hlen hexists hsetnx", "%W"),
     Rule((IN_CHANNEL.trace_uses,), "hlen hincrby"),
-    Rule((IN_CHANNEL.failed_at,), "zcard zadd", "%W"),
+    Rule((IN_CHANNEL.failed_at, ANY.heard), "zcard zadd", "%W"),
     Rule((IN_CHANNEL.results, ANY.events), "llen rpush", "%W"),
     Rule((ANY.devices,), "hlen hset", "%W"),
     Rule((ANY.device_log(0),), "llen rpush ltrim pexpire", "%W"),
@@ -68,14 +68,15 @@ SERVER = (
         "eval evalsha del pexpire scan exists mget mset unlink "
         "hget hmget hgetall hkeys hvals hlen hexists hscan hset hsetnx hincrby hdel "
         "llen lindex lrange lpush rpush lpop ltrim blpop "
-        "zcard zscore zrange zrevrange zrangebyscore zadd zrem",
+        "zcard zcount zscore zrange zrevrange zrangebyscore zadd zrem",
     ),
 )
 
 DASHBOARD = (
     Rule(
         (ANY.prefix + ":*", BODIES),
-        "mget hget hmget hgetall hkeys hvals hlen llen lindex lrange zcard zscore zrange zrevrange",
+        "mget hget hmget hgetall hkeys hvals hlen llen lindex lrange zcard zcount zscore zrange "
+        "zrevrange zrangebyscore",
         "%R",
     ),
 )
@@ -92,7 +93,7 @@ ROLES: dict[str, tuple[Rule, ...]] = {
 READS = {
     "scan", "exists", "mget",
     "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hscan", "llen", "lindex", "lrange",
-    "zcard", "zscore", "zrange", "zrevrange", "zrangebyscore",
+    "zcard", "zcount", "zscore", "zrange", "zrevrange", "zrangebyscore",
 }  # fmt: skip
 """The commands above that change nothing. For scripts (`eval`, `evalsha`), the commands in them count."""
 
@@ -126,6 +127,7 @@ KEYS: dict[str, str] = {
         ANY.agents: "the agent of each device",
         ANY.actor("a-*"): "the records of agents",
         ANY.devices: "the last report of each device",
+        ANY.heard: "the time of each device's last heartbeat",
         ANY.device_log(0): "the last lines of a device's log",
         ANY.detect_answers("*"): "answers to a detect",
         ANY.fleet: "the number of devices in the grid, and the time of the last sweep",

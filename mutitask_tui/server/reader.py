@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,17 +10,9 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError
 
-from mutitask_tui.server.snapshot import ChannelView, FailedTask, Snapshot
-from mutitask_tui.server.snapshot_parser import (
-    DeviceViews,
-    body_counts,
-    channel_view,
-    decode_text,
-    event_views,
-    parse_count,
-    parse_history_line,
-    server_view,
-)
+from mutitask_tui.server.snapshot import FailedTask, Snapshot
+from mutitask_tui.server.snapshot_parser import decode_text, parse_history_line
+from mutitask_tui.server.snapshot_reader import REDIS_PY_ERRORS, SnapshotReader
 from worker_agent.protocol import wire
 from worker_agent.protocol.bodies import Bodies, all_inline
 from worker_agent.protocol.connection.address import redact
@@ -31,22 +22,15 @@ from worker_agent.protocol.connection.redis_errors import foreign_key_message, t
 from worker_agent.protocol.errors import InvalidRedisReply, NoNamespace, RedisRefused
 from worker_agent.protocol.keys import MAX_CHANNELS, Keys
 from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons, trace_digests
-from worker_agent.protocol.replies import check_command_reply, check_script_reply, is_whole, to_dict
-from worker_agent.protocol.scripts import script
+from worker_agent.protocol.replies import check_command_reply, is_whole
 from worker_agent.protocol.text import short_text, size_text
 
-EVENTS = 200
-RATE_WINDOW_MS = 3_000
-ALLOT_TIMES_STEP_MS = 500
-ALLOT_TIMES_KEPT = 2_000
 KEPT_TRACES = 2_000
 """How many tracebacks a reader keeps. A traceback has at most 8,000 characters."""
 PAGE_BODIES_BYTES = 32 * 1024 * 1024
 """The most bytes of bodies stored apart that one page of results has, unless its first result alone is larger."""
 SHOWN_BODY_BYTES = 64 * 1024
 """The largest body stored apart that is fetched for a list of tasks."""
-_REDIS_PY_ERRORS = (TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError)
-"""What redis-py raises on a reply that no Redis sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +83,9 @@ class Reader:
         self.address = redact(url)
         self.client: redis.Redis = connect(url)
         self.bodies = Bodies(self.client, name, self.address)
-        self._channels = 0
         self._known_traces: dict[tuple[int, str], str] = {}
         """Tracebacks that were read, by channel and digest. A digest always names the same text."""
-        self._devices = DeviceViews()
-        self._settled: dict[int, deque[tuple[int, int]]] = {}
-        """For each channel: the time of a snapshot in ms, and how many tasks were settled by then."""
-        self._allot_times: dict[int, deque[tuple[int, int]]] = {}
-        """For each channel: a time in ms, and how many items were allotted by then."""
+        self._snapshots = SnapshotReader(self.keys, self.address, self.client, self._history_lines)
 
     def query(self, *command: Any) -> Any:
         """Send a plain command and return its reply."""
@@ -114,7 +93,7 @@ class Reader:
             return check_command_reply(command, self.client.execute_command(*command))  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise translate(error, self.address) from error
-        except _REDIS_PY_ERRORS as error:
+        except REDIS_PY_ERRORS as error:
             raise translate(MalformedReply(in_one_line(error)), self.address) from None
 
     def _page(self, command: str, key: str, start: int, count: int) -> list[bytes]:
@@ -158,114 +137,14 @@ class Reader:
 
     def snapshot(self) -> Snapshot:
         """Return the namespace as it is now. Raises `NoNamespace` if no server has opened it."""
-        raw = self._read_snapshot()
-        while (channels := self._channel_count(raw[1].get(b"channels"))) != self._channels:
-            self._channels = channels
-            raw = self._read_snapshot()
-        try:
-            return self._parse_snapshot(raw)
-        except (TypeError, ValueError, LookupError, OverflowError):
-            raise RedisRefused(foreign_key_message(self.address)) from None
-
-    def _parse_snapshot(self, raw: list[Any]) -> Snapshot:
-        now, meta, leases, agents = int(raw[0]), raw[1], raw[2], raw[3]
-        if not meta:
+        snapshot = self._snapshots.read()
+        if snapshot is None:
             raise self._no_namespace()
-        server = server_view(meta, raw[11], now, raw[7])
-        allotting = server is not None and server.allotting
-        return Snapshot(
-            name=self.name,
-            redis=self.address,
-            run=decode_text(meta.get(b"run")),
-            now_ms=now,
-            started_ms=int(meta.get(b"started_ms", now)),
-            server=server,
-            channels=tuple(
-                self._channel(number, counts, meta, raw[6], now, allotting)
-                for number, counts in enumerate(raw[10])
-            ),
-            devices=self._devices.update(raw[8], leases, agents, raw[4], raw[5], now, self._channels),
-            events=event_views(raw[9]),
-            bodies=body_counts(meta),
-        )
-
-    def _read_snapshot(self) -> list[Any]:
-        keys = [
-            self.keys.meta, self.keys.leases, self.keys.agents, self.keys.devices, self.keys.events,
-            self.keys.desired_devices, self.keys.desired_channels, self.keys.desired_server, self.keys.fleet,
-            self.keys.server_lease,
-        ]  # fmt: skip
-        for number in range(self._channels):
-            at = self.keys.channel(number)
-            keys += [
-                at.counters,
-                at.waiting,
-                at.delayed,
-                at.failed,
-                at.results,
-                at.claim_counts,
-                at.agent_counters,
-            ]
-        try:
-            raw = check_script_reply("snapshot", script("snapshot")(self.client, keys, [EVENTS]))
-        except (RedisError, OSError) as error:
-            raise translate(error, self.address) from error
-        except _REDIS_PY_ERRORS as error:
-            raise translate(MalformedReply(in_one_line(error)), self.address) from None
-        for place in (1, 2, 3, 4, 5, 6, 7, 8, 11):
-            raw[place] = to_dict(raw[place])
-        return raw
-
-    def _channel(
-        self, number: int, counts: list[Any], meta: dict[bytes, bytes], desired: dict[bytes, bytes], now: int,
-        allotting: bool,
-    ) -> ChannelView:  # fmt: skip
-        counts[0] = to_dict(counts[0])
-        counts[7] = to_dict(counts[7])
-        settled = parse_count(counts[7], b"done") + counts[3]
-        rate = self._rate(number, now, settled)
-        oldest_s = self._oldest_s(number, now, int(counts[0].get(b"cursor", 0)), counts[6])
-        return channel_view(number, counts, meta, desired, allotting=allotting, rate=rate, oldest_s=oldest_s)
-
-    def _oldest_s(self, channel: int, now: int, cursor: int, head: bytes) -> float | None:
-        """Return how long ago the first waiting item was allotted, in seconds.
-
-        That is the first known time at which the cursor was beyond the item. The times are as fine as the snapshots
-        that this reader has taken and, before the first one, as fine as the channel's history.
-        """
-        times = self._allot_times.get(channel)
-        if times is None or (times and cursor < times[-1][1]):
-            times = self._allot_times[channel] = deque(
-                self._times_in_history(channel), maxlen=ALLOT_TIMES_KEPT
-            )
-        if not times or (cursor > times[-1][1] and now - times[-1][0] >= ALLOT_TIMES_STEP_MS):
-            times.append((now, cursor))
-        if not head:
-            return None
-        try:
-            number = wire.parse(head).number
-        except wire.Undecodable:
-            return None
-        since = next((at for at, count in times if count > number), now)
-        return max(0.0, (now - since) / 1000)
-
-    def _times_in_history(self, channel: int) -> list[tuple[int, int]]:
-        return [(numbers[0], numbers[7]) for numbers in self._history_lines(channel)]
+        return snapshot
 
     def _history_lines(self, channel: int) -> list[list[int]]:
         lines = self.query("LRANGE", self.keys.channel(channel).history, 0, -1)
         return [numbers for numbers in map(parse_history_line, lines) if numbers is not None]
-
-    def _rate(self, channel: int, now: int, settled: int) -> float:
-        """Return how many tasks were settled per second over the last 3 s."""
-        seen = self._settled.setdefault(channel, deque())
-        if seen and (settled < seen[-1][1] or now < seen[-1][0]):
-            seen.clear()
-        seen.append((now, settled))
-        while len(seen) > 2 and now - seen[1][0] >= RATE_WINDOW_MS:
-            seen.popleft()
-        first_at, settled_then = seen[0]
-        return (settled - settled_then) * 1000 / (now - first_at) if now > first_at else 0.0
 
     def allot_ended(self) -> bool:
         """Return whether `stop_allot` ended feeding for good."""

@@ -97,7 +97,7 @@ class DeviceView:
     errors: int
     """How many of its runs failed, retried or not."""
     seen_s: float | None
-    """Whole seconds since the last heartbeat, 0 for less than two seconds. None if the device never had an agent."""
+    """Whole seconds since the last heartbeat, 0 until the next one is late. None if the device never had an agent."""
     since_ms: int
     version: str
     python: str = ""
@@ -260,6 +260,14 @@ class BodyCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCount:
+    """How many clients Redis has, and how many it allows."""
+
+    connected: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A namespace at one instant, by Redis's clock (`now_ms`)."""
 
@@ -277,6 +285,8 @@ class Snapshot:
     bodies: BodyCounts = BodyCounts(0, 0, 0, 0)
     wait: Wait | None = None
     """Set if the server runs in this process and its calls wait. Redis may answer reads and refuse writes."""
+    clients: ClientCount | None = None
+    """Of the whole Redis, some seconds old. None if it does not tell."""
 
     @property
     def rate(self) -> float:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from mutitask_tui.server.snapshot import BodyCounts, ChannelView, DeviceView, Event, EventLevel, ServerView
+from mutitask_tui.server.snapshot import BodyCounts, ChannelView, Event, EventLevel, ServerView
 from worker_agent.protocol import wire
-from worker_agent.protocol.keys import MAX_CHANNELS
 from worker_agent.protocol.rate import decode_rate
-from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
 from worker_agent.protocol.text import short_text
 
-_MAX_DEVICE_DIGITS = 6
 _MAX_COUNT_DIGITS = 16
-_MAX_TASKS = 16
 _TIME_DIGITS = 13
-"""A heartbeat and an event start with their time, in ms since the epoch, in this many digits."""
-_LATE_S = 2
-"""Agents report every second. A younger heartbeat counts as age 0: otherwise each view would change twice a second."""
-
-_DeviceState = tuple[bytes | None, bytes, bytes, float | None]
-"""The parts of a device view: the live agent's actor, the desired state, the heartbeat, and the heartbeat's age."""
+"""An event starts with its time, in ms since the epoch, in this many digits."""
 
 
 def body_counts(meta: dict[bytes, bytes]) -> BodyCounts:
@@ -44,99 +35,6 @@ def server_view(
     return ServerView(
         decode_text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended")
     )
-
-
-class DeviceViews:
-    """The devices of the grid, and the devices beyond it that have an agent.
-
-    If nothing about a device changed, its view is the same object as in the previous snapshot. Three of four snapshots
-    per second bring nothing new about a device, so a dashboard with a thousand devices can skip them at no cost.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[_DeviceState, DeviceView]] = {}
-        self._channels = MAX_CHANNELS
-
-    def update(
-        self, fleet: dict[bytes, bytes], leases: dict[bytes, bytes], agents: dict[bytes, bytes],
-        heartbeats: dict[bytes, bytes], desired: dict[bytes, bytes], now: int, channels: int = MAX_CHANNELS,
-    ) -> tuple[DeviceView, ...]:  # fmt: skip
-        """Return all devices at the time `now` (in ms), in the order of their numbers.
-
-        `channels` is how many channels the namespace has. Devices serve no others.
-        """
-        if channels != self._channels:
-            self._channels = channels
-            self._known = {}
-        live = {
-            int(n): actor for n, actor in agents.items() if n.isdigit() and float(leases.get(actor, 0)) > now
-        }
-        size = fleet.get(b"devices", b"0")
-        # Every agent may write this field, so an absurd number must not fill the memory.
-        grid = int(size) if size.isdigit() and len(size) <= _MAX_DEVICE_DIGITS else 0
-        numbers = sorted({*range(grid), *live})
-        default = desired.get(b"default", b"paused")
-        known, self._known = self._known, {}
-        for number in numbers:
-            key = b"%d" % number
-            heartbeat = heartbeats.get(key, b"")
-            seen_s = _seen_s(heartbeat, now)
-            state = (live.get(number), desired.get(key, default), heartbeat, seen_s)
-            entry = known.get(number)
-            if entry is None or entry[0] != state:
-                entry = (state, _device_view(number, *state, channels))
-            self._known[number] = entry
-        return tuple(view for _, view in self._known.values())
-
-
-def _seen_s(heartbeat: bytes, now: int) -> float | None:
-    """Return the heartbeat's age in whole seconds, rounded down, and 0 below `_LATE_S`. None without a heartbeat."""
-    if len(heartbeat) > _TIME_DIGITS and heartbeat[:_TIME_DIGITS].isdigit():
-        seconds = (now - int(heartbeat[:_TIME_DIGITS])) // 1000
-        return float(seconds) if seconds >= _LATE_S else 0.0
-    return None
-
-
-def _device_view(
-    number: int, actor: bytes | None, desired: bytes, heartbeat: bytes, seen_s: float | None, channels: int
-) -> DeviceView:
-    fields = {} if seen_s is None else _heartbeat_fields(heartbeat)
-    state: Literal["running", "paused", "offline"] = "offline"
-    if actor is not None:
-        state = "running" if fields.get("state") == "running" else "paused"
-    online = actor is not None
-    tasks = _running_tasks(fields.get("tasks")) if online else ()
-    return DeviceView(
-        id=number,
-        state=state,
-        desired="running" if desired == b"running" else "paused",
-        actor=decode_text(actor),
-        host=str(fields.get("host", "")),
-        pid=_whole_number(fields.get("pid")),
-        channel=_whole_number(fields.get("channel")),
-        channels=_served(fields, channels),
-        running=_whole_number(fields.get("running")) if online else 0,
-        current=tasks[0][0] if tasks else "",
-        current_s=tasks[0][1] if tasks else 0.0,
-        tasks=tasks,
-        done=_whole_number(fields.get("done")),
-        errors=_whole_number(fields.get("errors", fields.get("failed"))),
-        seen_s=seen_s,
-        since_ms=_whole_number(fields.get("since_ms")),
-        version=str(fields.get("version", "")),
-        python=str(fields.get("python", "")),
-        concurrency=_whole_number(fields.get("concurrency")),
-        task_s=_seconds(fields.get("task_s")),
-        timeout_s=_seconds(fields.get("timeout_s")),
-    )
-
-
-def _heartbeat_fields(heartbeat: bytes) -> dict[str, Any]:
-    try:
-        unpacked = wire.unpack(heartbeat[_TIME_DIGITS:])
-    except wire.Undecodable:
-        return {}
-    return unpacked if isinstance(unpacked, dict) else {}
 
 
 def event_views(entries: list[bytes]) -> tuple[Event, ...]:
@@ -226,31 +124,3 @@ def parse_history_line(line: bytes) -> list[int] | None:
 def decode_text(value: bytes | None) -> str:
     """Decode bytes from Redis, whether they are valid UTF-8 or not. None becomes ''."""
     return (value or b"").decode("utf-8", "replace")
-
-
-def _running_tasks(reported: Any) -> tuple[tuple[str, float], ...]:
-    """Return the running tasks that an agent reports. Entries of another form are left out."""
-    entries = reported if isinstance(reported, list) else []
-    pairs = [entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 2]
-    return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:_MAX_TASKS])
-
-
-def _served(fields: dict[str, Any], channels: int) -> Served:
-    """Return the channels that an agent reports, or only its `channel` if there is no valid list. () without both."""
-    reported, channel = fields.get("channels"), fields.get("channel")
-    if isinstance(reported, str):
-        try:
-            served = parse_served(reported)
-        except ValueError:
-            pass
-        else:
-            return None if served is None else served_numbers(served, channels)
-    return (channel,) if type(channel) is int and 0 <= channel < channels else ()
-
-
-def _whole_number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _seconds(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot
+from mutitask_tui.server.snapshot import ChannelView, ClientCount, DeviceView, Snapshot
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.text import plural
 
@@ -20,6 +20,9 @@ STUCK_UNKNOWN_S = 3600.0
 
 If no task has ended yet, it is stuck after `STUCK_UNKNOWN_S`. All times are in seconds.
 """
+
+NEAR_LIMIT = 0.9
+"""From this part of Redis's limit of clients on, the limit is called near."""
 
 _Channels = frozenset[int] | None
 """The channels that a device serves. None for all."""
@@ -107,6 +110,20 @@ def unserved_text(channels: Sequence[ChannelView]) -> str:
     )
 
 
+def near_client_limit(snapshot: Snapshot) -> ClientCount | None:
+    """Return the number of Redis's clients if that is near the limit."""
+    clients = snapshot.clients
+    return clients if clients is not None and clients.connected >= NEAR_LIMIT * clients.most else None
+
+
+def client_limit_text(clients: ClientCount) -> str:
+    """Return the sentence about Redis's limit of clients."""
+    return (
+        f"Redis has {clients.connected:,} of at most {clients.most:,} clients and refuses any above that: "
+        "raise its maxclients and the limit of open files of its process (ulimit -n), or stop some agents"
+    )
+
+
 def all_failing_text(channels: Sequence[ChannelView]) -> str:
     """Return the sentence about channels in which every run fails."""
     runs = plural(sum(c.errors for c in channels), "run")
@@ -126,6 +143,7 @@ def troubles(snapshot: Snapshot) -> list[str]:
     """Return one sentence for each trouble, the worst first."""
     not_served, failing, stuck = unserved(snapshot), all_failing(snapshot), stuck_runs(snapshot.devices)
     sentences = [missing_bodies_text(snapshot.bodies.missing)] if snapshot.bodies.missing else []
+    sentences += [client_limit_text(near)] if (near := near_client_limit(snapshot)) else []
     sentences += [unserved_text(not_served)] if not_served else []
     sentences += [all_failing_text(failing)] if failing else []
     sentences += [run.text for run in stuck[:_NAMED]]

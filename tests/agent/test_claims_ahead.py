@@ -12,11 +12,12 @@ from tests.agent.bench import Bench
 from tests.support.proxy import Proxy
 from worker_agent.agent.agent import Agent
 from worker_agent.agent.long_poll import LongPoll
+from worker_agent.agent.registration import REST_BLOCK_S
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.connection import connect as connecting
 
-BEHIND_A_BLOCK = b"\r\n1.000\r\n*"
-"""The end of a block of one second, and the start of another command in the same piece of data."""
+BEHIND_A_BLOCK = b"\r\n%.3f\r\n*" % REST_BLOCK_S
+"""The end of a block, and the start of another command in the same piece of data."""
 
 
 class Trickle:

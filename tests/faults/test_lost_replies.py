@@ -89,7 +89,12 @@ def moving_keys(world: FilledWorld, valid: ValidCall) -> list[str]:
     """Return the keys with times of leases, or with lines of which a second copy does no harm."""
     keys = world.keys
     return {
-        "heartbeat": [keys.leases, keys.devices, *(keys.channel(number).agents for number in range(2))],
+        "heartbeat": [
+            keys.leases,
+            keys.devices,
+            keys.heard,
+            *(keys.channel(number).agents for number in range(2)),
+        ],
         "renew_server_lease": [keys.server_lease],
         "answer_detect": [keys.detect_answers("d1")],
         "append_device_log": [keys.device_log(0)],

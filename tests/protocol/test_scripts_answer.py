@@ -731,6 +731,8 @@ def test_a_snapshot_holds_every_count_at_one_instant(filled: FilledWorld) -> Non
         events,
         channels,
         lease,
+        sizes,
+        changes_only,
     ) = call.send(filled.client)
     assert abs(int(ms) - filled.ctl.now_ms()) < 60_000
     assert b"protocol" in meta and filled.mine.actor.id.encode() in leases
@@ -741,6 +743,7 @@ def test_a_snapshot_holds_every_count_at_one_instant(filled: FilledWorld) -> Non
     assert fleet[:2] == [b"devices", b"2"]
     assert wire.unpack(events[-1][13:]) == ["info", "test", "filled"]
     assert lease[0] == filled.server.actor.id.encode()
+    assert (sizes, changes_only) == ([2, 2, 2], b"0")
     counts = filled.counts()
     assert channels[0][1:6] == [counts[s] for s in ("waiting", "delayed", "failed")] + [2, counts["claimed"]]
     assert channels[0][6] == filled.client.lindex(filled.at.waiting, 0)[:26]

@@ -301,19 +301,29 @@ def _skip_item(world: FilledWorld) -> RawCall:
     return world.capture(lambda: world.server.skip_item(0, world.cursor()))
 
 
-@valid("snapshot")
+@valid("snapshot", unread=(10,))
 def _snapshot(world: FilledWorld) -> RawCall:
+    return RawCall("snapshot", snapshot_keys(world), (100, 0, 0, 0, 0))
+
+
+@valid("snapshot", "changes")
+def _snapshot_of_changes(world: FilledWorld) -> RawCall:
+    return RawCall("snapshot", snapshot_keys(world), (100, world.ctl.now_ms() - 1, 2, 2, 2))
+
+
+def snapshot_keys(world: FilledWorld) -> tuple[str, ...]:
+    """Return the keys of a snapshot of two channels."""
     keys = [
         world.keys.meta, world.keys.leases, world.keys.agents, world.keys.devices, world.keys.events,
         world.keys.desired_devices, world.keys.desired_channels, world.keys.desired_server, world.keys.fleet,
-        world.keys.server_lease,
+        world.keys.server_lease, world.keys.heard,
     ]  # fmt: skip
     for channel in range(2):
         at = world.keys.channel(channel)
         keys += [
             at.counters, at.waiting, at.delayed, at.failed, at.results, at.claim_counts, at.agent_counters,
         ]  # fmt: skip
-    return RawCall("snapshot", tuple(keys), (100,))
+    return tuple(keys)
 
 
 @valid("sample_counters")
@@ -335,6 +345,15 @@ def _sweep(world: FilledWorld) -> RawCall:
     world.expire(world.mine)
     item = world.client.zrange(world.at.delayed, 0, 0)[0]
     world.client.zadd(world.at.delayed, {item: 1})
+    world.client.hset(world.keys.fleet, "swept_ms", world.ctl.now_ms() - 1_500)
+    return world.capture(lambda: world.ctl.sweep(2))
+
+
+@valid("sweep", "lost-tokens")
+def _sweep_of_lost_tokens(world: FilledWorld) -> RawCall:
+    for channel in range(2):
+        world.client.delete(world.keys.channel(channel).token)
+        world.client.rpush(world.keys.channel(channel).waiting, "an item")
     world.client.hset(world.keys.fleet, "swept_ms", world.ctl.now_ms() - 1_500)
     return world.capture(lambda: world.ctl.sweep(2))
 

@@ -103,6 +103,10 @@ class ChannelChoice:
         """Return how many tasks waited in a channel when Redis was last asked."""
         return self._waiting.get(channel, 0)
 
+    def all_empty(self) -> bool:
+        """Return whether no task waited in any channel when Redis was last asked."""
+        return not any(self._waiting.values())
+
     def any_ready(self) -> bool:
         """Return whether a claim may bring tasks now."""
         return any(self._is_ready(channel) for channel in self.channels)

@@ -227,10 +227,10 @@ class ClaimLoop:
             self._long_poll.start_polling()
         elif self._in_flight.is_empty():
             if len(self._choice.channels) == 1:
-                want = self._in_flight.tasks_to_claim(0)
-                self._long_poll.start_claim_ahead(self.current_session(), channel, want)
+                want, rest = self._in_flight.tasks_to_claim(0), claim.waiting == 0
+                self._long_poll.start_claim_ahead(self.current_session(), channel, want, rest=rest)
             else:
-                self._long_poll.start_polling()
+                self._long_poll.start_polling(rest=self._choice.all_empty())
         elif claim.waiting == 0 or not (claim.items or self._in_flight.running):
             self._long_poll.start_polling()
         elif claim.items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -11,15 +12,14 @@ from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from worker_agent.agent.long_poll import wait_for_token
-from worker_agent.agent.registration import AgentSession
+from worker_agent.agent.registration import REST_INTERVAL_S, AgentSession
 from worker_agent.agent.silence import Silence
 from worker_agent.agent.state import AgentState
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
-from worker_agent.protocol.membership import MAX_LOG_LINES
+from worker_agent.protocol.membership import MAX_LOG_LINES, DesiredState
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.served_channels import served_text
@@ -27,6 +27,11 @@ from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 INTERVAL_S = 1.0
+"""The time between two heartbeats while the agent has tasks, or while nobody else sweeps."""
+REST_LEASE_SHARE = 4
+"""At rest the time between two heartbeats is this part of the lease at most."""
+BUSY_S = 0.02
+"""How long the long poll may pause between two tasks before the heartbeat waits for the device's token itself."""
 MAX_LINE_CHARACTERS = 500
 REPEAT_CHANNELS_BEATS = 10
 """How often a heartbeat names the agent's channels although they have not changed."""
@@ -53,10 +58,10 @@ class LogTail(logging.Handler):
 
 
 class Heartbeat(threading.Thread):
-    """Sends a heartbeat every second and after each change.
+    """Sends a heartbeat every second and after each change. An agent at rest sends fewer.
 
-    At each heartbeat and each wake it also reads the desired state, reconciles the agent with it, and answers
-    detects. It sweeps if a sweep is due (law 8).
+    Each heartbeat returns the desired state, and each wake reads it. The agent follows it and answers detects. It
+    sweeps if a sweep is due (law 8).
     """
 
     def __init__(self, settings: Settings, in_flight: InFlight, state: AgentState, silence: Silence) -> None:
@@ -80,12 +85,21 @@ class Heartbeat(threading.Thread):
         self._announced: tuple[AgentSession | None, tuple[int, ...]] = (None, ())
         """The session and the channels of the last heartbeat."""
         self._beats = 0
+        self._lease_s = 0.0
+        """How long a lease is."""
+        self._last = self._due = 0.0
+        """When the last heartbeat was sent, and when the next one is due (monotonic)."""
+        self._report_due = False
+        """Whether the state has changed since the last heartbeat."""
+        self._follow_lock = threading.Lock()
+        state.device_token.follow = self._follow_quietly
 
     def end(self) -> None:
         """Stop sending heartbeats."""
         LOG.removeHandler(self._tail)
         self._silence.end()
         self._ended.set()
+        self._state.device_token.wake()
 
     def run(self) -> None:
         """Send heartbeats until ended. An unexpected error stops the agent."""
@@ -94,20 +108,18 @@ class Heartbeat(threading.Thread):
             self._send_until_ended()
 
     def _send_until_ended(self) -> None:
-        due, logged = 0.0, ""
+        logged = ""
         while not self._ended.is_set():
             session = self._state.session
             if session is None:
                 self._ended.wait(INTERVAL_S)
                 continue
             try:
-                if self._reconcile(session) or time.monotonic() >= due:
-                    self._send(session)
-                    self._after_success()
+                if self._report_due or time.monotonic() >= self._due:
+                    self._beat(session)
                     logged = ""
-                    due = time.monotonic() + INTERVAL_S
-                key = session.broker.keys.device_token(session.device)
-                wait_for_token(session.heartbeat_client, [key], max(0.05, due - time.monotonic()))
+                if self._wait_for_token(session):
+                    self._follow_desired(session)
             except LeaseLost:
                 self._wait_for_new_session(session)
             except RedisUnavailable as error:
@@ -120,6 +132,45 @@ class Heartbeat(threading.Thread):
                     LOG.error("%s", text)
                 logged = text
                 self._ended.wait(INTERVAL_S)
+
+    def _beat(self, session: AgentSession) -> None:
+        """Send a heartbeat, and a second one if the first one returned another desired state."""
+        self._report_due = False
+        sweep_due = self._send(session)
+        if self._report_due:
+            self._report_due = False
+            self._send(session, sweep=False)
+        self._after_success()
+        self._last = time.monotonic()
+        at_rest = self._is_at_rest()
+        # Whoever finds a sweep due comes again soon, so that a sweep is made each second also without a server.
+        self._due = self._last + (self._rest_interval_s() if at_rest and not sweep_due else INTERVAL_S)
+        if at_rest:
+            session.close_idle_connections(waiting=self._state.device_token.covered)
+
+    def _is_at_rest(self) -> bool:
+        """Return whether the agent has no task, and gets none without a change that wakes this thread."""
+        return self._in_flight.is_empty() and (self._state.paused or self._state.device_token.covered)
+
+    def _rest_interval_s(self) -> float:
+        return max(INTERVAL_S, min(REST_INTERVAL_S, self._lease_s / REST_LEASE_SHARE))
+
+    def _wait_for_token(self, session: AgentSession) -> bool:
+        """Wait for the device's token until the next heartbeat is due. Return whether this thread got the token."""
+        token = self._state.device_token
+        while not self._report_due and not self._ended.is_set():
+            left = self._due - time.monotonic()
+            if left <= 0:
+                break
+            if not token.covered:
+                key = session.broker.keys.device_token(session.device)
+                return session.heartbeat_wait.wait([key], left, self._ended.is_set) is not None
+            token.rest(left, lambda: not self._report_due)
+            if not token.covered:
+                self._due = min(self._due, self._last + INTERVAL_S)
+                # With a light load, the long poll waits again at once.
+                self._ended.wait(BUSY_S)
+        return False
 
     def _after_refusal(self, session: AgentSession, error: RedisUnavailable) -> None:
         """Log that Redis refuses heartbeats, unless it refuses the claim loop's calls too.
@@ -140,29 +191,43 @@ class Heartbeat(threading.Thread):
         """Report the last counts before the agent leaves. Raises `LeaseLost` or `RedisUnavailable`."""
         self._send(session, sweep=False)
 
-    def _reconcile(self, session: AgentSession) -> bool:
-        """Follow the desired state. Return whether a change should be reported at once."""
+    def _follow_quietly(self) -> None:
+        """Read the desired state and follow it, for the long poll. If that fails, the next heartbeat does it."""
+        session = self._state.session
+        if session is not None:
+            with contextlib.suppress(MutiTaskError):
+                self._follow_desired(session)
+
+    def _follow_desired(self, session: AgentSession) -> None:
+        self._follow(session, session.heartbeat_broker.read_desired(session.device))
+
+    def _follow(self, session: AgentSession, desired: DesiredState) -> None:
+        """Follow the desired state, and note whether a change should be reported at once."""
         state = self._state
-        desired = session.heartbeat_broker.read_desired(session.device)
-        before = state.paused, state.channels
-        state.set_paused(desired.paused)
-        state.assign(desired.channels)
-        if desired.stop and not state.stopping.is_set():
-            LOG.info("asked to stop")
-            state.stop()
-        elif desired.stop > 1 and not state.force_stop.is_set():
-            LOG.info("asked to stop again: running tasks are handed back")
-            state.stop()
-        if desired.detect and desired.detect != self._answered_detect:
-            self._answered_detect = desired.detect
+        with self._follow_lock:
+            before = state.paused, state.channels
+            state.set_paused(desired.paused)
+            state.assign(desired.channels)
+            if desired.stop and not state.stopping.is_set():
+                LOG.info("asked to stop")
+                state.stop()
+            elif desired.stop > 1 and not state.force_stop.is_set():
+                LOG.info("asked to stop again: running tasks are handed back")
+                state.stop()
+            answers = desired.detect not in ("", self._answered_detect)
+            if answers:
+                self._answered_detect = desired.detect
+            if before != (state.paused, state.channels):
+                self._report_due = True
+        if answers:
             answer = wire.pack([session.device, self._observed_state()])
             session.heartbeat_broker.answer_detect(desired.detect, answer)
-        return before != (state.paused, state.channels)
 
     def _observed_state(self) -> Literal["running", "paused"]:
         return "paused" if self._state.paused else "running"
 
-    def _send(self, session: AgentSession, *, sweep: bool = True) -> None:
+    def _send(self, session: AgentSession, *, sweep: bool = True) -> bool:
+        """Send one heartbeat, and follow the desired state that it returns. Return whether a sweep was due."""
         in_flight, broker = self._in_flight, session.heartbeat_broker
         running = in_flight.describe_running()
         fields: dict[str, Any] = {
@@ -178,17 +243,25 @@ class Heartbeat(threading.Thread):
             "errors": in_flight.errors,
             "task_s": in_flight.task_s,
             "timeout_s": self._settings.timeout or 0,
+            "beat_s": self._rest_interval_s() if self._is_at_rest() else INTERVAL_S,
         }
         claims_from = () if self._state.paused else self._state.channels
-        reply = broker.heartbeat(session.device, wire.pack(fields), **self._changes(session, claims_from))
+        changes = self._changes(session, claims_from)
+        renew = self._beats % REPEAT_CHANNELS_BEATS == 0
+        reply = broker.heartbeat(session.device, wire.pack(fields), **changes, renew_record=renew)
         self._announced, self._beats = (session, claims_from), self._beats + 1
+        self._lease_s = reply.lease_ms / 1000
+        session.pace.renewed(self._lease_s)
         self._state.set_channels(reply.channels)
         if lines := self._tail.take():
             broker.append_device_log(
                 session.device, [line.encode("utf-8", "replace").decode() for line in lines]
             )
-        if sweep and reply.sweep_due:
-            self._sweep(session)
+        if sweep:
+            self._follow(session, reply.desired)
+            if reply.sweep_due:
+                self._sweep(session)
+        return reply.sweep_due
 
     def _changes(self, session: AgentSession, claims_from: tuple[int, ...]) -> dict[str, list[int]]:
         """Return the channels to name in a heartbeat: all at the first one, at a change, and now and then."""
@@ -200,7 +273,7 @@ class Heartbeat(threading.Thread):
         return {"claims_from": list(claims_from), "not_from": not_from}
 
     def _sweep(self, session: AgentSession) -> None:
-        recovered = recover_and_promote(session.heartbeat_broker, session.device)
+        recovered = recover_and_promote(session.heartbeat_broker, session.device, self._state.channel_count)
         if recovered:
             LOG.info("recovered %d tasks of an agent that died", recovered)
             text = f"{recovered} tasks of a dead agent recovered"
@@ -208,6 +281,7 @@ class Heartbeat(threading.Thread):
 
     def _wait_for_new_session(self, session: AgentSession) -> None:
         """Wake the claim loop, which learns of the fence by its own call, and wait for its new session."""
+        self._due = 0.0
         self._state.set_fenced(session)
         while self._state.session is session and not self._ended.wait(0.1):
             pass

@@ -1,18 +1,19 @@
-"""Waits for tasks: blocks on the channels' tokens, for one channel with the next claim already sent behind it."""
+"""Waits for tasks: blocks on the channels' tokens, for one channel with the next claim already sent behind it.
+
+The same wait is for the device's token, so that an agent at rest needs one connection for all its tokens.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from worker_agent.agent.registration import AgentSession
+from worker_agent.agent.registration import REST_BLOCK_S, AgentSession
 from worker_agent.agent.state import AgentState
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection.connect import BLOCK_S
-from worker_agent.protocol.unpatched import time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,7 @@ class ClaimAhead:
     channel: int
     number: int
     want: int
+    block_s: float
 
 
 class LongPoll(threading.Thread):
@@ -35,7 +37,8 @@ class LongPoll(threading.Thread):
     along, and starts at once with the tasks that it brings (`on_claim`). The claim loop may take over such a claim at
     any time. Then both send the same number, and the claim acts once.
 
-    A lost token costs a second: the block ends after that, and the claim loop claims by itself.
+    A lost token costs a second: the block ends after that, and the claim loop claims by itself. At rest the block is
+    longer, and a sweep pushes the token again.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class LongPoll(threading.Thread):
         self._in_flight = in_flight
         self._state = state
         self._on_claim = on_claim
+        self._device_token = state.device_token
         self._token_wanted = threading.Event()
         self._answering = threading.Lock()
         self._claim_ahead: ClaimAhead | None = None
         self._claim_ahead_failed = False
         """Whether the last claim sent ahead got no claim as its answer. The next wait is for the token alone."""
+        self._block_s = BLOCK_S
         self.polling = False
         """Whether this thread, or a slot, waits now."""
         self.token_received = False
@@ -64,20 +69,31 @@ class LongPoll(threading.Thread):
         with self._answering:
             return self._claim_ahead is not None
 
-    def start_polling(self) -> None:
-        """Start to wait for a token. Does nothing during a wait: its end wakes the claim loop as well."""
+    def start_polling(self, *, rest: bool = False) -> None:
+        """Start to wait for a token. Does nothing during a wait: its end wakes the claim loop as well.
+
+        `rest` says that no task waits in any channel, so only a token can bring tasks.
+        """
         if not self.polling:
-            self.polling = True
+            self._block_s = REST_BLOCK_S if rest else BLOCK_S
+            self._start_waiting()
             self._token_wanted.set()
 
-    def start_claim_ahead(self, session: AgentSession, channel: int, want: int) -> None:
-        """Start to wait for a channel's token, and claim up to `want` tasks behind it."""
+    def start_claim_ahead(
+        self, session: AgentSession, channel: int, want: int, *, rest: bool = False
+    ) -> None:
+        """Start to wait for a channel's token, and claim up to `want` tasks behind it. `rest` is as above."""
         if self._claim_ahead_failed or self.polling:
             self.start_polling()
             return
-        self._claim_ahead = ClaimAhead(session, channel, session.actor.next_number(), want)
-        self.polling = True
+        block_s = REST_BLOCK_S if rest else BLOCK_S
+        self._claim_ahead = ClaimAhead(session, channel, session.actor.next_number(), want, block_s)
+        self._start_waiting()
         self._in_flight.assign_idle_job(self._wait_and_claim)
+
+    def _start_waiting(self) -> None:
+        self.polling = True
+        self._device_token.cover()
 
     def take_over_claim(self) -> ClaimAhead | None:
         """Return the claim sent ahead, if it has no answer. The caller must send its number again."""
@@ -105,12 +121,27 @@ class LongPoll(threading.Thread):
             self._token_wanted.wait()
             self._token_wanted.clear()
             self._claim_ahead_failed = False
-            token = None
-            if (session := self._state.session) is not None:
-                channels, keys = self._state.channels, session.broker.keys
-                tokens = [keys.channel(channel).token for channel in channels]
-                token = wait_for_token(session.long_poll_client, tokens, BLOCK_S)
-            self._end_wait(None if token is None else channels[token])
+            session = self._state.session
+            if session is None:
+                self._state.stopping.wait(BLOCK_S)
+                self._end_wait()
+            else:
+                self._wait_in(session)
+
+    def _wait_in(self, session: AgentSession) -> None:
+        """Wait once for the tokens of the served channels and of the device."""
+        state, in_flight, recoveries = self._state, self._in_flight, session.recoveries
+        channels, keys = state.channels, session.broker.keys
+        tokens = [keys.channel(channel).token for channel in channels]
+        found = session.long_poll.wait(
+            [*tokens, keys.device_token(session.device)], self._block_s,
+            lambda: state.paused or in_flight.closed or state.channels is not channels
+            or session.recoveries != recoveries,
+        )  # fmt: skip
+        if found == len(tokens):
+            self._device_token.receive()
+            found = None
+        self._end_wait(None if found is None else channels[found], look=not state.paused)
 
     def _wait_and_claim(self) -> None:
         """Wait for the token, and accept the tasks of the claim behind it. An idle slot calls this."""
@@ -125,10 +156,12 @@ class LongPoll(threading.Thread):
     def _receive_claim_ahead(self) -> bool:
         ahead, claim = self._claim_ahead, None
         if ahead is not None:
-            session, in_flight = ahead.session, self._in_flight
+            session, in_flight, recoveries = ahead.session, self._in_flight, ahead.session.recoveries
             claim = session.broker.claim_at_token(
-                session.long_poll_client, ahead.channel, ahead.want, ahead.number, BLOCK_S,
-                until=lambda: in_flight.closed or self._claim_ahead is not ahead,
+                session.waiting_client, ahead.channel, ahead.want, ahead.number, ahead.block_s,
+                device_token=session.broker.keys.device_token(session.device),
+                on_device_token=self._device_token.receive,
+                until=lambda: in_flight.closed or self._claim_ahead is not ahead or session.recoveries != recoveries,
             )  # fmt: skip
             self._claim_ahead_failed = claim is None and self._claim_ahead is ahead
         return ahead is not None and claim is not None and self._accept(ahead, claim)
@@ -140,31 +173,20 @@ class LongPoll(threading.Thread):
                 return False
             self._claim_ahead = None
             # Before the slots get the tasks: the claim loop may start the next wait as soon as they are done.
-            self.polling = False
+            self._stop_waiting()
             self._on_claim(claim, ahead.channel)
         return True
 
-    def _end_wait(self, channel: int | None = None) -> None:
+    def _end_wait(self, channel: int | None = None, *, look: bool = True) -> None:
+        """End the wait. With `look`, the claim loop then looks for tasks, even without a token."""
         if channel is not None:
             self._tokens.append(channel)
         # In this order: a wait that the claim loop starts once it has seen the token must not be undone.
-        self.polling = False
-        self.token_received = True
+        self._stop_waiting()
+        if look or channel is not None:
+            self.token_received = True
         self._in_flight.wake.set()
 
-
-def wait_for_token(client: Any, keys: Sequence[str], seconds: float) -> int | None:
-    """Wait for a token at one of the keys, for `seconds` at most. Return which key had one, from 0 on, or None.
-
-    Redis being away counts as waiting.
-    """
-    try:
-        if not keys:
-            time.sleep(seconds)
-            return None
-        reply = client.execute_command("BLPOP", *keys, f"{seconds:.3f}")
-        return keys.index(reply[0].decode()) if reply else None
-    except Exception:
-        # Redis is away, or this is no Redis. The next call of another kind reports what is wrong.
-        time.sleep(min(seconds, 0.2))
-        return None
+    def _stop_waiting(self) -> None:
+        self.polling = False
+        self._device_token.uncover()

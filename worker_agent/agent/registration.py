@@ -12,9 +12,10 @@ from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import DEFAULT_URL, redact
 from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.connection.dedicated import dedicate
+from worker_agent.protocol.connection.dedicated import close_idle_connections, dedicate
 from worker_agent.protocol.connection.redis_errors import NoRights
 from worker_agent.protocol.connection.retry import RetryPolicy
+from worker_agent.protocol.connection.waiting import TokenWait
 from worker_agent.protocol.errors import (
     AlreadyHeld,
     ConcurrentChange,
@@ -29,26 +30,51 @@ from worker_agent.protocol.served_channels import channel_names, served_numbers
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
-HOLDER_SILENT_S = 1.5
+REST_INTERVAL_S = 2.5
+"""The longest time between two heartbeats of an agent at rest."""
+REST_BLOCK_S = 10.0
+"""How long an agent at rest blocks in a wait for tokens. A sweep pushes a lost token again, a second later."""
+HOLDER_SILENT_S = REST_INTERVAL_S + 1.0
 """A holder is called silent if it has not renewed its lease while another agent watched for this long."""
-HEARTBEAT_TRIES, HEARTBEAT_PAUSE_S = 16, 0.5
+HEARTBEAT_TRIES, HEARTBEAT_PAUSE_S = 12, 0.5
 """How often a refused heartbeat is sent, and the longest pause: this takes 3 s at least, as `GAP` in sweep.lua."""
+HURRY_S = 4.0
+"""If the lease has longer to run than this, the pauses may be longer. Thousands of agents may come back at once."""
 RETRY_S = 0.5
+
+
+class HeartbeatPace:
+    """How long to pause before a refused heartbeat is sent again: not long if the lease ends soon."""
+
+    def __init__(self) -> None:
+        self._lease_ends = 0.0
+
+    def renewed(self, lease_s: float) -> None:
+        """Record that Redis has just renewed the lease."""
+        self._lease_ends = time.monotonic() + lease_s
+
+    def __call__(self) -> float:
+        """Return the longest pause in seconds."""
+        left = self._lease_ends - time.monotonic()
+        return min(2.0, left / 4) if left > HURRY_S else HEARTBEAT_PAUSE_S
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSession:
     """One actor's registration on a device.
 
-    `broker` is for the claim loop, `heartbeat_broker` for the heartbeat. Each of them has a client that may block.
+    `broker` is for the claim loop, `heartbeat_broker` for the heartbeat. They share a connection. The long poll and the
+    heartbeat wait with `waiting_client`. An agent at rest has one connection for each of the two clients.
     """
 
     actor: Actor
     device: int
     broker: Broker
     heartbeat_broker: Broker
-    long_poll_client: Any
-    heartbeat_client: Any
+    waiting_client: Any
+    long_poll: TokenWait
+    heartbeat_wait: TokenWait
+    pace: HeartbeatPace
     since_ms: int
     channel_count: int
     """How many channels the namespace had at the registration."""
@@ -56,7 +82,17 @@ class AgentSession:
     def stop_waiting(self) -> None:
         """End the long poll's wait: it would take a token that another agent needs."""
         with contextlib.suppress(Exception):
-            self.long_poll_client.close()
+            self.waiting_client.close()
+
+    @property
+    def recoveries(self) -> int:
+        """How often Redis answered again after it was away. A wait that began before may hang for ever."""
+        return self.broker.retry.recoveries + self.heartbeat_broker.retry.recoveries
+
+    def close_idle_connections(self, *, waiting: bool) -> None:
+        """Close what no call and no wait needs while the agent is at rest. `waiting` says that the long poll waits."""
+        close_idle_connections(self.broker.client)
+        close_idle_connections(self.waiting_client, keep=0 if waiting else 1)
 
 
 def register(settings: Settings, stopping: threading.Event, device: int | None = None) -> AgentSession | None:
@@ -106,7 +142,8 @@ def _register_once(
 ) -> AgentSession:
     address = redact(url)
     actor = Actor.agent()
-    heartbeat_broker = Broker(connect(url), settings.name, actor, address=address)
+    client, waiting_client = dedicate(connect(url)), connect(url, blocking=True, block_s=REST_BLOCK_S)
+    heartbeat_broker = Broker(client, settings.name, actor, address=address)
     identity = this_process()
     if wanted is None:
         device, replaced, channels = _join_first_free(heartbeat_broker, settings, identity, leases)
@@ -120,16 +157,18 @@ def _register_once(
     )
     session = AgentSession(
         actor, device,
-        broker=Broker(dedicate(connect(url)), settings.name, actor, address=address, retry=retry),
+        broker=Broker(client, settings.name, actor, address=address, retry=retry),
         heartbeat_broker=heartbeat_broker,
-        long_poll_client=connect(url, blocking=True),
-        heartbeat_client=connect(url, blocking=True),
+        waiting_client=waiting_client,
+        long_poll=TokenWait(waiting_client),
+        heartbeat_wait=TokenWait(waiting_client),
+        pace=HeartbeatPace(),
         since_ms=int(time.time() * 1000),
         channel_count=channels,
     )  # fmt: skip
     # Leases start afresh after Redis was away for long. After a shorter time, a heartbeat must arrive soon.
     heartbeat_broker.retry = RetryPolicy(
-        give_up=stopping, max_tries=HEARTBEAT_TRIES, max_pause_s=HEARTBEAT_PAUSE_S
+        give_up=stopping, max_tries=HEARTBEAT_TRIES, max_pause_s=session.pace
     )
     if replaced:
         recovered = session.broker.recover(replaced, crash_reason(device), channels=channels)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from worker_agent.agent.device_token import DeviceToken
 from worker_agent.agent.registration import AgentSession
 from worker_agent.console.log import LOG
 from worker_agent.protocol.errors import MutiTaskError
@@ -40,6 +41,7 @@ class AgentState:
         """The registration on a device, None before the first one. Only the claim loop replaces it later."""
         self.fenced_session: AgentSession | None = None
         """The last session whose actor was fenced."""
+        self.device_token = DeviceToken()
         self._wake = wake
 
     def stop(self) -> None:

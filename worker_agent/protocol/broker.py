@@ -10,10 +10,10 @@ from typing import Any, Literal
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.bodies import APART_BYTES, Bodies, apart_form, body_key, new_ending
-from worker_agent.protocol.connection.connect import send_together
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.connection.retry import NO_RETRIES, RetryPolicy
+from worker_agent.protocol.connection.waiting import send_together
 from worker_agent.protocol.errors import ConcurrentChange, MutiTaskError, RedisRefused
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.membership import MAX_EVENTS, MAX_TASKS_PER_CALL, Membership
@@ -26,8 +26,6 @@ from worker_agent.protocol.task_bodies import TaskBodies
 MAX_CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this size."""
 _OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
-GIVE_UP_CHECK_S = 0.1
-"""How often a long poll checks whether to end early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +171,29 @@ class Broker(Membership):
         number: int,
         seconds: float,
         *,
+        device_token: str = "",
+        on_device_token: Callable[[], None] = lambda: None,
         until: Callable[[], bool] = lambda: False,
     ) -> Claim | None:
         """Wait for the channel's token for at most `seconds`, then claim, both in one round trip.
 
         Redis runs the claim as soon as the wait ends. `client` is a blocking client, `number` the actor's next number.
-        Gives up within `GIVE_UP_CHECK_S` after `until` returns true. Returns None if the claim has no answer, for any
-        reason. The caller then calls `settle_and_claim` with the same number, which tries again and raises the error.
+        `device_token` ends the wait too. Then `on_device_token` is called before the claim is returned. Gives up soon
+        after `until` returns true. Returns None if the claim has no answer, for any reason. The caller then calls
+        `settle_and_claim` with the same number, which tries again and raises the error.
         """
         keys = self._claim_keys(channel)
-        block = ("BLPOP", self.keys.channel(channel).token, f"{seconds:.3f}")
+        tokens = [self.keys.channel(channel).token, *([device_token] if device_token else [])]
+        block = ("BLPOP", *tokens, f"{seconds:.3f}")
         claim = (self.actor.id, number, channel, want, MAX_CLAIM_BYTES, 0, 0)
         calls = [block, ("EVALSHA", script("settle_and_claim").sha, len(keys), *keys, *claim)]
-        reply = send_together(client, calls, until, GIVE_UP_CHECK_S)
+        try:
+            popped, reply = send_together(client, calls, until)
+        except Exception:
+            # Redis is away, or its reply is malformed. The caller repeats the call, which then raises the right error.
+            return None
+        if device_token and isinstance(popped, list) and popped[:1] == [device_token.encode()]:
+            on_device_token()
         if not isinstance(reply, list) or reply[:1] != [b"ok"]:
             return None
         try:

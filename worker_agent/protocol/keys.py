@@ -141,6 +141,11 @@ class Keys:
         return f"{self.prefix}:devices"
 
     @property
+    def heard(self) -> str:
+        """ZSET: device -> when its last heartbeat came, in ms since the epoch. A snapshot finds what changed by it."""
+        return f"{self.prefix}:heard"
+
+    @property
     def events(self) -> str:
         """LIST of events, newest last: 13 digits of ms; level, who and text as msgpack. Agents only append to it."""
         return f"{self.prefix}:events"

@@ -97,16 +97,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class HeartbeatReply:
-    """The result of a heartbeat: whether a sweep is due, and the settings of the run."""
-
-    sweep_due: bool
-    lease_ms: int
-    channels: int
-    """How many channels the namespace has."""
-
-
-@dataclass(frozen=True, slots=True)
 class DesiredState:
     """What people want an agent to do now."""
 
@@ -117,6 +107,17 @@ class DesiredState:
     """The detect to answer, or ''."""
     channels: str = ""
     """The channels that the device was assigned (see `served_channels.py`), or '' for those that the agent names."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """The result of a heartbeat: whether a sweep is due, the settings of the run, and the agent's desired state."""
+
+    sweep_due: bool
+    lease_ms: int
+    channels: int
+    """How many channels the namespace has."""
+    desired: DesiredState
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,37 +190,34 @@ class Membership(Calls):
         self._call("leave", keys, self.actor.id, "" if device is None else device)
 
     def heartbeat(
-        self, device: int, report: bytes, *, claims_from: Iterable[int] = (), not_from: Iterable[int] = ()
-    ) -> HeartbeatReply:
-        """Renew an agent's lease and store its report. Raises `LeaseLost`.
+        self, device: int, report: bytes, *, claims_from: Iterable[int] = (), not_from: Iterable[int] = (),
+        renew_record: bool = True,
+    ) -> HeartbeatReply:  # fmt: skip
+        """Renew an agent's lease, store its report, and return its desired state. Raises `LeaseLost`.
 
         `claims_from` are channels that the agent claims from, `not_from` channels that it does not claim from any
         more. Redis keeps both, so most heartbeats may leave them out. An agent that names them now and then restores
-        what Redis lost.
+        what Redis lost. `renew_record` renews the actor's record too, which lives for a day.
         """
         claims_from = list(claims_from)
         keys = [
             self.keys.actor(self.actor.id), self.keys.leases, self.keys.devices, self.keys.meta, self.keys.agents,
-            self.keys.fleet, *(self.keys.channel(number).agents for number in [*claims_from, *not_from]),
+            self.keys.fleet, self.keys.heard, *self._desired_keys(),
+            *(self.keys.channel(number).agents for number in [*claims_from, *not_from]),
         ]  # fmt: skip
-        reply = self._call("heartbeat", keys, self.actor.id, device, report, len(claims_from))
+        renew = int(renew_record)
+        reply = self._call("heartbeat", keys, self.actor.id, device, report, len(claims_from), renew)
         if reply[0] != b"ok":
             raise LeaseLost(f"actor {self.actor.id} was fenced")
-        return HeartbeatReply(reply[1] == b"1", int(reply[2]), int(reply[3]))
+        return HeartbeatReply(reply[1] == b"1", int(reply[2]), int(reply[3]), _desired_state(reply[4:]))
 
     def read_desired(self, device: int) -> DesiredState:
         """Return the desired state of an agent. Changes nothing (law 4)."""
-        keys = [
-            self.keys.desired_devices, self.keys.desired_stop, self.keys.desired_detect,
-            self.keys.desired_assignments,
-        ]  # fmt: skip
-        desired, stop, detect, channels = self._call("read_desired", keys, device, self.actor.id)
-        return DesiredState(
-            desired != b"running",
-            int(stop) if stop.isdigit() else 0,
-            detect.decode("utf-8", "replace"),
-            channels.decode("utf-8", "replace"),
-        )
+        return _desired_state(self._call("read_desired", self._desired_keys(), device, self.actor.id))
+
+    def _desired_keys(self) -> list[str]:
+        keys = self.keys
+        return [keys.desired_devices, keys.desired_stop, keys.desired_detect, keys.desired_assignments]
 
     def renew_server_lease(self) -> bool:
         """Renew the server's lease. Return whether a sweep is due.
@@ -238,10 +236,10 @@ class Membership(Calls):
 
     def sweep(self, channels: int) -> Sweep:
         """Find actors to recover and channels to promote. Empty if another actor swept within the last second."""
-        keys = [self.keys.meta, self.keys.leases, self.keys.fleet]
+        keys = [self.keys.meta, self.keys.leases, self.keys.fleet, self.keys.desired_channels]
         for number in range(channels):
             channel = self.keys.channel(number)
-            keys += [channel.delayed, channel.claim_counts]
+            keys += [channel.delayed, channel.claim_counts, channel.waiting, channel.token]
         dead, due = self._call("sweep", keys)
         found = [
             (actor.decode("utf-8", "replace"), [int(text) for text in held_in.split(b",") if is_whole(text)])
@@ -375,6 +373,17 @@ class Membership(Calls):
             "running" if plan.autostart else "paused",
             *chain.from_iterable(plan.policies.items()), *chain.from_iterable(plan.rates.items()), *holders,
         )  # fmt: skip
+
+
+def _desired_state(fields: Sequence[bytes]) -> DesiredState:
+    """Parse what `read_desired.lua` returns."""
+    desired, stop, detect, channels = fields
+    return DesiredState(
+        desired != b"running",
+        int(stop) if stop.isdigit() else 0,
+        detect.decode("utf-8", "replace"),
+        channels.decode("utf-8", "replace"),
+    )
 
 
 def _check_namespace(reply: list[Any], name: str) -> None:

@@ -212,7 +212,7 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "recover": {b"ok": "nnnN", b"alive": ""},
     "reload": {b"ok": "nnn"},
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
-    "heartbeat": {b"ok": "nnn", b"lost": ""},
+    "heartbeat": {b"ok": "nnntttt", b"lost": ""},
     "sample_counters": {b"ok": "n"},
     "settle_and_claim": {b"ok": "nntnNnn", b"gap": ""},
     "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
@@ -227,7 +227,7 @@ _FORMS = {
     name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
-_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcs", "sweep": "PN"}
+_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcsNn", "sweep": "PN"}
 
 
 def _described(reply: Any) -> str:

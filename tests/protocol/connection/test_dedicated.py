@@ -9,9 +9,8 @@ import pytest
 import redis
 
 from tests.protocol.examples import SINGLE
-from worker_agent.protocol.connection.cluster import ClusterClient
 from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.connection.dedicated import DedicatedConnection, dedicate
+from worker_agent.protocol.connection.dedicated import close_idle_connections, dedicate
 
 ECHO = "return {KEYS[1], ARGV[1]}"
 KEY = "{mt:t}:x"
@@ -67,8 +66,6 @@ def test_a_refused_call_leaves_the_connection_to_the_next(
 def test_an_interrupted_call_leaves_no_reply_to_the_next(
     dedicated: Any, sha: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not isinstance(dedicated, DedicatedConnection):
-        pytest.skip("a cluster's client has no dedicated connection")
     assert echo(dedicated, sha, "a") == "a"
 
     def interrupted() -> None:
@@ -98,7 +95,18 @@ def test_threads_that_call_at_once_get_their_own_replies(dedicated: Any, sha: st
     assert wrong == []
 
 
-def test_a_clusters_client_is_returned_unchanged() -> None:
-    cluster = connect("redis+cluster://127.0.0.1:1,127.0.0.1:2")
-    assert isinstance(cluster, ClusterClient)
-    assert dedicate(cluster) is cluster
+def test_a_call_that_takes_long_does_not_hold_up_another(client: redis.Redis, dedicated: Any) -> None:
+    client.rpush(KEY, "a")
+    with dedicated._in_use:
+        assert dedicated.execute_command("LLEN", KEY) == 1
+
+
+@pytest.mark.skipif(not SINGLE, reason="clients of a cluster and of Sentinels open more connections")
+def test_the_connections_that_no_call_uses_can_be_closed(client: redis.Redis, dedicated: Any) -> None:
+    before = other_connections(client)
+    with dedicated._in_use:
+        dedicated.execute_command("LLEN", KEY)
+    dedicated.execute_command("LLEN", KEY)
+    close_idle_connections(dedicated)
+    assert len(other_connections(client) - before) == 1
+    assert dedicated.execute_command("LLEN", KEY) == 0

@@ -46,8 +46,7 @@ class ClusterClient(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Return the reply of the node that owns the key. Raises redis-py's errors."""
-        if not self._nodes_known:
-            self._read_nodes()
+        self.learn_nodes()
         importing: Node | None = None
         for _ in range(MAX_REDIRECTIONS):
             node = importing or self._node
@@ -62,7 +61,7 @@ class ClusterClient(redis.Redis):
             except AskError as ask:
                 importing = self._redirection(ask, node)
             except (RedisConnectionError, RedisTimeoutError, OSError):
-                self._use_next_after(node)
+                self.leave_node(node)
                 raise
         raise TryAgainError("the nodes of the cluster do not agree yet on which node has this namespace")
 
@@ -85,11 +84,29 @@ class ClusterClient(redis.Redis):
         """Return the connections to a node."""
         return self._pool(node)
 
+    @property
+    def pools(self) -> list[redis.ConnectionPool]:
+        """The connections to all nodes that were used."""
+        with self._pools_lock:
+            return list(self._pools.values())
+
+    def learn_nodes(self) -> None:
+        """Read the list of nodes if it is not known: once at the start, and again after the cluster changed."""
+        if not self._nodes_known:
+            self._read_nodes()
+
+    def leave_node(self, node: Node) -> None:
+        """Use the next node, because this one is gone or silent. The next one names the new owner of the slot."""
+        if node != self._node:
+            return  # Another thread has already changed the node.
+        nodes = self.known_nodes
+        place = nodes.index(node) if node in nodes else -1
+        self._use(nodes[(place + 1) % len(nodes)])
+        self._nodes_known = False
+
     def close(self) -> None:
         """Close every connection to every node."""
-        with self._pools_lock:
-            pools = list(self._pools.values())
-        for pool in pools:
+        for pool in self.pools:
             pool.disconnect()
 
     def _pool(self, node: Node) -> redis.ConnectionPool:
@@ -101,17 +118,8 @@ class ClusterClient(redis.Redis):
     def _use(self, node: Node) -> None:
         self._node, self.connection_pool = node, self._pool(node)
 
-    def _use_next_after(self, node: Node) -> None:
-        """Use the next node, because this one is gone or silent. The next one names the new owner of the slot."""
-        if node != self._node:
-            return  # Another thread has already changed the node.
-        nodes = self.known_nodes
-        place = nodes.index(node) if node in nodes else -1
-        self._use(nodes[(place + 1) % len(nodes)])
-        self._nodes_known = False
-
     def _read_nodes(self) -> None:
-        """Read the list of nodes if this user may: once at the start, and again after the cluster changed."""
+        """Read the list of nodes if this user may."""
         self._nodes_known = True
         node = self._node
         with contextlib.suppress(ResponseError, RedisConnectionError, RedisTimeoutError, OSError):

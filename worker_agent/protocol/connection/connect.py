@@ -6,15 +6,15 @@ Every setting that differs between major versions of redis-py is set explicitly.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import weakref
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker_agent.protocol.connection.address import BadAddress, MultiHostAddress, parse_multi_host, redact
@@ -22,23 +22,22 @@ from worker_agent.protocol.connection.cluster import ClusterClient
 from worker_agent.protocol.connection.guard import GuardedParser
 from worker_agent.protocol.connection.sentinel import master_client
 from worker_agent.protocol.errors import RedisRefused
-from worker_agent.protocol.unpatched import time
 
 CALL_TIMEOUT_S = 5.0
 BLOCK_S = 1.0
-"""The longest time that a long poll blocks. A lost token delays a task by no more than this."""
+"""How long a wait for a token blocks. A lost token delays a task by no more than this."""
 
 
-def connect(url: str, *, blocking: bool = False) -> redis.Redis:
+def connect(url: str, *, blocking: bool = False, block_s: float = BLOCK_S) -> redis.Redis:
     """Return a client for an address: `redis://`, `unix://`, `redis+sentinel://`, `redis+cluster://`; `rediss` is TLS.
 
-    Sends nothing yet. A `blocking` client is for one long poll only: its time-out is longer than the block.
+    Sends nothing yet. A `blocking` client is for waits of at most `block_s` seconds: its time-out is longer than them.
     Raises `RedisRefused` for an address that cannot be read.
     """
     options: dict[str, Any] = {
         "protocol": 3,
         "decode_responses": False,
-        "socket_timeout": CALL_TIMEOUT_S + (BLOCK_S if blocking else 0.0),
+        "socket_timeout": CALL_TIMEOUT_S + (block_s if blocking else 0.0),
         "socket_connect_timeout": 3.0,
         # redis-py would repeat a command after a time-out. Here the caller repeats it, with the same number (law 3).
         "retry": Retry(NoBackoff(), 0),
@@ -49,6 +48,7 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
     _disable_maintenance_notifications(options)
+    _send_no_library_name(options)
     try:
         multi_host = parse_multi_host(url)
         client = (
@@ -108,35 +108,9 @@ def _disable_maintenance_notifications(options: dict[str, Any]) -> None:
     options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 
-def send_together(
-    client: redis.Redis, commands: Sequence[Sequence[Any]], give_up: Callable[[], bool], check_every_s: float
-) -> Any:
-    """Send some commands in one packet and return the reply to the last one.
-
-    Returns None if the last command failed or if the commands could not be sent. While there is no reply, calls
-    `give_up` every `check_every_s` seconds. Drops the connection when that returns true, or at the client's time-out.
-    """
-    pool: Any = client.connection_pool
-    connection, reply = None, None
-    try:
-        connection = pool.get_connection()
-        connection.send_packed_command(connection.pack_commands(commands))
-        ends = time.monotonic() + connection.socket_timeout
-        while not connection.can_read(timeout=check_every_s):
-            if give_up() or time.monotonic() > ends:
-                connection.disconnect()
-                return None
-        for _ in commands:
-            try:
-                reply = connection.read_response()
-            except ResponseError:
-                reply = None
-    except Exception:
-        # Redis is away or its reply is malformed. The caller repeats the call, which then raises the right error.
-        if connection is not None:
-            connection.disconnect()
-        return None
-    finally:
-        if connection is not None:
-            pool.release(connection)
-    return reply
+def _send_no_library_name(options: dict[str, Any]) -> None:
+    """Save two round trips at each new connection. Thousands of agents may connect in the same second."""
+    if importlib.util.find_spec("redis.driver_info"):
+        options["driver_info"] = None
+    else:
+        options.update(lib_name=None, lib_version=None)

@@ -16,7 +16,8 @@ T = TypeVar("T")
 class RetryPolicy:
     """How long and how often a call is repeated while Redis is away.
 
-    The pause between two tries grows from 0.05 s to `max_pause_s` and has jitter. `max_tries` limits the tries; None
+    The pause between two tries grows from 0.05 s to `max_pause_s` and has jitter, so that many callers do not come at
+    once. `max_pause_s` may be a function that is asked before each pause. `max_tries` limits the tries; None
     means no limit. After `give_up` is set, three more tries follow before the error is raised. `on_wait(error)` is
     called once for each distinct error, `on_recovered()` when a call succeeds after failed tries.
     """
@@ -26,7 +27,7 @@ class RetryPolicy:
         *,
         give_up: threading.Event | None = None,
         max_tries: int | None = None,
-        max_pause_s: float = 2.0,
+        max_pause_s: float | Callable[[], float] = 2.0,
         on_wait: Callable[[RedisUnavailable], None] | None = None,
         on_recovered: Callable[[], None] | None = None,
     ) -> None:
@@ -39,6 +40,8 @@ class RetryPolicy:
         """Why a call is being repeated now; '' if none is."""
         self.waiting_since = 0.0
         """When the repeats began, in seconds of this machine's clock."""
+        self.recoveries = 0
+        """How many calls succeeded after failed tries."""
 
     def __call__(self, call: Callable[[], T]) -> T:
         """Return what `call` returns. Repeats it as long as it raises `RedisUnavailable`."""
@@ -60,7 +63,8 @@ class RetryPolicy:
                     reported.add(str(error))
                     if self._on_wait is not None:
                         self._on_wait(error)
-                pause = min(self._max_pause_s, 0.05 * 2 ** min(tries, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+                longest = self._max_pause_s() if callable(self._max_pause_s) else self._max_pause_s
+                pause = min(longest, 0.05 * 2 ** min(tries, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
                 if tries_after_give_up:
                     time.sleep(0.2)
                 else:
@@ -68,6 +72,7 @@ class RetryPolicy:
             else:
                 if tries:
                     self.waiting_reason = ""
+                    self.recoveries += 1
                     if self._on_recovered is not None:
                         self._on_recovered()
                 return value

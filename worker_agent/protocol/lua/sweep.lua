@@ -2,16 +2,19 @@
 -- KEYS[1] meta    HASH
 -- KEYS[2] leases  ZSET actor -> expiry, ms (0: fenced, not yet recovered)
 -- KEYS[3] fleet   HASH
--- KEYS[4..] for each channel: delayed ZSET, holders HASH actor -> number of its claimed tasks
+-- KEYS[4] desired_channels (`wish:channels`)  HASH channel -> `paused`
+-- KEYS[5..] for each channel: delayed ZSET, holders HASH actor -> number of its claimed tasks, waiting LIST, token LIST
 -- Returns {for each actor to recover {actor, the channels of its claims, such as `0,2`}}, {channels with due tasks}
 -- Law: recovery needs no server, and leases start afresh after Redis was away (8).
+-- An agent that dies with a channel's token in its hand takes it along. So a sweep pushes a token where tasks wait and
+-- none is left: agents at rest block for longer than a second.
 -- If no process could sweep for a while (a gap), Redis was away, and all leases start afresh. A gap is half a lease,
 -- and at least `GAP` ms: longer than the pause between two sweeps with a short lease. A shorter absence can hide
 -- between two sweeps. So a lease that ended after the present sweep was due is judged by the next sweep. Until then
 -- every live agent has sent a heartbeat: agent/registration.py repeats a failed one within half a second.
 
 local GAP = 3000
--- Agents send a heartbeat once a second. One that Redis takes slowly arrives a little later.
+-- The time between two sweeps is a second. A sweep that Redis takes slowly arrives a little later.
 local DUE = 700
 local lease = tonumber(redis.call('HGET', KEYS[1], 'lease_ms') or '')
 if not lease then return {{}, {}} end
@@ -20,10 +23,15 @@ if not is_sweep_due(swept, now) then return {{}, {}} end
 local afresh = swept == 0 or now < swept or now - swept > math.max(lease / 2, GAP)
 local live = afresh and redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf') or {}
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', afresh and 0 or math.min(now, swept + DUE), 'LIMIT', 0, 16)
-local due, held_in, has_lease = {}, {}, {}
+local due, held_in, has_lease, without_token = {}, {}, {}, {}
 for _, actor in ipairs(dead) do held_in[actor] = {} end
-for i = 4, #KEYS, 2 do
-  local channel = string.format('%d', (i - 4) / 2)
+redis.call('HLEN', KEYS[4])
+for i = 5, #KEYS, 4 do
+  local channel = string.format('%d', (i - 5) / 4)
+  local waiting, tokens = redis.call('LLEN', KEYS[i + 2]), redis.call('LLEN', KEYS[i + 3])
+  if waiting > 0 and tokens == 0 and redis.call('HGET', KEYS[4], channel) ~= 'paused' then
+    without_token[#without_token + 1] = KEYS[i + 3]
+  end
   local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'LIMIT', 0, 1)
   if #first > 0 then due[#due + 1] = channel end
   for _, actor in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
@@ -39,5 +47,6 @@ for i = 4, #KEYS, 2 do
 end
 for i, actor in ipairs(dead) do dead[i] = {actor, table.concat(held_in[actor], ',')} end
 for _, actor in ipairs(live) do redis.call('ZADD', KEYS[2], now + lease, actor) end
+for _, token in ipairs(without_token) do redis.call('LPUSH', token, '1') end
 redis.call('HSET', KEYS[3], 'swept_ms', string.format('%d', now))
 return {dead, due}

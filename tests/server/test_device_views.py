@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mutitask_tui.server.snapshot_parser import DeviceViews
+from mutitask_tui.server.device_views import DeviceViews
 from worker_agent.protocol import wire
 from worker_agent.protocol.served_channels import Served
 
