@@ -77,11 +77,11 @@ def _close_sockets_in_child() -> None:
     """
     with contextlib.suppress(Exception):
         for client in list(_clients):
-            pool = client.connection_pool
-            for connection in (*pool._available_connections, *pool._in_use_connections):
-                if (sock := getattr(connection, "_sock", None)) is not None:
-                    connection._sock = None
-                    os.close(sock.detach())
+            for pool in client.pools if isinstance(client, ClusterClient) else [client.connection_pool]:
+                for connection in (*pool._available_connections, *pool._in_use_connections):
+                    if (sock := getattr(connection, "_sock", None)) is not None:
+                        connection._sock = None
+                        os.close(sock.detach())
 
 
 if hasattr(os, "register_at_fork"):
