@@ -20,7 +20,7 @@ PARTS = {
     "latency": "latency at 100 tasks/s",
     "tasks": "1 ms and 100 ms tasks, 32 at once",
     "mixed": "1 % of the tasks take 2 s, the others 1 ms",
-    "payloads": "payloads of 100 B, 10 kB and 1 MB",
+    "payloads": "payloads of 100 B to 1 MB",
     "pausing": "pause_all with 200 devices",
     "growth": "1 to 1,000 devices, 1,000 to 1,000,000 waiting tasks",
     "footprint": "an agent's start, memory and idle CPU",

@@ -1,4 +1,4 @@
-"""Part 6: payloads of 100 B, 10 kB and 1 MB that come back as results, with MutiTask and the fastest peers."""
+"""Part 6: payloads of 100 B to 1 MB that come back as results, with MutiTask and the fastest peers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.measure import Drain, drain_mutitask, drain_peer, run_or_report
 from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, progress
 
-SIZES = ((100, 20_000, 3.0), (10_000, 10_000, 2.0), (1_000_000, 200, 0.05))
+SIZES = ((100, 20_000, 3.0), (10_000, 10_000, 2.0), (100_000, 1_500, 0.4), (1_000_000, 200, 0.05))
 """The size of a payload in bytes, the most tasks, and for how many seconds of no-ops a peer gets tasks."""
 PEER_COUNT = 4
 """How many peers are measured, the fastest first."""
