@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mutitask_tui.server.reader import FailedRecord, Reader
 
-PAGE = 500
+PAGE = 1_000
 """How many tasks are read at once."""
 _IDS = 2_000
 """How many ids are read at once."""

@@ -73,15 +73,15 @@ async def test_matches_and_progress_appear_while_the_search_runs(
     async with opened() as pilot:
         await press(pilot, "F")
         await typed(pilot, "slash", *"odd", "enter")
-        await until(pilot, lambda: "searched 1,000 of 2,000" in screen_text(pilot))
-        assert "100 match /odd, searched 1,000 of 2,000 (Esc stops it)" in screen_text(pilot)
+        await until(pilot, lambda: "Searched 1,000 of 2,000" in screen_text(pilot))
+        assert "Searched 1,000 of 2,000 (Esc stops it): 100 match /odd" in screen_text(pilot)
         assert listed(pilot) == list(range(0, 1000, 10))
         await typed(pilot, "end", "up")
         assert pilot.app.screen.selection.fail == (0, "r1-000980")  # type: ignore[attr-defined]
         gate.open()
         await settle(pilot)
         assert "200 match /odd" in screen_text(pilot)
-        assert "searched" not in screen_text(pilot)
+        assert "earched" not in screen_text(pilot)
         assert listed(pilot) == list(range(0, 2000, 10))
         assert pilot.app.screen.selection.fail == (0, "r1-000980")  # type: ignore[attr-defined]
 
@@ -92,11 +92,11 @@ async def test_escape_stops_the_search_and_keeps_what_it_found(
     async with opened() as pilot:
         await press(pilot, "F")
         await typed(pilot, "slash", *"odd", "enter")
-        await until(pilot, lambda: "searched 1,000" in screen_text(pilot))
+        await until(pilot, lambda: "Searched 1,000" in screen_text(pilot))
         await typed(pilot, "escape")
         gate.open()
         await settle(pilot)
-        assert "100 match /odd, searched 1,000 of 2,000 (stopped" in screen_text(pilot)
+        assert "Searched 1,000 of 2,000 (stopped, F5 starts again): 100 match /odd" in screen_text(pilot)
         await press(pilot, "R")
         assert "100 failed tasks (match /odd, searched 1,000 of 2,000" in " ".join(screen_text(pilot).split())
         await press(pilot, "escape", "f5")
@@ -175,15 +175,15 @@ async def test_groups_count_all_tasks_with_progress_and_can_be_stopped(
     async with opened() as pilot:
         await press(pilot, "F")
         await typed(pilot, "G")
-        await until(pilot, lambda: "counted 1,000 of 2,000" in screen_text(pilot))
-        assert "in 2 groups  counted 1,000 of 2,000 (Esc stops it)" in screen_text(pilot)
+        await until(pilot, lambda: "Counted 1,000 of 2,000" in screen_text(pilot))
+        assert "Counted 1,000 of 2,000 (Esc stops it): 2 groups" in screen_text(pilot)
         assert "900 SyntaxError common" in screen_text(pilot)
         await typed(pilot, "escape")
         gate.open()
         await settle(pilot)
-        assert "counted 1,000 of 2,000 (stopped" in screen_text(pilot)
+        assert "Counted 1,000 of 2,000 (stopped" in screen_text(pilot)
         await press(pilot, "f5")
-        assert "counted" not in screen_text(pilot)
+        assert "ounted" not in screen_text(pilot)
         assert "1,800 SyntaxError common" in screen_text(pilot)
         await press(pilot, "down", "enter")
         assert "200 SyntaxError at odd" in screen_text(pilot)
@@ -199,7 +199,7 @@ async def test_an_error_ends_the_search_and_is_shown(opened: Opened, many: FakeB
     async with opened() as pilot:
         await press(pilot, "F", "slash", *"odd", "enter")
         assert "cannot read the failed tasks: boom" in screen_text(pilot)
-        assert "100 match /odd, searched 1,000 of 2,000 (stopped" in screen_text(pilot)
+        assert "Searched 1,000 of 2,000 (stopped, F5 starts again): 100 match /odd" in screen_text(pilot)
 
 
 def test_known_matches_are_listed_until_the_search_has_passed_them() -> None:

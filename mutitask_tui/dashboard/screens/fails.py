@@ -8,21 +8,19 @@ from typing import ClassVar, cast
 from textual import on
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.keys.screen_bindings import FAILS_BINDINGS
 from mutitask_tui.dashboard.model.fail_search import FailSearch, fail_of
 from mutitask_tui.dashboard.model.selection import Fail, Selection
 from mutitask_tui.dashboard.model.trend import Trend
-from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.fail_walks import PAGE_SIZE, FailWalks, GroupCount
 from mutitask_tui.dashboard.screens.failed import FailedScreen
 from mutitask_tui.dashboard.widgets.cell_grid import CellGrid
 from mutitask_tui.dashboard.widgets.fail_detail import FailDetail
 from mutitask_tui.dashboard.widgets.fail_list import FailList, GroupList
+from mutitask_tui.dashboard.widgets.fail_titles import filter_summary, groups_title, progress, tasks_title
 from mutitask_tui.server.snapshot import FailedTask, FailGroup, Snapshot
-from worker_agent.protocol.text import plural
 
 
 class FailsScreen(FailWalks):
@@ -109,7 +107,7 @@ class FailsScreen(FailWalks):
             fails=(*shown, *hidden),
             hidden=len(hidden),
             shown_fails=None if self.search is None else self.search.all_keys,
-            filtered=self._filter_summary(),
+            filtered=filter_summary(self.search, self._total or 0),
         )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
@@ -331,51 +329,15 @@ class FailsScreen(FailWalks):
         self._show_detail()
         self.selection_changed()
 
-    def _filter_summary(self) -> str:
-        """Return the group and the filter in words, and how far the search is; '' if the list is not filtered."""
-        search, words = self.search, []
-        if search is None:
-            return ""
-        if search.group is not None:
-            where = safe_str(search.group.location, 60)
-            words.append(f"{safe_str(search.group.error_type or search.group.stage, 30)} at {where}")
-        if search.filter_text.strip():
-            words.append(f"match /{safe_str(search.filter_text, 30)}")
-        if not search.whole:
-            words.append(self._progress("searched", search.searched, running=search.running))
-        return ", ".join(words)
-
-    def _progress(self, verb: str, done: int, *, running: bool) -> str:
-        """Return how far a walk is, such as `searched 120,000 of 1,000,000 (Esc stops it)`."""
-        total = max(done, self._total or 0)
-        return f"{verb} {done:,} of {total:,} ({'Esc stops it' if running else 'stopped, F5 starts again'})"
-
     def _show_titles(self) -> None:
-        where = "all channels" if self.channel is None else f"TaskChannel{self.channel}"
-        self._title_groups(where)
-        fails, summary = self.query_one(FailList), self._filter_summary()
-        listed = len(fails.items)
-        if self.search is not None:
-            count = self.search.count
-            part = f", the newest {listed:,} listed" if listed < count else ""
-            title = Content.assemble(
-                f"Failed tasks of {where}: ", (f"{count:,} {summary}{part}", "$text-accent")
-            )
-        else:
-            of = f" of {self._total:,}" if (self._total or 0) > len(self.tasks) else ""
-            title = Content(f"Failed tasks of {where}: {len(self.tasks):,}{of}, newest first")
-        fails.border_title = title
+        fails, groups, total = self.query_one(FailList), self.query_one(GroupList), self._total or 0
+        fails.border_title = tasks_title(self.channel, self.search, len(fails.items), total)
         fails.border_subtitle = f"{len(fails.marked):,} marked" if fails.marked else ""
-
-    def _title_groups(self, where: str) -> None:
-        groups, count = self.query_one(GroupList), self._count
-        number = max(len(groups.items), count.number if count else 0)
-        largest = f", the largest {len(groups.items):,} listed" if len(groups.items) < number else ""
-        title = Content(f"Failed tasks of {where} in {plural(number, 'group')}{largest}")
+        count, walk = self._count, ""
         if count is not None and not count.whole:
-            progress = self._progress("counted", count.counted, running=count.running)
-            title = Content.assemble(title, (f"  {progress}", "$text-accent"))
-        groups.border_title = title
+            walk = progress("Counted", count.counted, total, running=count.running)
+        number = max(len(groups.items), count.number if count else 0)
+        groups.border_title = groups_title(self.channel, number, len(groups.items), walk)
         groups.border_subtitle = "Enter shows a group's tasks"
 
     def _show_detail(self) -> None:
