@@ -26,7 +26,9 @@ INTERNAL = {
     # Errors of unpacking: they become the error of a failed task at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
     "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",
-    "an array of invalid text",
+    "an array of invalid text", "no valid options", "no valid place of its body",
+    "its body is missing in Redis: it was stored apart from the task and is gone; give the task a new body "
+    "(edit), or delete it",
 }  # fmt: skip
 
 

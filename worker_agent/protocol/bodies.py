@@ -22,6 +22,7 @@ from worker_agent.protocol.connection.plain import Command, NodeFailed, PlainCom
 from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.errors import InvalidRedisReply, MutiTaskError
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.replies import check_command_reply
 
 APART_BYTES = 6 * 1024
 """An item from this size on is pushed without its body. `docs/performance.md` has the measurements."""
@@ -108,8 +109,8 @@ class Bodies:
                 refused.update(dict.fromkeys(groups[index], translate(reply, self._address)))
             elif isinstance(reply, ResponseError):
                 raise reply
-            elif reply not in (b"OK", "OK", True):
-                raise MalformedReply("it answers MSET with another reply")
+            else:
+                check_command_reply(("MSET",), reply)
 
         commands: list[Command] = []
         for group in groups:
@@ -156,14 +157,10 @@ class Bodies:
             group = groups[index - len(unlink)]
             if isinstance(reply, ResponseError):
                 raise reply
-            if not isinstance(reply, list) or len(reply) != len(group):
-                raise MalformedReply("it answers MGET with another reply")
-            for key, body in zip(group, reply, strict=True):
-                if isinstance(body, bytes):
-                    if len(body) == wanted[key]:
-                        found[key] = body
-                elif body is not None:
-                    raise MalformedReply("it answers MGET with another reply")
+            bodies = check_command_reply(("MGET", *group), reply)
+            for key, body in zip(group, bodies, strict=True):
+                if body is not None and len(body) == wanted[key]:
+                    found[key] = body
 
         commands: list[Command] = [("UNLINK", *group) for group in unlink]
         commands += [("MGET", *group) for group in groups]
@@ -221,7 +218,7 @@ class Bodies:
             def receive(index: int, reply: Any, piece: Sequence[bytes] = piece) -> None:
                 if isinstance(reply, ResponseError):
                     raise reply
-                if not int(reply):
+                if not check_command_reply(("EXISTS",), reply):
                     gone.add(piece[index])
 
             self._send([("EXISTS", key) for key in piece], receive)

@@ -14,8 +14,8 @@ def check_command_reply(command: Sequence[Any], reply: Any) -> Any:
     """Return the reply if it has the form of a reply to that command. Raises `MalformedReply`."""
     check = _COMMANDS.get(command[0])
     fits = check is None or check(reply)
-    if fits and command[0] == "HMGET":
-        fits = len(reply) == len(command) - 2
+    if fits and command[0] in ("HMGET", "MGET"):
+        fits = len(reply) == len(command) - (2 if command[0] == "HMGET" else 1)
     if not fits:
         raise MalformedReply(f"it answers {command[0]} with {_described(reply)}")
     return reply
@@ -154,6 +154,9 @@ _COMMANDS: dict[str, Check] = {
     "PING": lambda value: value is True or value in (b"PONG", "PONG"),
     "TIME": _is_time,
     "CONFIG": lambda value: isinstance(value, dict | list),
+    "MGET": _are_texts_or_nil,
+    "MSET": lambda value: value == b"OK",
+    "EXISTS": _is_number,
     "HGET": _is_text_or_nil,
     "HMGET": _are_texts_or_nil,
     "HGETALL": _is_mapping,
