@@ -46,6 +46,8 @@ SEEDS: list[bytes] = [
     )
 ]  # fmt: skip
 ITEMS = [wire.header("run12345", number, number % 4, number % 3) + body for number, body in enumerate(SEEDS)]
+ITEMS += [wire.apart(item, "0123456789abcdef") for item in ITEMS[:4]]
+ITEMS += [wire.with_options(item, wire.Options(30.5, 0, 60_000)) for item in (ITEMS[0], ITEMS[-1])]
 RESULTS = [
     wire.header("run12345", n) + wire.pack([n, 1_700_000_000_000, value])
     for n, value in enumerate(("x", [1, (2,)], None, np.arange(3)))

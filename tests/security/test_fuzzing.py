@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutitask_tui.server.commands.devices import parse_answer
+from mutitask_tui.server.device_views import DeviceViews
 from mutitask_tui.server.exports import failed_line
 from mutitask_tui.server.inspector import editable_json, result_view, waiting_task
 from mutitask_tui.server.reader import parse_failed, parse_result
 from mutitask_tui.server.result_lines import result_line, result_lines
-from mutitask_tui.server.snapshot_parser import DeviceViews, event_views, parse_history_line, server_view
+from mutitask_tui.server.snapshot_parser import event_views, parse_history_line, server_view
 from tests.security.fuzzing import (
     ITEMS,
     LONG,
@@ -37,6 +38,7 @@ from tests.security.fuzzing import (
 from worker_agent.execution.in_flight import text_of
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import wire
+from worker_agent.protocol.bodies import Bodies, apart_form
 from worker_agent.protocol.calls import successor_text
 from worker_agent.protocol.connection.address import (
     ServerFile,
@@ -71,7 +73,15 @@ def parses(data: bytes) -> None:
         item = wire.parse(data)
     except wire.Undecodable:
         return
-    assert wire.header(item.run, item.number, item.attempt, item.crashes) + item.body == data
+    plain = wire.header(item.run, item.number, item.attempt, item.crashes)
+    if item.apart is not None:
+        rest = apart_form(item.apart.size, item.apart.ending)
+        assert data.startswith(plain[:-1]) and data.endswith(rest) and wire.is_apart(data)
+        assert Bodies(None, "t", "here").keys(0, [data]) != []
+    elif item.options == wire.Options():
+        assert plain + item.body == data or data[25:27] == b"o;"
+    else:
+        assert data.startswith(plain[:-1]) and data.endswith(wire.INLINE + item.body)
 
 
 def reads_reasons(data: bytes) -> None:
