@@ -195,3 +195,25 @@ async def test_a_failed_read_is_reported_once(opened: Opened, backend: FakeBacke
         backend.error = None
         await poll(pilot)
         assert "line 29 of the log" in screen_text(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_all_named_channels_of_a_device_are_shown_at_every_width(
+    opened: Opened, backend: FakeBackend, size: tuple[int, int]
+) -> None:
+    backend.change(
+        channels=tuple(channel(n) for n in range(30)),
+        devices=(
+            device(0, channels=tuple(range(10, 30, 2))),
+            device(1, channels=None),
+            device(2, channels=(7,)),
+        ),
+    )
+    async with opened(size=size) as pilot:
+        await press(pilot, "enter")
+        text = " ".join(screen_text(pilot).replace("│", " ").split())
+        names = ", ".join(f"TaskChannel{n}" for n in range(10, 26, 2))
+        assert f"serves {names} and 2 more" in text
+        for key, served in (("right", "serves all channels"), ("right", "serves TaskChannel7 ")):
+            await press(pilot, "escape", key, "enter")
+            assert served in " ".join(screen_text(pilot).split())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textual import on, work
+from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 
 from mutitask_tui.dashboard.actions.key_order import KeyOrderApp
@@ -308,8 +309,9 @@ class CommandApp(KeyOrderApp):
         pending = self.acknowledgements.confirm(request.line)
         stopped = bool(outcome.data.get("stopped"))
         self.show_status(f"{request.line}: {text}", "warn" if stopped else "calm" if pending else "good")
-        if len(text) > _LONG or "\n" in text:
-            self.notify(safe_str(text, 3000, lines=True), title=name, markup=False)
+        if stopped or len(text) > _LONG or "\n" in text:
+            severity: SeverityLevel = "warning" if stopped else "information"
+            self.notify(safe_str(text, 3000, lines=True), title=name, severity=severity, markup=False)
 
     def _show_acknowledgements(self, snapshot: Snapshot) -> None:
         """Show which commands are acknowledged by now, and which targets are late."""

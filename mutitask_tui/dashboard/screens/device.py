@@ -90,6 +90,7 @@ class DeviceScreen(PeekingScreen):
             _facts(device, self.host.device_trend, snapshot.now_ms),
             full_width=max(1, len(device.tasks)),
             columns=2,
+            whole="serves",
         )
         source = f"Device{self._device}"
         events = self.query_one(EventLog)
