@@ -10,7 +10,13 @@ from mutitask_tui.dashboard.keys.bindings import VIEW_BINDINGS
 from mutitask_tui.dashboard.keys.keymap import FIXED, PALETTE, default_keys, shown_keys, view_name
 from mutitask_tui.dashboard.keys.screen_bindings import SCREEN_BINDINGS
 from mutitask_tui.server.commands.registry import COMMANDS, Scope
-from mutitask_tui.settings.options import CHART_MINUTES, SETTINGS, SORT_COLUMNS, theme_names
+from mutitask_tui.settings.options import (
+    CHANNEL_SORT_COLUMNS,
+    CHART_MINUTES,
+    SETTINGS,
+    SORT_COLUMNS,
+    theme_names,
+)
 from mutitask_tui.settings.preferences import Preferences
 
 HERE = Path(__file__).parent
@@ -75,12 +81,16 @@ def settings() -> str:
     """Return every setting except the keys."""
     preferences = Preferences()
     columns = ", ".join(f"`{column}`" for column in SORT_COLUMNS)
+    channel_columns = ", ".join(f"`{column}`" for column in CHANNEL_SORT_COLUMNS)
     meaning = {
         "theme": f"one of the {len(theme_names())} themes below",
         "sort": f"the column that the devices are sorted by: {columns}; with `-` before it in descending order",
         "refresh": "seconds between the arrival of a snapshot and the next request, from 0.1 to 60",
         "layout.density": "`roomy`: three lines for each device; `dense`: one; `auto`: chosen by the number of devices",
         "layout.hide_offline": "whether the grid hides offline devices",
+        "layout.channel_density": "`roomy`: two lines for each channel; `dense`: one; `auto`: one if not all fit",
+        "layout.channel_sort": f"the column that the channels are sorted by: {channel_columns}; with `-` before it in "
+        "descending order; `auto`: by number, or the worst fault first if the list is dense",
         "layout.chart_minutes": f"how many minutes the charts show at most: {', '.join(map(str, CHART_MINUTES))}",
     }
     rows = [(f"`{s.name}`", f"`{json.dumps(preferences.value(s.name))}`", meaning[s.name]) for s in SETTINGS]
