@@ -32,6 +32,9 @@ What `assign` sets belongs to the device's number: it outlives the agent and tak
 or changed. The exit status is 0 if the command was carried out and 2 if it was refused. [errors.md](errors.md) lists
 the messages.
 
+Reload and export of very many failed tasks print on stderr how far they are. Ctrl+C stops them in order: the outcome
+says how many were done, the rest stays, and the exit status is 130. A second Ctrl+C ends the process at once.
+
 | key | command | what it does |
 |---|---|---|
 """
