@@ -68,6 +68,35 @@ def test_large_bodies_spread_over_the_masters_and_go_with_their_tasks_and_result
     assert agent.running
 
 
+def test_without_the_right_to_read_the_slots_the_nodes_tell_where_bodies_are(cluster: RealCluster) -> None:
+    with cluster.client() as admin:
+        admin.execute_command(
+            "ACL",
+            "SETUSER",
+            "narrow",
+            "reset",
+            "on",
+            ">secret",
+            "+mget",
+            "+mset",
+            "+unlink",
+            "~mt:moving:body:*",
+        )
+        try:
+            bodies = Bodies(connect(cluster.address("narrow:secret")), "moving", "here")
+            stored = {
+                key_prefix("moving") + b"0:run12345%012d:x" % number: b"%d" % number for number in range(60)
+            }
+            assert not bodies.store(stored)
+            found: dict[bytes, bytes] = {}
+            bodies.fetch({key: len(body) for key, body in stored.items()}, found)
+            assert found == stored
+            bodies.unlink(list(stored))
+            assert not admin.keys(key_prefix("moving") + b"*")
+        finally:
+            admin.execute_command("ACL", "DELUSER", "narrow")
+
+
 def test_a_master_of_bodies_alone_killed_under_load_is_replaced_and_work_continues(fleet: Fleet) -> None:
     cluster: Any = fleet.redis
     large_job(fleet, COUNT, 0.003)

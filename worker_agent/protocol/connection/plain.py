@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import AskError, InvalidResponse, MovedError, RedisError, ResponseError, TryAgainError
 
 from worker_agent.protocol.connection.cluster import MAX_REDIRECTIONS, UNKNOWN_HOSTS, ClusterClient, Node
 
@@ -188,6 +188,9 @@ class _Slots:
                             receive(index, reply)
         if failures:
             self._owners = []  # The slots of a node that failed may have another owner by now.
+            for failed in failures:
+                if not isinstance(failed.error, InvalidResponse):
+                    self._client.leave_node(failed.node)
             raise failures[0]
         return redirected
 
