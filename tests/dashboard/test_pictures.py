@@ -226,3 +226,33 @@ def test_a_thousand_devices(snap_compare: SnapCompare) -> None:
 def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(app_of(), run_before=steps(), terminal_size=(80, 24))
+
+
+def hundred_channels() -> FakeBackend:
+    """A hundred channels, of which some have faults."""
+    changes: dict[int, dict[str, Any]] = {
+        13: {"failed": 112, "errors": 300},
+        42: {"paused": True},
+        57: {"failed": 3},
+        66: {"exhausted": True},
+        67: {"exhausted": True, "waiting": 0, "claimed": 0},
+        70: {"rate_limit": "10/s", "rate": 10.0},
+        88: {"halted": "item 4711 cannot be packed: a function"},
+        95: {"allotted": 5},
+    }
+    channels = tuple(
+        channel(n, **{"waiting": n * 7 % 24, "rate": n * 13 % 900, **changes.get(n, {})}) for n in range(100)
+    )
+    devices = tuple(device(n, "offline" if n == 7 else "running", channels=None) for n in range(12))
+    return FakeBackend(snapshot(channels=channels, devices=devices))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_id)
+def test_a_hundred_channels(size: tuple[int, int], snap_compare: SnapCompare) -> None:
+    keys = steps("shift+tab", "right")
+    assert snap_compare(app_of(hundred_channels()), run_before=keys, terminal_size=size)
+
+
+def test_light_hundred_channels(snap_compare: SnapCompare) -> None:
+    keys = steps("shift+tab", "exclamation_mark", theme="mutitask-light")
+    assert snap_compare(app_of(hundred_channels()), run_before=keys, terminal_size=(120, 40))
