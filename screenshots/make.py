@@ -105,7 +105,7 @@ def keys(*pressed: str) -> Callable[[Pilot[str]], Awaitable[None]]:
 async def shoot_all(backend: RedisBackend) -> None:
     """Make all screenshots of the run."""
     await shoot(backend, "overview", (120, 40), nothing)
-    await shoot(backend, "channel", (120, 40), keys("shift+tab", "enter"))
+    await shoot(backend, "channel", (120, 40), keys("shift+tab", "end", "enter"))
     await shoot(backend, "overview-80x24", (80, 24), nothing)
     await shoot(backend, "overview-200x60", (200, 60), nothing)
     await shoot(backend, "fails", (120, 40), keys("F"))
