@@ -37,6 +37,8 @@ from worker_agent.protocol.served_channels import Served, parse_served
 from worker_agent.settings import Functions
 
 LENGTH_BYTES = 4
+LARGE_BYTES = 256 * 1024
+"""From this size on, what an outcome carries is written without a copy."""
 RUN, SKIP = b"r", b"x"
 END_OF_BATCH = bytes(LENGTH_BYTES)
 
@@ -45,6 +47,16 @@ def frame(message: Any) -> bytes:
     """Return a message as bytes: its length, then its msgpack."""
     packed: bytes = codec.packb(message)
     return len(packed).to_bytes(LENGTH_BYTES, "little") + packed
+
+
+def _outcome_frames(outcome: tuple[bytes, bytes]) -> list[bytes]:
+    """Return an outcome as a message, in parts. A large result is a part of its own, which is not copied."""
+    kind, carried = outcome
+    if len(carried) < LARGE_BYTES:
+        return [frame(outcome)]
+    # An array of two: the kind, and a binary with a length of four bytes.
+    head = b"\x92" + codec.packb(kind) + b"\xc6" + len(carried).to_bytes(4, "big")
+    return [(len(head) + len(carried)).to_bytes(LENGTH_BYTES, "little") + head, carried]
 
 
 def import_name(function: Callable[[Any], Any]) -> str:
@@ -141,9 +153,12 @@ def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None
         for place, (item, channel) in enumerate(items):
             if _take_permit(permits) == SKIP:
                 continue
-            outcome = frame(runner.run(item, channel))
+            frames = _outcome_frames(runner.run(item, channel))
             ended = place == last
-            _write(answers, outcome + END_OF_BATCH if ended else outcome)
+            if ended:
+                frames[-1:] = [frames[-1] + END_OF_BATCH] if len(frames) == 1 else [frames[-1], END_OF_BATCH]
+            for part in frames:
+                _write(answers, part)
         if not ended:
             _write(answers, END_OF_BATCH)
         for stream in (sys.stdout, sys.stderr):
@@ -167,20 +182,20 @@ def _take_permit(permits: int) -> bytes:
             select.select([permits], [], [])
 
 
-def _receive(tasks: int) -> bytes:
+def _receive(tasks: int) -> bytes | bytearray:
     """Return the next message, or b'' at the end of the pipe."""
     length = _read(tasks, LENGTH_BYTES)
     return _read(tasks, int.from_bytes(length, "little")) if length else b""
 
 
-def _read(pipe: int, count: int) -> bytes:
+def _read(pipe: int, count: int) -> bytes | bytearray:
     parts = bytearray()
     while len(parts) < count:
         part = os.read(pipe, min(count - len(parts), 1 << 20))
         if not part:
             return b""
         parts += part
-    return bytes(parts)
+    return parts
 
 
 def _write(pipe: int, message: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -19,6 +20,8 @@ from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
+SMALL_READ, LARGE_READ = 64 * 1024, 1024 * 1024
+"""How many bytes are read from a pipe at a time."""
 MAX_BATCH_TASKS = 100
 """Maximum number of tasks that a child gets at a time."""
 GRACE_S = 1.0
@@ -67,6 +70,8 @@ class ChildProcess:
         self._answers, answers = os.pipe()
         self._permits_out, self._permits_in = os.pipe()
         life, self._life = os.pipe()
+        for pipe in (self._tasks, self._answers):
+            _widen(pipe)
         inherited = (tasks, answers, self._permits_out, life)
         command = [*_child_command(), *map(str, inherited), settings.job]
         # No stdin: a terminal would stop a background process that reads from it.
@@ -122,16 +127,19 @@ class ChildProcess:
 
         Raises `ChildEnded`.
         """
+        size = SMALL_READ
         while True:
             if not self._wait(self._answers, select.POLLIN, deadline):
                 return []
             try:
-                part = os.read(self._answers, 1 << 16)
+                part = os.read(self._answers, size)
             except BlockingIOError:
                 continue
             if not part:
                 raise ChildEnded
             self._received += part
+            # Only a large answer is worth a large buffer.
+            size = LARGE_READ if len(part) == SMALL_READ else size
             if answers := self._complete_answers():
                 return answers
 
@@ -142,7 +150,8 @@ class ChildProcess:
             end = start + int.from_bytes(received[at:start], "little")
             if end > len(received):
                 break
-            answers.append(_unpack_answer(received[start:end]) if end > start else None)
+            with memoryview(received)[start:end] as packed:
+                answers.append(_unpack_answer(packed) if end > start else None)
             at = end
         del received[:at]
         return answers
@@ -229,7 +238,13 @@ class ChildProcess:
                 self.process.wait(seconds)
 
 
-def _unpack_answer(packed: bytearray) -> Any:
+def _widen(pipe: int) -> None:
+    """Let a pipe hold up to `LARGE_READ` bytes, where the system can and allows it. 64 KiB are usual."""
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, LARGE_READ)
+
+
+def _unpack_answer(packed: memoryview) -> Any:
     try:
         return codec.unpackb(packed, use_list=False)
     except ValueError:
