@@ -26,7 +26,7 @@ class ChannelKeys:
 
     @property
     def agent_counters(self) -> str:
-        """HASH `tally`: done, errors, foreign, starved, rate_ms. Agents write it; only the server writes the counters."""
+        """HASH `tally`: done, errors, foreign, starved, rate_ms. Agents write it; the server writes `books`."""
         return f"{self.prefix}:tally"
 
     @property

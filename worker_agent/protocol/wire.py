@@ -166,12 +166,9 @@ class _Encoder:
         if array.dtype.hasobject:
             raise Unpackable("a numpy array of Python objects, which msgpack cannot carry")
         described = array.dtype.descr if array.dtype.names else array.dtype.str
-        if array.flags.c_contiguous and array.nbytes:
-            raw = (
-                array.reshape(-1).view("u1").data
-            )  # No copy. Not every kind of array exports its own buffer.
-        else:
-            raw = array.tobytes()
+        # Without a copy, if it can be. Not every kind of array exports its own buffer.
+        plain = array.flags.c_contiguous and array.nbytes
+        raw = array.reshape(-1).view("u1").data if plain else array.tobytes()
         return self._nested([described, list(array.shape), raw])
 
 
