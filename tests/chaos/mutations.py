@@ -21,6 +21,11 @@ PROTOCOL = ("tests/protocol/test_laws.py", "tests/protocol/test_scripts_answer.p
             "tests/protocol/test_retries.py", "tests/protocol/test_rates.py",
             "tests/protocol/test_counters_balance.py")  # fmt: skip
 CRASHES = ("tests/crashes",)
+BODIES = (
+    "tests/protocol/test_bodies.py",
+    "tests/protocol/test_body_sweep.py",
+    "tests/server/test_large_bodies.py",
+)
 AGENT = (
     "tests/agent/test_several_channels.py::test_a_recovered_task_of_one_channel_runs_alone_in_an_agent_of_several",
 )
@@ -267,6 +272,52 @@ MUTATIONS = (
     Mutation(
         "a woken server takes the namespace from its successor", "mutitask_tui/server/core.py",
         "            if isinstance(error, Superseded):\n                raise error\n", "", CRASHES,
+    ),
+    Mutation(
+        "the body of a task that failed is removed", "worker_agent/protocol/task_bodies.py",
+        "if key is not None and outcome in (DONE, SAVED) and not refused:", "if key is not None and not refused:",
+        BODIES,
+    ),
+    Mutation(
+        "a body of another size than its item says is run", "worker_agent/protocol/bodies.py",
+        "if body is not None and len(body) == wanted[key]:", "if body is not None:", BODIES,
+    ),
+    Mutation(
+        "an edited task's body has the name of the old one", "worker_agent/protocol/bodies.py",
+        "return secrets.token_hex(8)", 'return "edited"', BODIES,
+    ),
+    Mutation(
+        "a result that Redis has no memory for is settled without its body", "worker_agent/protocol/task_bodies.py",
+        "if key not in refused:", "if True:", BODIES,
+    ),
+    Mutation(
+        "the bodies of drained results stay", "worker_agent/protocol/broker.py",
+        "        self.bodies.unlink(bodies)\n", "", BODIES,
+    ),
+    Mutation(
+        "a resumed feed takes its large items for another generator's", "mutitask_tui/server/feed.py",
+        "return mark in (digest(packed), digest(small_form(packed)))", "return mark == digest(packed)", BODIES,
+    ),
+    Mutation(
+        "the sweep removes a body that waits for its push", "mutitask_tui/server/body_sweep.py",
+        " if number < cursors[channel]}", "}", BODIES,
+    ),
+    Mutation(
+        "the sweep removes a result whose settlement is on its way", "mutitask_tui/server/body_references.py",
+        "            self._keep_all_of(channel, [item[_ID] for item in items])\n", "", BODIES,
+    ),
+    Mutation(
+        "the sweep removes a body whose edit is on its way", "mutitask_tui/server/body_references.py",
+        "            self._keep_all_of(channel, list(tasks))\n", "", BODIES,
+    ),
+    Mutation(
+        "the sweep removes a body at the first pass without a name", "mutitask_tui/server/body_sweep.py",
+        "PASSES = 3", "PASSES = 1", BODIES,
+    ),
+    Mutation(
+        "a server that was replaced removes its successor's bodies", "mutitask_tui/server/body_sweep.py",
+        "        # After the scan: the bodies of another run that began since then are not among those found.\n"
+        "        if self._held_run() != run:\n            return\n", "", BODIES,
     ),
 )  # fmt: skip
 

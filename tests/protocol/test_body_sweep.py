@@ -111,6 +111,18 @@ def test_a_body_that_a_list_names_stays(
     assert world.bodies() == named
 
 
+def test_a_task_that_gets_by_two_searches_keeps_its_body(world: World, sweep: BodySweep) -> None:
+    world.feed(1)
+    stored = world.bodies()
+    passes(sweep, 1)
+    for _ in range(3):
+        world.client.rename(world.at.waiting, f"{world.keys.prefix}:elsewhere")
+        passes(sweep, 2)
+        world.client.rename(f"{world.keys.prefix}:elsewhere", world.at.waiting)
+        passes(sweep, 1)
+    assert world.bodies() == stored
+
+
 def test_a_body_that_waits_for_its_push_stays(world: World, sweep: BodySweep) -> None:
     world.feed(2)
     items = world.items(2, 3)
