@@ -1,8 +1,8 @@
 """Simulates many agents in one process: `python -m benchmarks.simulated --first 0 --count 250 --name NS`.
 
-Each agent is a separate actor that speaks the real protocol. It registers, sends a heartbeat every second, waits for
-its device's token, follows its desired state, and settles and claims in one call. Only the tasks are simulated: a task
-takes `--task-ms` of waiting. Its result is the task itself with `--results`, and nothing without.
+Each agent is a separate actor that speaks the real protocol. It registers, sends a heartbeat every second, at rest less
+often, waits for its device's token, follows its desired state, and settles and claims in one call. Only the tasks are
+simulated: a task takes `--task-ms` of waiting. Its result is the task itself with `--results`, and nothing without.
 
 All agents of the process share three kinds of threads, which a real agent has for itself: one reconciles and sends
 heartbeats, one settles and claims, and one per channel waits for tasks. While Redis is unavailable they wait, like real
@@ -20,13 +20,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, RedisError
 
+from worker_agent.agent.heartbeat import REST_LEASE_SHARE
+from worker_agent.agent.registration import REST_BLOCK_S, REST_INTERVAL_S
 from worker_agent.execution.in_flight import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
@@ -35,6 +37,7 @@ from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, redact
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.connection.retry import RetryPolicy
+from worker_agent.protocol.connection.waiting import send_together
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.recovery import recover_and_promote
@@ -42,15 +45,16 @@ from worker_agent.protocol.scripts import script
 from worker_agent.protocol.settlements import Settlement
 
 HEARTBEAT_S = 1.0
-"""The interval between two heartbeats of an agent."""
+"""The interval between two heartbeats of an agent that has tasks."""
 PIPELINE_S = 0.02
 """Calls that are due within this time share a round trip, to save CPU that real agents use on other machines."""
 PIPELINE_DEVICES = 8
 """How many agents share a round trip to settle and claim, at most."""
-LONG_POLL_S = 1.0
-"""How long an idle agent waits for a token before it claims anyway."""
 RETRY_S = 0.2
 """The pause before the next attempt while Redis is unavailable."""
+REPORT = b"report"
+"""Stands for the report in a recorded heartbeat."""
+Command = tuple[Any, ...]
 IDLE_GROUPS = tuple(Path(root, "mutitask-simulated") for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup"))
 """Control groups (version 1 or 2) that run only when other processes are idle. Only root can create them."""
 
@@ -78,6 +82,15 @@ class Device:
     announced: str = ""
     """The state in the last heartbeat."""
     since_ms: int = field(default_factory=lambda: int(time.time() * 1000))
+    rest_s: float = HEARTBEAT_S
+    """The interval between two heartbeats at rest."""
+    commands: dict[str, Command] = field(default_factory=dict)
+    """Commands that were recorded once. A thousand agents share the CPU that each of them has for itself in reality."""
+
+    @property
+    def beat_s(self) -> float:
+        """The interval between two heartbeats now."""
+        return HEARTBEAT_S if self.items else self.rest_s
 
     @property
     def state(self) -> Literal["running", "paused"]:
@@ -92,18 +105,30 @@ class Device:
                 "channel": self.channel, "channels": str(self.channel), "state": self.state,
                 "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
                 "tasks": [[text_of(self.items[0]), time.monotonic() - self.claimed_at]] if self.items else [],
-                "done": self.done, "failed": 0,
+                "done": self.done, "failed": 0, "beat_s": self.beat_s,
             }
         )  # fmt: skip
 
-    def send_heartbeat(self, broker: Broker) -> None:
-        """Send a heartbeat. It names the channel only if that has changed, like most heartbeats of a real agent."""
+    def heartbeat_command(self) -> Command:
+        """Return the command of a heartbeat. It names the channel only if that has changed, like most real ones."""
         changed, self.announced = self.state != self.announced, self.state
-        channel = [self.channel] if changed else []
-        if self.paused:
-            broker.heartbeat(self.number, self.report(), not_from=channel)
-        else:
-            broker.heartbeat(self.number, self.report(), claims_from=channel)
+        kind = f"{self.state} {changed}"
+        if kind not in self.commands:
+            channel = [self.channel] if changed else []
+            named = {"not_from" if self.paused else "claims_from": channel}
+            calls = CallRecorder([b"ok", b"0", b"0", b"0", b"", b"", b"", b""])
+            calls.record(self.heartbeat_broker, lambda broker: broker.heartbeat(self.number, REPORT, **named))
+            self.commands[kind] = calls.commands[0]
+        command, report = self.commands[kind], self.report()
+        return tuple(report if part is REPORT else part for part in command)
+
+    def read_command(self) -> Command:
+        """Return the command that reads the desired state."""
+        if "read" not in self.commands:
+            calls = CallRecorder([b"", b"", b"", b""])
+            calls.record(self.heartbeat_broker, lambda broker: broker.read_desired(self.number))
+            self.commands["read"] = calls.commands[0]
+        return self.commands["read"]
 
 
 class CallRecorder:
@@ -111,12 +136,12 @@ class CallRecorder:
 
     def __init__(self, placeholder: list[Any]) -> None:
         """`placeholder` is the reply that a broker gets while its call is only recorded."""
-        self._calls: list[tuple[Any, ...]] = []
+        self.commands: list[Command] = []
         self._placeholder = placeholder
 
     def execute_command(self, *command: Any) -> list[Any]:
         """Record a call and return the placeholder."""
-        self._calls.append(command)
+        self.commands.append(command)
         return self._placeholder
 
     def record(self, broker: Broker, call: Callable[[Broker], object]) -> None:
@@ -127,15 +152,16 @@ class CallRecorder:
         finally:
             broker.client = client
 
-    def send(self, client: Any) -> list[Any]:
-        """Send all recorded commands in one pipeline. Return the replies."""
-        if not self._calls:
-            return []
-        with client.pipeline(transaction=False) as pipe:
-            for command in self._calls:
-                pipe.execute_command(*command)
-            replies: list[Any] = pipe.execute()
-            return replies
+
+def send_all(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send all commands in one round trip. Return the replies."""
+    if not commands:
+        return []
+    replies = send_together(client, commands, lambda: False)
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
 
 
 class Fleet:
@@ -156,7 +182,8 @@ class Fleet:
         self._task_s, self._batch, self._results = task_s, batch, results
         self._wake = threading.Condition()
         self._due: list[tuple[float, int, Device]] = []
-        self._idle: dict[int, deque[Device]] = {channel: deque() for channel in range(channels)}
+        self._idle: dict[int, deque[tuple[float, Device]]] = {channel: deque() for channel in range(channels)}
+        """By channel: the idle agents, each with the time (monotonic) at which its wait for a token ends."""
         self._url = url
         self._where, identity = redact(url), this_process()
         self._retry = RetryPolicy()
@@ -185,14 +212,12 @@ class Fleet:
 
     def _heartbeat_loop(self) -> None:
         client = connect(self._url, blocking=True)
-        self._reconcile(list(self._devices.values()), heartbeat=True)
+        self._send_heartbeats(list(self._devices.values()))
         names: list[Any] = list(self._tokens)
         while True:
             now = time.monotonic()
             due = [device for device in self._devices.values() if device.heartbeat_due <= now]
-            for device in due:
-                device.heartbeat_due += HEARTBEAT_S
-            self._reconcile(due, heartbeat=True)
+            self._send_heartbeats(due)
             next_due = min(device.heartbeat_due for device in self._devices.values()) + self._pipeline_s
             wait = max(0.001, next_due - time.monotonic())
             try:
@@ -204,17 +229,15 @@ class Fleet:
 
     def _wait_for_device_tokens(self, client: Any, names: list[Any], wait: float) -> list[Device]:
         """Wait at most `wait` seconds for device tokens. Return the devices that got one."""
-        found = client.blpop(names, timeout=wait)
+        (found,) = send_all(client, [("BLPOP", *names, f"{wait:.3f}")])
         if not found:
             return []
-        with client.pipeline(transaction=False) as pipe:
-            for token in names:
-                pipe.lpop(token)
-            more = [self._tokens[name] for name, value in zip(names, pipe.execute(), strict=True) if value]
+        popped = send_all(client, [("LPOP", name) for name in names])
+        more = [self._tokens[name] for name, value in zip(names, popped, strict=True) if value]
         return [self._tokens[found[0]], *more]
 
-    def _send(self, calls: CallRecorder, client: Any) -> list[Any]:
-        """Send recorded calls and return the replies.
+    def _send(self, commands: Sequence[Command], client: Any) -> list[Any]:
+        """Send commands and return the replies.
 
         A restarted Redis does not know the scripts, and a pipeline cannot fall back to EVAL, so they are loaded again.
         """
@@ -222,47 +245,57 @@ class Fleet:
         def once() -> list[Any]:
             try:
                 try:
-                    return calls.send(client)
+                    return send_all(client, commands)
                 except NoScriptError:
                     for name in ("read_desired", "heartbeat", "settle_and_claim"):
                         client.script_load(script(name).source)
-                    return calls.send(client)
+                    return send_all(client, commands)
             except (RedisError, OSError) as error:
                 raise translate(error, self._where) from error
 
         return self._retry(once)
 
-    def _reconcile(self, devices: list[Device], *, heartbeat: bool = False) -> None:
-        """Read the desired states of some devices and follow them. Each kind of call uses one pipeline for all.
+    def _reconcile(self, devices: list[Device]) -> None:
+        """Read the desired states of some devices and follow them. Devices that changed report it."""
+        replies = self._send([device.read_command() for device in devices], self._heartbeat_client)
+        changed = [
+            device for device, reply in zip(devices, replies, strict=True) if self._follow(device, reply)
+        ]
+        self._send_changes(changed)
 
-        Devices whose state changes send a heartbeat, or all of them with `heartbeat`.
-        """
-        calls = CallRecorder([b"", b"", b"", b""])
-        for device in devices:
-            calls.record(device.heartbeat_broker, lambda broker, d=device: broker.read_desired(d.number))
-        to_report = []
-        for device, (desired, _, detect, _) in zip(
-            devices, self._send(calls, self._heartbeat_client), strict=True
-        ):
-            paused, answer = desired != b"running", detect.decode()
-            changed = paused != device.paused
-            if changed:
-                device.paused = paused
-                self._push(time.monotonic(), device)
-            if answer and answer != device.detect_answered:
-                device.detect_answered = answer
-                device.heartbeat_broker.answer_detect(answer, wire.pack([device.number, device.state]))
-            if changed or heartbeat:
-                to_report.append(device)
-        calls = CallRecorder([b"ok", b"0", b"0", b"0"])
-        for device in to_report:
-            calls.record(device.heartbeat_broker, device.send_heartbeat)
-        replies = self._send(calls, self._heartbeat_client)
-        for device, reply in zip(to_report, replies, strict=True):
+    def _send_changes(self, changed: list[Device]) -> None:
+        """Report changed states, then let the agents claim or hand back. All agents share this thread's CPU."""
+        self._send_heartbeats(changed)
+        for device in changed:
+            self._push(time.monotonic(), device)
+
+    def _follow(self, device: Device, desired: list[bytes]) -> bool:
+        """Follow a desired state. Return whether the device's state has changed."""
+        paused, answer = desired[0] != b"running", desired[2].decode()
+        changed = paused != device.paused
+        device.paused = paused
+        if answer and answer != device.detect_answered:
+            device.detect_answered = answer
+            device.heartbeat_broker.answer_detect(answer, wire.pack([device.number, device.state]))
+        return changed
+
+    def _send_heartbeats(self, devices: list[Device]) -> None:
+        """Send a heartbeat of each device in one round trip, and follow the desired states that they return."""
+        if not devices:
+            return
+        commands = [device.heartbeat_command() for device in devices]
+        replies, now, changed = self._send(commands, self._heartbeat_client), time.monotonic(), []
+        for device, reply in zip(devices, replies, strict=True):
             if reply[0] == b"lost":
                 sys.exit(f"the lease of Device{device.number} expired")
-            if reply[1] == b"1":
-                recover_and_promote(device.heartbeat_broker, device.number)
+            device.rest_s = max(HEARTBEAT_S, min(REST_INTERVAL_S, int(reply[2]) / 1000 / REST_LEASE_SHARE))
+            sweep_due = reply[1] == b"1"
+            device.heartbeat_due = now + (HEARTBEAT_S if sweep_due else device.beat_s)
+            if self._follow(device, reply[4:]):
+                changed.append(device)
+            if sweep_due:
+                recover_and_promote(device.heartbeat_broker, device.number, int(reply[3]))
+        self._send_changes(changed)
 
     def _push(self, due: float, device: Device) -> None:
         with self._wake:
@@ -290,7 +323,7 @@ class Fleet:
             self._settle_and_claim(list(dict.fromkeys(due)), now)
 
     def _settle_and_claim(self, devices: list[Device], now: float) -> None:
-        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0", [], b"0"]), []
+        calls, asking = CallRecorder([b"ok", b"0", b"0", b"", b"0", [], b"0", b"0"]), []
         for device in devices:
             finished = min(len(device.items), int((now - device.claimed_at) / self._task_s + 0.01))
             if finished < len(device.items) and not device.paused:
@@ -304,7 +337,9 @@ class Fleet:
                 lambda broker, d=device, s=settlements, w=want: broker.settle_and_claim(d.channel, s, w),
             )
             asking.append((device, finished))
-        for (device, finished), reply in zip(asking, self._send(calls, self._task_client), strict=True):
+        for (device, finished), reply in zip(
+            asking, self._send(calls.commands, self._task_client), strict=True
+        ):
             if reply[0] != b"ok":
                 raise LeaseLost(f"the lease of Device{device.number} expired")
             items = wire.unpack_items(reply[3])
@@ -312,8 +347,9 @@ class Fleet:
             device.items, device.claim, device.claimed_at = items, int(reply[4]), now
             if items:
                 self._push(now + len(items) * self._task_s, device)
+                device.heartbeat_due = min(device.heartbeat_due, now + HEARTBEAT_S)
             elif not device.paused:
-                self._idle[device.channel].append(device)
+                self._idle[device.channel].append((now + REST_BLOCK_S, device))
 
     def _settlements(self, device: Device, finished: int) -> list[Settlement]:
         """Return the settlements of a batch: the first `finished` items are done, the others are handed back."""
@@ -329,19 +365,22 @@ class Fleet:
 
     def _wait_for_tasks(self, channel: int) -> None:
         """Wait for tasks on behalf of the idle agents of a channel. A token wakes one of them."""
-        client = connect(self._url, blocking=True)
+        client = connect(self._url, blocking=True, block_s=REST_BLOCK_S)
         idle = self._idle[channel]
         while True:
             if not idle:
                 time.sleep(0.005)
                 continue
             try:
-                token = client.blpop([self._channel_keys[channel]], timeout=LONG_POLL_S)
+                wait = max(0.001, min(idle[0][0] - time.monotonic(), REST_BLOCK_S))
+                token = client.blpop([self._channel_keys[channel]], timeout=wait)
             except (RedisError, OSError):
                 time.sleep(RETRY_S)
                 continue
-            for _ in range(1 if token else len(idle)):
-                self._push(time.monotonic(), idle.popleft())
+            if token and idle:
+                self._push(time.monotonic(), idle.popleft()[1])
+            while idle and idle[0][0] <= time.monotonic():
+                self._push(time.monotonic(), idle.popleft()[1])
 
 
 def _result(device: int, item: bytes) -> bytes:

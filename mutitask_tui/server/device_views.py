@@ -146,9 +146,7 @@ class DeviceViews:
             for device in devices.values():
                 device.state = None
         self._channels, self._desired = channels, dict(desired)
-        size = fleet.get(b"devices", b"0")
-        # Every agent may write this field, so an absurd number must not fill the memory.
-        grid = int(size) if size.isdigit() and len(size) <= _MAX_DEVICE_DIGITS else 0
+        grid = _grid_size(fleet.get(b"devices", b"0"))
         if grid != self._grid:
             self._grid, everything = grid, True
             for number in range(grid):
@@ -188,6 +186,16 @@ class DeviceViews:
         device.state = state
         device.view = _device_view(number, actor, desired, device.unpacked(), seen_s, self._channels)
         return (before is None or before[0] is None) != (actor is None)
+
+
+def shown_numbers(size: bytes, agents: Iterable[bytes]) -> list[int]:
+    """Return the numbers of the devices that a snapshot shows. `size` is the grid's, `agents` are numbers as text."""
+    return sorted({*range(_grid_size(size)), *(int(number) for number in agents if _is_number(number))})
+
+
+def _grid_size(text: bytes) -> int:
+    # Every agent may write this field, so an absurd number must not fill the memory.
+    return int(text) if text.isdigit() and len(text) <= _MAX_DEVICE_DIGITS else 0
 
 
 def _is_number(text: bytes) -> bool:

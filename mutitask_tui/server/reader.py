@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError
 
+from mutitask_tui.server.device_views import shown_numbers
 from mutitask_tui.server.snapshot import FailedTask, Snapshot
 from mutitask_tui.server.snapshot_parser import decode_text, parse_history_line
 from mutitask_tui.server.snapshot_reader import REDIS_PY_ERRORS, SnapshotReader
@@ -162,6 +163,12 @@ class Reader:
         if count is None:
             raise self._no_namespace()
         return self._channel_count(count)
+
+    def device_numbers(self) -> list[int]:
+        """Return the numbers of the devices of the grid, and of those beyond it that have an agent."""
+        self.channels()
+        size = self.query("HGET", self.keys.fleet, "devices") or b"0"
+        return shown_numbers(size, self.query("HKEYS", self.keys.agents))
 
     def failed_tasks(self, channel: int | None, offset: int, limit: int) -> tuple[FailedTask, ...]:
         """Return failed tasks, newest first. If `channel` is None, of all channels."""

@@ -105,12 +105,12 @@ class Supervisor(threading.Thread):
         }
         self._known = {actor: identity for actor, identity in self._known.items() if actor in actors}
         for actor in actors:
-            if not is_agent(actor):
-                continue
-            if actor not in self._known:
+            if is_agent(actor) and actor not in self._known:
                 self._known[actor] = identity_of(self._broker.actor_record(actor))
-            if is_gone(self._known[actor]):
-                self._broker.fence(actor)
+        # Several agents may share a process, and a look at one takes longer than all else here.
+        gone = {identity for identity in set(self._known.values()) if is_gone(identity)}
+        for actor in [actor for actor, identity in self._known.items() if identity in gone]:
+            self._broker.fence(actor)
 
     def _reconcile(self) -> None:
         """Carry out `exit` and `skip_item` if a command has written them as desired state."""

@@ -23,6 +23,7 @@ from tests.support.waiting import wait_until
 from worker_agent.protocol import replies
 from worker_agent.protocol.connection import guard
 from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.replies import check_script_reply
 
 __all__ = ["no_agents_left"]
@@ -86,7 +87,10 @@ def test_one_malformed_reply_to_each_call_of_an_agent_loses_nothing(
         stack.agent(0, task_function=lambda task: task)
         stack.until(lambda s: s.channels[0].exhausted and s.channels[0].open == 0, 30)
         assert stack.channel().done == 40 and stack.channel().balanced
-        assert {"join", "heartbeat", "read_desired", "settle_and_claim"} <= faulty.answered
+        assert {"join", "heartbeat", "settle_and_claim"} <= faulty.answered
+        with connect(redis_url) as client:
+            client.lpush(Keys(NAME).device_token(0), "1")
+        wait_until(lambda: "read_desired" in faulty.answered, what="the agent reads its desired state")
     assert "Traceback" not in caplog.text and " failed (" not in caplog.text
 
 

@@ -12,7 +12,7 @@ class CommandGroup(Caller):
 
     def device_numbers(self) -> list[int]:
         """Return the numbers of all devices."""
-        return [device.id for device in self.reader.snapshot().devices]
+        return self.reader.device_numbers()
 
     def require_device(self, device: int) -> int:
         """Return the device's number. Raises `CommandError` if there is no such device."""

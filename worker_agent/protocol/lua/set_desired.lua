@@ -11,7 +11,10 @@ local number = tonumber(ARGV[1])
 local refused = check_number(KEYS[1], number)
 if refused then return refused end
 redis.call('HLEN', KEYS[2])
-for i = 3, #KEYS do redis.call('LLEN', KEYS[i]) end
+local without_token = {}
+for i = 3, #KEYS do
+  if redis.call('LLEN', KEYS[i]) == 0 then without_token[#without_token + 1] = KEYS[i] end
+end
 if ARGV[2] == '1' then redis.call('DEL', KEYS[2]) end
 for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '' then
@@ -21,9 +24,9 @@ for i = 4, #ARGV, 2 do
   end
 end
 if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
-for i = 3, #KEYS do
-  wake(KEYS[i])
-  redis.call('PEXPIRE', KEYS[i], 60000)
+for _, token in ipairs(without_token) do
+  redis.call('LPUSH', token, '1')
+  redis.call('PEXPIRE', token, 60000)
 end
 store_answer(KEYS[1], number, '')
 return {'ok'}
