@@ -93,7 +93,16 @@ READ: dict[bytes, Callable[[Any, bytes], Any]] = {
 def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[bytes, Any]]:
     """Return the whole database: key -> (type, content). For the keys in `but`, only the type and the members."""
     only_members = {key.encode() for key in but}
-    keys = client.keys("*")
+    found: dict[bytes, tuple[bytes, Any]] = {}
+    keys = []
+    for key in client.keys("*"):
+        if key.startswith(b"mt:"):
+            found[key] = (
+                b"string",
+                client.get(key),
+            )  # A body, which may be on another node than the namespace.
+        else:
+            keys.append(key)
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.type(key)
@@ -102,7 +111,6 @@ def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[byte
         for key, kind in zip(keys, kinds, strict=True):
             READ[kind](pipe, key)
         contents = pipe.execute()
-    found = {}
     for key, kind, content in zip(keys, kinds, contents, strict=True):
         if kind == b"zset":
             content = dict(content)
