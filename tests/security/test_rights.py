@@ -14,12 +14,14 @@ import redis
 
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import COMMANDS, Command, CommandError
+from mutitask_tui.server.inspector import Inspector
 from tests.cli.tools import Stack, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.bodies import body_key, key_prefix
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.redis_errors import NoRights
@@ -100,6 +102,36 @@ def test_an_agent_works_with_its_rights(
         stack.until(lambda s: s.devices[0].state == "paused")
         stack.done("stop_all")
         stack.until(lambda s: all(device.state == "offline" for device in s.devices))
+    assert denials(shared_server) == []
+
+
+def test_large_tasks_and_results_need_no_other_rights(
+    shared_server: RealServer, client: redis.Redis, roles: Roles
+) -> None:
+    bodies = key_prefix(NAME) + b"*"
+    with Stack(
+        roles.server, NAME, iter(["large " * 2_000] * 6), devices=1, autostart=True, retries=0
+    ) as stack:
+        left_behind = body_key(NAME, 0, "otherrun000000000000", "x")
+        client.set(left_behind, b"")
+        stack.core._new_body_sweep().sweep()
+        assert not client.exists(left_behind)
+        runs = iter(range(6))
+        stack.url = roles.agent
+        stack.agent(0, task_function=lambda task: None if next(runs) == 0 else task)
+        stack.url = roles.server
+        stack.until(lambda s: s.channels[0].done == 5 and s.channels[0].failed == 1)
+        assert len(client.keys(bodies)) == 6
+        reader = Inspector(roles.dashboard, NAME)
+        assert [
+            len(result.value) for result in reader.results(0, 0, 9)[1] if not isinstance(result, bytes)
+        ] == [12_000] * 5
+        [failed] = reader.failed_tasks(0, 0, 9)
+        assert reader.failed_task(0, failed.id).payload == "large " * 2_000  # type: ignore[union-attr]
+        lines = mutitask("results", "export", "--drain", "--redis", roles.server, "--name", NAME).lines
+        assert len(lines) == 5 and len(client.keys(bodies)) == 1
+        stack.done("delete_one_fail_task", 0, failed.id)
+        assert not client.keys(bodies)
     assert denials(shared_server) == []
 
 
