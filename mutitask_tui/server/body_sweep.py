@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from mutitask_tui.server.body_references import BodyReferences, owner_of
 from mutitask_tui.server.reader import Reader
-from worker_agent.protocol.bodies import key_prefix
+from worker_agent.protocol.bodies import RESULT_MARK, key_prefix
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import MutiTaskError, RedisRefused
 from worker_agent.protocol.printable import printable
@@ -107,12 +107,14 @@ class BodySweep(threading.Thread):
         candidates = {key for key, (channel, _, number) in owners.items() if number < cursors[channel]}
         references = BodyReferences(self._reader, stored, candidates)
         channels = {owners[key][0] for key in candidates}
+        # Results name bodies of results alone. There may be a million of them.
+        with_results = {owners[key][0] for key in candidates if RESULT_MARK in key}
         everywhere = self._first or bool(self._missing) or (bool(before) and not stored)
         for channel in sorted(channels.union(range(self._reader.channels()) if everywhere else ())):
             if self._stopped.is_set():
                 break
-            # At the server's start the results are left out: there may be a million, and their drain tells the same.
-            references.read_channel(channel, results=not self._first or channel in channels)
+            results = channel in with_results or (everywhere and not self._first)
+            references.read_channel(channel, results=results)
         return references
 
     def _cursor(self, channel: int) -> int:

@@ -138,6 +138,18 @@ def test_results_come_in_pages_that_their_bodies_fit_in(
     assert [len(reader.result_items(0, start, 100).items) for start in (0, 2, 4, 5)] == [2, 2, 1, 0]
 
 
+def test_many_bodies_are_stored_and_fetched_in_several_commands(
+    large_world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_agent.protocol.bodies.PACKET_BYTES", 2 * len(LARGE) + 100)
+    agent = large_world.agent()
+    large_world.feed(7)
+    claimed = claim(agent)
+    assert values(claimed) == [LARGE] * 7
+    large_world.settle(agent, *(part for item in claimed.items for part in done(id_of(item), [0, 1, LARGE])))
+    assert recorded(reader) == [LARGE] * 7 and len(large_world.bodies()) == 7
+
+
 # What is left when a process dies between two steps
 
 

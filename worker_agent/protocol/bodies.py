@@ -26,8 +26,8 @@ from worker_agent.protocol.replies import check_command_reply
 
 APART_BYTES = 6 * 1024
 """An item from this size on is pushed without its body. `docs/performance.md` has the measurements."""
-FETCH_BYTES = 16 * 1024 * 1024
-"""About how many bytes of bodies are asked for in one packet."""
+PACKET_BYTES = 16 * 1024 * 1024
+"""About how many bytes of bodies one command stores or fetches."""
 _PIECE = 1_000
 """The most commands in one packet."""
 _APART = re.compile(
@@ -50,6 +50,10 @@ def body_key(name: str, channel: int, id_: str, ending: str) -> bytes:
 def result_ending(actor: str) -> str:
     """Return the ending of a result's body: an actor settles a task at most once."""
     return f"r.{actor}"
+
+
+RESULT_MARK = b":r."
+"""Stands in the key of each result's body, and in no other."""
 
 
 def new_ending() -> str:
@@ -102,7 +106,7 @@ class Bodies:
     def store(self, bodies: Mapping[bytes, bytes | memoryview]) -> dict[bytes, MutiTaskError]:
         """Store bodies by their keys. Return those that Redis refused for lack of memory, with its refusal."""
         refused: dict[bytes, MutiTaskError] = {}
-        groups = self._groups(list(bodies))
+        groups = self._groups(list(bodies), bodies)
 
         def receive(index: int, reply: Any) -> None:
             if isinstance(reply, OutOfMemoryError):
@@ -136,7 +140,7 @@ class Bodies:
             last, size_asked = first, 0
             while last < len(missing) and last - first < _PIECE:
                 size_asked += missing[last][1]
-                if last > first and size_asked > FETCH_BYTES:
+                if last > first and size_asked > PACKET_BYTES:
                     break
                 last += 1
             self._fetch_piece([key for key, _ in missing[first:last]], wanted, found, removed)
@@ -182,11 +186,24 @@ class Bodies:
         with contextlib.suppress(MutiTaskError):
             self._send([("UNLINK", *group) for group in self._groups(keys)], lambda _index, _reply: None)
 
-    def _groups(self, keys: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-        """Return the keys in groups that one command may name: all of them, or on a cluster each alone."""
+    def _groups(
+        self, keys: Sequence[bytes], bodies: Mapping[bytes, bytes | memoryview] | None = None
+    ) -> list[tuple[bytes, ...]]:
+        """Return the keys in groups that one command may name: many of them, or on a cluster each alone.
+
+        With `bodies` to store, the bodies of a group have a limit too.
+        """
         if not self._plain.one_node:
             return [(key,) for key in keys]
-        return [tuple(keys[first : first + _PIECE]) for first in range(0, len(keys), _PIECE)]
+        groups: list[tuple[bytes, ...]] = []
+        first = size = 0
+        for place, key in enumerate(keys):
+            body = len(bodies[key]) if bodies else 0
+            if place > first and (place - first >= _PIECE or size + body > PACKET_BYTES):
+                groups.append(tuple(keys[first:place]))
+                first, size = place, 0
+            size += body
+        return [*groups, tuple(keys[first:])] if keys else groups
 
     def inline(
         self,

@@ -189,7 +189,7 @@ class _Slots:
         if failures:
             self._owners = []  # The slots of a node that failed may have another owner by now.
             for failed in failures:
-                if not isinstance(failed.error, InvalidResponse):
+                if not isinstance(failed.error, ResponseError | InvalidResponse):
                     self._client.leave_node(failed.node)
             raise failures[0]
         return redirected
