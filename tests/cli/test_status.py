@@ -63,6 +63,7 @@ def test_names_types_and_numbers(redis_url: str, client: redis.Redis, gate: thre
 
         assert set(status) == {"name", "server", "channels", "devices", "bodies", "troubles"}
         assert status["name"] == "books"
+        assert status["bodies"] == {"stored": 0, "removed": 0, "missing": 0}
         check(status["server"], SERVER)
         assert (
             status["server"]["host"] == this_process().host and status["server"]["pid"] == this_process().pid

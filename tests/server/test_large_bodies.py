@@ -12,6 +12,7 @@ import redis
 
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.inspector import Inspector
+from mutitask_tui.server.status import to_lines
 from tests.cli.tools import Stack, mutitask, no_agents_left
 from tests.crashes.fleet import NAME as FLEET_NAME
 from tests.crashes.fleet import Fleet, closing
@@ -57,6 +58,10 @@ def test_large_tasks_that_fail_can_be_seen_exported_edited_and_deleted(
         stack.agent(0, task_function=lambda _: None)
         stack.until(lambda s: s.channels[0].failed == 4)
         assert bodies(client) == 2
+        client.hset(Keys(NAME).meta, mapping={"bodies": 2, "bodies_removed": 5, "bodies_missing": 1})
+        lines = to_lines(stack.snapshot())
+        assert "large bodies: 2 stored, 5 removed that no task needed, 1 missing" in lines
+        assert any(line.startswith("! 1 task or result has lost the body in Redis") for line in lines)
         inspector = Inspector(redis_url, NAME)
         shown = {task.number: task.task for task in inspector.failed_tasks(0, 0, 10)}
         assert shown[3] == "(a large task, 3.0 MB)" and "data" in shown[2]
