@@ -166,6 +166,38 @@ async def test_tasks_that_fail_or_leave_after_the_search_change_its_matches(
         assert many.reads[reads:] == ["failed_by_id", "failed_pages"]
 
 
+async def test_a_search_that_was_stopped_at_once_reads_nothing_when_tasks_fail(
+    opened: Opened, many: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FailsScreen, "TYPING_S", 20.0)
+    async with opened() as pilot:
+        await press(pilot, "F")
+        await typed(pilot, "slash", *"odd", "enter", "escape")
+        await settle(pilot)
+        assert "Searched 0 of 2,000 (stopped, F5 starts again): 10 match /odd" in screen_text(pilot)
+        many.change(channels=(channel(0, failed=2_001),))
+        await poll(pilot)
+        assert many.reads == ["history", "failed_by_id"]
+        assert "10 match /odd" in screen_text(pilot)
+        await press(pilot, "f5")
+        assert "200 match /odd" in screen_text(pilot)
+
+
+async def test_matches_that_are_not_listed_are_searched_again_after_tasks_have_left(
+    opened: Opened, many: FakeBackend
+) -> None:
+    async with opened() as pilot:
+        await press(pilot, "F", "slash", *"common", "enter")
+        assert "1,800 match /common" in screen_text(pilot)
+        many.fails = tuple(task for task in many.fails if task.number < 1_700)
+        many.change(channels=(channel(0, failed=1_700),))
+        await poll(pilot)
+        await until(pilot, lambda: "1,530 match /common, the newest 1,000 listed" in screen_text(pilot))
+        await press(pilot, "E")
+        [(_, targets)] = many.asked
+        assert len(targets) == 1_530
+
+
 async def test_groups_count_all_tasks_with_progress_and_can_be_stopped(
     opened: Opened, many: FakeBackend, gate: Gate
 ) -> None:

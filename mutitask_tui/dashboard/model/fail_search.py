@@ -144,6 +144,7 @@ class FailSearch:
         copy.times = [*(task.failed_ms for task in tasks), *(at_ms for _, at_ms in rest)]
         copy.searched = self.searched
         copy.newest_ms = max([self.newest_ms, *(task.failed_ms for task in tasks[:1])])
+        copy._known = [task for task in self._known if fail_of(task) not in listed]
         copy.end(whole=self.whole)
         return copy
 

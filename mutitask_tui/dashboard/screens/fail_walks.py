@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.message import Message
+from textual.worker import get_current_worker
 
 from mutitask_tui.dashboard.model.fail_search import FailSearch
 from mutitask_tui.dashboard.screens.frame import FrameScreen
@@ -155,9 +156,9 @@ class FailWalks(FrameScreen):
         else:
             self._allow_read()
 
-    def count_again_later(self, took_s: float, count: Callable[[], None]) -> None:
-        """Count the groups again, after a pause that is longer the longer a count takes."""
-        self.set_timer(max(0.05, took_s) * _PAUSE_FACTOR, count)
+    def after_pause(self, took_s: float, walk: Callable[[], None]) -> None:
+        """Walk again, after a pause that is longer the longer the last walk took."""
+        self.set_timer(max(0.05, took_s) * _PAUSE_FACTOR, walk)
 
     def _read_soon(self, read: Callable[[], object]) -> None:
         """Start a read. If another one is running, start this one after it, in place of any that waits already."""
@@ -187,12 +188,14 @@ class FailWalks(FrameScreen):
     @work(thread=True, exit_on_error=False, group="fails")
     def _refresh_search(self, search: FailSearch, channel: int | None) -> None:
         started, new = time.monotonic(), []
+        worker = get_current_worker()
         try:
             backend = self.host.backend
             still = backend.failed_by_id([(t.channel, t.id, t.failed_ms) for t in search.tasks])
-            for page in backend.failed_pages(channel):
+            pages = backend.failed_pages(channel) if search.searched else ()
+            for page in pages:
                 new += [task for task in page if task.failed_ms >= search.newest_ms and search.fits(task)]
-                if search.stopped() or (page and page[-1].failed_ms < search.newest_ms):
+                if worker.is_cancelled or (page and page[-1].failed_ms < search.newest_ms):
                     break
             renewed = search.refreshed(still, new)
         except Exception as error:  # shown in the status line; the dashboard continues

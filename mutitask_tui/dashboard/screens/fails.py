@@ -63,7 +63,9 @@ class FailsScreen(FailWalks):
         """Whether the shown groups were counted to the end."""
         self._total: int | None = None
         self._walked_total: int | None = None
-        """How many tasks there were when the last walk began."""
+        """How many tasks there were when the last walk or read began."""
+        self._search_took_s = 0.0
+        """How long the last search took."""
 
     def body(self) -> Iterable[Widget]:
         """Create the list of tasks, the list of groups and the details."""
@@ -234,7 +236,20 @@ class FailsScreen(FailWalks):
         if self.search is event.former:
             self.search = event.search
             self._show_tasks()
+            if self.search.unread(1) and (self._total or 0) < (self._walked_total or 0):
+                self._search_again_later(event.search)
+            else:
+                self._walked_total = self._total
         self.read_done(event.took_s)
+
+    def _search_again_later(self, search: FailSearch) -> None:
+        """Search again, since tasks have left and matches that are not listed may be among them."""
+
+        def search_again() -> None:
+            if self.search is search:
+                self._search_for(search.filter_text, search.group)
+
+        self.after_pause(self._search_took_s, search_again)
 
     @on(FailWalks.Found)
     def _found(self, event: FailWalks.Found) -> None:
@@ -256,6 +271,7 @@ class FailsScreen(FailWalks):
     def _walk_ended(self, event: FailWalks.WalkEnded) -> None:
         if self.search is event.walk and self.search.running:
             self.search.end(whole=event.whole)
+            self._search_took_s = event.took_s
             self._show_tasks()
             if event.whole and self._walked_total != self._total:
                 self.load()
@@ -265,7 +281,7 @@ class FailsScreen(FailWalks):
             self._show_titles()
             self._show_detail()
             if event.whole and self.grouped and self._walked_total != self._total:
-                self.count_again_later(event.took_s, self._count_groups)
+                self.after_pause(event.took_s, self._count_groups)
 
     def walk_failed(self) -> None:
         """Show that a walk ended with an error."""
@@ -314,8 +330,8 @@ class FailsScreen(FailWalks):
     def _request_done(self) -> None:
         """Remove the marks of the tasks that the command acted on, and read again."""
         request = self.host.last_request
-        if request is not None and request.batch is not None and request.command.scope == "fail":
-            fails = self.query_one(FailList)
+        fails = self.query_one(FailList)
+        if fails.marked and request is not None and request.batch and request.command.scope == "fail":
             fails.mark(fails.marked - set(request.batch.targets))
         self.load()
 
