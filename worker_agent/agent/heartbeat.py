@@ -28,7 +28,7 @@ from worker_agent.settings import Settings
 
 INTERVAL_S = 1.0
 """The time between two heartbeats while the agent has tasks, or while nobody else sweeps."""
-REST_LEASE_SHARE = 4
+REST_LEASE_SHARE = 3
 """At rest the time between two heartbeats is this part of the lease at most."""
 BUSY_S = 0.02
 """How long the long poll may pause between two tasks before the heartbeat waits for the device's token itself."""
@@ -166,7 +166,7 @@ class Heartbeat(threading.Thread):
                 key = session.broker.keys.device_token(session.device)
                 return session.heartbeat_wait.wait([key], left, self._ended.is_set) is not None
             token.rest(left, lambda: not self._report_due)
-            if not token.covered:
+            if not token.covered and not self._report_due:
                 self._due = min(self._due, self._last + INTERVAL_S)
                 # With a light load, the long poll waits again at once.
                 self._ended.wait(BUSY_S)

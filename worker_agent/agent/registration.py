@@ -30,7 +30,7 @@ from worker_agent.protocol.served_channels import channel_names, served_numbers
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
-REST_INTERVAL_S = 2.5
+REST_INTERVAL_S = 3.4
 """The longest time between two heartbeats of an agent at rest."""
 REST_BLOCK_S = 10.0
 """How long an agent at rest blocks in a wait for tokens. A sweep pushes a lost token again, a second later."""
