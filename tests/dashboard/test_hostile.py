@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.server.commands.registry import CommandError, Outcome
-from mutitask_tui.server.snapshot import FailedRun, FailGroup
+from mutitask_tui.server.snapshot import FailedRun
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_backend import (
     NOW_MS,
@@ -44,7 +44,6 @@ def hostile_backend(payload: str) -> FakeBackend:
     run = FailedRun(NOW_MS, None, payload, payload, payload, payload)
     deep = {payload: [payload, {payload: payload}], "more": payload}
     backend.details[payload] = detail(backend.fails[0], payload=deep, failed_runs=(run, run), json=payload)
-    backend.groups = (FailGroup(0, payload, payload, payload, 7, NOW_MS, backend.fails[0]),)
     backend.waiting = (waiting_task(1, id=payload, task=payload),)
     backend.results = (result(1, id=payload, result=payload),)
     backend.log = (payload, f"2026-11-24 03:00:00Z ERROR {payload}")
@@ -97,6 +96,20 @@ async def test_every_screen_shows_untrusted_text_safely(payload: str, opened: Op
         check(pilot)
         backend.error = RedisUnavailable(payload)
         await poll(pilot)
+        check(pilot)
+
+
+@pytest.mark.parametrize("payload", TOGETHER.values(), ids=TOGETHER)
+async def test_dense_channels_and_searches_show_untrusted_text_safely(payload: str, opened: Opened) -> None:
+    backend = hostile_backend(payload)
+    backend.change(channels=tuple(channel(n, halted=payload, rate_limit=payload) for n in range(30)))
+    async with opened(backend, size=(200, 24)) as pilot:
+        check(pilot)
+        await press(pilot, "shift+tab", "n", "slash", *"halt[/", "enter")
+        check(pilot)
+        await press(pilot, "F", "slash", *"[/x]", "enter", "f5")
+        check(pilot)
+        await press(pilot, "escape", "G", "enter", "E")
         check(pilot)
 
 
