@@ -12,6 +12,7 @@ from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from worker_agent.agent.device_token import BUSY_S
 from worker_agent.agent.registration import REST_INTERVAL_S, AgentSession
 from worker_agent.agent.silence import Silence
 from worker_agent.agent.state import AgentState
@@ -30,8 +31,6 @@ INTERVAL_S = 1.0
 """The time between two heartbeats while the agent has tasks, or while nobody else sweeps."""
 REST_LEASE_SHARE = 3
 """At rest the time between two heartbeats is this part of the lease at most."""
-BUSY_S = 0.02
-"""How long the long poll may pause between two tasks before the heartbeat waits for the device's token itself."""
 MAX_LINE_CHARACTERS = 500
 REPEAT_CHANNELS_BEATS = 10
 """How often a heartbeat names the agent's channels although they have not changed."""
