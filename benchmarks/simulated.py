@@ -28,7 +28,7 @@ from typing import Any, Literal
 from redis.exceptions import NoScriptError, RedisError
 
 from worker_agent.agent.heartbeat import REST_LEASE_SHARE
-from worker_agent.agent.registration import REST_BLOCK_S, REST_INTERVAL_S
+from worker_agent.agent.registration import REST_BLOCK_S, REST_INTERVAL_S, HeartbeatPace
 from worker_agent.execution.in_flight import text_of
 from worker_agent.protocol import wire
 from worker_agent.protocol.actor import Actor
@@ -36,9 +36,9 @@ from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, redact
 from worker_agent.protocol.connection.connect import connect
 from worker_agent.protocol.connection.redis_errors import translate
-from worker_agent.protocol.connection.retry import RetryPolicy
+from worker_agent.protocol.connection.retry import RetryPolicy, pause_s
 from worker_agent.protocol.connection.waiting import send_together
-from worker_agent.protocol.errors import LeaseLost, MutiTaskError
+from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.identity import this_process
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.scripts import script
@@ -84,6 +84,10 @@ class Device:
     since_ms: int = field(default_factory=lambda: int(time.time() * 1000))
     rest_s: float = HEARTBEAT_S
     """The interval between two heartbeats at rest."""
+    pace: HeartbeatPace = field(default_factory=HeartbeatPace)
+    """How soon a refused heartbeat is sent again."""
+    tries: int = 0
+    """How often the heartbeat was refused."""
     commands: dict[str, Command] = field(default_factory=dict)
     """Commands that were recorded once. A thousand agents share the CPU that each of them has for itself in reality."""
 
@@ -237,23 +241,23 @@ class Fleet:
         return [self._tokens[found[0]], *more]
 
     def _send(self, commands: Sequence[Command], client: Any) -> list[Any]:
-        """Send commands and return the replies.
+        """Send commands and return the replies. Waits for a Redis that is away."""
+        return self._retry(lambda: self._send_once(commands, client))
 
-        A restarted Redis does not know the scripts, and a pipeline cannot fall back to EVAL, so they are loaded again.
+    def _send_once(self, commands: Sequence[Command], client: Any) -> list[Any]:
+        """Send commands and return the replies. Raises `RedisUnavailable`.
+
+        A restarted Redis does not know the scripts, and these commands cannot fall back to EVAL, so they are loaded.
         """
-
-        def once() -> list[Any]:
+        try:
             try:
-                try:
-                    return send_all(client, commands)
-                except NoScriptError:
-                    for name in ("read_desired", "heartbeat", "settle_and_claim"):
-                        client.script_load(script(name).source)
-                    return send_all(client, commands)
-            except (RedisError, OSError) as error:
-                raise translate(error, self._where) from error
-
-        return self._retry(once)
+                return send_all(client, commands)
+            except NoScriptError:
+                for name in ("read_desired", "heartbeat", "settle_and_claim"):
+                    client.script_load(script(name).source)
+                return send_all(client, commands)
+        except (RedisError, OSError) as error:
+            raise translate(error, self._where) from error
 
     def _reconcile(self, devices: list[Device]) -> None:
         """Read the desired states of some devices and follow them. Devices that changed report it."""
@@ -284,10 +288,20 @@ class Fleet:
         if not devices:
             return
         commands = [device.heartbeat_command() for device in devices]
-        replies, now, changed = self._send(commands, self._heartbeat_client), time.monotonic(), []
+        try:
+            replies = self._send_once(commands, self._heartbeat_client)
+        except RedisUnavailable:
+            # Each agent tries again when it would do so alone, so that not all of them come at once.
+            for device in devices:
+                device.tries, device.announced = device.tries + 1, ""
+                device.heartbeat_due = time.monotonic() + pause_s(device.tries, device.pace())
+            return
+        now, changed = time.monotonic(), []
         for device, reply in zip(devices, replies, strict=True):
             if reply[0] == b"lost":
                 sys.exit(f"the lease of Device{device.number} expired")
+            device.tries = 0
+            device.pace.renewed(int(reply[2]) / 1000)
             device.rest_s = max(HEARTBEAT_S, min(REST_INTERVAL_S, int(reply[2]) / 1000 / REST_LEASE_SHARE))
             sweep_due = reply[1] == b"1"
             device.heartbeat_due = now + (HEARTBEAT_S if sweep_due else device.beat_s)

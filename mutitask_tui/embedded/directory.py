@@ -32,6 +32,12 @@ Fsync = Literal["always", "everysec", "no"]
 """When a write is safe on the disk: before it is answered, once a second, or when the operating system decides."""
 
 USERNAME = "mutitask"
+_LEAST_CLIENTS = 10_000
+"""Valkey's own default. It takes fewer if the file limit is lower."""
+_MOST_CLIENTS = 200_000
+"""Valkey needs about 30 bytes of memory for each client that it may have."""
+_OWN_FILES = 32
+"""The files that Valkey reserves for itself."""
 
 
 def last_port(directory: Path) -> int | None:
@@ -73,8 +79,22 @@ def configuration(directory: Path, port: int, addresses: list[str], fsync: Fsync
         "save": '""',
         "maxmemory-policy": "noeviction",
         "tcp-keepalive": "60",
+        "maxclients": str(client_limit()),
+        "tcp-backlog": "4096",  # Thousands of agents may reconnect at once.
     }
     return b"".join(f"{key} ".encode() + os.fsencode(value) + b"\n" for key, value in settings.items())
+
+
+def client_limit() -> int:
+    """Return how many clients Valkey may have: as many as the hard file limit allows. Valkey raises the soft one."""
+    try:
+        import resource
+    except ImportError:  # Not on Windows, where no Valkey comes along.
+        return _LEAST_CLIENTS
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most_files == resource.RLIM_INFINITY:
+        return _MOST_CLIENTS
+    return max(_LEAST_CLIENTS, min(_MOST_CLIENTS, most_files - _OWN_FILES))
 
 
 def _quoted(path: Path) -> str:

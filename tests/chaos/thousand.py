@@ -29,13 +29,13 @@ def now_ms(fleet: Fleet) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def start_all(fleet: Fleet, agents: int) -> tuple[list[Program], float]:
+def start_all(fleet: Fleet, agents: int, task_ms: int = TASK_MS) -> tuple[list[Program], float]:
     """Start all agents. Return the processes, and the seconds between the first and the last registration."""
     each, at = agents // PROCESSES, time.time() + START_S
     processes = [
         fleet.start(
             "python", "-m", "benchmarks.simulated", "--first", str(number * each), "--count", str(each),
-            "--task-ms", str(TASK_MS), "--batch", "5", "--results", "--at", str(at),
+            "--task-ms", str(task_ms), "--batch", "5", "--results", "--at", str(at),
             # Without this option they yield the CPU to other processes and could miss their leases.
             "--eager",
         )

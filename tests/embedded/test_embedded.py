@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -145,6 +146,15 @@ def test_it_waits_until_the_data_of_a_killed_server_is_loaded(monkeypatch):
     assert ServerState.LOADING in states
     with connected(second.url) as client:
         assert client.llen("list") == 5000
+
+
+def test_it_takes_as_many_clients_as_the_file_limit_allows():
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ensure("limits", throwaway=True) as server, redis.Redis.from_url(server.url) as client:
+        most = int(client.config_get("maxclients")["maxclients"])
+    assert 0 < most <= 200_000
+    if 10_032 <= most_files <= 200_000:
+        assert most == most_files - 32
 
 
 def test_stop_ends_the_process_keeps_the_data_and_removes_the_server_file():

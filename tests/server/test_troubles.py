@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from mutitask_tui.server.snapshot import channel_names
+from mutitask_tui.server.reader import Reader
+from mutitask_tui.server.snapshot import ClientCount, channel_names
 from mutitask_tui.server.status import progress_line, to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, stuck_runs, troubles, unserved
 from tests.cli.tools import Stack
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
+from tests.support.redis_server import RealServer
 from worker_agent.protocol.served_channels import Served
 
 
@@ -43,6 +45,38 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
     text = "\n".join(to_lines(now))
     assert f"! {sentence}" in text.splitlines()
     assert "counters balanced; no device serves it" in text
+
+
+@pytest.mark.parametrize(("connected", "near"), [(10, False), (899, False), (900, True), (1_200, True)])
+def test_a_redis_that_is_near_its_limit_of_clients_is_a_trouble(connected: int, near: bool) -> None:
+    now = replace(snapshot(devices=(device(0),)), clients=ClientCount(connected, 1_000))
+    sentence = (
+        f"Redis has {connected:,} of at most 1,000 clients and refuses any above that: raise its maxclients"
+    )
+    assert any(text.startswith(sentence) for text in troubles(now)) == near
+    assert (sentence in progress_line(now)) == near
+    assert any(line.startswith(f"! {sentence}") for line in to_lines(now)) == near
+
+
+def test_the_number_of_clients_is_read_where_that_is_allowed(own_server: RealServer) -> None:
+    with own_server.client() as admin, Stack(own_server.url, "clients", iter(range(1)), devices=1) as stack:
+        admin.config_set("maxclients", 60)
+        clients = Reader(own_server.url, "clients").snapshot().clients
+        assert clients is not None and clients.most == 60 and 0 < clients.connected < 60
+        assert not any("clients" in text for text in stack.status()["troubles"])
+        others = [own_server.client() for _ in range(60 - clients.connected - 4)]
+        try:
+            for other in others:
+                other.ping()
+            assert any(text.startswith("Redis has 5") for text in stack.status()["troubles"])
+        finally:
+            for other in others:
+                other.close()
+
+        admin.execute_command("ACL", "SETUSER", "viewer", "on", ">pw", "~*", "+@all", "-info", "-config")
+        url = f"redis://viewer:pw@127.0.0.1:{own_server.port}/0"
+        seen = Reader(url, "clients").snapshot()
+        assert seen.clients is None and len(seen.channels) == 1
 
 
 def test_a_new_run_counts_its_errors_from_zero(redis_url: str) -> None:

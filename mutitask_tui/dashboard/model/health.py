@@ -8,7 +8,13 @@ from mutitask_tui.dashboard.formats import span
 from mutitask_tui.dashboard.model.states import Tone
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.server.snapshot import Snapshot
-from mutitask_tui.server.troubles import all_failing, all_failing_text, stuck_runs, unserved
+from mutitask_tui.server.troubles import (
+    all_failing,
+    all_failing_text,
+    near_client_limit,
+    stuck_runs,
+    unserved,
+)
 from worker_agent.protocol.text import plural
 
 
@@ -67,6 +73,10 @@ def _degraded(snapshot: Snapshot, new_fails: int) -> Health | None:
         return Health(f"✓ finished, {failed:,} failed" if failed else "✓ finished", "good")
     if not devices.running and not devices.paused:
         return Health("✗ no device is there", "bad")
+    if near := near_client_limit(snapshot):
+        return Health(
+            f"! Redis has {near.connected:,} of at most {near.most:,} clients: raise maxclients", "bad"
+        )
     if devices.gone:
         return Health(f"! {plural(devices.gone, 'device')} offline", "bad")
     unserved_names = [f"TaskChannel{c.id}" for c in unserved(snapshot)]

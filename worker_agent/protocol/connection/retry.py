@@ -63,8 +63,9 @@ class RetryPolicy:
                     reported.add(str(error))
                     if self._on_wait is not None:
                         self._on_wait(error)
-                longest = self._max_pause_s() if callable(self._max_pause_s) else self._max_pause_s
-                pause = min(longest, 0.05 * 2 ** min(tries, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+                pause = pause_s(
+                    tries, self._max_pause_s() if callable(self._max_pause_s) else self._max_pause_s
+                )
                 if tries_after_give_up:
                     time.sleep(0.2)
                 else:
@@ -76,6 +77,11 @@ class RetryPolicy:
                     if self._on_recovered is not None:
                         self._on_recovered()
                 return value
+
+
+def pause_s(tries: int, longest: float) -> float:
+    """Return the pause in seconds before the next try. It grows up to `longest` and has jitter."""
+    return min(longest, 0.05 * 2.0 ** min(tries, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 NO_RETRIES = RetryPolicy(max_tries=1)
