@@ -24,7 +24,7 @@ from worker_agent.protocol.settlements import Settlement, encode_runs
 from worker_agent.protocol.task_bodies import TaskBodies
 
 MAX_CLAIM_BYTES = 1024 * 1024
-"""A claim ends with the item that reaches this size."""
+"""A claim ends with the item that reaches this size. A body that is stored apart counts a quarter."""
 _OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
 
 
