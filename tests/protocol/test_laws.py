@@ -782,12 +782,16 @@ def test_a_thousand_tasks_are_claimed_and_settled_in_one_call(inline_world: Worl
     assert world.counters()["done"] == "1000"
 
 
-def test_a_claim_ends_with_the_item_that_reaches_a_mebibyte(world: World) -> None:
-    agent = world.agent()
-    world.feed(40, body=b"x" * 100_000)
+@pytest.mark.parametrize(("size", "limit"), [(5_000, 1024 * 1024), (100_000, 4 * 1024 * 1024)])
+def test_a_claim_ends_with_the_item_that_reaches_its_limit(
+    inline_world: World, size: int, limit: int
+) -> None:
+    """The limit is 1 MiB. Bodies that are stored apart count a quarter."""
+    world, agent = inline_world, inline_world.agent()
+    world.operator().set_capacity(0, 1_000)
+    world.feed(300, body=b"x" * size)
     items = agent.settle_and_claim(0, [], 1_000).items
-    assert len(items) == 11
-    assert sum(map(len, items[:-1])) < 1024 * 1024 <= sum(map(len, items))
+    assert sum(map(len, items[:-1])) < limit <= sum(map(len, items))
     assert world.balanced()
 
 
@@ -795,9 +799,9 @@ def test_a_small_task_before_large_ones_does_not_let_a_claim_become_too_large(wo
     agent = world.agent()
     [small] = world.feed(1)
     large = world.feed(20, body=b"x" * 400_000)
-    assert world.claim(agent, 1_000) == [small, *large[:3]]
-    assert world.waiting() == large[3:]
-    assert world.claim(agent, 1_000) == large[3:6]
+    assert world.claim(agent, 1_000) == [small, *large[:11]]
+    assert world.waiting() == large[11:]
+    assert world.claim(agent, 1_000) == large[11:]
     assert world.balanced()
 
 
