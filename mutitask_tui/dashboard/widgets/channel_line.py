@@ -26,6 +26,8 @@ def dense_line(row: ChannelRow, width: int, column: str) -> list[Piece]:
     new = f" +{short_count(row.new_fails)}" if row.new_fails else ""
     text, tone = ("✗ NOT BALANCED", "loud") if not channel.balanced else (row.state_text, row.state.tone)
     room = width - len(name) - len(failed) - len(new)
+    if row.note and len(text) > room:
+        text = text[2:]  # The rate says more than the glyph.
     state = _state(text, width, room, needs_word=tone not in ("good", "calm") or bool(row.note))
     room -= len(state)
     middle = _middle(row, room - _VALUE) if width >= _BAR_FROM else []
@@ -42,7 +44,9 @@ def _state(text: str, width: int, room: int, *, needs_word: bool) -> str:
     """Return the state in the width that it has in every line of the list, or wider if it has to be read."""
     if width >= _WITH_WORD:
         return fit(text, min(room, max(_STATE, len(text) + 1)))
-    return fit(text, min(room, len(text) + 1)) if needs_word else f"{text[:1]} "
+    if not needs_word:
+        return f"{text[:1]} "
+    return fit(text, min(room, len(text) + 1))
 
 
 def _middle(row: ChannelRow, room: int) -> list[Piece]:
