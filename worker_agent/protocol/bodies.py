@@ -206,21 +206,27 @@ class Bodies:
         return [*groups, tuple(keys[first:])] if keys else groups
 
     def inline(
-        self,
-        channel: int,
-        items: Sequence[bytes],
-        found: MutableMapping[bytes, bytes] | None = None,
-        unlink: Sequence[bytes] = (),
-        most_bytes: int = wire.MAX_BYTES,
+        self, channel: int, items: Sequence[bytes], *, most_bytes: int = wire.MAX_BYTES
     ) -> list[bytes]:
         """Return the items with their bodies inline. An item whose body is missing stays as it is.
 
-        Bodies larger than `most_bytes` are not fetched. `found` and `unlink` as in `fetch`.
+        Bodies larger than `most_bytes` are not fetched.
         """
-        found = {} if found is None else found
-        places = [self.place(channel, item) for item in items]
-        wanted = dict(place for place in places if place is not None and place.size <= most_bytes)
-        self.fetch(wanted, found, unlink)
+        return self.inline_at([self.place(channel, item) for item in items], items, {}, most_bytes=most_bytes)
+
+    def inline_at(
+        self,
+        places: Sequence[Place | None],
+        items: Sequence[bytes],
+        found: MutableMapping[bytes, bytes],
+        unlink: Sequence[bytes] = (),
+        *,
+        most_bytes: int = wire.MAX_BYTES,
+    ) -> list[bytes]:
+        """Do the same for items whose places are known. `found` and `unlink` as in `fetch`."""
+        self.fetch(
+            dict(place for place in places if place is not None and place.size <= most_bytes), found, unlink
+        )
         return [
             item if place is None or (body := found.get(place.key)) is None else wire.inline(item, body)
             for item, place in zip(items, places, strict=True)

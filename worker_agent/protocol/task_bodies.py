@@ -72,8 +72,9 @@ class TaskBodies:
             if unlink:
                 self._bodies.unlink(unlink)
             return items
-        for place, item in enumerate(items, 1):
-            for key in self._bodies.keys(channel, [item]):
-                self._held[claim, place] = key
+        places = [self._bodies.place(channel, item) for item in items]
+        self._held |= {
+            (claim, number): place.key for number, place in enumerate(places, 1) if place is not None
+        }
         found: dict[bytes, bytes] = {}
-        return retry(lambda: self._bodies.inline(channel, items, found, unlink))
+        return retry(lambda: self._bodies.inline_at(places, items, found, unlink))
