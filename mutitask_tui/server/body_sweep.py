@@ -51,7 +51,7 @@ class BodySweep(threading.Thread):
         self._first = True
         self._removed = 0
         self._written: dict[str, int] = {}
-        self._refusal = ""
+        self._told: set[str] = set()
 
     def stop(self) -> None:
         """Make no further pass."""
@@ -151,7 +151,7 @@ class BodySweep(threading.Thread):
 
     def _tell(self, text: str) -> None:
         """Write a refusal into the event log once."""
-        if text != self._refusal and not self._stopped.is_set():
-            self._refusal = text
+        if text not in self._told and not self._stopped.is_set():
+            self._told.add(text)
             with contextlib.suppress(MutiTaskError):
                 self._broker.append_event("warning", self._source, printable(text, 500))

@@ -17,7 +17,7 @@ from tests.protocol.examples import examples
 from tests.protocol.world import LARGE, ById, World, done, failed, failed_for_good, handed_back
 from worker_agent.protocol import wire
 from worker_agent.protocol.bodies import Bodies, body_key, new_ending
-from worker_agent.protocol.errors import RedisUnavailable
+from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
 UNTIL_REMOVED = PASSES + 1
 """A body is looked for in the lists from the second pass on that finds it."""
@@ -258,6 +258,26 @@ def test_what_no_agent_of_ours_wrote_does_not_stop_the_sweep(world: World, sweep
     world.client.set(b"mt:t:body:9:strange", b"")
     passes(sweep, UNTIL_REMOVED)
     assert key not in world.bodies() and world.bodies() == set()
+
+
+def test_a_sweep_that_redis_refuses_is_told_once_and_the_server_goes_on(
+    world: World, reader: Reader, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def refused(*_: object) -> Any:
+        tried.append(1)
+        raise RedisRefused("no right to SCAN") if len(tried) % 2 else ValueError("strange")
+
+    monkeypatch.setattr(Bodies, "pages", refused)
+    sweep = BodySweep(reader, world.server, "test", least_pause_s=0.001)
+    sweep.start()
+    wait_until(lambda: len(tried) > 6)
+    sweep.stop()
+    sweep.join(10)
+    texts = [event.text for event in reader.snapshot().events if event.source == "test"]
+    assert not sweep.is_alive() and len(texts) == 2
+    assert texts[0].endswith("are not removed: no right to SCAN")
 
 
 class MovingReader(Reader):
