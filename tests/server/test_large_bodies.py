@@ -78,6 +78,21 @@ def test_large_tasks_that_fail_can_be_seen_exported_edited_and_deleted(
         assert bodies(client) == 0
 
 
+def test_a_peek_shows_small_bodies_and_the_size_of_large_ones(redis_url: str) -> None:
+    with Stack(redis_url, NAME, large(4), devices=1, capacity=9) as stack:
+        stack.until(lambda s: s.channels[0].waiting == 4)
+        inspector = Inspector(redis_url, NAME)
+        tasks = inspector.waiting_tasks(0, 9)
+        assert [task.number for task in tasks] == [0, 1, 2, 3]
+        assert "data" in tasks[2].task and tasks[2].size > 20_000
+        assert tasks[3].task == "(a large task, 3.0 MB)" and tasks[3].size > 3_000_000
+        stack.agent(0, task_function=lambda task: task)
+        stack.done("start_all")
+        stack.until_all_settled()
+        results = {view.number: view.result for view in inspector.last_results(0, 9)}
+        assert results[3] == "(a large result, 3.0 MB)" and "data" in results[2]
+
+
 @pytest.fixture
 def wait(wait_until: Callable[..., Any]) -> Callable[..., Any]:
     return wait_until
