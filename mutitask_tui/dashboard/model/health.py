@@ -77,6 +77,8 @@ def _degraded(snapshot: Snapshot, new_fails: int) -> Health | None:
         return Health(
             f"! Redis has {near.connected:,} of at most {near.most:,} clients: raise maxclients", "bad"
         )
+    if missing := snapshot.bodies.missing:
+        return Health(f"! Redis has lost the bodies of {missing:,} tasks or results", "bad")
     if devices.gone:
         return Health(f"! {plural(devices.gone, 'device')} offline", "bad")
     unserved_names = [f"TaskChannel{c.id}" for c in unserved(snapshot)]
