@@ -9,7 +9,7 @@ import pytest
 
 from mutitask_tui.dashboard.model.health import assess_health
 from mutitask_tui.dashboard.model.trend import GROWTH_MS, Trend
-from mutitask_tui.server.snapshot import ClientCount
+from mutitask_tui.server.snapshot import BodyCounts, ClientCount
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
 
 RUNNING = (device(0), device(1, channel=1))
@@ -35,6 +35,11 @@ def trend_with(new_fails: int) -> Trend:
             {"devices": (*RUNNING, device(2, "offline")), "clients": ClientCount(9_000, 10_000)},
             9,
             "Redis has 9,000 of at most 10,000 clients: raise maxclients",
+        ),
+        (
+            {"devices": (*RUNNING, device(2, "offline")), "bodies": BodyCounts(5, 0, 1_200, NOW_MS)},
+            9,
+            "Redis has lost the bodies of 1,200 tasks or results",
         ),
         ({"devices": RUNNING}, 9, "9 failed in the last minute"),
         ({"devices": (device(0),), "channels": (channel(0), channel(1))}, 9, "no device serves TaskChannel1"),
