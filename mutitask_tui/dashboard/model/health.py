@@ -78,7 +78,7 @@ def _degraded(snapshot: Snapshot, new_fails: int) -> Health | None:
             f"! Redis has {near.connected:,} of at most {near.most:,} clients: raise maxclients", "bad"
         )
     if missing := snapshot.bodies.missing:
-        return Health(f"! Redis has lost the bodies of {missing:,} tasks or results", "bad")
+        return Health(f"! bodies missing in Redis: {missing:,}", "bad")
     if devices.gone:
         return Health(f"! {plural(devices.gone, 'device')} offline", "bad")
     unserved_names = [f"TaskChannel{c.id}" for c in unserved(snapshot)]
