@@ -39,7 +39,7 @@ def trend_with(new_fails: int) -> Trend:
         (
             {"devices": (*RUNNING, device(2, "offline")), "bodies": BodyCounts(5, 0, 1_200, NOW_MS)},
             9,
-            "Redis has lost the bodies of 1,200 tasks or results",
+            "bodies missing in Redis: 1,200",
         ),
         ({"devices": RUNNING}, 9, "9 failed in the last minute"),
         ({"devices": (device(0),), "channels": (channel(0), channel(1))}, 9, "no device serves TaskChannel1"),
