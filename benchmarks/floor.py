@@ -14,7 +14,7 @@ import redis
 
 from benchmarks import limit
 from benchmarks.valkey import valkey
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.connect import connect
@@ -62,7 +62,7 @@ return items
 def results_of(items: list[bytes]) -> list[bytes]:
     """Return the results of a batch of items."""
     result = wire.pack([0, 0, 0])
-    return [item[: wire.HEADER_BYTES] + result for item in items]
+    return [item[: list_item.HEADER_BYTES] + result for item in items]
 
 
 def script_drain(text: str) -> Drain:
@@ -102,7 +102,7 @@ def feed(url: str, tasks: int) -> None:
     run = feeder.open_run(plan, this_process())
     for first in range(0, tasks, 1000):
         numbers = range(first, min(tasks, first + 1000))
-        feeder.allot(0, first, [wire.header(run.id, number) + wire.pack(number) for number in numbers])
+        feeder.allot(0, first, [list_item.header(run.id, number) + wire.pack(number) for number in numbers])
 
 
 ROWS: dict[str, tuple[Callable[[str, int], None], Drain]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.connection.connect import connect
 
 # Settle the claimed tasks, save their results and claim the next. Every queue that loses no task must do this.
@@ -34,7 +34,7 @@ def fill(url: str, tasks: int, batch: int) -> float:
     started = time.perf_counter()
     for first in range(0, tasks, batch):
         numbers = range(first, min(tasks, first + batch))
-        items = [wire.header("benchmrk", number) + wire.pack(number) for number in numbers]
+        items = [list_item.header("benchmrk", number) + wire.pack(number) for number in numbers]
         client.rpush("limit:waiting", *items)
     return tasks / (time.perf_counter() - started)
 
@@ -51,8 +51,8 @@ def drain(url: str, tasks: int, batch: int, function: Callable[[Any], Any] = lam
             break
         results = []
         for item in claimed:
-            value = function(wire.unpack(item[wire.HEADER_BYTES :]))
-            results.append(item[: wire.HEADER_BYTES] + wire.pack([0, 0, value]))
+            value = function(wire.unpack(item[list_item.HEADER_BYTES :]))
+            results.append(item[: list_item.HEADER_BYTES] + wire.pack([0, 0, value]))
     took = time.perf_counter() - started
     saved = client.llen("limit:results")
     if saved != tasks:

@@ -30,7 +30,7 @@ from redis.exceptions import NoScriptError, RedisError
 from worker_agent.agent.heartbeat import REST_LEASE_SHARE
 from worker_agent.agent.registration import REST_BLOCK_S, REST_INTERVAL_S, HeartbeatPace
 from worker_agent.execution.in_flight import text_of
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, redact
@@ -356,7 +356,7 @@ class Fleet:
         ):
             if reply[0] != b"ok":
                 raise LeaseLost(f"the lease of Device{device.number} expired")
-            items = wire.unpack_items(reply[3])
+            items = list_item.unpack_items(reply[3])
             device.done += finished
             device.items, device.claim, device.claimed_at = items, int(reply[4]), now
             if items:
@@ -399,8 +399,8 @@ class Fleet:
 
 def _result(device: int, item: bytes) -> bytes:
     """Return an entry of the result channel. The task is its own result."""
-    task = wire.unpack(item[wire.HEADER_BYTES :])
-    return item[: wire.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
+    task = wire.unpack(item[list_item.HEADER_BYTES :])
+    return item[: list_item.HEADER_BYTES] + wire.pack([device, int(time.time() * 1000), task])
 
 
 def lower_priority() -> None:

@@ -16,12 +16,12 @@ import msgpack
 
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.execution.runner import Runner
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import encode_runs
 
 TASKS = 1_000
-ITEMS = [wire.header("benchmrk", number) + wire.pack(number) for number in range(TASKS)]
+ITEMS = [list_item.header("benchmrk", number) + wire.pack(number) for number in range(TASKS)]
 PACKED = msgpack.packb(ITEMS)
 
 
@@ -34,7 +34,7 @@ def agent_steps() -> list[float]:
     """Return the seconds of each step for all tasks: add the claim, run the tasks, encode the settlements."""
     in_flight, runner = InFlight(1), Runner(lambda _channel: (no_op, None), 0)
     marks = [time.perf_counter()]
-    in_flight.add_claim(Claim(wire.unpack_items(PACKED), 1, 1, 0), 0)
+    in_flight.add_claim(Claim(list_item.unpack_items(PACKED), 1, 1, 0), 0)
     marks.append(time.perf_counter())
     for _ in range(TASKS):
         entry = in_flight.take(0)
@@ -49,9 +49,9 @@ def agent_steps() -> list[float]:
 def plain_loop() -> list[float]:
     """Return the seconds for the same work without an agent."""
     started = time.perf_counter()
-    for item in wire.unpack_items(PACKED):
-        value = no_op(wire.unpack(item[wire.HEADER_BYTES :]))
-        _ = item[: wire.HEADER_BYTES] + wire.pack([0, 0, value])
+    for item in list_item.unpack_items(PACKED):
+        value = no_op(wire.unpack(item[list_item.HEADER_BYTES :]))
+        _ = item[: list_item.HEADER_BYTES] + wire.pack([0, 0, value])
     return [time.perf_counter() - started]
 
 

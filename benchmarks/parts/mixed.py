@@ -14,7 +14,7 @@ from benchmarks.mutitask import MutiTask
 from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, progress
 from benchmarks.processes import Workspace
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.settlements import unsettled_items
 
 AGENTS = 4
@@ -128,7 +128,7 @@ def measure(tasks: int, concurrency: int) -> dict[str, Any]:
     runs: dict[int, Spans] = defaultdict(list)
     started: dict[int, float] = {}
     for item in results:
-        _, _, (task, pid, began, ended) = wire.unpack(item[wire.HEADER_BYTES :])
+        _, _, (task, pid, began, ended) = wire.unpack(item[list_item.HEADER_BYTES :])
         runs[pid].append((began, ended))
         started[task] = began
     gap, share = idle(runs, max(started.values())) if concurrency == 1 else (0.0, 0.0)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker_agent.execution import forks
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.reasons import name_of
@@ -116,7 +116,7 @@ class Feed(threading.Thread):
                 if type(item) is Task:
                     packed = _packed(item, run, number, pack)
                 else:
-                    packed = wire.new_task_header(run, number) + pack(item)
+                    packed = list_item.new_task_header(run, number) + pack(item)
             except Unpackable as error:
                 self._halt(
                     f"item {number} is {error}; fix the job and continue with --resume, "
@@ -308,13 +308,15 @@ class Feed(threading.Thread):
 def _packed(item: Any, run: bytes, number: int, pack: Callable[[Any], bytes]) -> bytes:
     """Return the list item of what a generator yielded. Raises `Unpackable`."""
     if type(item) is Task:
-        return wire.with_options(wire.new_task_header(run, number) + pack(item.payload), item.options)
-    return wire.new_task_header(run, number) + pack(item)
+        return list_item.with_options(
+            list_item.new_task_header(run, number) + pack(item.payload), item.options
+        )
+    return list_item.new_task_header(run, number) + pack(item)
 
 
 def small_form(item: bytes) -> bytes:
     """Return the form of an inline item whose body is stored apart. Equal items get equal names for their bodies."""
-    return wire.apart(item, digest(item))
+    return list_item.apart(item, digest(item))
 
 
 def digest(item: bytes) -> str:

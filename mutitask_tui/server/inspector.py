@@ -26,7 +26,7 @@ from mutitask_tui.server.snapshot import (
     WaitingTask,
 )
 from mutitask_tui.server.snapshot_parser import decode_text
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.text import plural, short_text, size_text
 from worker_agent.protocol.unpatched import json
@@ -123,7 +123,7 @@ class Inspector(Reader):
         for command, key in (("LRANGE", at.waiting), ("LRANGE", at.results), ("ZRANGE", at.delayed)):
             start = 0
             while found := self._page(command, key, start, SEARCH_PAGE):
-                items += [item[: wire.HEADER_BYTES] for item in found]
+                items += [item[: list_item.HEADER_BYTES] for item in found]
                 start += len(found)
         start = 0
         while found := self._page("ZRANGE", at.failed_at, start, SEARCH_PAGE):
@@ -194,7 +194,7 @@ def _identical(left: Any, right: Any) -> bool:
 def waiting_task(item: bytes) -> WaitingTask:
     """Parse an item of a channel's waiting list."""
     try:
-        parsed = wire.parse(item)
+        parsed = list_item.parse(item)
     except wire.Undecodable:
         return WaitingTask("", 0, 0, 0, f"foreign: {item[:SHOWN_CHARACTERS]!r}", len(item))
     apart = parsed.apart
@@ -219,7 +219,7 @@ def _body_text(body: bytes) -> str:
 def result_item_view(channel: int, item: bytes) -> ResultView:
     """Return an item of a result channel as text."""
     try:
-        parsed = wire.parse(item)
+        parsed = list_item.parse(item)
     except wire.Undecodable:
         parsed = None
     if parsed is None or parsed.apart is None:

@@ -14,7 +14,7 @@ from mutitask_tui.server.device_views import shown_numbers
 from mutitask_tui.server.snapshot import FailedTask, Snapshot
 from mutitask_tui.server.snapshot_parser import decode_text, parse_history_line
 from mutitask_tui.server.snapshot_reader import REDIS_PY_ERRORS, SnapshotReader
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.bodies import Bodies, all_inline
 from worker_agent.protocol.connection.address import redact
 from worker_agent.protocol.connection.connect import connect
@@ -48,7 +48,7 @@ class FailedRecord:
     attempt: int
     crashes: int
     reasons: tuple[Reason, ...]
-    apart: wire.Apart | None = None
+    apart: list_item.Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ class Reader:
                 return ResultItems(drained, items, [])
             items = self._that_fit(channel, items)
             whole = self.bodies.inline(channel, items)
-            missing = any(map(wire.is_apart, whole))
+            missing = any(map(list_item.is_apart, whole))
             # Who drained these results meanwhile has removed their bodies too.
             if not missing or self._number(self.query("HGET", at.counters, "drained")) == drained:
                 return ResultItems(drained, whole, self.bodies.keys(channel, items))
@@ -308,7 +308,7 @@ def parse_failed(
     value: Any = None
     unpacks, apart = True, None
     try:
-        parsed = wire.parse(item)
+        parsed = list_item.parse(item)
         apart = parsed.apart
         number, attempt, crashes, raw = parsed.number, parsed.attempt, parsed.crashes, parsed.body
     except wire.Undecodable:
@@ -338,7 +338,7 @@ def parse_failed(
     return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons), apart)
 
 
-def apart_text(apart: wire.Apart) -> str:
+def apart_text(apart: list_item.Apart) -> str:
     """Return what stands for a body that is stored apart and was not fetched."""
     if apart.size > SHOWN_BODY_BYTES:
         return f"(a large task, {size_text(apart.size)})"
@@ -348,7 +348,7 @@ def apart_text(apart: wire.Apart) -> str:
 def parse_result(channel: int, item: bytes) -> Result | bytes:
     """Parse an item of a result channel. Returns the item itself if it does not decode."""
     try:
-        parsed = wire.parse(item)
+        parsed = list_item.parse(item)
         device, finished_ms, value = wire.unpack(parsed.body)
     except (wire.Undecodable, TypeError, ValueError):
         return item

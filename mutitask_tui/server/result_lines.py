@@ -9,11 +9,11 @@ from typing import Any
 
 from mutitask_tui.server.json_text import to_json, to_plain
 from mutitask_tui.server.reader import Result, parse_result
-from worker_agent.protocol import codec, wire
+from worker_agent.protocol import codec, list_item, wire
 from worker_agent.protocol.printable import printable_json
 from worker_agent.protocol.unpatched import json
 
-_PLAIN = re.compile(rb"M1([A-Za-z0-9]{8}([0-9]{12}))([0-9]{2})[0-9]" + wire.INLINE)
+_PLAIN = re.compile(rb"M1([A-Za-z0-9]{8}([0-9]{12}))([0-9]{2})[0-9]" + list_item.INLINE)
 _DEEP = 100
 """From so many lists and dicts on, a result takes the long way. It knows what is nested too deeply for JSON."""
 
@@ -44,7 +44,9 @@ def result_lines(channel: int, items: Sequence[bytes]) -> str:
         found = _PLAIN.match(item)
         if found is not None and len(item) < wire.CHECKED_BYTES:
             try:
-                device, finished_ms, value = codec.unpackb(item[wire.HEADER_BYTES :], ext_hook=_Extension)
+                device, finished_ms, value = codec.unpackb(
+                    item[list_item.HEADER_BYTES :], ext_hook=_Extension
+                )
             except Exception:  # The long way tells what is wrong.
                 found = None
             else:

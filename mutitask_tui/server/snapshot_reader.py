@@ -19,7 +19,7 @@ from mutitask_tui.server.snapshot_parser import (
     parse_count,
     server_view,
 )
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message, translate
 from worker_agent.protocol.errors import RedisRefused
@@ -202,7 +202,7 @@ class SnapshotReader:
         if not head:
             return None
         try:
-            number = wire.parse(head).number
+            number = list_item.parse(head).number
         except wire.Undecodable:
             return None
         since = next((at for at, count in times if count > number), now)

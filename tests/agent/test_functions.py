@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from worker_agent import current_task
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 
 
 def test_a_falsy_value_is_a_result_and_none_is_a_failure(bench):
@@ -107,7 +107,7 @@ def test_a_body_that_does_not_unpack_fails_without_a_retry_and_other_tasks_run(b
     bench.serve(range(5), autostart=False)
     bench.wait_for(lambda counters: counters.exhausted and counters.waiting == 5)
     item = bench.client.lindex(bench.at.waiting, 2)
-    bench.client.lset(bench.at.waiting, 2, item[: wire.HEADER_BYTES] + b"\xc1 is never used in msgpack")
+    bench.client.lset(bench.at.waiting, 2, item[: list_item.HEADER_BYTES] + b"\xc1 is never used in msgpack")
     bench.agent(lambda task: runs.append(task) or task)
     bench.commands.start_all()
 

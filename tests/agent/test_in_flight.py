@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from worker_agent.execution.in_flight import HAND_BACK, InFlight
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import DONE
 
@@ -16,7 +16,7 @@ OUTCOME = (DONE, b"result")
 
 def claim_of(count: int, number: int = 1, waiting: int = 0) -> Claim:
     """Return the claim of `count` tasks that an actor's call of this number made."""
-    items = [wire.header("testtest", at) + wire.pack(at) for at in range(count)]
+    items = [list_item.header("testtest", at) + wire.pack(at) for at in range(count)]
     return Claim(items, number, waiting, 0)
 
 

@@ -11,7 +11,7 @@ from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
 from worker_agent.execution.child_process import ChildProcess
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.settlements import DONE
 from worker_agent.settings import Settings
 
@@ -136,7 +136,7 @@ def task_function(task):
     settings = Settings(
         lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
     )
-    items = [wire.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
+    items = [list_item.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
     child = ChildProcess(settings, 0)
     try:
         assert child.load_functions() == ""

@@ -17,7 +17,7 @@ from tests.support.programs import Program
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.keys import ChannelKeys, Keys
 
 NAME = "crash"
@@ -154,14 +154,14 @@ class Fleet:
         recorded = []
         lines = self._client.lrange(self.at(channel).results, 0, -1)
         for line in self._reader.bodies.inline(channel, lines):
-            item = wire.parse(line)
+            item = list_item.parse(line)
             device, _, value = wire.unpack(item.body)
             recorded.append(Recorded(item.number, item.attempt, item.crashes, device, value))
         return recorded
 
     def waiting_counts(self, channel: int = 0) -> dict[int, tuple[int, int]]:
         """Return the attempts and crashes of each waiting task, by its number."""
-        items = [wire.parse(line) for line in self._client.lrange(self.at(channel).waiting, 0, -1)]
+        items = [list_item.parse(line) for line in self._client.lrange(self.at(channel).waiting, 0, -1)]
         return {item.number: (item.attempt, item.crashes) for item in items}
 
     def failed(self, channel: int = 0) -> list[FailedTask]:

@@ -15,7 +15,7 @@ from tests.protocol.valid_calls import VALID_CALLS, FilledWorld, ValidCall
 from tests.protocol.world import ById, done
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RealServer
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection import connect as connecting
@@ -115,7 +115,7 @@ def comparable_state(state: dict[bytes, Any], moving: list[str]) -> dict[bytes, 
 def comparable(value: Any) -> Any:
     """Return the value of a method without the parts that differ in each world."""
     if isinstance(value, Claim):
-        items = [(wire.parse(item).number, wire.parse(item).attempt) for item in value.items]
+        items = [(list_item.parse(item).number, list_item.parse(item).attempt) for item in value.items]
         return items, value.waiting, value.refused
     if isinstance(value, Run):
         return value.resumed

@@ -25,7 +25,7 @@ from tests.protocol.world import (
     saved,
 )
 from worker_agent.execution.runner import Runner
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.bodies import APART_BYTES, Bodies, body_of
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.connection import guard
@@ -41,7 +41,7 @@ def large_world(client: redis.Redis) -> World:
 
 
 def values(claim: Claim) -> list[object]:
-    return [wire.unpack(wire.body(item)) for item in claim.items]
+    return [wire.unpack(list_item.body(item)) for item in claim.items]
 
 
 def claim(agent: ById, want: int = 10) -> Claim:
@@ -265,7 +265,7 @@ def test_a_task_whose_body_is_missing_fails_with_a_sentence(large_world: World, 
     (lost,) = [key for key in large_world.bodies() if ids[0].encode() in key]
     large_world.client.delete(lost)
     claimed = claim(agent)
-    assert [wire.is_apart(item) for item in claimed.items] == [True, False]
+    assert [list_item.is_apart(item) for item in claimed.items] == [True, False]
     outcome, carried = run_item(claimed.items[0])
     assert outcome == UNDECODABLE
     large_world.settle(agent, (ids[0], outcome, carried))
@@ -312,9 +312,9 @@ def test_a_body_that_is_not_what_its_item_says_is_missing_and_harms_no_other_tas
     }
     agent = world.agent()
     world.feed(1)
-    store_forged(world, wire.header(world.run.id, 500) + wire.pack(LARGE), forgeries[kind])
+    store_forged(world, list_item.header(world.run.id, 500) + wire.pack(LARGE), forgeries[kind])
     world.feed(1)
-    assert [wire.is_apart(item) for item in claim(agent).items] == [False, True, False]
+    assert [list_item.is_apart(item) for item in claim(agent).items] == [False, True, False]
 
 
 def test_a_claim_counts_bodies_towards_its_limit(world: World) -> None:
@@ -341,7 +341,7 @@ def test_without_memory_a_large_result_is_settled_inline(world: World, reader: R
 
 
 def test_without_memory_a_large_task_waits(large_world: World) -> None:
-    item = wire.header(large_world.run.id, 0) + wire.pack(LARGE)
+    item = list_item.header(large_world.run.id, 0) + wire.pack(LARGE)
     large_world.client.config_set("maxmemory", 1)
     try:
         with pytest.raises(RedisUnavailable, match="out of memory"):
@@ -411,7 +411,7 @@ def test_lists_of_failed_tasks_leave_large_payloads_out_and_details_have_them(
 
 def test_a_large_item_of_an_older_namespace_works_inline(world: World, reader: Reader) -> None:
     agent, ctl = world.agent(), world.operator()
-    item = wire.header(world.run.id, 7) + wire.pack(LARGE)
+    item = list_item.header(world.run.id, 7) + wire.pack(LARGE)
     world.client.rpush(world.at.waiting, item, item.replace(b"000000000007", b"000000000008"))
     ids = world.claim(agent)
     world.settle(agent, *failed_for_good(ids[0]), *done(ids[1]))

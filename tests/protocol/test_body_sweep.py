@@ -15,7 +15,7 @@ from mutitask_tui.server.reader import Reader
 from mutitask_tui.server.troubles import troubles
 from tests.protocol.examples import examples
 from tests.protocol.world import LARGE, ById, World, done, failed, failed_for_good, handed_back
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.bodies import Bodies, body_key, new_ending
 from worker_agent.protocol.errors import RedisRefused, RedisUnavailable
 
@@ -154,7 +154,7 @@ def test_a_body_whose_edit_is_on_its_way_stays(world: World, sweep: BodySweep) -
     passes(sweep)
     edit.send(world.client)
     again = agent.settle_and_claim(0, [], 1)
-    assert wire.unpack(wire.body(again.items[0])) == LARGE + "2"
+    assert wire.unpack(list_item.body(again.items[0])) == LARGE + "2"
     world.settle(agent, *done(id_))
     assert len(world.bodies()) == 1  # The old body, which the edit that died did not remove.
     passes(sweep)

@@ -42,7 +42,7 @@ from tests.protocol.world import (
     result_of,
     saved,
 )
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded
 from worker_agent.protocol.served_channels import Served, served_numbers
@@ -135,7 +135,7 @@ def unpack_all(packed: bytes) -> list[Any]:
 def has_header(item: bytes) -> bool:
     """Return whether the item has a header."""
     try:
-        wire.parse(item)
+        list_item.parse(item)
     except wire.Undecodable:
         return False
     return True
@@ -170,10 +170,10 @@ class Namespace(RuleBasedStateMachine):
         model = self.model[channel]
         tasks = [self.new_task(model.cursor + number) for number in range(count)]
         items = [
-            wire.with_options(
-                wire.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
+            list_item.with_options(
+                list_item.header(self.world.run.id, model.cursor + number, task.attempt, task.crashes)
                 + wire.pack(LARGE if number % 3 == 2 else "body"),
-                wire.Options(
+                list_item.Options(
                     retries=task.retries if task.retries != RETRIES else None,
                     delay_ms=HOUR_MS if task.place == "delayed" else None,
                 ),
@@ -679,7 +679,7 @@ class Namespace(RuleBasedStateMachine):
             assert not self.ctl.bodies.missing(self.ctl.bodies.keys(channel, [item for _, _, item in found]))
             for id_, _, item in found:
                 if has_header(item):
-                    parsed, task = wire.parse(item), model.tasks[id_]
+                    parsed, task = list_item.parse(item), model.tasks[id_]
                     assert (parsed.id, parsed.attempt, parsed.crashes) == (id_, task.attempt, task.crashes)
 
             counts = Counter(task.place.partition(" ")[0] for task in model.tasks.values())
@@ -707,7 +707,7 @@ class Namespace(RuleBasedStateMachine):
             assert {digest: int(count) for digest, count in trace_uses.items()} == uses
             assert set(traces) == set(uses)
         for items in held_by.values():
-            if any(wire.parse(item).crashes for item in items):
+            if any(list_item.parse(item).crashes for item in items):
                 assert len(items) == 1, "a recovered task is claimed alone"
 
 

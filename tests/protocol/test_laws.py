@@ -24,7 +24,7 @@ from tests.protocol.world import (
     result_of,
 )
 from tests.run_plan import run_plan
-from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol import PROTOCOL, list_item, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker, Claim
 from worker_agent.protocol.errors import ConcurrentChange, LeaseLost, Superseded, Unpackable, VersionMismatch
@@ -133,7 +133,7 @@ def test_a_settle_sent_twice_records_one_result_and_returns_the_same_tasks(world
     [first] = world.claim(agent, 1)
     claim = agent.settle_and_claim(0, done(first, "once"), 3)
     again = world.last().send(world.client)
-    assert list(map(id_of, wire.unpack_items(again[3]))) == list(map(id_of, claim.items))
+    assert list(map(id_of, list_item.unpack_items(again[3]))) == list(map(id_of, claim.items))
     assert len(claim.items) == 3
     assert world.results() == [result_of(first, "once")]
     assert world.counts()["claimed"] == 3
@@ -536,7 +536,7 @@ def test_a_crash_does_not_use_up_a_retry(world: World) -> None:
     world.claim(first)
     world.expire_and_recover(first)
     [item] = world.client.lrange(world.at.waiting, 0, -1)
-    assert (wire.parse(item).attempt, wire.parse(item).crashes) == (1, 1)
+    assert (list_item.parse(item).attempt, list_item.parse(item).crashes) == (1, 1)
 
 
 def test_a_task_that_kills_its_own_process_three_times_fails_while_its_agent_lives(world: World) -> None:
@@ -619,7 +619,7 @@ def test_a_reload_clears_all_counters(world: World) -> None:
     assert world.counts()["failed"] == 1
     assert ctl.reload(0, [killer]) == 1
     [item] = world.client.lrange(world.at.waiting, 0, -1)
-    assert (wire.parse(item).attempt, wire.parse(item).crashes) == (0, 0)
+    assert (list_item.parse(item).attempt, list_item.parse(item).crashes) == (0, 0)
 
 
 def test_reload_all_takes_only_tasks_that_failed_before_the_command(world: World) -> None:
@@ -690,7 +690,7 @@ def test_a_foreign_item_goes_to_the_fail_channel_as_it_is_and_is_counted(
     assert world.counts()["allotted"] == 2 and world.counters()["foreign"] == "1"
     assert world.balanced()
     with pytest.raises(wire.Undecodable):
-        wire.parse(foreign)
+        list_item.parse(foreign)
 
 
 def test_reload_skips_foreign_items_and_they_can_be_edited_or_deleted(world: World) -> None:
@@ -733,11 +733,11 @@ def test_a_thousand_foreign_items_do_not_keep_redis_from_others(world: World) ->
 def test_a_body_that_does_not_unpack_is_carried_as_it_is(world: World) -> None:
     agent, ctl = world.agent(), world.operator()
     body = bytes(range(256)) * 3
-    item = wire.header(world.run.id, 0) + body
+    item = list_item.header(world.run.id, 0) + body
     world.server.allot(0, 0, [item])
     assert agent.settle_and_claim(0, [], 1).items == [item]
     with pytest.raises(wire.Undecodable):
-        wire.unpack(wire.parse(item).body)
+        wire.unpack(list_item.parse(item).body)
     id_ = id_of(item)
     world.settle(agent, *failed_for_good(id_, "does not unpack"))
     ctl.reload(0, [id_])
@@ -813,7 +813,7 @@ def test_a_task_of_sixty_megabytes_travels_and_one_above_64_mebibytes_is_refused
     assert world.claim(agent, 1_000) == [*small, large]
     world.settle(agent, *handed_back(large))
     [item] = agent.settle_and_claim(0, [], 1_000).items
-    assert wire.unpack(wire.parse(item).body) == body
+    assert wire.unpack(list_item.parse(item).body) == body
     world.client.flushdb()
 
     assert len(wire.pack(b"x" * (wire.MAX_BYTES - 5))) == wire.MAX_BYTES

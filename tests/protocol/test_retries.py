@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from tests.protocol.world import World, done, failed, failed_for_good, handed_back
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.reasons import Reason, read_reasons
 from worker_agent.protocol.retry_policy import Retry
 from worker_agent.protocol.settlements import AS_POLICY, FAILED, GIVE_UP, RETRY, failure
@@ -188,7 +188,7 @@ def test_delayed_tasks_come_back_to_the_front_the_first_due_first(client: redis.
 
 
 def with_options(item: bytes, **options: float) -> bytes:
-    return wire.with_options(item, wire.Options(**options))
+    return list_item.with_options(item, list_item.Options(**options))
 
 
 @pytest.mark.parametrize("retries", [0, 1, 5])
@@ -230,8 +230,8 @@ def test_an_edited_task_keeps_its_options(world: World) -> None:
     world.settle(agent, fails(id_))
     assert world.operator().edit(0, id_, wire.pack("new"))
     [edited] = world.client.lrange(world.at.waiting, 0, -1)
-    parsed = wire.parse(edited)
-    assert parsed.options == wire.Options(timeout=2.5, retries=0)
+    parsed = list_item.parse(edited)
+    assert parsed.options == list_item.Options(timeout=2.5, retries=0)
     assert wire.unpack(parsed.body) == "new" and (parsed.attempt, parsed.crashes) == (0, 0)
 
 

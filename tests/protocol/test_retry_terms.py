@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 from worker_agent.protocol.channel_terms import (
     checked_policies,
     checked_rates,
@@ -206,9 +206,9 @@ def test_what_is_no_rate_is_none(stored: bytes) -> None:
 
 
 def test_a_task_keeps_its_options_apart_from_its_payload() -> None:
-    assert Task([1]).options == wire.Options() and Task([1]).payload == [1]
-    assert Task(1, timeout=30, retries=0, delay=0.25).options == wire.Options(30.0, 0, 250)
-    assert Task(1, delay=0).options == wire.Options()
+    assert Task([1]).options == list_item.Options() and Task([1]).payload == [1]
+    assert Task(1, timeout=30, retries=0, delay=0.25).options == list_item.Options(30.0, 0, 250)
+    assert Task(1, delay=0).options == list_item.Options()
     assert repr(Task("a", retries=2, delay=60)) == "Task('a', retries=2, delay=60.0)"
 
 
@@ -219,7 +219,7 @@ def test_a_task_keeps_its_options_apart_from_its_payload() -> None:
 )
 def test_options_survive_the_wire(timeout: float | None, retries: int | None, delay: float | None) -> None:
     options = Task(0, timeout=timeout, retries=retries, delay=delay).options
-    item = wire.with_options(wire.header("Ab3dEf7h", 1) + b"\xc0", options)
-    found = wire.parse(item).options
+    item = list_item.with_options(list_item.header("Ab3dEf7h", 1) + b"\xc0", options)
+    found = list_item.parse(item).options
     assert (found.retries, found.delay_ms) == (options.retries, options.delay_ms)
     assert found.timeout == (None if timeout is None else pytest.approx(timeout, abs=0.0006))

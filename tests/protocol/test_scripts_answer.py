@@ -24,7 +24,7 @@ from tests.protocol.world import (
     saved,
 )
 from tests.run_plan import run_plan
-from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol import PROTOCOL, list_item, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.errors import (
     ConcurrentChange,
@@ -229,7 +229,7 @@ def test_edit_gives_a_failed_task_another_body_under_its_own_id(world: World) ->
     ids = world.fail(agent, 2)
     assert ctl.edit(0, ids[0], wire.pack("edited"))
     assert not ctl.edit(0, ids[0], wire.pack("too late"))
-    [item] = [wire.parse(item) for item in world.client.lrange(world.at.waiting, 0, -1)]
+    [item] = [list_item.parse(item) for item in world.client.lrange(world.at.waiting, 0, -1)]
     assert (item.id, item.attempt, item.crashes, wire.unpack(item.body)) == (ids[0], 0, 0, "edited")
     assert world.client.hkeys(world.at.reasons) == [ids[1].encode()]
     assert world.balanced()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from tests.protocol.examples import examples
 from tests.support.programs import environment
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 
 
@@ -238,7 +238,7 @@ def test_without_numpy_everything_else_travels_and_an_array_says_what_is_missing
     program = f"""
 import sys
 sys.modules["numpy"] = None
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 value = {{"a": (1, {{2}}, 2**70)}}
 assert wire.unpack(wire.pack(value)) == value
 try:
@@ -379,7 +379,7 @@ def test_nested_lists_and_tuples_do_not_overflow_the_stack(lists: int, outcome: 
     """Runs in a process of its own, in a thread with half the usual stack, because a failure would be a crash."""
     program = f"""
 import threading
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 def nest():
     value = 0
@@ -472,17 +472,17 @@ def test_an_untrusted_array_is_an_array_or_undecodable(code: int, parts: tuple[A
 @given(st.binary(max_size=60) | st.binary(max_size=30).map(lambda tail: b"M1abcdefgh000000000001" + tail))
 def test_random_bytes_are_an_item_or_undecodable(item: bytes) -> None:
     try:
-        found = wire.parse(item)
+        found = list_item.parse(item)
     except wire.Undecodable:
         return
-    assert wire.header(found.run, found.number, found.attempt, found.crashes) + found.body == item
+    assert list_item.header(found.run, found.number, found.attempt, found.crashes) + found.body == item
     assert found.id.encode() == item[2:22]
 
 
 @pytest.mark.parametrize("held", [b"\xc1", b"\x93", b"\xa1x", b"\x80", b"\x91\x01", b"\x92\xa1x\x90"])
 def test_a_claim_that_no_script_wrote_is_undecodable(held: bytes) -> None:
     with pytest.raises(wire.Undecodable):
-        wire.unpack_items(held)
+        list_item.unpack_items(held)
 
 
 @pytest.mark.parametrize(
@@ -496,12 +496,12 @@ def test_a_claim_that_no_script_wrote_is_undecodable(held: bytes) -> None:
 )  # fmt: skip
 def test_a_header_that_lua_refuses_is_refused_by_python_too(header: bytes) -> None:
     with pytest.raises(wire.Undecodable, match="no valid header"):
-        wire.parse(header + b"\xc0")
+        list_item.parse(header + b"\xc0")
 
 
 def test_an_item_is_parsed_back_to_what_it_was() -> None:
-    item = wire.parse(wire.header("run0ID99", 123_456_789_012, 98, 9) + b"body\x00")
-    expected = wire.Item("run0ID99", 123_456_789_012, 98, 9, b"body\x00")
+    item = list_item.parse(list_item.header("run0ID99", 123_456_789_012, 98, 9) + b"body\x00")
+    expected = list_item.Item("run0ID99", 123_456_789_012, 98, 9, b"body\x00")
     assert item == expected and item.id == "run0ID99123456789012"
 
 

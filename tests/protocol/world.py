@@ -11,7 +11,7 @@ import redis
 from mutitask_tui.server.feed import small_form
 from tests.protocol.tap import RawCall, Tap
 from tests.run_plan import run_plan
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.bodies import APART_BYTES, body_of, key_prefix
 from worker_agent.protocol.broker import Broker, Claim
@@ -52,7 +52,7 @@ def given_up(why: str) -> bytes:
 
 def id_of(item: bytes) -> str:
     """Return the id in a list item."""
-    return wire.parse(item).id
+    return list_item.parse(item).id
 
 
 def done(id_: str, result: object = 0) -> list[Outcome]:
@@ -81,7 +81,7 @@ def handed_back(id_: str) -> list[Outcome]:
 
 def result_of(id_: str, result: object) -> bytes:
     """Return an item of the result channel."""
-    return wire.header(id_[:8], int(id_[8:])) + wire.pack(result)
+    return list_item.header(id_[:8], int(id_[8:])) + wire.pack(result)
 
 
 class ById(Broker):
@@ -165,7 +165,7 @@ class World:
         """Return new items as they are pushed. Large bodies are stored."""
         packed = wire.pack(self.body if body is None else body)
         numbers = range(first, first + count)
-        return self.stored(channel, [wire.header(self.run.id, number) + packed for number in numbers])
+        return self.stored(channel, [list_item.header(self.run.id, number) + packed for number in numbers])
 
     def stored(self, channel: int, items: Sequence[bytes]) -> list[bytes]:
         """Store the large bodies of these items. Return the items as they are pushed."""
@@ -232,7 +232,7 @@ class World:
             if b":" not in field:
                 items = [
                     item[:24] + b"%d" % crashes + item[25:] if id_of(item) in ids else item
-                    for item in wire.unpack_items(value)
+                    for item in list_item.unpack_items(value)
                 ]
                 self.client.hset(key, field, msgpack.packb(items, use_bin_type=False))
 

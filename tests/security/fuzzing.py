@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.reasons import reason
 
 LONG = os.environ.get("MUTITASK_FUZZ") == "long"
@@ -45,11 +45,13 @@ SEEDS: list[bytes] = [
         np.zeros(2, dtype=[("a", "<i4"), ("b", "<f8", (2,))]), np.array(["aß", "z"]),
     )
 ]  # fmt: skip
-ITEMS = [wire.header("run12345", number, number % 4, number % 3) + body for number, body in enumerate(SEEDS)]
-ITEMS += [wire.apart(item, "0123456789abcdef") for item in ITEMS[:4]]
-ITEMS += [wire.with_options(item, wire.Options(30.5, 0, 60_000)) for item in (ITEMS[0], ITEMS[-1])]
+ITEMS = [
+    list_item.header("run12345", number, number % 4, number % 3) + body for number, body in enumerate(SEEDS)
+]
+ITEMS += [list_item.apart(item, "0123456789abcdef") for item in ITEMS[:4]]
+ITEMS += [list_item.with_options(item, list_item.Options(30.5, 0, 60_000)) for item in (ITEMS[0], ITEMS[-1])]
 RESULTS = [
-    wire.header("run12345", n) + wire.pack([n, 1_700_000_000_000, value])
+    list_item.header("run12345", n) + wire.pack([n, 1_700_000_000_000, value])
     for n, value in enumerate(("x", [1, (2,)], None, np.arange(3)))
 ]
 REASONS = [

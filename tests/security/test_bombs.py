@@ -20,7 +20,7 @@ from mutitask_tui.server.result_lines import result_line
 from mutitask_tui.server.snapshot_parser import server_view
 from tests.support.programs import environment
 from worker_agent.execution.in_flight import text_of
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import read_reasons
 
@@ -90,7 +90,7 @@ HARMLESS = ("an array of nothing, many times", "tuples of 500 lists each", "a dt
 
 READ = """
 import resource, sys, time
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.reasons import read_reasons
 import numpy, msgpack
 data = sys.stdin.buffer.read()
@@ -198,16 +198,18 @@ HARD = {
     "lists in tuples in lists": chain(5, 300),
 }
 SHOWING: dict[str, Callable[[bytes], Any]] = {
-    "failed": lambda body: parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"").view.task,
+    "failed": lambda body: parse_failed(0, "id", 5, list_item.header("run12345", 1) + body, b"").view.task,
     "failed as a line": lambda body: failed_line(
-        parse_failed(0, "id", 5, wire.header("run12345", 1) + body, b"")
+        parse_failed(0, "id", 5, list_item.header("run12345", 1) + body, b"")
     ),
-    "waiting": lambda body: waiting_task(wire.header("run12345", 1) + body),
-    "result": lambda body: result_view(parse_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)),
+    "waiting": lambda body: waiting_task(list_item.header("run12345", 1) + body),
+    "result": lambda body: result_view(
+        parse_result(0, list_item.header("run12345", 1) + b"\x93\x01\x05" + body)
+    ),
     "result as a line": lambda body: result_line(
-        0, parse_result(0, wire.header("run12345", 1) + b"\x93\x01\x05" + body)
+        0, parse_result(0, list_item.header("run12345", 1) + b"\x93\x01\x05" + body)
     ),
-    "current task": lambda body: text_of(wire.header("run12345", 1) + body),
+    "current task": lambda body: text_of(list_item.header("run12345", 1) + body),
 }
 
 
@@ -223,12 +225,12 @@ def test_a_value_nested_more_than_a_thousand_deep_raises_no_error(place: str) ->
 
 
 def test_a_result_whose_device_is_infinite_is_shown_as_bytes() -> None:
-    odd = wire.header("run12345", 1) + msgpack.packb([float("inf"), 5, "x"])
+    odd = list_item.header("run12345", 1) + msgpack.packb([float("inf"), 5, "x"])
     assert isinstance(parse_result(0, odd), bytes)
 
 
 def test_a_result_whose_device_has_a_billion_digits_is_shown_as_bytes() -> None:
-    odd = wire.header("run12345", 1) + msgpack.packb([msgpack.ExtType(8, b"1E+999999999"), 5, "x"])
+    odd = list_item.header("run12345", 1) + msgpack.packb([msgpack.ExtType(8, b"1E+999999999"), 5, "x"])
     assert isinstance(parse_result(0, odd), bytes)
 
 

@@ -37,7 +37,7 @@ from tests.security.fuzzing import (
 )
 from worker_agent.execution.in_flight import text_of
 from worker_agent.execution.runner import Runner
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.bodies import Bodies, apart_form
 from worker_agent.protocol.calls import successor_text
 from worker_agent.protocol.connection.address import (
@@ -70,18 +70,18 @@ def unpacks(data: bytes) -> None:
 
 def parses(data: bytes) -> None:
     try:
-        item = wire.parse(data)
+        item = list_item.parse(data)
     except wire.Undecodable:
         return
-    plain = wire.header(item.run, item.number, item.attempt, item.crashes)
+    plain = list_item.header(item.run, item.number, item.attempt, item.crashes)
     if item.apart is not None:
         rest = apart_form(item.apart.size, item.apart.ending)
-        assert data.startswith(plain[:-1]) and data.endswith(rest) and wire.is_apart(data)
+        assert data.startswith(plain[:-1]) and data.endswith(rest) and list_item.is_apart(data)
         assert Bodies(None, "t", "here").keys(0, [data]) != []
-    elif item.options == wire.Options():
+    elif item.options == list_item.Options():
         assert plain + item.body == data or data[25:27] == b"o;"
     else:
-        assert data.startswith(plain[:-1]) and data.endswith(wire.INLINE + item.body)
+        assert data.startswith(plain[:-1]) and data.endswith(list_item.INLINE + item.body)
 
 
 def reads_reasons(data: bytes) -> None:
@@ -146,7 +146,7 @@ def reads_history(line: bytes) -> None:
 
 def runs(item: bytes) -> None:
     """Run a claimed item. The scripts pass only items with a header."""
-    settlement, _ = RUNNER.run(wire.header("run12345", 7) + item, 0)
+    settlement, _ = RUNNER.run(list_item.header("run12345", 7) + item, 0)
     assert settlement[:1] in (b"d", b"x", b"f")
 
 

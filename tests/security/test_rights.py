@@ -19,7 +19,7 @@ from tests.cli.tools import Stack, double, mutitask, no_agents_left
 from tests.security.rights import Roles, denials, made
 from tests.support.redis_server import RealServer
 from tests.support.waiting import wait_until
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.bodies import body_key, key_prefix
 from worker_agent.protocol.broker import Broker
@@ -309,7 +309,7 @@ def held(client: redis.Redis, roles: Roles) -> Iterator[Stack]:
         stack.until(lambda s: s.channels[0].done == 18 and s.channels[0].failed == 2)
     assert stack.core._supervisor is not None
     stack.core._supervisor.join(5)  # Its last sweep writes to meta.
-    client.rpush(KEYS.channel(0).waiting, wire.header(stack.core.run.id, 99) + wire.pack("waits"))
+    client.rpush(KEYS.channel(0).waiting, list_item.header(stack.core.run.id, 99) + wire.pack("waits"))
     yield stack
 
 

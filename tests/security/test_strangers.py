@@ -15,7 +15,7 @@ from tests.cli.tools import CommandResult, Stack, mutitask, no_agents_left
 from tests.security.fuzzing import SCRAPS
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
-from worker_agent.protocol import PROTOCOL, wire
+from worker_agent.protocol import PROTOCOL, list_item, wire
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.keys import Keys
 from worker_agent.protocol.recovery import recover_and_promote
@@ -81,17 +81,17 @@ def look_everywhere(url: str) -> list[str]:
 def still_works(stack: Stack, client: redis.Redis) -> None:
     """Expect that a newly pushed task runs and that commands work."""
     done = int(client.hget(AT.agent_counters, "done") or 0)
-    client.rpush(AT.waiting, wire.header(stack.core.run.id, 777) + wire.pack(5))
+    client.rpush(AT.waiting, list_item.header(stack.core.run.id, 777) + wire.pack(5))
     stack.until(lambda s: s.channels[0].done > done)
     assert stack.done("detect_one", 0)["devices"]["0"]["state"] == "running"
 
 
 def test_foreign_items_are_kept_as_they_are_and_counted(stack: Stack, client: redis.Redis) -> None:
     items = [item for item in (*GARBAGE, *SCRAPS) if item] + [
-        wire.header("run12345", 5)[:-1], wire.header("run12345", 6)[:-1] + b"Z" + b"x", b"M1" + b"\xff" * 40,
+        list_item.header("run12345", 5)[:-1], list_item.header("run12345", 6)[:-1] + b"Z" + b"x", b"M1" + b"\xff" * 40,
     ]  # fmt: skip
     odd = [
-        wire.header("run12345", n) + bytes_
+        list_item.header("run12345", n) + bytes_
         for n, bytes_ in enumerate((b"", b"\xc1", b"\xdd\xff\xff\xff\xff"))
     ]
     client.rpush(AT.waiting, *items, *odd)

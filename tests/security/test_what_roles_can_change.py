@@ -17,7 +17,7 @@ from tests.security.rights import PAGE, Roles, made
 from tests.security.test_strangers import GARBAGE
 from tests.support.programs import ROOT
 from tests.support.redis_server import RealServer
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.keys import Keys
 
 __all__ = ["no_agents_left"]
@@ -202,7 +202,7 @@ def test_a_server_continues_with_any_data_of_an_agents_user(client: redis.Redis,
         link = RedisBackend(roles.server, NAME)
         assert link.snapshot().channels[0].done >= 0
         number = 900
-        client.rpush(AT.waiting, wire.header(stack.core.run.id, number) + wire.pack("after"))
+        client.rpush(AT.waiting, list_item.header(stack.core.run.id, number) + wire.pack("after"))
         seen = threading.Event()
         stack.until(lambda s: s.channels[0].waiting == 0 or seen.is_set())
         assert not stack.core.ended.is_set(), stack.core.failure

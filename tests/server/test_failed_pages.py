@@ -12,7 +12,7 @@ from mutitask_tui.server.failed_pages import failed_pages
 from mutitask_tui.server.inspector import Inspector
 from mutitask_tui.server.snapshot import FailedTask
 from tests.protocol.world import World
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.reasons import reason
 
 
@@ -34,7 +34,7 @@ def add_failed(world: World, channel: int, times: dict[int, int], why: str = "no
     pipe = world.client.pipeline()
     for number, at_ms in times.items():
         id_ = f"testtest{number:012d}"
-        pipe.hset(at.failed, id_, wire.header("testtest", number) + wire.pack(number))
+        pipe.hset(at.failed, id_, list_item.header("testtest", number) + wire.pack(number))
         pipe.hset(at.reasons, id_, why_packed)
         pipe.zadd(at.failed_at, {id_: at_ms})
     pipe.execute()

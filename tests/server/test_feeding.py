@@ -13,7 +13,7 @@ import redis
 
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.feed import SINGLE_ITEM_S
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Broker
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.membership import RunPlan
@@ -35,7 +35,7 @@ def feeding(url: str, items: Iterator[Any], *, resume: bool = False) -> Iterator
 
 def numbers(client: redis.Redis, at: ChannelKeys) -> list[int]:
     """Return the numbers of the waiting items, in their order."""
-    return [wire.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
+    return [list_item.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
 
 
 def test_a_push_whose_answer_was_lost_is_not_pushed_again(
@@ -46,7 +46,7 @@ def test_a_push_whose_answer_was_lost_is_not_pushed_again(
         wait_until(lambda: client.llen(at.waiting) == 10)
         # Items 10 and 11 arrive like a push whose answer was lost.
         assert core.run is not None
-        client.rpush(at.waiting, *[wire.header(core.run.id, n) + wire.pack(n) for n in (10, 11)])
+        client.rpush(at.waiting, *[list_item.header(core.run.id, n) + wire.pack(n) for n in (10, 11)])
         client.hincrby(at.counters, "allotted", 2)
         client.hincrby(at.counters, "cursor", 2)
         client.hset(at.counters, "capacity", 30)
@@ -207,11 +207,11 @@ def test_a_task_with_options_is_pushed_with_its_payload_alone(
     items = [Task("a", timeout=30, retries=0), "b", Task("c", delay=3_600), Task("d")]
     with feeding(redis_url, iter(items)):
         wait_until(lambda: client.hget(at.counters, "exhausted") == b"1")
-    waiting = [wire.parse(item) for item in client.lrange(at.waiting, 0, -1)]
-    (delayed,) = [wire.parse(item) for item in client.zrange(at.delayed, 0, -1)]
+    waiting = [list_item.parse(item) for item in client.lrange(at.waiting, 0, -1)]
+    (delayed,) = [list_item.parse(item) for item in client.zrange(at.delayed, 0, -1)]
     assert [wire.unpack(item.body) for item in (*waiting, delayed)] == ["a", "b", "d", "c"]
     assert [item.options for item in (*waiting, delayed)] == [
-        wire.Options(30.0, 0), wire.Options(), wire.Options(), wire.Options(delay_ms=3_600_000),
+        list_item.Options(30.0, 0), list_item.Options(), list_item.Options(), list_item.Options(delay_ms=3_600_000),
     ]  # fmt: skip
 
 

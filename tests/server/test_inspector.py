@@ -10,7 +10,7 @@ import redis
 from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.commands.registry import CommandError, find
 from tests.protocol.world import World, done
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.reasons import error_location, reason
 
 
@@ -29,7 +29,7 @@ def backend(world: World, redis_url: str) -> RedisBackend:
 def fail(world: World, task: object, *errors: Exception) -> str:
     """Add a task to channel 0 that fails once for each error, the last time for good. Return its id."""
     agent = world.agent(0)
-    world.client.rpush(world.at.waiting, wire.header("testtest", world.cursor()) + wire.pack(task))
+    world.client.rpush(world.at.waiting, list_item.header("testtest", world.cursor()) + wire.pack(task))
     world.client.hincrby(world.at.counters, "allotted", 1)
     world.client.hincrby(world.at.counters, "cursor", 1)
     id_ = ""

@@ -19,7 +19,7 @@ from tests.crashes.fleet import Fleet, closing
 from tests.run_plan import run_plan
 from tests.support.programs import Program
 from tests.support.redis_server import RealServer
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 from worker_agent.protocol.bodies import key_prefix
 from worker_agent.protocol.keys import Keys
 
@@ -119,7 +119,7 @@ def test_a_full_channel_stores_no_more_bodies_than_one_push_takes(
         core._allotter.retry_blocked()  # type: ignore[union-attr]
         wait(lambda: client.hget(at.counters, "exhausted") == b"1")
         assert client.llen(at.waiting) == bodies(client) == 200
-        numbers = [wire.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
+        numbers = [list_item.parse(item).number for item in client.lrange(at.waiting, 0, -1)]
         assert numbers == list(range(200))
     finally:
         core.stop()

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mutitask_tui.server import result_lines as module
 from mutitask_tui.server.reader import parse_result
 from mutitask_tui.server.result_lines import result_line, result_lines
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 
 
 def item(packed_value: bytes, number: int = 7) -> bytes:
-    return wire.header("Ab3dEf7h", number, 2, 1) + b"\x93\x03\xce\x00\x0f\x42\x40" + packed_value
+    return list_item.header("Ab3dEf7h", number, 2, 1) + b"\x93\x03\xce\x00\x0f\x42\x40" + packed_value
 
 
 def long_way(items: list[bytes]) -> str:
@@ -97,9 +97,10 @@ def test_a_hard_value_changes_no_other_line_of_its_page(name: str) -> None:
     "odd",
     [
         b"", b"hello", b"M1" + b"x" * 30, item(b"\xc0")[:25], item(b"\xc0")[:26],
-        wire.apart(item(wire.pack("x" * 5_000)), "r.a0-1"),
-        wire.header("Ab3dEf7h", 1) + wire.pack([True, 5, "a"]), wire.header("Ab3dEf7h", 1) + wire.pack([1, 2.5, "a"]),
-        wire.header("Ab3dEf7h", 1) + wire.pack([1, 2]), wire.header("Ab3dEf7h", 1) + wire.pack("ab"),
+        list_item.apart(item(wire.pack("x" * 5_000)), "r.a0-1"),
+        list_item.header("Ab3dEf7h", 1) + wire.pack([True, 5, "a"]),
+        list_item.header("Ab3dEf7h", 1) + wire.pack([1, 2.5, "a"]),
+        list_item.header("Ab3dEf7h", 1) + wire.pack([1, 2]), list_item.header("Ab3dEf7h", 1) + wire.pack("ab"),
     ],
 )  # fmt: skip
 def test_an_item_that_is_no_result_is_shown_as_bytes(odd: bytes) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import DONE, HANDED_BACK, SAVED, Settlement
 from worker_agent.protocol.text import short_text
@@ -356,7 +356,7 @@ def _handed_back(entry: Entry) -> Settlement:
 def text_of(item: bytes, characters: int = 80) -> str:
     """Return a task as short text for the dashboard, whatever the list item holds."""
     try:
-        task = wire.unpack(wire.body(item)) if len(item) < 4096 else "(a large task)"
+        task = wire.unpack(list_item.body(item)) if len(item) < 4096 else "(a large task)"
     except wire.Undecodable:
         return "(does not unpack)"
     return short_text(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")

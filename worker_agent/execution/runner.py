@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_agent.execution import forks
 from worker_agent.execution.current_task import LOCAL
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
 from worker_agent.protocol.retry_policy import GiveUp, Retry, class_names
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-_BODY_AT = wire.HEADER_BYTES
+_BODY_AT = list_item.HEADER_BYTES
 _FORM_AT = _BODY_AT - 1
 
 
@@ -65,7 +65,7 @@ class Runner:
             functions = self._functions_of[channel] = self._functions(channel)
         task_function, save_function = functions
         # Nearly all items have this form. Any call here would take a twentieth of a short task's time.
-        plain = item[_FORM_AT:_BODY_AT] == wire.INLINE
+        plain = item[_FORM_AT:_BODY_AT] == list_item.INLINE
         task = wire.unpack(item[_BODY_AT:] if plain else _body_of(item))
         try:
             result = self._call(task_function, task)
@@ -83,7 +83,7 @@ class Runner:
             packed = self._pack([self._device, time_ns() // 1_000_000, result])
         except Unpackable as error:
             return self._failed("result", error)
-        return DONE, (item[:_BODY_AT] if plain else wire.result_header(item)) + packed
+        return DONE, (item[:_BODY_AT] if plain else list_item.result_header(item)) + packed
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
         try:
@@ -119,12 +119,12 @@ class Runner:
 
 def _body_of(item: bytes) -> bytes:
     """Return the body of an item. Raises `Undecodable`."""
-    if wire.is_apart(item):
+    if list_item.is_apart(item):
         raise MissingBody(
             "its body is missing in Redis: it was stored apart from the task and is gone; give the task a new body "
             "(edit), or delete it"
         )
-    return wire.body(item)
+    return list_item.body(item)
 
 
 class MissingBody(wire.Undecodable):
@@ -138,7 +138,7 @@ class ProcessDied(Exception):
 def time_limit_of(item: bytes, default: float | None) -> float | None:
     """Return the limit of one run of a task, in seconds: its own, or else the agent's. None for no limit."""
     try:
-        own = wire.options_of(item).timeout
+        own = list_item.options_of(item).timeout
     except wire.Undecodable:
         return default
     return default if own is None else own

@@ -7,13 +7,13 @@ import threading
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight, RunningTask
 from worker_agent.execution.runner import Runner, time_limit_of, timed_out
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
-_OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
+_OPTIONS_AT = slice(list_item.HEADER_BYTES - 1, list_item.HEADER_BYTES)
 RESTART_DELAY_S = 0.5
 """How long a slot that failed stays empty: the new thread may fail at once as well."""
 
@@ -68,7 +68,7 @@ class ThreadExecutor:
         runner = Runner(self._settings.functions, self._device)
         try:
             while (entry := self._in_flight.take(slot)) is not None:
-                if entry[3][_OPTIONS_AT] == wire.OPTIONS:
+                if entry[3][_OPTIONS_AT] == list_item.OPTIONS:
                     self._watch_time_limits()
                     self._limited_run_started.set()
                 if not self._in_flight.finish(slot, runner.run(entry[3], entry[4])):

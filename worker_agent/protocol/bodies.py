@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.connection.guard import MalformedReply, ReplyTooLarge
 from worker_agent.protocol.connection.plain import Command, NodeFailed, PlainCommands
 from worker_agent.protocol.connection.redis_errors import translate
@@ -33,8 +33,8 @@ _PIECE = 1_000
 _APART = re.compile(
     rb"M1([A-Za-z0-9]{8}[0-9]{12})[0-9]{3}(?:o[a-z0-9.]*;)?b([0-9]{8})([A-Za-z0-9.:_-]{1,100})"
 )
-_form = itemgetter(wire.HEADER_BYTES - 1)
-_ONLY_INLINE = frozenset(wire.INLINE)
+_form = itemgetter(list_item.HEADER_BYTES - 1)
+_ONLY_INLINE = frozenset(list_item.INLINE)
 
 
 def key_prefix(name: str) -> bytes:
@@ -63,12 +63,12 @@ def new_ending() -> str:
 
 def apart_form(size: int, ending: str) -> bytes:
     """Return what stands behind the header of an item in place of a body of that size."""
-    return b"%b%08d%b" % (wire.APART, size, ending.encode("ascii"))
+    return b"%b%08d%b" % (list_item.APART, size, ending.encode("ascii"))
 
 
 def body_of(item: bytes) -> memoryview:
     """Return the inline body of an item, which is not copied."""
-    return memoryview(item)[wire.form_at(item) + 1 :]
+    return memoryview(item)[list_item.form_at(item) + 1 :]
 
 
 class Place(NamedTuple):
@@ -228,7 +228,7 @@ class Bodies:
             dict(place for place in places if place is not None and place.size <= most_bytes), found, unlink
         )
         return [
-            item if place is None or (body := found.get(place.key)) is None else wire.inline(item, body)
+            item if place is None or (body := found.get(place.key)) is None else list_item.inline(item, body)
             for item, place in zip(items, places, strict=True)
         ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.bodies import APART_BYTES, Bodies, apart_form, body_key, new_ending
 from worker_agent.protocol.connection.guard import MalformedReply
@@ -25,7 +25,7 @@ from worker_agent.protocol.task_bodies import TaskBodies
 
 MAX_CLAIM_BYTES = 1024 * 1024
 """A claim ends with the item that reaches this size. A body that is stored apart counts a quarter."""
-_OPTIONS_AT = slice(wire.HEADER_BYTES - 1, wire.HEADER_BYTES)
+_OPTIONS_AT = slice(list_item.HEADER_BYTES - 1, list_item.HEADER_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,10 @@ class Broker(Membership):
             self.keys.desired_server, at.agent_counters, at.marks, at.delayed,
         ]  # fmt: skip
         delayed = int(
-            any(item[_OPTIONS_AT] == wire.OPTIONS and wire.options_of(item).delay_ms for item in items)
+            any(
+                item[_OPTIONS_AT] == list_item.OPTIONS and list_item.options_of(item).delay_ms
+                for item in items
+            )
         )
         reply = self._numbered(
             "allot", keys, [self.actor.id], cursor, int(exhausted), halted, delayed, *items
@@ -211,7 +214,7 @@ class Broker(Membership):
 
     def _parse_claim(self, reply: list[Any]) -> Claim:
         try:
-            items = wire.unpack_items(reply[3])
+            items = list_item.unpack_items(reply[3])
         except wire.Undecodable:
             raise RedisRefused(foreign_key_message(self.address)) from None
         elsewhere = tuple(int(count) for count in reply[5])
@@ -265,12 +268,14 @@ class Broker(Membership):
     def edit(self, channel: int, id_: str, body: bytes) -> bool:
         """Give a failed task a new body and requeue it. Return whether it was still there."""
         if len(body) < APART_BYTES:
-            return self._edit(channel, id_, wire.INLINE + body)
+            return self._edit(channel, id_, list_item.INLINE + body)
         # The old body must stay as it is: the task may be reloaded and run meanwhile.
         ending = new_ending()
         key = body_key(self.keys.name, channel, id_, ending)
         if self.retry(lambda: self.bodies.store({key: body})):
-            return self._edit(channel, id_, wire.INLINE + body)  # No memory, which the script frees first.
+            return self._edit(
+                channel, id_, list_item.INLINE + body
+            )  # No memory, which the script frees first.
         edited = self._edit(channel, id_, apart_form(len(body), ending))
         if not edited:
             self.bodies.unlink([key])

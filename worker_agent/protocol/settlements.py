@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import itemgetter
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 
 DONE = b"d"
 """The task succeeded. Carries the list item of its result."""
@@ -90,6 +90,6 @@ def unsettled_items(claims: dict[bytes, bytes]) -> list[bytes]:
         item
         for field, items in claims.items()
         if not field.endswith(b":open")
-        for item, state in zip(wire.unpack_items(items), claims[field + b":open"].decode(), strict=True)
+        for item, state in zip(list_item.unpack_items(items), claims[field + b":open"].decode(), strict=True)
         if state != "."
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from worker_agent.protocol.counts import checked_number
+from worker_agent.protocol.list_item import Options
 from worker_agent.protocol.retry_policy import MAX_DELAY_S, checked_retries
-from worker_agent.protocol.wire import Options
 
 
 class Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from worker_agent.protocol import wire
+from worker_agent.protocol import list_item
 from worker_agent.protocol.bodies import APART_BYTES, Bodies, all_inline, body_of, result_ending
 from worker_agent.protocol.connection.retry import RetryPolicy
 from worker_agent.protocol.settlements import DONE, SAVED, Settlement
@@ -37,7 +37,7 @@ class TaskBodies:
         small: dict[int, tuple[bytes, bytes]] = {}
         for place in large:
             item = settled[place][3]
-            apart = wire.apart(item, result_ending(actor))
+            apart = list_item.apart(item, result_ending(actor))
             (key,) = self._bodies.keys(channel, [apart])
             bodies[key], small[place] = body_of(item), (key, apart)
         refused = retry(lambda: self._bodies.store(bodies))
