@@ -10,13 +10,14 @@ from typing import Any, Literal
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.actor import Actor, is_agent
 from worker_agent.protocol.bodies import APART_BYTES, Bodies, apart_form, body_key, new_ending
+from worker_agent.protocol.calls import MAX_TASKS_PER_CALL
 from worker_agent.protocol.connection.guard import MalformedReply
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.connection.retry import NO_RETRIES, RetryPolicy
 from worker_agent.protocol.connection.waiting import send_together
 from worker_agent.protocol.errors import ConcurrentChange, MutiTaskError, RedisRefused
 from worker_agent.protocol.keys import Keys
-from worker_agent.protocol.membership import MAX_EVENTS, MAX_TASKS_PER_CALL, Membership
+from worker_agent.protocol.membership import MAX_EVENTS, Membership
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.replies import check_script_reply, to_dict
 from worker_agent.protocol.scripts import script

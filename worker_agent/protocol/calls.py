@@ -31,6 +31,9 @@ from worker_agent.protocol.replies import (
 )
 from worker_agent.protocol.scripts import Argument, script
 
+MAX_TASKS_PER_CALL = 1000
+"""How many tasks one call of a script moves at most."""
+
 
 class Calls:
     """The calls of one actor to one namespace.

@@ -1,4 +1,4 @@
-"""The transitions of actors: they register, renew their leases and leave; fenced ones are recovered (laws 2, 7, 8)."""
+"""The transitions of actors: they register, renew their leases, follow desired state, and leave (laws 2, 4, 7)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import is_agent
-from worker_agent.protocol.calls import Calls, successor_text
+from worker_agent.protocol.calls import successor_text
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.errors import (
     ConcurrentChange,
@@ -23,11 +23,10 @@ from worker_agent.protocol.errors import (
     VersionMismatch,
 )
 from worker_agent.protocol.identity import Identity
-from worker_agent.protocol.replies import is_whole
+from worker_agent.protocol.recovery import Recovery
 from worker_agent.protocol.scripts import Argument
 from worker_agent.protocol.served_channels import Served, served_text
 
-MAX_TASKS_PER_CALL = 1000
 OPERATOR_TTL_MS = 3_600_000
 """How long the record of an operator lives after it registered."""
 SAMPLE_MS = 5_000
@@ -120,17 +119,7 @@ class HeartbeatReply:
     desired: DesiredState
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """The result of a sweep."""
-
-    dead: list[tuple[str, list[int]]]
-    """The actors to fence and recover, each with the channels in which it has claims."""
-    due: list[int]
-    """The channels with delayed tasks that are due."""
-
-
-class Membership(Calls):
+class Membership(Recovery):
     """The transitions of actors."""
 
     def register_operator(self) -> None:
@@ -234,64 +223,6 @@ class Membership(Calls):
             raise LeaseLost(f"actor {self.actor.id} was fenced")
         return bool(reply[1] == b"1")
 
-    def sweep(self, channels: int) -> Sweep:
-        """Find actors to recover and channels to promote. Empty if another actor swept within the last second."""
-        keys = [self.keys.meta, self.keys.leases, self.keys.fleet, self.keys.desired_channels]
-        for number in range(channels):
-            channel = self.keys.channel(number)
-            keys += [channel.delayed, channel.claim_counts, channel.waiting, channel.token]
-        dead, due = self._call("sweep", keys)
-        found = [
-            (actor.decode("utf-8", "replace"), [int(text) for text in held_in.split(b",") if is_whole(text)])
-            for actor, held_in in dead
-        ]
-        return Sweep(found, [int(channel) for channel in due])
-
-    def recover(
-        self, dead: str, reason: bytes, *, channels: int | None = None, claims_in: Sequence[int] | None = None
-    ) -> int:
-        """Fence an actor whose lease has ended, and requeue all tasks that it has claimed.
-
-        `channels` is how many channels the namespace has (by default Redis is asked). `claims_in` are channels in which
-        the actor probably has claims: this saves a call. Returns how many tasks were requeued or failed; 0 if the lease
-        has not ended. A task that crashes for the third time fails with `reason` (msgpack).
-        """
-        if channels is None:
-            channels = self.channels()
-        # One call recovers one channel, and tells which other channels have claims.
-        moved, left, recovered = 0, list(claims_in or [0])[:1], set[int]()
-        while left:
-            channel = left[0]
-            count, elsewhere = self._recover_in(channel, dead, reason, channels)
-            moved += count
-            recovered.add(channel)
-            left = [other for other in elsewhere if other not in recovered]
-        return moved
-
-    def _recover_in(self, channel: int, dead: str, reason: bytes, channels: int) -> tuple[int, list[int]]:
-        """Recover an actor's tasks of one channel. Return how many, and the other channels in which it has claims."""
-        at = self.keys.channel(channel)
-        others = [number for number in range(channels) if number != channel]
-        keys = [
-            self.keys.actor(dead), self.keys.leases, self.keys.agents, at.agents, at.waiting, at.failed,
-            at.failed_at, at.reasons, at.claim_counts, at.claims(dead), at.token, at.retry_reasons,
-            at.traces, at.trace_uses,
-        ]  # fmt: skip
-        for number in others:
-            keys += [self.keys.channel(number).agents, self.keys.channel(number).claim_counts]
-        moved = 0
-        while True:
-            reply = self._call("recover", keys, dead, MAX_TASKS_PER_CALL, reason)
-            if reply[0] == b"alive":
-                return moved, []
-            moved += int(reply[1]) + int(reply[2])
-            if int(reply[3]) == 0:
-                return moved, [others[int(place) - 1] for place in reply[4] if 0 < int(place) <= len(others)]
-
-    def fence(self, actor: str) -> None:
-        """Fence an actor whose process has certainly ended, so that the next sweep recovers its tasks."""
-        self._call("fence", [self.keys.actor(actor), self.keys.leases], actor)
-
     def sample_counters(self, channels: int) -> None:
         """Append a sample of its counters to each channel's history if one is due, and remove the oldest events.
 
@@ -306,11 +237,6 @@ class Membership(Calls):
     def append_device_log(self, device: int, lines: Sequence[str]) -> None:
         """Append lines to a device's log."""
         self._call("append_device_log", [self.keys.device_log(device)], MAX_LOG_LINES, LOG_TTL_MS, *lines)
-
-    def promote(self, channel: int) -> int:
-        """Requeue delayed tasks that are due. Return how many."""
-        at = self.keys.channel(channel)
-        return int(self._call("promote", [at.delayed, at.waiting, at.token], MAX_TASKS_PER_CALL)[1])
 
     def open_run(self, plan: RunPlan, identity: Identity, *, gone: str = "") -> Run:
         """Register a server and start or resume a run. `gone` is a server whose process has certainly ended, or ''.

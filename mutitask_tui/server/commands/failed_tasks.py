@@ -13,8 +13,8 @@ from mutitask_tui.server.files import write_new_file
 from mutitask_tui.server.watch import current_watch
 from worker_agent.protocol import wire
 from worker_agent.protocol.broker import Reload
+from worker_agent.protocol.calls import MAX_TASKS_PER_CALL
 from worker_agent.protocol.errors import Unpackable
-from worker_agent.protocol.membership import MAX_TASKS_PER_CALL
 from worker_agent.protocol.text import plural
 from worker_agent.protocol.unpatched import time
 

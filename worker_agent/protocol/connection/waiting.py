@@ -41,7 +41,7 @@ def send_together(client: redis.Redis, commands: Sequence[Sequence[Any]], give_u
             if give_up():
                 raise GaveUp
             if time.monotonic() > ends:
-                raise RedisTimeoutError("no reply in time")
+                raise RedisTimeoutError
         for _ in commands:
             try:
                 replies.append(connection.read_response())
