@@ -62,6 +62,7 @@ PURPOSES = {
     r"fleet": "the number of devices in the grid, and the time of the last sweep",
     r"events": "the event log, at most about 1,000 lines",
     r"devices": "the last heartbeat of each device",
+    r"heard": "when it came",
     r"wish:devices": "the desired state of each device",
     r"channel:0:books": "the channel's counters that the server changes",
     r"channel:0:tally": "the channel's counters that agents change",

@@ -263,7 +263,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the server does not check whether agents on its machine are gone", "mutitask_tui/server/supervisor.py",
-        "if is_gone(self._known[actor]):", "if False:", CRASHES,
+        "if identity in gone]:", "if False]:", CRASHES,
     ),
     Mutation(
         "an agent claims ahead while it runs a recovered task", "worker_agent/execution/in_flight.py",
