@@ -405,6 +405,7 @@ def test_purge_device_deletes_an_offline_device(world: World) -> None:
     assert ctl.purge_device(1)
     assert not ctl.purge_device(1)
     assert world.client.hexists(world.keys.devices, "1") is False
+    assert world.client.zscore(world.keys.heard, "1") is None
     assert world.client.hexists(world.keys.desired_devices, "1") is False
     assert ctl.actor_on(1) == ""
 

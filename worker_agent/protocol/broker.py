@@ -358,7 +358,7 @@ class Broker(Membership):
         """
         keys = [
             self.keys.actor(self.actor.id), self.keys.devices, self.keys.agents, self.keys.leases,
-            self.keys.desired_devices, self.keys.desired_assignments,
+            self.keys.desired_devices, self.keys.desired_assignments, self.keys.heard,
         ]  # fmt: skip
         reply = self._numbered("purge_device", keys, [], device)
         if reply[0] == b"held":
