@@ -66,7 +66,8 @@ def test_a_refused_call_leaves_the_connection_to_the_next(
 def test_an_interrupted_call_leaves_no_reply_to_the_next(
     dedicated: Any, sha: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert echo(dedicated, sha, "a") == "a"
+    for word in "aa":  # On a cluster, the first call finds the node.
+        assert echo(dedicated, sha, word) == word
 
     def interrupted() -> None:
         monkeypatch.undo()
