@@ -145,5 +145,5 @@ def test_connections_killed_all_the_time_in_mid_script_lose_and_double_nothing(f
     wait_until(killed_until_done, 40, every=0.1, what="all is done")
 
     assert crashes_of(fleet, list(range(COUNT))) == {0}
-    assert kills >= 30
+    assert kills >= 12
     assert all(program.running for program in (server, *agents))
