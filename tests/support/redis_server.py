@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,17 +41,25 @@ def server_binary() -> Path:
     return binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"
 
 
+_reserved: deque[socket.socket] = deque(maxlen=64)
+"""Sockets for UDP on the ports that `free_port` returned last. No server listens there; other tests see them."""
+
+
 def free_port() -> int:
-    """Return a TCP port on loopback on which no program listens now.
+    """Return a TCP port on loopback on which no program listens now, and which no other test gets meanwhile.
 
     It is below the range from which the kernel takes ports for connections: a connection of another test could take
     such a port before the server does.
     """
     while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = 10_000 + secrets.randbelow(22_000)
+        port = 10_000 + secrets.randbelow(22_000)
+        reserved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            reserved.bind(("127.0.0.1", port))
+            _reserved.append(reserved)  # The oldest one is closed: its server has started long ago.
             return port
+        reserved.close()
 
 
 def give_own_port(home: Path) -> None:
