@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 
+from worker_agent.protocol.connection.plain import PlainCommands
 from worker_agent.protocol.scripts import script
 
 LUA = files("worker_agent.protocol") / "lua"
@@ -94,15 +95,14 @@ def dump(client: redis.Redis, but: Iterable[str] = ()) -> dict[bytes, tuple[byte
     """Return the whole database: key -> (type, content). For the keys in `but`, only the type and the members."""
     only_members = {key.encode() for key in but}
     found: dict[bytes, tuple[bytes, Any]] = {}
-    keys = []
-    for key in client.keys("*"):
-        if key.startswith(b"mt:"):
-            found[key] = (
-                b"string",
-                client.get(key),
-            )  # A body, which may be on another node than the namespace.
-        else:
-            keys.append(key)
+    everything = client.keys("*")
+    # The client stays with the node of the namespace. Bodies may be on any node.
+    bodies = [key for key in everything if key.startswith(b"mt:")]
+    PlainCommands(client).send(
+        [("GET", key) for key in bodies],
+        lambda index, reply: found.update({bodies[index]: (b"string", reply)}),
+    )
+    keys = [key for key in everything if not key.startswith(b"mt:")]
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.type(key)
