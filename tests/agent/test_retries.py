@@ -13,6 +13,7 @@ from mutitask_tui.server.snapshot import FailedDetail
 from tests.agent.bench import NAME, Bench
 from tests.agent.process_jobs import PROCESS, job
 from tests.crashes.fleet import Fleet
+from tests.support.waiting import wait_until
 from worker_agent.protocol.retry_policy import GiveUp, Retry
 from worker_agent.protocol.task import Task
 
@@ -210,3 +211,18 @@ def test_a_new_rate_is_followed_at_once(bench: Bench, served: tuple[int, ...] | 
     bench.wait_for(lambda b: b.done == 1)
     bench.commands.reset_rate("off", 0)
     bench.wait_for(lambda b: b.done == 30, timeout=5)
+
+
+def test_a_paused_agent_does_not_wait_for_tokens_of_a_channel_that_is_limited(bench: Bench) -> None:
+    bench.serve(range(5), rates={"rate:0": "1 3600000"})
+    agent = bench.agent(lambda task: task)
+    bench.wait_for(lambda b: b.done == 1)
+    bench.commands.pause_one(0)
+    wait_until(lambda: agent.state.paused, what="the agent is paused")
+    wait_until(lambda: not agent._claim_loop._long_poll.polling, what="no wait goes on")
+    bench.commands.reset_rate("off", 0)
+    bench.client.delete(bench.at.token)
+    bench.client.lpush(bench.at.token, "1")
+    assert bench.counters().waiting == 4 and not agent._claim_loop._long_poll.polling
+    bench.commands.start_one(0)
+    bench.wait_for(lambda b: b.done == 5)

@@ -80,7 +80,7 @@ class ClaimLoop:
             if long_poll.polling and tokens is None and not reassigned and not settle_due:
                 # A limit that is over brings no token.
                 want = want if channel in choice.limit_over else 0
-            if not want and not tokens and choice.any_limited() and in_flight.idle_slots():
+            if not (want or tokens or state.paused) and choice.any_limited() and in_flight.idle_slots():
                 # Tokens tell of other channels, and of a new rate.
                 tokens = None
                 long_poll.start_polling()
