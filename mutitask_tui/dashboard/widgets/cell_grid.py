@@ -372,3 +372,19 @@ class CellGrid(ScrollView, Generic[T], can_focus=True):
                 style += Style(bgcolor=self.get_component_rich_style(background).bgcolor)
             self._styles[name, on_cursor, marked] = style
         return style
+
+
+class DensityGrid(CellGrid[T]):
+    """A grid whose items take several lines, or one line if there are very many."""
+
+    dense: bool | None = None
+    """Whether each item takes one line. None decides by the number of items."""
+
+    @property
+    def density(self) -> str:
+        """`dense` as a word of the config file: `auto`, `dense` or `roomy`."""
+        return "auto" if self.dense is None else "dense" if self.dense else "roomy"
+
+    @density.setter
+    def density(self, word: str) -> None:
+        self.dense = {"dense": True, "roomy": False}.get(word)

@@ -17,7 +17,7 @@ from mutitask_tui.dashboard.formats import (
 )
 from mutitask_tui.dashboard.model.channel_order import FAULTS, ChannelRow
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
+from mutitask_tui.dashboard.widgets.cell_grid import DensityGrid, Piece
 from mutitask_tui.dashboard.widgets.channel_line import dense_line
 
 _ROOMY_LINES = 2
@@ -28,13 +28,11 @@ _NAME_WIDTH = 16
 """The width of the first column, in cells: the channel name, and the ETA below it."""
 
 
-class ChannelList(CellGrid[ChannelRow]):
+class ChannelList(DensityGrid[ChannelRow]):
     """Show each channel in two lines, or in one line (`dense`) if they do not all fit."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 74
 
-    dense: bool | None = None
-    """Whether each channel takes one line. None decides by the number of channels."""
     column = "auto"
     """The column that the channels are sorted by. A dense line shows the value of this column."""
 
@@ -42,15 +40,6 @@ class ChannelList(CellGrid[ChannelRow]):
         super().__init__(id=id)
         self.cell_height = _ROOMY_LINES
         self._room = 0
-
-    @property
-    def density(self) -> str:
-        """`dense` as a word of the config file: `auto`, `dense` or `roomy`."""
-        return "auto" if self.dense is None else "dense" if self.dense else "roomy"
-
-    @density.setter
-    def density(self, word: str) -> None:
-        self.dense = {"dense": True, "roomy": False}.get(word)
 
     def key_of(self, item: ChannelRow) -> int:
         """Return the channel number."""

@@ -19,7 +19,7 @@ from mutitask_tui.dashboard.formats import (
 from mutitask_tui.dashboard.model.device_order import DeviceRow
 from mutitask_tui.dashboard.model.states import device_state, pending_state
 from mutitask_tui.dashboard.safe_text import safe_str
-from mutitask_tui.dashboard.widgets.cell_grid import CellGrid, Piece
+from mutitask_tui.dashboard.widgets.cell_grid import DensityGrid, Piece
 from worker_agent.protocol.served_channels import Served, served_text
 
 _ROOMY_LINES = 3
@@ -32,23 +32,11 @@ _MAX_SCREENS = 3
 """If cells of three lines need more screens than this, each device takes one line."""
 
 
-class DeviceGrid(CellGrid[DeviceRow]):
+class DeviceGrid(DensityGrid[DeviceRow]):
     """Show each device in three lines (`roomy`), or in one line (`dense`) if there are very many."""
 
     MIN_CELL_WIDTH: ClassVar[int] = 26
     MAX_CELL_WIDTH: ClassVar[int] = 100
-
-    dense: bool | None = None
-    """Whether each device takes one line. None decides by the number of devices."""
-
-    @property
-    def density(self) -> str:
-        """`dense` as a word of the config file: `auto`, `dense` or `roomy`."""
-        return "auto" if self.dense is None else "dense" if self.dense else "roomy"
-
-    @density.setter
-    def density(self, word: str) -> None:
-        self.dense = {"dense": True, "roomy": False}.get(word)
 
     column = "device"
     """The column that the devices are sorted by. A dense line shows the value of this column."""
