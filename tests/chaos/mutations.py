@@ -229,7 +229,7 @@ MUTATIONS = (
     ),
     Mutation(
         "tasks that are handed back use up the rate", "settle_and_claim",
-        "allowed_ms = allowed_ms - #handed_back * period / count", "",
+        "allowed_ms = allowed_ms - #handed_back * interval", "",
     ),
     Mutation(
         "agents are woken for tasks that the rate holds back", "settle_and_claim",

@@ -86,6 +86,9 @@ local function with_counts(item, attempt, crashes)
     .. string.sub(item, 26)
 end
 
+-- Return a number from 0 to 1 that looks random and is always the same for a text.
+local function fraction_of(text) return tonumber(string.sub(redis.sha1hex(text), 1, 8), 16) / 0xFFFFFFFF end
+
 -- Call one command with many values, in pieces: Lua's `unpack` has a limit of about 8,000.
 local function call_in_pieces(command, key, values)
   for first = 1, #values, 1000 do
@@ -118,6 +121,18 @@ local function with_digests(reasons, traces_key, uses_key)
     packed[i] = cmsgpack.pack(map)
   end
   return table.concat(packed)
+end
+
+-- Move a task into the FailChannel, with the reasons of its former runs and of the last one. `at` has the keys of the
+-- channel: failed, failed_at, reasons, retry_reasons, traces, trace_uses.
+local function move_to_failed(at, now, id, item, reason)
+  redis.call('HSETNX', at.failed, id, item)
+  redis.call('ZADD', at.failed_at, now, id)
+  if redis.call('HEXISTS', at.reasons, id) == 0 then
+    local reasons = (redis.call('HGET', at.retry_reasons, id) or '') .. reason
+    redis.call('HSETNX', at.reasons, id, with_digests(reasons, at.traces, at.trace_uses))
+  end
+  redis.call('HDEL', at.retry_reasons, id)
 end
 
 -- Count the uses of the tracebacks in these reasons down, and delete those that are no longer used.

@@ -66,16 +66,14 @@ end
 
 call_in_pieces('HDEL', KEYS[10], fields)
 local requeued, failed = {}, 0
+local fail_channel = {
+  failed = KEYS[6], failed_at = KEYS[7], reasons = KEYS[8], retry_reasons = KEYS[12], traces = KEYS[13],
+  trace_uses = KEYS[14],
+}
 for _, item in ipairs(held) do
   if has_header(item) and crashes_of(item) >= MAX_CRASHES then
     local id = id_of(item)
-    redis.call('HSETNX', KEYS[6], id, item)
-    redis.call('ZADD', KEYS[7], now, id)
-    if redis.call('HEXISTS', KEYS[8], id) == 0 then
-      local reasons = (redis.call('HGET', KEYS[12], id) or '') .. ARGV[3] .. cmsgpack.pack({given_up = 'crashes'})
-      redis.call('HSETNX', KEYS[8], id, with_digests(reasons, KEYS[13], KEYS[14]))
-    end
-    redis.call('HDEL', KEYS[12], id)
+    move_to_failed(fail_channel, now, id, item, ARGV[3] .. cmsgpack.pack({given_up = 'crashes'}))
     failed = failed + 1
   else
     requeued[#requeued + 1] = item

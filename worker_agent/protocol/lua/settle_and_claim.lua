@@ -65,7 +65,11 @@ local half_full = starved and tonumber(redis.call('HGET', KEYS[3], 'capacity')) 
 local server_tokens = starved and redis.call('LLEN', KEYS[15])
 local desired = redis.call('HMGET', KEYS[13], ARGV[3], 'rate:' .. ARGV[3])
 local paused, rate = desired[1] == 'paused', desired[2]
-local allowed_ms = rate and tonumber(redis.call('HGET', KEYS[17], 'rate_ms') or '') or 0
+local allowed_ms, interval = 0, 0 -- When the rate allows the next task, and the ms between two tasks.
+if rate then
+  local count, period = string.match(rate, '^(%S+) (%S+)$')
+  allowed_ms, interval = tonumber(redis.call('HGET', KEYS[17], 'rate_ms') or '') or 0, period / count
+end
 local agents = redis.call('ZCARD', KEYS[11])
 local held = tonumber(redis.call('HGET', KEYS[10], ARGV[1]) or '0') + 0
 local waiting, tokens = redis.call('LLEN', KEYS[4]), redis.call('LLEN', KEYS[14])
@@ -103,8 +107,8 @@ if #ARGV >= first_run then
   -- Return the delay before the next run after `attempt` failed ones, in ms. The jitter is a hash of task and attempt.
   local function delay_before(attempt, id)
     local delay = math.min(policy.max_delay, policy.delay * policy.factor ^ (attempt - 1))
-    local random = tonumber(string.sub(redis.sha1hex(id .. attempt), 1, 8), 16) / 0xFFFFFFFF
-    return math.floor(math.min(policy.max_delay, delay * (1 - policy.jitter + 2 * policy.jitter * random)))
+    local spread = 1 - policy.jitter + 2 * policy.jitter * fraction_of(id .. attempt)
+    return math.floor(math.min(policy.max_delay, delay * spread))
   end
 
   local function settle_failed(id, item, carried)
@@ -217,36 +221,25 @@ if #ARGV >= first_run then
   for _, pair in ipairs(retry_reasons) do
     redis.call('HSET', KEYS[18], pair[1], (redis.call('HGET', KEYS[18], pair[1]) or '') .. pair[2])
   end
-  for _, task in ipairs(failed) do
-    local id, item, reason = task[1], task[2], task[3]
-    redis.call('HSETNX', KEYS[6], id, item)
-    redis.call('ZADD', KEYS[7], now, id)
-    if redis.call('HEXISTS', KEYS[8], id) == 0 then
-      local reasons = (redis.call('HGET', KEYS[18], id) or '') .. reason
-      redis.call('HSETNX', KEYS[8], id, with_digests(reasons, KEYS[19], KEYS[20]))
-    end
-    redis.call('HDEL', KEYS[18], id)
-  end
+  local fail_channel = {
+    failed = KEYS[6], failed_at = KEYS[7], reasons = KEYS[8], retry_reasons = KEYS[18], traces = KEYS[19],
+    trace_uses = KEYS[20],
+  }
+  for _, task in ipairs(failed) do move_to_failed(fail_channel, now, task[1], task[2], task[3]) end
   for _, task in ipairs(delayed) do redis.call('ZADD', KEYS[5], string.format('%d', task[1]), task[2]) end
   call_in_pieces('RPUSH', KEYS[4], requeued)
   -- A function that always fails is told within seconds, however many tasks wait.
   requeue_first(handed_back, 1)
   requeue_first(retried, 1)
   waiting = waiting + #requeued + #retried + #handed_back
-  if rate then
-    -- Tasks that never started used up nothing of the rate.
-    local count, period = string.match(rate, '^(%S+) (%S+)$')
-    allowed_ms = allowed_ms - #handed_back * period / count
-  end
+  allowed_ms = allowed_ms - #handed_back * interval -- Tasks that never started used up nothing of the rate.
 end
 
 local wanted = paused and 0 or math.min(tonumber(ARGV[4]), 1000, math.ceil(waiting / math.max(1, agents)))
 -- The rate of the channel (GCRA, the generic cell rate algorithm): each task moves `allowed_ms` by one interval. After a
 -- pause a second's worth of tasks may go at once. An agent that comes a little late loses nothing of the rate.
-local interval, late, allowed = 0, 0, 1000
+local late, allowed = 0, 1000
 if rate then
-  local count, period = string.match(rate, '^(%S+) (%S+)$')
-  interval = period / count
   late = math.min(500, interval / 2)
   local burst = math.max(1, math.floor(1000 / interval))
   -- An agent may have written any value. The condition is negated so that it is true for NaN.
@@ -316,8 +309,8 @@ if rate then
   redis.call('HSET', KEYS[17], 'rate_ms', string.format('%.3f', allowed_ms))
   if waiting > 0 and allowed <= #items then
     -- Agents come at different times for the next task.
-    local random = tonumber(string.sub(redis.sha1hex(ARGV[1] .. ARGV[2]), 1, 8), 16) / 0xFFFFFFFF
-    limited_ms = math.max(1, math.ceil(allowed_ms - now + random * math.min(late, interval * (agents - 1))))
+    local pause = fraction_of(ARGV[1] .. ARGV[2]) * math.min(late, interval * (agents - 1))
+    limited_ms = math.max(1, math.ceil(allowed_ms - now + pause))
   end
 end
 if waiting > 0 and not paused and tokens == 0 and limited_ms == 0 then redis.call('LPUSH', KEYS[14], '1') end
