@@ -61,9 +61,11 @@ def test_lost_writes_end_the_server_with_a_message_that_names_the_remedy(
     at = Keys("feeding").channel(0)
     with feeding(redis_url, iter(range(30))) as core:
         wait_until(lambda: client.llen(at.waiting) == 10)
-        client.rpop(at.waiting, 3)
-        client.hincrby(at.counters, "allotted", -3)
-        client.hincrby(at.counters, "cursor", -3)
+        with client.pipeline(transaction=True) as lost:  # at once: the server refills what it sees popped
+            lost.rpop(at.waiting, 3)
+            lost.hincrby(at.counters, "allotted", -3)
+            lost.hincrby(at.counters, "cursor", -3)
+            lost.execute()
         assert core.ended.wait(20)
         assert "up to item 10, and Redis knows of 7" in str(core.failure)
         assert "start the server again with --resume" in str(core.failure)
