@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.systems import FASTER_SETTINGS, PEERS
+from benchmarks.systems import OTHER_SETTINGS, PEERS
 
 Row = dict[str, Any]
 """A measurement: its conditions and its figures."""
@@ -44,7 +44,7 @@ def median_of(rows: Iterable[Row], field: str, **where: object) -> float:
 def measured_peers(rows: Iterable[Row]) -> list[str]:
     """Return the labels of the peers that have rows."""
     seen = {row.get("system") for row in rows}
-    return [peer.label for peer in (*PEERS, *FASTER_SETTINGS) if peer.label in seen]
+    return [peer.label for peer in (*PEERS, *OTHER_SETTINGS) if peer.label in seen]
 
 
 def fastest(rows: list[Row], field: str, names: Iterable[str], **where: object) -> tuple[str, float]:

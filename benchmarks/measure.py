@@ -110,13 +110,15 @@ def drain_mutitask(persistence: str, options: Options, delay_ms: float = 0.0, wa
     )
 
 
-def drain_bare(persistence: str, tasks: int, batch: int, delay_ms: float = 0.0) -> Drain:
-    """Measure the bare loop, which is the limit."""
+def drain_bare(
+    persistence: str, tasks: int, batch: int, delay_ms: float = 0.0, *, payload: int = 0, apart: bool = False
+) -> Drain:
+    """Measure the bare loop, which is the limit. `payload` in bytes; `apart`: bodies go apart from their items."""
     with redis_under_test(persistence, delay_ms) as (server, url):
         idle_cpu = server.cpu_s()
-        fed_per_s = limit.fill(url, tasks, batch)
+        fed_per_s = (limit.fill_apart if apart else limit.fill)(url, tasks, batch, payload)
         fed_cpu = server.cpu_s()
-        drained_per_s = limit.drain(url, tasks, batch)
+        drained_per_s = (limit.drain_apart if apart else limit.drain)(url, tasks, batch)
         drain_cpu = server.cpu_s() - fed_cpu
     return Drain(tasks, fed_per_s, drained_per_s, (fed_cpu - idle_cpu) / tasks * 1e6, drain_cpu / tasks * 1e6)
 

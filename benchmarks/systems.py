@@ -79,11 +79,13 @@ PEERS = (
          redis=False, concurrency="threads"),
 )  # fmt: skip
 
-FASTER_SETTINGS = (
+OTHER_SETTINGS = (
     Peer("ardiq", "ArdiQ, concurrency 64", ("ardiq==1.2.0",), 9000, "as ArdiQ, with four times the tasks at once",
          results_off=False, batch_feed=True, min_python=FOR_ARDIQ, noop_concurrency=64),
+    Peer("ardiq", "ArdiQ, one in flight", ("ardiq==1.2.0",), 1500, "as ArdiQ, with a concurrency and a prefetch of 1",
+         results_off=False, batch_feed=True, min_python=FOR_ARDIQ, noop_concurrency=1),
 )  # fmt: skip
-"""Settings that no documentation recommends, but that are faster on no-ops. Only the part `noop` measures them."""
+"""Settings that no documentation recommends: faster on no-ops, or like MutiTask's batch of 1. For the part `noop`."""
 
 CHART = Peer("chart", "the chart", ("matplotlib==3.11.2",), 0, "", redis=False)
 

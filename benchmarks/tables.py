@@ -181,14 +181,14 @@ def payloads(rows: list[Row]) -> list[str]:
     """Return the table of part 6."""
     sizes = sorted({row["bytes"] for row in rows})
     body = []
-    for name in ("MutiTask", *measured_peers(rows)):
+    for name in ("MutiTask", "bare loop", *measured_peers(rows)):
         cells = []
         for size in sizes:
             key = {"system": name, "bytes": size}
             cells += [f"{median_of(rows, field, **key):,.0f}" for field in ("fed_per_s", "drained_per_s")]
             cells.append(f"{median_of(rows, 'drain_us', **key):,.1f}")
         body.append([name, *cells])
-    named = {100: "100 B", 10_000: "10 kB", 1_000_000: "1 MB"}
+    named = {100: "100 B", 1_000: "1 kB", 10_000: "10 kB", 100_000: "100 kB", 1_000_000: "1 MB"}
     head = ["tasks/s"] + [
         f"{named[size]}: {what}" for size in sizes for what in ("fed", "drained", "us/task")
     ]

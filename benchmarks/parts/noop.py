@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.measure import Drain, drain_bare, drain_mutitask, drain_peer, plain_loop, run_or_report
 from benchmarks.peers.kit import Options
 from benchmarks.plan import Plan, progress
-from benchmarks.systems import FASTER_SETTINGS, Peer
+from benchmarks.systems import OTHER_SETTINGS, Peer
 
 FAST_RATE = 5_000
 """Peers with at least this many no-ops per second also drain the large backlog."""
@@ -91,8 +91,8 @@ def run(plan: Plan) -> list[dict[str, Any]]:
         turn = plan.rotated(number)
         rows += mutitask_and_bare(plan, "off", True)
         rows += peers(turn, plan, "off", True, 0.0, plan.seconds)
-        faster = [peer for peer in FASTER_SETTINGS if peer.name in {other.name for other in turn}]
-        rows += peers(faster, plan, "off", True, 0.0, plan.seconds)
+        others = [peer for peer in OTHER_SETTINGS if peer.name in {other.name for other in turn}]
+        rows += peers(others, plan, "off", True, 0.0, plan.seconds)
         rows += large(plan, number)
         rows += mutitask_and_bare(plan, "off", False)
         for persistence in ("everysec", "always"):

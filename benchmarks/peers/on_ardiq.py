@@ -1,8 +1,8 @@
 """ArdiQ, whose worker loop is written in Rust.
 
 Settings: its command-line worker with the default concurrency of 16 and prefetch of 32 (ardiq.bytay.dev, reference,
-"Configuration"), and `enqueue_many` of prepared tasks. A concurrency of 64 is measured too. Results cannot be turned
-off; ArdiQ keeps them for `result_ttl_ms`.
+"Configuration"), and `enqueue_many` of prepared tasks. A concurrency of 64 is measured too, and one task in flight.
+Results cannot be turned off; ArdiQ keeps them for `result_ttl_ms`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ardiq import Ardiq
 
 OPTIONS = kit.OPTIONS
 CONCURRENCY = {"concurrency": OPTIONS.concurrency} if OPTIONS.concurrency else {}
+if OPTIONS.concurrency == 1:
+    CONCURRENCY["prefetch"] = 1
 app = Ardiq(redis_url=OPTIONS.url, queue_name="benchmark", **CONCURRENCY)
 TASKS = {name: app.task(name=name)(function) for name, function in kit.COROUTINES.items()}
 
