@@ -28,7 +28,7 @@ def test_the_chart_shows_the_figures_of_the_summary() -> None:
 
     panels = chart.panels_of(store.load()["parts"])
 
-    assert [len(bars) for _, bars in panels] == [14, 11]
+    assert [len(bars) for _, bars in panels] == [15, 11]
     for title, bars in panels:
         assert title in drawn
         for label, median, _, _ in bars:
