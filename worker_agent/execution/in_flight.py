@@ -43,9 +43,18 @@ class RunningTask:
 
     The slot may finish the run while another thread abandons it. The first of them to draw from `ends` gets 0, and
     only that one settles the task.
+
+    The other attributes have their defaults on the class. So they cost a run nothing that does not set them.
     """
 
-    __slots__ = ("ends", "entry", "started_at")
+    __slots__ = ("__dict__", "ends", "entry", "started_at")
+
+    cancel_asked_by: str = ""
+    """Who asked to cancel the run. '' if nobody did."""
+    progress: tuple[float, float | None, str] | None = None
+    """What the task said last about its progress: done, total or None, and a note."""
+    progress_at: float = 0.0
+    """When it said so (monotonic)."""
 
     def __init__(self, entry: Entry, started_at: float) -> None:
         self.entry = entry
