@@ -19,6 +19,7 @@ PARTS = {
     "whole": "from a generator to the results, 1 to 8 agents",
     "latency": "latency at 100 tasks/s",
     "tasks": "1 ms and 100 ms tasks, 32 at once",
+    "coroutines": "32 to 10,000 coroutines that sleep, beside asyncio.gather",
     "mixed": "1 % of the tasks take 2 s, the others 1 ms",
     "payloads": "payloads of 100 B to 1 MB",
     "pausing": "pause_all with 200 devices",

@@ -32,8 +32,17 @@ NAME = "footprint"
 
 def resident_kb(pid: int) -> int:
     """Return the resident memory of a process in kB, including shared libraries."""
+    return _status_kb(pid, "VmRSS:")
+
+
+def peak_kb(pid: int) -> int:
+    """Return the most resident memory that a process has had, in kB."""
+    return _status_kb(pid, "VmHWM:")
+
+
+def _status_kb(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1])
     raise RuntimeError(f"process {pid} has ended")
 

@@ -186,6 +186,35 @@ def payload_goals(rows: list[Row]) -> list[Goal]:
     return found
 
 
+def coroutine_goals(rows: list[Row]) -> list[Goal]:
+    """Return the goals of coroutines on one event loop."""
+    found = []
+    for nap_ms, at_once, least in ((1.0, 32, 0.95), (100.0, 1_000, 0.98), (100.0, 10_000, 0.95)):
+        case = {"nap_ms": nap_ms, "at_once": at_once}
+        ours, alone = (median_of(rows, "rate", system=name, **case) for name in ("MutiTask", "gather"))
+        found.append(
+            at_least(
+                f"coroutines of {nap_ms:g} ms, {at_once:,} at once: at least {least:.0%} of asyncio.gather",
+                ratio(ours, alone), least, "",
+            )
+        )  # fmt: skip
+    most = max(row["cpu_us"] for row in rows if row["system"] == "MutiTask")
+    memory, alone = (
+        median_of(rows, "peak_kb", system=name, at_once=10_000) for name in ("MutiTask", "gather")
+    )
+    memory_ratio = ratio(memory, alone)
+    return [
+        *found,
+        at_most("coroutines: under 25 us of the agent's CPU a task", most, 25.0, "us"),
+        at_most(
+            "10,000 coroutines at once: at most twice the memory of asyncio.gather",
+            memory_ratio,
+            2.0,
+            "x",
+        ),
+    ]
+
+
 def channel_goals(rows: list[Row]) -> list[Goal]:
     """Return the goals of an agent that serves several channels."""
     one = median_of(rows, "rate", channels=1)
@@ -234,7 +263,8 @@ def goals(parts: dict[str, Any]) -> list[Goal]:
     if "feeding" in rows:
         found += feeding_goals(rows)
     for name, goals_of in (
-        ("latency", latency_goals), ("tasks", task_goals), ("mixed", mixed_goals), ("payloads", payload_goals),
+        ("latency", latency_goals), ("tasks", task_goals), ("mixed", mixed_goals),
+        ("coroutines", coroutine_goals), ("payloads", payload_goals),
         ("channels", channel_goals), ("pausing", pausing_goals), ("footprint", footprint_goals),
     ):  # fmt: skip
         if name in rows:

@@ -154,6 +154,29 @@ def tasks(rows: list[Row]) -> list[str]:
     return ["### Tasks of 1 ms and 100 ms\n\n" + table(head, body)]
 
 
+def coroutines(rows: list[Row]) -> list[str]:
+    """Return the table of coroutines on one event loop."""
+    body = []
+    cases = sorted({(row["nap_ms"], row["at_once"]) for row in rows})
+    for name in ("gather", "MutiTask", *measured_peers(rows)):
+        cells = []
+        for nap_ms, at_once in cases:
+            key = {"nap_ms": nap_ms, "at_once": at_once}
+            rate = median_of(rows, "rate", system=name, **key)
+            share = ratio(rate, median_of(rows, "rate", system="gather", **key))
+            cells += [f"{rate:,.0f}" if rate else "", f"{share:.0%}" if rate else ""]
+        most_us, most_kb = (
+            max(row[field] for row in rows if row["system"] == name) for field in ("cpu_us", "peak_kb")
+        )
+        body.append(
+            [name, *cells, f"{most_us:.1f}" if most_us else "", f"{most_kb / 1024:.0f}" if most_kb else ""]
+        )
+    head = ["coroutines that sleep"]
+    for nap_ms, at_once in cases:
+        head += [f"{nap_ms:g} ms, {at_once:,} at once: tasks/s", "of gather"]
+    return ["### Coroutines\n\n" + table([*head, "worker's CPU, us/task", "most memory, MB"], body)]
+
+
 def mixed(rows: list[Row]) -> list[str]:
     """Return the table of the second half of part 5."""
     body = []
@@ -254,6 +277,6 @@ def footprint(rows: list[Row]) -> list[str]:
 
 TABLES: dict[str, Callable[[list[Row]], list[str]]] = {
     "noop": noop, "channels": channels, "feeding": feeding, "whole": whole, "latency": latency, "tasks": tasks,
-    "mixed": mixed,
+    "mixed": mixed, "coroutines": coroutines,
     "payloads": payloads, "pausing": pausing, "growth": growth, "footprint": footprint,
 }  # fmt: skip

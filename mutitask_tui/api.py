@@ -55,7 +55,7 @@ class Server:
         totals: Sequence[int | None] = (),
         on_allotted: Callable[..., None] | None = None,
     ) -> None:
-        from worker_agent.job import check_on_allotted
+        from worker_agent.job_checks import check_on_allotted
         from worker_agent.protocol.connection.address import check_name
 
         for label, value, least in (
@@ -99,7 +99,7 @@ class Server:
         `until_done=True` (unless `failed_ok=True`).
         """
         from worker_agent.console import lines
-        from worker_agent.job import as_iterators
+        from worker_agent.job_checks import as_iterators
         from worker_agent.protocol.connection.redis_errors import advice
         from worker_agent.protocol.errors import MutiTaskError
 

@@ -7,14 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from worker_agent.protocol.served_channels import Served, numbers_text, parse_served
+from worker_agent.settings import MOST_AT_ONCE, Kind, LifecycleFunction, is_async
 
 
 class Client:
     """An agent for one device. Without an address it uses the embedded Valkey of this machine.
 
     - `concurrency` is how many tasks run at once.
+    - `kind="asyncio"` runs tasks as coroutines of one event loop, and plain functions in threads beside it.
+    - `kind="auto"` is `asyncio` if the task function is an `async def`, otherwise `thread`.
     - `kind="process"` runs tasks in child processes. They import the functions by name, so the functions must be at the
       top level of a module that can be imported, not of the program itself.
+    - `setup` and `teardown` are called once, before the first and after the last task: plain or async, with no
+      parameter or with the device's number. With `kind="process"` they are not called.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopped agent waits for its running tasks, in seconds. None sets no limit.
 
@@ -32,9 +37,11 @@ class Client:
         redis_url: str | None = None,
         name: str = "default",
         concurrency: int = 1,
-        kind: Literal["thread", "process"] = "thread",
+        kind: Kind | Literal["auto"] = "auto",
         timeout: float | None = None,
         drain_timeout: float | None = None,
+        setup: LifecycleFunction | None = None,
+        teardown: LifecycleFunction | None = None,
     ) -> None:
         from worker_agent.protocol.connection.address import check_name
         from worker_agent.protocol.counts import is_count
@@ -48,29 +55,33 @@ class Client:
         self._address = (host, port, db, password)
         self._redis_url = redis_url
         self._name = check_name(name)
-        if kind not in ("thread", "process"):
-            raise ValueError(f"kind must be 'thread' or 'process', not {kind!r}")
+        if kind not in ("auto", *MOST_AT_ONCE):
+            raise ValueError(f"kind must be 'auto', 'thread', 'process' or 'asyncio', not {kind!r}")
+        for function in (setup, teardown):
+            if function is not None and not callable(function):
+                raise TypeError(f"setup and teardown must be functions, not {shown(function)}")
         if timeout is not None and not timeout > 0:
             raise ValueError("timeout must be above 0 seconds, or None")
         if drain_timeout is not None and not drain_timeout >= 0:
             raise ValueError("drain_timeout must be 0 seconds or more, or None")
         self._drain_timeout = drain_timeout
         self._concurrency = concurrency
-        self._kind: Literal["thread", "process"] = kind
+        self._kind = kind
+        self._lifecycle = setup, teardown
         self._timeout = timeout
         self._task_function: Callable[[Any], Any] | None = None
         self._save_function: Callable[[Any], Any] | None = None
 
     def initial_task_function(self, task_func: Callable[[Any], Any]) -> None:
         """Set the function that solves one task. It returns the result, or None if the task failed."""
-        from worker_agent.job import check_task_function
+        from worker_agent.job_checks import check_task_function
 
         check_task_function(task_func)
         self._task_function = task_func
 
     def initial_save_function(self, save_func: Callable[[Any], Any] | None) -> None:
         """Set the function that saves one result. With None, results go to the channel's result channel in Redis."""
-        from worker_agent.job import check_save_function
+        from worker_agent.job_checks import check_save_function
 
         if save_func is not None:
             check_save_function(save_func)
@@ -92,7 +103,13 @@ class Client:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")
         pair = self._task_function, self._save_function
         names = ("", "")
-        if self._kind == "process":
+        kind: Kind = (
+            ("asyncio" if is_async(self._task_function) else "thread") if self._kind == "auto" else self._kind
+        )
+        if self._concurrency > MOST_AT_ONCE[kind]:
+            raise ValueError(f"concurrency must be {MOST_AT_ONCE[kind]} at most with kind={kind!r}")
+        lifecycle = self._lifecycle
+        if kind == "process":
             from worker_agent.execution.child import import_name
 
             save = self._save_function
@@ -105,10 +122,11 @@ class Client:
             served=served,
             concurrency=self._concurrency,
             functions=lambda _channel: pair,
-            kind=self._kind,
+            kind=kind,
             timeout=self._timeout,
             drain_timeout=self._drain_timeout,
             function_names=names,
+            lifecycle=lambda _channel: lifecycle,
         )
         status = run_agent(settings)
         if status:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 import click
 
 from worker_agent.console import click_commands, lines, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.served_channels import Served, parse_served
-from worker_agent.settings import Functions
+from worker_agent.settings import MOST_AT_ONCE, Functions, Kind, LifecycleFunctions, no_lifecycle
 
 
 class Channels(click.ParamType[Served]):
@@ -63,16 +63,17 @@ class DeviceNumber(click.ParamType[int | None]):
     help="Serve the channels in the order of --channel: one gets claims only while those before it are empty.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="T",
-    help="How many tasks run at once.",
+    "--concurrency", type=click.IntRange(1, max(MOST_AT_ONCE.values())), default=1, show_default=True, metavar="T",
+    help="How many tasks run at once. With --kind asyncio up to 10000, otherwise up to 1000.",
 )  # fmt: skip
 @click.option(
-    "--kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
-    help="Run tasks in threads or in processes. The agent survives a task that kills or blocks its process.",
+    "--kind", type=click.Choice(["auto", "thread", "process", "asyncio"]), default="auto", show_default=True,
+    help="Run tasks in threads, in child processes, or as coroutines of one event loop. The agent survives a task that "
+    "kills or blocks a child process. auto is asyncio if a task function is an `async def`, otherwise thread.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-    help="A task that runs longer fails. Its process is killed; its thread is only abandoned.",
+    help="A task that runs longer fails. Its process is killed, its coroutine cancelled; its thread is only abandoned.",
 )  # fmt: skip
 @click.option(
     "--max-tasks-per-child", type=click.IntRange(1), metavar="N",
@@ -93,7 +94,7 @@ def worker_agent(
     served: Served,
     strict: bool,
     concurrency: int,
-    kind: Literal["thread", "process"],
+    kind: Kind | Literal["auto"],
     timeout: float | None,
     max_tasks_per_child: int | None,
     drain_timeout: float | None,
@@ -113,7 +114,9 @@ def worker_agent(
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
-        functions, weights = _functions(job, served, kind, debug=debug)
+        found = _functions(job, served, kind, debug=debug)
+        if concurrency > (most := MOST_AT_ONCE[found.kind]):
+            raise JobError(f"--concurrency is {most} at most with --kind {found.kind}, not {concurrency}")
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
             address=lambda: resolve(redis_url, name, password=password)[0],
@@ -121,14 +124,15 @@ def worker_agent(
             device=device,
             served=served,
             concurrency=concurrency,
-            functions=functions,
-            kind=kind,
+            functions=found.functions,
+            kind=found.kind,
             timeout=timeout,
             max_tasks_per_child=max_tasks_per_child,
             drain_timeout=drain_timeout,
             job=str(job.expanduser().absolute()),
-            weights=weights,
+            weights=found.weights,
             strict=strict,
+            lifecycle=found.lifecycle,
         )
         status = run_agent(settings)
     except MutiTaskError as error:
@@ -140,8 +144,17 @@ def worker_agent(
     sys.exit(status)
 
 
-def _functions(job: Path, served: Served, kind: str, *, debug: bool) -> tuple[Functions, tuple[float, ...]]:
-    """Return the job's functions and its weights.
+class _Found(NamedTuple):
+    """What the agent needs of a job."""
+
+    kind: Kind
+    functions: Functions
+    lifecycle: LifecycleFunctions
+    weights: tuple[float, ...]
+
+
+def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug: bool) -> _Found:
+    """Return the job's functions and its weights, and the kind that `auto` means for it.
 
     In process mode only child processes load the job, since it may replace parts of Python that the agent needs.
     Raises `JobError`. If a child process has reported the error, this process ends with the child's exit status.
@@ -149,12 +162,14 @@ def _functions(job: Path, served: Served, kind: str, *, debug: bool) -> tuple[Fu
     from worker_agent.console.log import log_to_stderr
     from worker_agent.job import load_job
 
-    if kind == "thread":
+    if kind != "process":
         with streams.preserved():
             log_to_stderr(protected=True)
             loaded = load_job(job)
             loaded.check_functions(served)
-            return loaded.functions_for, loaded.weights
+            if kind == "auto":
+                kind = "asyncio" if loaded.is_async else "thread"
+            return _Found(kind, loaded.functions_for, loaded.lifecycle_for, loaded.weights)
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.execution.child_process import check_job, describe_exit
 
@@ -166,7 +181,7 @@ def _functions(job: Path, served: Served, kind: str, *, debug: bool) -> tuple[Fu
     if status:
         write_end_note("ended")
         sys.exit(status)
-    return _only_in_children, weights
+    return _Found("process", _only_in_children, no_lifecycle, weights)
 
 
 def _only_in_children(_channel: int) -> NoReturn:

@@ -2,11 +2,15 @@
 
 A job file is an ordinary Python file. It may define
 
-    tasks            a generator function or an iterator, or a list with one of them for each channel (server only)
+    tasks            a generator function or an iterator, or a list with one of them for each channel; `async def` too
+                     (server only)
     task_function    solves one task; its only parameter is the task
     save_function    saves one result; without it, results wait in Redis
     task_functions, save_functions    instead, a list with one function for each channel
     weights          a list with one number for each channel: its share of the claims of an agent that serves several
+    setup, teardown  called once in each process that runs tasks, before its first and after its last task. Plain or
+                     async; the only parameter, if there is one, is the device's number. Or a list with one function or
+                     None for each channel
     retry            `Retry(...)` for all channels, or a list with one of them for each (server only)
     rates            text such as "10/s" for all channels, or a list with one text or None for each (server only)
     total, totals    the number of tasks, or a function that counts them; only for the progress display
@@ -18,29 +22,36 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import re
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from worker_agent.async_calls import plain
 from worker_agent.import_path import drop_shadowing_modules, reserve_for_job
+from worker_agent.job_checks import (
+    JobTypeError,
+    PerChannel,
+    accepts,
+    as_iterators,
+    check_lifecycle,
+    check_on_allotted,
+    check_save_function,
+    check_task_function,
+    type_name,
+)
 from worker_agent.protocol.channel_terms import Policies, Rates, checked_policies, checked_rates
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.served_channels import Served
-from worker_agent.settings import SaveFunction, TaskFunction
+from worker_agent.settings import LifecycleFunction, SaveFunction, TaskFunction, is_async
 
 Total = int | Callable[[], int] | None
 Value = TypeVar("Value")
-
-
-class JobTypeError(JobError, TypeError):
-    """A value of the wrong type was passed. The message says what to pass instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class Job:
     module: str = ""
     """The name under which the file was imported."""
     on_allotted: Callable[[int, Any, int], None] | None = None
+    setups: PerChannel = None
+    teardowns: PerChannel = None
 
     @property
     def totals(self) -> tuple[int | None, ...]:
@@ -102,6 +115,19 @@ class Job:
             return task_function, self.save_functions[channel]
         return task_function, self.save_function
 
+    def lifecycle_for(self, channel: int) -> tuple[LifecycleFunction | None, LifecycleFunction | None]:
+        """Return the setup and the teardown function of one channel."""
+        return _of_channel(self.setups, channel), _of_channel(self.teardowns, channel)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether one of the task functions is an `async def`."""
+        return any(
+            is_async(function)
+            for function in (self.task_function, *self.task_functions)
+            if function is not None
+        )
+
     def check_functions(self, served: Served) -> None:
         """Raise `JobError` if the job has no task function for a channel that is named; for `all`, if it has none."""
         for channel in (0,) if served is None else served:
@@ -112,7 +138,7 @@ class Job:
         if not callable(source) or isinstance(source, Iterator):
             return source
         name = getattr(source, "__name__", "tasks")
-        if not _accepts(source, 0):
+        if not accepts(source, 0):
             raise JobError(
                 f"{self.path}: `{name}` has a parameter: "
                 f"pass a generator function without parameters, or call it, `{name}(...)`."
@@ -121,20 +147,20 @@ class Job:
             made = source()
         except Exception as error:
             raise JobError(
-                f"{self.path}: calling `{name}` failed{_error_location(error, self.path)}."
+                f"{self.path}: calling `{name}` failed{error_location(error, self.path)}."
             ) from error
-        if not isinstance(made, Iterator):
+        if not isinstance(made, Iterator | AsyncIterator):
             raise JobTypeError(
-                f"`{name}()` returned {_type_name(made)}, not an iterator: let it `yield` each task."
+                f"`{name}()` returned {type_name(made)}, not an iterator: let it `yield` each task."
             )
         return made
 
     def _count(self, total: Total) -> int | None:
         try:
-            number = total() if callable(total) else total
+            number = plain(total)() if callable(total) else total
         except Exception as error:
             raise JobError(
-                f"{self.path}: counting the tasks failed{_error_location(error, self.path)}."
+                f"{self.path}: counting the tasks failed{error_location(error, self.path)}."
             ) from error
         if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
             raise JobError(f"{self.path}: a total must be a whole number of 0 or more, not {number!r}.")
@@ -167,6 +193,8 @@ def load_job(path: str | Path) -> Job:
         rates=_checked(checked_rates, getattr(module, "rates", None), shown),
         module=module.__name__,
         on_allotted=_checked(check_on_allotted, getattr(module, "on_allotted", None), shown),
+        setups=_checked(check_lifecycle, getattr(module, "setup", None), shown),
+        teardowns=_checked(check_lifecycle, getattr(module, "teardown", None), shown),
     )
     if job.task_function is None and not any(job.task_functions):
         raise JobError(
@@ -176,32 +204,10 @@ def load_job(path: str | Path) -> Job:
     return job
 
 
-def check_task_function(function: object) -> TaskFunction:
-    """Return the function if it takes one task, or raise `JobTypeError`."""
-    return _check_function(function, "task function", "the task")
-
-
-def check_save_function(function: object) -> SaveFunction:
-    """Return the function if it takes one result, or raise `JobTypeError`."""
-    return _check_function(function, "save function", "the result")
-
-
-def check_on_allotted(function: object) -> Callable[[int, Any, int], None] | None:
-    """Return the function to call after each push, with three parameters. None stays None.
-
-    Raises `JobTypeError`.
-    """
-    if function is None:
-        return None
-    if not callable(function):
-        raise JobTypeError(f"`on_allotted` is {_type_name(function)}: make it a function.")
-    if _accepts(function, 3):
-        return function
-    if _accepts(function, 2):
-        return lambda count, last_item, _channel: function(count, last_item)
-    raise JobTypeError(
-        "`on_allotted` must take two parameters, the count and the last item, or the channel too."
-    )
+def _of_channel(functions: PerChannel, channel: int) -> LifecycleFunction | None:
+    if not isinstance(functions, tuple):
+        return functions
+    return functions[channel] if channel < len(functions) else None
 
 
 def _checked_weights(weights: object, shown: Path) -> tuple[float, ...]:
@@ -222,76 +228,6 @@ def _checked(check: Callable[[object], Value], value: object, shown: Path) -> Va
         return check(value)
     except (TypeError, ValueError) as error:
         raise JobTypeError(f"{shown}: {error}") from None
-
-
-def as_iterators(tasks: object) -> list[Iterator[Any]]:
-    """Return a list with one iterator for each channel, from such a list or a single iterator.
-
-    Raises `JobTypeError` that says what to pass instead.
-    """
-    if isinstance(tasks, Iterator):
-        return [tasks]
-    if not isinstance(tasks, list | tuple):
-        raise JobTypeError(_what_to_pass(tasks))
-    if not tasks:
-        raise JobTypeError("The list of generators is empty: pass one generator for each channel, [tasks()].")
-    for source in tasks:
-        if not isinstance(source, Iterator):
-            raise JobTypeError(_what_to_pass(source))
-    if len({id(source) for source in tasks}) < len(tasks):
-        raise JobTypeError("The same generator is listed twice: call its function once for each channel.")
-    return list(tasks)
-
-
-def _what_to_pass(given: object) -> str:
-    """Return the message about a value that is no iterator: what it is, and what to pass instead."""
-    name = getattr(given, "__name__", "tasks")
-    if hasattr(given, "__aiter__"):
-        return f"Tasks are given as {_type_name(given)}: pass an ordinary generator, without `async`."
-    if inspect.isroutine(given):
-        return f"Tasks are given as the function `{name}`, which was not called: pass [{name}()]."
-    if isinstance(given, str | bytes):
-        return f"Tasks are given as {_type_name(given)}: pass a generator that yields each task, [tasks()]."
-    if hasattr(given, "__iter__"):
-        return (
-            f"Tasks are given as {_type_name(given)} instead of a generator: "
-            "pass [iter(...)] of it, or a generator, [tasks()]."
-        )
-    return (
-        f"Tasks are given as {_type_name(given)}: pass a list with one generator for each channel, [tasks()]."
-    )
-
-
-def _check_function(function: object, role: str, parameter: str) -> Callable[[Any], Any]:
-    if not callable(function):
-        raise JobTypeError(
-            f"The {role} is {_type_name(function)}: pass a function whose one parameter is {parameter}."
-        )
-    name = getattr(function, "__name__", type(function).__name__)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise JobTypeError(f"The {role} `{name}` yields: let it `return` instead.")
-    if not _accepts(function, 1):
-        raise JobTypeError(
-            f"The {role} `{name}{inspect.signature(function)}` cannot be called with {parameter} alone: "
-            "give it exactly one parameter."
-        )
-    return function
-
-
-def _accepts(function: Callable[..., Any], arguments: int) -> bool:
-    """Return whether a function can be called with this many arguments.
-
-    True if it has no signature, as some built-in functions.
-    """
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):
-        return True
-    try:
-        signature.bind(*[None] * arguments)
-    except TypeError:
-        return False
-    return True
 
 
 def _check_file(file: Path, shown: Path) -> None:
@@ -325,7 +261,7 @@ def _run(file: Path, shown: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise JobError(
-            f"{shown} cannot be loaded{_error_location(error, file)}: {_how_to_fix(error)}."
+            f"{shown} cannot be loaded{error_location(error, file)}: {how_to_fix(error)}."
         ) from error
     drop_shadowing_modules(directory)
     return module
@@ -351,7 +287,7 @@ def _module_name(file: Path) -> str:
     return f"mutitask_job_{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{digest}"
 
 
-def _error_location(error: BaseException, file: Path) -> str:
+def error_location(error: BaseException, file: Path) -> str:
     """Return `, line 3, ZeroDivisionError: division by zero`, with the last line of the file in the traceback."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
     if isinstance(error, SyntaxError):
@@ -364,7 +300,8 @@ def _error_location(error: BaseException, file: Path) -> str:
     return f"{line}, {type(error).__name__}" + (f": {text}" if text else "")
 
 
-def _how_to_fix(error: BaseException) -> str:
+def how_to_fix(error: BaseException) -> str:
+    """Return what to do about an error of the job, for the end of a sentence."""
     if isinstance(error, ModuleNotFoundError):
         return "install that module in this Python environment"
     if isinstance(error, SystemExit):
@@ -379,9 +316,7 @@ def _list_in(module: ModuleType, name: str, shown: Path) -> tuple[Any, ...]:
     if given is None:
         return ()
     if not isinstance(given, list | tuple):
-        raise JobTypeError(
-            f"{shown}: `{name}` is {_type_name(given)}: make it a list in the channels' order."
-        )
+        raise JobTypeError(f"{shown}: `{name}` is {type_name(given)}: make it a list in the channels' order.")
     return tuple(given)
 
 
@@ -394,8 +329,3 @@ def _function_at(
 ) -> TaskFunction | None:
     own = entries[channel] if 0 <= channel < len(entries) else None
     return own or otherwise
-
-
-def _type_name(value: object) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

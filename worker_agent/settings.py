@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +16,29 @@ SaveFunction = Callable[[Any], Any]
 """Saves one result."""
 Functions = Callable[[int], tuple[TaskFunction, SaveFunction | None]]
 """Returns the functions of a channel. Raises `JobError` if the job has none for it."""
+LifecycleFunction = Callable[..., Any]
+"""Sets up or tears down a process that runs tasks. Plain or async; takes nothing, or the device's number."""
+LifecycleFunctions = Callable[[int], tuple[LifecycleFunction | None, LifecycleFunction | None]]
+"""Returns the setup and the teardown function of a channel."""
+Kind = Literal["thread", "process", "asyncio"]
+"""How an agent runs tasks: in threads, in child processes, or as coroutines of one event loop."""
+MOST_AT_ONCE = {"thread": 1_000, "process": 1_000, "asyncio": 10_000}
+"""The highest concurrency of each kind."""
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether a function is an `async def`: wrapped, partial, or the call of an object too."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(type(function), "__call__", None)  # noqa: B004 - not whether it can be called
+    )
+
+
+def no_lifecycle(_channel: int) -> tuple[None, None]:
+    """Return the lifecycle functions of a job that has none."""
+    return None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +51,7 @@ class Settings:
     - `weights` are the channels' shares of the claims, by number. `strict` serves them in the order of
       `served` instead.
     - `functions` returns the functions of a channel. In process mode only the child processes use functions.
+    - `lifecycle` returns the setup and the teardown function of a channel.
     - `concurrency` is how many tasks run at once.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopping agent waits for its running tasks, in seconds. None sets no limit.
@@ -40,7 +66,7 @@ class Settings:
     served: Served
     concurrency: int
     functions: Functions
-    kind: Literal["thread", "process"] = "thread"
+    kind: Kind = "thread"
     timeout: float | None = None
     drain_timeout: float | None = None
     max_tasks_per_child: int | None = None
@@ -48,3 +74,4 @@ class Settings:
     function_names: tuple[str, str] = ("", "")
     weights: tuple[float, ...] = ()
     strict: bool = False
+    lifecycle: LifecycleFunctions = no_lifecycle

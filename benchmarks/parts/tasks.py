@@ -83,7 +83,7 @@ def processes_alone(tasks: int, nap_s: float) -> float:
 ALONE = {"threads": threads_alone, "asyncio": loop_alone, "processes": processes_alone}
 MUTITASK_OPTIONS = {
     "threads": ("thread", "nap"),
-    "asyncio": ("thread", "nap_async"),
+    "asyncio": ("asyncio", "nap_async"),
     "processes": ("process", "nap"),
 }
 

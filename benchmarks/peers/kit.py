@@ -57,7 +57,7 @@ class Options:
     batch: int = 0
     """The most tasks in one of MutiTask's claims; 0 for its own choice."""
     kind: str = "thread"
-    """MutiTask's executor: `thread` or `process`."""
+    """MutiTask's executor: `thread`, `process` or `asyncio`."""
     channels: int = 1
     """How many channels share MutiTask's tasks."""
 

@@ -51,10 +51,10 @@ def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | N
               help="Feeding pauses while more results than this wait to be drained.")  # fmt: skip
 @click.option("--local-agents", type=click.IntRange(0, 1000), default=0, metavar="N",
               help="Number of agents to start on this machine.")  # fmt: skip
-@click.option("--concurrency", type=click.IntRange(1, 1000), metavar="T",
+@click.option("--concurrency", type=click.IntRange(1, 10_000), metavar="T",
               help="Local agents: how many tasks each runs at once. [1]")  # fmt: skip
-@click.option("--kind", type=click.Choice(["thread", "process"]),
-              help="Local agents: run tasks in threads or in processes. [thread]")  # fmt: skip
+@click.option("--kind", type=click.Choice(["auto", "thread", "process", "asyncio"]),
+              help="Local agents: run tasks in threads, in processes, or on an event loop. [auto]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Local agents: a task that runs longer fails.")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices start running instead of paused.")

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 from worker_agent.agent.agent import Agent
 from worker_agent.protocol.keys import ChannelKeys, Keys
 from worker_agent.protocol.served_channels import Served
-from worker_agent.settings import Settings
+from worker_agent.settings import Kind, LifecycleFunctions, Settings, no_lifecycle
 
 NAME = "bench"
 
@@ -69,14 +69,15 @@ class Bench:
         self, task_function: Callable[[Any], Any] = print, save_function: Callable[[Any], Any] | None = None,
         *, device: int = 0, concurrency: int = 1, timeout: float | None = None, served: Served = None,
         weights: tuple[float, ...] = (), strict: bool = False,
-        function_of: Callable[[int], Callable[[Any], Any]] | None = None,
+        function_of: Callable[[int], Callable[[Any], Any]] | None = None, kind: Kind = "thread",
+        lifecycle: LifecycleFunctions = no_lifecycle,
     ) -> Agent:  # fmt: skip
         """Start an agent, and return once it has its device. `function_of` returns the function of a channel."""
         function_of = function_of or (lambda _channel: task_function)
         settings = Settings(
             address=lambda: self.url, name=NAME, device=device, served=served, concurrency=concurrency,
             functions=lambda channel: (function_of(channel), save_function), timeout=timeout,
-            weights=weights, strict=strict,
+            weights=weights, strict=strict, kind=kind, lifecycle=lifecycle,
         )  # fmt: skip
         agent = Agent(settings)
         thread = threading.Thread(target=agent.run, daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import sysconfig
 import textwrap
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import ROOT
-from worker_agent.job import as_iterators, check_save_function, check_task_function, load_job
+from worker_agent.job import load_job
+from worker_agent.job_checks import as_iterators, check_save_function, check_task_function
 from worker_agent.protocol.errors import JobError
 
 
@@ -210,8 +212,17 @@ def task():
     yield 1
 
 
-async def async_task():
-    yield 1
+class Pages:
+    def __aiter__(self):
+        raise NotImplementedError
+
+
+async def pages(count):
+    for number in range(count):
+        yield number
+        if number % 700 == 0:
+            await asyncio.sleep(0)
+    raise OSError("no more pages")
 
 
 def test_generators_and_iterators_are_returned_unchanged():
@@ -231,7 +242,7 @@ def test_generators_and_iterators_are_returned_unchanged():
         ([[1, 2]], r"a list instead of a generator: pass \[iter"),
         ([range(3)], "a range instead of"),
         ({"a": 1}, "a dict instead of"),
-        ([async_task()], "an async_generator: pass an ordinary generator"),
+        ([Pages()], "a Pages: pass an async generator"),
         ([], "is empty"),
         (None, "a NoneType: pass a list"),
     ],
@@ -239,6 +250,17 @@ def test_generators_and_iterators_are_returned_unchanged():
 def test_any_other_value_is_a_type_error_that_says_what_to_pass(given, sentence):
     with pytest.raises(TypeError, match=sentence):
         as_iterators(given)
+
+
+def test_async_generators_are_read_in_order_and_raise_after_their_last_item():
+    (items,) = as_iterators(pages(3_000))
+    seen = []
+
+    with pytest.raises(OSError, match="no more pages"):
+        for item in items:
+            seen.append(item)
+
+    assert seen == list(range(3_000))
 
 
 def test_one_generator_cannot_feed_two_channels():

@@ -50,7 +50,7 @@ def test_a_function_that_children_cannot_import_is_refused(fleet, spawn, functio
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [("kind='fork'", "kind must be 'thread' or 'process', not 'fork'"),
+    [("kind='fork'", "kind must be 'auto', 'thread', 'process' or 'asyncio', not 'fork'"),
      ("timeout=0", "timeout must be above 0 seconds, or None")],
 )  # fmt: skip
 def test_a_wrong_kind_or_timeout_is_refused(wrong, message):

@@ -20,6 +20,7 @@ from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
 if TYPE_CHECKING:
+    from worker_agent.execution.event_loop import EventLoopExecutor
     from worker_agent.execution.processes import ProcessExecutor
 
 
@@ -41,9 +42,9 @@ class Agent:
 
     def run(self) -> None:
         """Register, run tasks until stopped, and leave. Raises `MutiTaskError` if the agent cannot register."""
-        if self._settings.kind == "thread" and (library := _replaced_threads()):
+        if self._settings.kind != "process" and (library := _replaced_threads()):
             raise JobError(
-                f"{library} has replaced Python's threads, so tasks cannot run in threads: "
+                f"{library} has replaced Python's threads, so tasks cannot run in threads or on an event loop: "
                 'start the agent with --kind process (in a program: Client(..., kind="process"))'
             )
         session = register(self._settings, self.state.stopping)
@@ -53,10 +54,11 @@ class Agent:
         self.state.set_channels(session.channel_count)
         self.state.session = session
         write_end_note("joined")
-        self._executor.start(session.device)
-        self._claim_loop.start_long_poll()
+        # A setup may take long, so heartbeats come first.
         self._heartbeat.start()
         try:
+            self._start_executor(session)
+            self._claim_loop.start_long_poll()
             with self.state.stop_on_error("the claim loop"):
                 self._claim_loop.run_until_stopped()
             self._drain_and_leave()
@@ -71,12 +73,31 @@ class Agent:
             if self.state.session is not None:
                 self.state.session.stop_waiting()
 
-    def _make_executor(self) -> ThreadExecutor | ProcessExecutor:
+    def _start_executor(self, session: AgentSession) -> None:
+        """Set the job up and start the executor. Leave the device, and raise `JobError`, if the setup fails."""
+        try:
+            self._executor.start(session.device, self.state.channels, self.state.stopping)
+        except JobError:
+            self.state.stop()
+            self._drain_and_leave()
+            raise
+
+    def _make_executor(self) -> ThreadExecutor | ProcessExecutor | EventLoopExecutor:
         if self._settings.kind == "thread":
             return ThreadExecutor(self._settings, self.in_flight)
+        if self._settings.kind == "asyncio":
+            from worker_agent.execution.event_loop import EventLoopExecutor
+
+            return EventLoopExecutor(self._settings, self.in_flight, self._after_fault)
         from worker_agent.execution.processes import ProcessExecutor
 
         return ProcessExecutor(self._settings, self.in_flight, self.state.stopping)
+
+    def _after_fault(self) -> None:
+        """Stop an agent whose executor has failed."""
+        self.state.failed = True
+        self.state.force_stop.set()
+        self.state.stop()
 
     def _drain_and_leave(self) -> None:
         """Hand back the tasks that have not started, finish the running ones, settle them, and leave (law 7)."""

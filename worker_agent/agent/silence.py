@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal
 
 from worker_agent.protocol.unpatched import time
+from worker_agent.settings import Kind
 
 TICK_S = 0.5
 STALL_S = 1.5
@@ -53,7 +53,7 @@ def asleep_s() -> float:
 class Silence:
     """The time since Redis accepted the last heartbeat, and what this process did in it."""
 
-    def __init__(self, kind: Literal["thread", "process"]) -> None:
+    def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._clock = StallClock()
         self._began_at = time.monotonic()
@@ -86,7 +86,7 @@ class Silence:
                 "the agent itself was running all that time"
             )
         used = time.process_time() - self._cpu_s
-        if self._kind == "thread" and used > silent / 2:
+        if self._kind != "process" and used > silent / 2:
             return (
                 f"a task function held Python's lock (the GIL): the last heartbeat was {silent:.0f} s ago, and this "
                 f"process used {used:.0f} s of CPU since; with --kind process the agent keeps sending heartbeats"

@@ -64,7 +64,7 @@ def import_name(function: Callable[[Any], Any]) -> str:
 
     Raises `JobTypeError` if it could not.
     """
-    from worker_agent.job import JobTypeError
+    from worker_agent.job_checks import JobTypeError
 
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     found: Any = sys.modules.get(module or "")

@@ -1,8 +1,9 @@
-"""Answers which task the calling thread is running, for save functions that must be idempotent."""
+"""Answers which task the calling thread or coroutine runs, for save functions that must be idempotent."""
 
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -42,9 +43,13 @@ LOCAL = _Local()
 """Holds each thread's own `current`."""
 
 
+CONTEXT_TASK: ContextVar[tuple[bytes, int, int] | None] = ContextVar("CONTEXT_TASK", default=None)
+"""The same for what runs on an event loop, and for threads that run a plain function for it."""
+
+
 def current_task() -> CurrentTask:
-    """Return the task that this thread is running. Raises `RuntimeError` outside task and save functions."""
-    current = LOCAL.current.task
+    """Return the task that this thread or coroutine is running. Raises `RuntimeError` elsewhere."""
+    current = LOCAL.current.task or CONTEXT_TASK.get()
     if current is None:
         raise RuntimeError("current_task() works only inside a task function or a save function")
     item, channel, device = current

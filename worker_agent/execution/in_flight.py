@@ -91,6 +91,12 @@ class InFlight:
         """Whether the claim loop sleeps for longer than `SETTLE_AGE_S`. The next settlement wakes it then."""
         self.tasks_available = threading.Condition()
         self.wake = threading.Event()
+        self.on_tasks: Callable[[], None] | None = None
+        """Called in place of waking threads when tasks are queued, for slots that are no threads."""
+        self.on_drop: Callable[[], None] | None = None
+        """Called after the tasks of a fenced actor were dropped."""
+        self.many_slots = False
+        """Whether the slots cost so little that there are many. Then tasks of any length are claimed ahead."""
         self._idle_job: Callable[[], None] | None = None
         self.closed = False
         self.done = 0
@@ -125,6 +131,16 @@ class InFlight:
                 self.wake.set()
             return entry
 
+    def run_idle_jobs(self) -> None:
+        """Run what `assign_idle_job` gives, until closed. For a thread beside slots that are no threads."""
+        while True:
+            with self.tasks_available:
+                self.tasks_available.wait_for(lambda: self.closed or self._idle_job is not None)
+                idle_job, self._idle_job = self._idle_job, None
+            if idle_job is None:
+                return
+            idle_job()
+
     def take_more(self, limit: int) -> list[Entry]:
         """Return up to `limit` further tasks, for a child process that runs short tasks in a batch."""
         share = min(limit, len(self.queue) // max(1, self.slots))
@@ -155,6 +171,8 @@ class InFlight:
         with self.tasks_available:
             self.queue.extendleft(reversed(self._of_current_actor(entries)))
             self.tasks_available.notify(len(entries))
+        if self.on_tasks is not None:
+            self.on_tasks()
         self.wake.set()
 
     def finish(self, slot: int, outcome: Outcome) -> bool:
@@ -208,6 +226,9 @@ class InFlight:
         # If the channel is empty and each slot has a task, the slots ask for more when they are idle.
         more = claim.waiting or len(self.queue) > self.slots
         self.low_water = len(self.queue) // 2 if more else -1
+        if self.on_tasks is not None:
+            self.on_tasks()
+            return
         with self.tasks_available:
             self.tasks_available.notify(len(claim.items) - by_slot)
 
@@ -278,6 +299,8 @@ class InFlight:
         self.queue.clear()
         self.settlements = deque()
         self._channel_of_claim.clear()
+        if self.on_drop is not None:
+            self.on_drop()
         return dropped
 
     def _of_current_actor(self, entries: list[Entry]) -> list[Entry]:
@@ -297,14 +320,19 @@ class InFlight:
         queued = len(self.queue)
         if self.slots == 0 or self._holds_recovered_task():
             return 0
-        idle = self.idle_slots()
-        if self.task_s == 0.0 or self.task_s >= TARGET_WORK_S or self.head_of_line_blocked():
+        idle = min(MAX_CLAIM_TASKS, self.idle_slots())
+        long = self.task_s >= TARGET_WORK_S
+        if self.task_s == 0.0 or (long and not self.many_slots) or self.head_of_line_blocked():
             return idle
         target = min(
             MAX_CLAIMS_IN_FLIGHT * MAX_CLAIM_TASKS,
-            max(self.slots, int(TARGET_WORK_S / self.task_s) * self.slots),
+            int(TARGET_WORK_S / self.task_s * self.slots)
+            if long
+            else max(self.slots, int(TARGET_WORK_S / self.task_s) * self.slots),
         )
         limit = min(MAX_CLAIM_TASKS, target)
+        if idle and long:
+            return max(idle, min(limit, waiting // 2))
         if queued == 0:
             return limit
         # Claim ahead only if as many tasks again still wait, so that no idle device is starved. Not for a few tasks.
@@ -324,18 +352,26 @@ class InFlight:
         return max(0, self.slots - len(self.running) - len(self.queue))
 
     def _holds_recovered_task(self) -> bool:
-        """Return whether a recovered task is in flight. It runs alone, so that it can crash no other task (law 9)."""
+        """Return whether a recovered task is in flight. It is claimed alone and runs alone (law 9)."""
+        if len(self.running) + len(self.queue) > 1:
+            return False
         return any(task.item[24:25] != b"0" for task in list(self.running.values())) or any(
-            entry[3][24:25] != b"0" for entry in list(self.queue)[:1]
+            entry[3][24:25] != b"0" for entry in list(self.queue)
         )
 
     def head_of_line_blocked(self) -> bool:
         """Return whether every slot has been busy with one task for `LONG_TASK_S`: queued tasks then go back."""
-        running = list(self.running.values())
-        return (
-            0 < self.slots <= len(running)
-            and time.monotonic() - max(task.started_at for task in running) >= LONG_TASK_S
-        )
+        return 0 < self.slots <= len(self.running) and time.monotonic() - self._newest_start() >= LONG_TASK_S
+
+    def _newest_start(self) -> float:
+        """Return when the newest run started. A slot that starts a task comes to the end of `running`."""
+        while True:
+            try:
+                return next(reversed(self.running.values())).started_at
+            except RuntimeError:  # Another thread changed the dict in between.
+                continue
+            except StopIteration:
+                return time.monotonic()
 
     def max_sleep_s(self) -> float:
         """Return how long the claim loop may sleep unless it is woken, in seconds."""
@@ -345,15 +381,14 @@ class InFlight:
         if self.settlements:
             self.sleeping = False
             return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
-        running = list(self.running.values())
-        if self.queue and 0 < self.slots <= len(running):
-            return max(0.001, max(task.started_at for task in running) + LONG_TASK_S - now)
+        if self.queue and 0 < self.slots <= len(self.running):
+            return max(0.001, self._newest_start() + LONG_TASK_S - now)
         return 1.0
 
     def describe_running(self) -> list[tuple[str, float]]:
         """Return up to `MAX_REPORTED_TASKS` running tasks, the longest first: text and duration in seconds."""
         now = time.monotonic()
-        oldest = sorted(self.running.values(), key=lambda task: task.started_at)[:MAX_REPORTED_TASKS]
+        oldest = list(self.running.values())[:MAX_REPORTED_TASKS]
         return [(text_of(task.item), now - task.started_at) for task in oldest]
 
 

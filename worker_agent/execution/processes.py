@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.child_process import (
@@ -47,7 +48,7 @@ class ProcessExecutor:
         self._killed = False
         in_flight.slots = 0
 
-    def start(self, device: int) -> None:
+    def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Start the children. They run the tasks in flight."""
         self._device = device
         for slot in range(self._settings.concurrency):

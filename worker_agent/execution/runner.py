@@ -51,10 +51,10 @@ class Runner:
         try:
             return self._run(item, channel)
         except wire.Undecodable as error:
-            return UNDECODABLE, self._reason("decode", error)
+            return undecodable(error, self._device)
         except BaseException as error:
             # A slot must survive whatever a user's classes and functions do to MutiTask's own.
-            return self._failed("run", error)
+            return failed("run", error, self._device)
         finally:
             self._current.task = None
 
@@ -66,23 +66,23 @@ class Runner:
         task_function, save_function = functions
         # Nearly all items have this form. Any call here would take a twentieth of a short task's time.
         plain = item[_FORM_AT:_BODY_AT] == list_item.INLINE
-        task = wire.unpack(item[_BODY_AT:] if plain else _body_of(item))
+        task = wire.unpack(item[_BODY_AT:] if plain else body_of(item))
         try:
             result = self._call(task_function, task)
         except BaseException as error:
-            return self._failed("run", error)
+            return failed("run", error, self._device)
         if result is None:
-            return self._failed("run", None)
+            return failed("run", None, self._device)
         if save_function is not None:
             try:
                 self._call(save_function, result)
             except BaseException as error:
-                return self._failed("save", error)
+                return failed("save", error, self._device)
             return SAVED, b""
         try:
             packed = self._pack([self._device, time_ns() // 1_000_000, result])
         except Unpackable as error:
-            return self._failed("result", error)
+            return failed("result", error, self._device)
         return DONE, (item[:_BODY_AT] if plain else list_item.result_header(item)) + packed
 
     def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
@@ -105,19 +105,28 @@ class Runner:
         if self._loop is not None:
             self._loop.close()
 
-    def _failed(self, stage: str, error: BaseException | None) -> tuple[bytes, bytes]:
-        packed = self._reason(stage, error)
-        if isinstance(error, GiveUp):
-            return FAILED, failure(packed, GIVE_UP)
-        if isinstance(error, Retry):
-            return FAILED, failure(packed, RETRY, None if error.after is None else round(error.after * 1000))
-        return FAILED, failure(packed, names="" if error is None else class_names(error))
 
-    def _reason(self, stage: str, error: BaseException | None) -> bytes:
-        return reason(stage, error, self._device, __file__)
+def failed(
+    stage: str, error: BaseException | None, device: int, hidden: str = __file__
+) -> tuple[bytes, bytes]:
+    """Return the outcome of a run that failed; the error says whether it asked for a retry or gave up.
+
+    `hidden` is the file whose frames the traceback leaves out.
+    """
+    packed = reason(stage, error, device, hidden)
+    if isinstance(error, GiveUp):
+        return FAILED, failure(packed, GIVE_UP)
+    if isinstance(error, Retry):
+        return FAILED, failure(packed, RETRY, None if error.after is None else round(error.after * 1000))
+    return FAILED, failure(packed, names="" if error is None else class_names(error))
 
 
-def _body_of(item: bytes) -> bytes:
+def undecodable(error: BaseException, device: int, hidden: str = __file__) -> tuple[bytes, bytes]:
+    """Return the outcome of a task whose payload cannot be unpacked."""
+    return UNDECODABLE, reason("decode", error, device, hidden)
+
+
+def body_of(item: bytes) -> bytes:
     """Return the body of an item. Raises `Undecodable`."""
     if list_item.is_apart(item):
         raise MissingBody(
@@ -135,6 +144,10 @@ class ProcessDied(Exception):
     """A child process ended while it ran a task."""
 
 
+class TaskCancelled(Exception):
+    """A person cancelled a running task."""
+
+
 def time_limit_of(item: bytes, default: float | None) -> float | None:
     """Return the limit of one run of a task, in seconds: its own, or else the agent's. None for no limit."""
     try:
@@ -149,6 +162,12 @@ def timed_out(item: bytes, limit: float, device: int) -> tuple[bytes, bytes]:
     whose = "--timeout" if time_limit_of(item, None) is None else "the task's own timeout"
     error = TimeoutError(f"it ran longer than the limit of {limit:g} s ({whose})")
     return FAILED, failure(reason("timeout", error, device), names=class_names(error))
+
+
+def cancelled(who: str, device: int) -> tuple[bytes, bytes]:
+    """Return the outcome of a run that a person cancelled: a failure that is not retried."""
+    error = TaskCancelled(f"{who} cancelled it")
+    return FAILED, failure(reason("cancelled", error, device), GIVE_UP)
 
 
 def child_died(how: str, device: int) -> tuple[bytes, bytes]:

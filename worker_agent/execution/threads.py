@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight, RunningTask
+from worker_agent.execution.lifecycle import Lifecycle
 from worker_agent.execution.runner import Runner, time_limit_of, timed_out
 from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
 from worker_agent.protocol.unpatched import time
-from worker_agent.settings import Settings
+from worker_agent.settings import SaveFunction, Settings, TaskFunction
 
 _OPTIONS_AT = slice(list_item.HEADER_BYTES - 1, list_item.HEADER_BYTES)
 RESTART_DELAY_S = 0.5
@@ -35,12 +37,19 @@ class ThreadExecutor:
         self._next_slot = 0
         self._late_end_logged = False
         self._time_limits_watched = False
+        self._lifecycle: Lifecycle | None = None
         self._limited_run_started = threading.Event()
         """Set when a run with a time limit of its own starts, which may be shorter than the watch's sleep."""
 
-    def start(self, device: int) -> None:
-        """Start the threads. They run the tasks in flight."""
+    def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
+        """Set the job up, then start the threads, which run the tasks in flight. Raises `JobError` if that fails.
+
+        Returns without threads if `until` is set before.
+        """
         self._device = device
+        self._lifecycle = Lifecycle(self._settings.lifecycle, device)
+        if not self._lifecycle.enter_in_thread(channels, until):
+            return
         with self._lock:
             self._start_threads()
         if self._settings.timeout is not None:
@@ -51,7 +60,15 @@ class ThreadExecutor:
         return any(thread.is_alive() for thread in list(self._active.values()))
 
     def kill(self) -> None:
-        """Do nothing: threads cannot be killed. They end with the process."""
+        """Tear the job down, unless tasks still run: threads cannot be killed. They end with the process."""
+        if self._lifecycle is not None and not self.busy():
+            self._lifecycle.leave_in_thread()
+
+    def _functions(self, channel: int) -> tuple[TaskFunction, SaveFunction | None]:
+        """Return the functions of a channel, which is set up before its first task."""
+        if self._lifecycle is not None:
+            self._lifecycle.enter([channel])
+        return self._settings.functions(channel)
 
     def _start_threads(self) -> None:
         """Start threads until there are as many as allowed now. The caller holds the lock."""
@@ -65,7 +82,7 @@ class ThreadExecutor:
         self._in_flight.slots = len(self._active)
 
     def _run_slot(self, slot: int) -> None:
-        runner = Runner(self._settings.functions, self._device)
+        runner = Runner(self._functions, self._device)
         try:
             while (entry := self._in_flight.take(slot)) is not None:
                 if entry[3][_OPTIONS_AT] == list_item.OPTIONS:
