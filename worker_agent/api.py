@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from worker_agent.protocol.served_channels import Served, numbers_text, parse_served
-from worker_agent.settings import MOST_AT_ONCE, Kind, LifecycleFunction, is_async
+from worker_agent.settings import (
+    MOST_AT_ONCE,
+    START_METHODS,
+    Kind,
+    LifecycleFunction,
+    is_async,
+    start_method_of,
+)
 
 
 class Client:
@@ -20,6 +27,8 @@ class Client:
       top level of a module that can be imported, not of the program itself.
     - `setup` and `teardown` are called once, before the first and after the last task: plain or async, with no
       parameter or with the device's number. With `kind="process"` they are not called.
+    - `start_method` is how child processes start: "forkserver" copies a process that has loaded the functions, "spawn"
+      loads them in each process. None takes the first on Linux.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopped agent waits for its running tasks, in seconds. None sets no limit.
 
@@ -38,6 +47,7 @@ class Client:
         name: str = "default",
         concurrency: int = 1,
         kind: Kind | Literal["auto"] = "auto",
+        start_method: Literal["forkserver", "spawn", "fork"] | None = None,
         timeout: float | None = None,
         drain_timeout: float | None = None,
         setup: LifecycleFunction | None = None,
@@ -60,6 +70,8 @@ class Client:
         for function in (setup, teardown):
             if function is not None and not callable(function):
                 raise TypeError(f"setup and teardown must be functions, not {shown(function)}")
+        if start_method not in (None, *START_METHODS):
+            raise ValueError(f"start_method must be 'forkserver' or 'spawn', not {start_method!r}")
         if timeout is not None and not timeout > 0:
             raise ValueError("timeout must be above 0 seconds, or None")
         if drain_timeout is not None and not drain_timeout >= 0:
@@ -68,6 +80,7 @@ class Client:
         self._concurrency = concurrency
         self._kind = kind
         self._lifecycle = setup, teardown
+        self._start_method = start_method_of(start_method)
         self._timeout = timeout
         self._task_function: Callable[[Any], Any] | None = None
         self._save_function: Callable[[Any], Any] | None = None
@@ -123,6 +136,7 @@ class Client:
             concurrency=self._concurrency,
             functions=lambda _channel: pair,
             kind=kind,
+            start_method=self._start_method,
             timeout=self._timeout,
             drain_timeout=self._drain_timeout,
             function_names=names,

@@ -11,7 +11,15 @@ import click
 from worker_agent.console import click_commands, lines, streams
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.served_channels import Served, parse_served
-from worker_agent.settings import MOST_AT_ONCE, Functions, Kind, LifecycleFunctions, no_lifecycle
+from worker_agent.settings import (
+    MOST_AT_ONCE,
+    START_METHODS,
+    Functions,
+    Kind,
+    LifecycleFunctions,
+    no_lifecycle,
+    start_method_of,
+)
 
 
 class Channels(click.ParamType[Served]):
@@ -72,6 +80,11 @@ class DeviceNumber(click.ParamType[int | None]):
     "kills or blocks a child process. auto is asyncio if a task function is an `async def`, otherwise thread.",
 )  # fmt: skip
 @click.option(
+    "--start-method", type=click.Choice(START_METHODS), metavar="METHOD",
+    help="With --kind process: forkserver copies a process that has loaded the job, spawn loads it in each process. "
+    "fork is the same as forkserver. [forkserver on Linux]",
+)  # fmt: skip
+@click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
     help="A task that runs longer fails. Its process is killed, its coroutine cancelled; its thread is only abandoned.",
 )  # fmt: skip
@@ -95,6 +108,7 @@ def worker_agent(
     strict: bool,
     concurrency: int,
     kind: Kind | Literal["auto"],
+    start_method: str | None,
     timeout: float | None,
     max_tasks_per_child: int | None,
     drain_timeout: float | None,
@@ -117,6 +131,8 @@ def worker_agent(
         found = _functions(job, served, kind, debug=debug)
         if concurrency > (most := MOST_AT_ONCE[found.kind]):
             raise JobError(f"--concurrency is {most} at most with --kind {found.kind}, not {concurrency}")
+        if start_method is not None and kind != "process":
+            raise JobError("--start-method needs --kind process: threads start no processes")
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
             address=lambda: resolve(redis_url, name, password=password)[0],
@@ -126,6 +142,7 @@ def worker_agent(
             concurrency=concurrency,
             functions=found.functions,
             kind=found.kind,
+            start_method=start_method_of(start_method),
             timeout=timeout,
             max_tasks_per_child=max_tasks_per_child,
             drain_timeout=drain_timeout,
@@ -171,7 +188,8 @@ def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug
                 kind = "asyncio" if loaded.is_async else "thread"
             return _Found(kind, loaded.functions_for, loaded.lifecycle_for, loaded.weights)
     from worker_agent.agent.end_note import write_end_note
-    from worker_agent.execution.child_process import check_job, describe_exit
+    from worker_agent.execution.child_process import check_job
+    from worker_agent.execution.process_handle import describe_exit
 
     status, weights = check_job(job, served, debug=debug)
     if status < 0:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.served_channels import Served
 
 TaskFunction = Callable[[Any], Any]
@@ -41,6 +44,19 @@ def no_lifecycle(_channel: int) -> tuple[None, None]:
     return None, None
 
 
+StartMethod = Literal["forkserver", "spawn"]
+START_METHODS = ("forkserver", "spawn", "fork")
+"""What people may ask for. `fork` is the same as `forkserver`: an agent has threads, so it must not fork itself."""
+
+
+def start_method_of(given: str | None) -> StartMethod:
+    """Return the start method to use, by default the fork server where the system has one. Raises `JobError`."""
+    is_available = hasattr(os, "pidfd_open") and Path("/proc/self/fd").is_dir()
+    if given in ("forkserver", "fork") and not is_available:
+        raise JobError(f"start method {given} needs Linux: use spawn")
+    return "spawn" if given == "spawn" or not is_available else "forkserver"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Which device serves which channels of which namespace, and how it runs tasks.
@@ -55,6 +71,8 @@ class Settings:
     - `concurrency` is how many tasks run at once.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopping agent waits for its running tasks, in seconds. None sets no limit.
+    - `start_method` is how child processes start: as copies of a fork server that has loaded the job, or as new
+      programs.
     - `max_tasks_per_child` is after how many tasks a child process is replaced. None never replaces it.
     - `job` is the path of the job file, or '' in a user's own program.
     - `function_names` are the import names of a program's functions for child processes, see `execution/child.py`.
@@ -67,6 +85,7 @@ class Settings:
     concurrency: int
     functions: Functions
     kind: Kind = "thread"
+    start_method: StartMethod = "spawn"
     timeout: float | None = None
     drain_timeout: float | None = None
     max_tasks_per_child: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mutitask_tui.cli.redis_options import is_embedded, read_password, redis_opt
 from worker_agent.console import streams
 from worker_agent.protocol.rate import Rate, parse_rate
 from worker_agent.protocol.retry_policy import MAX_DELAY_S
+from worker_agent.settings import START_METHODS
 
 if TYPE_CHECKING:
     from mutitask_tui.launch.redis_location import RedisLocation
@@ -55,6 +57,8 @@ def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | N
               help="Local agents: how many tasks each runs at once. [1]")  # fmt: skip
 @click.option("--kind", type=click.Choice(["auto", "thread", "process", "asyncio"]),
               help="Local agents: run tasks in threads, in processes, or on an event loop. [auto]")  # fmt: skip
+@click.option("--start-method", type=click.Choice(START_METHODS), metavar="METHOD",
+              help="Local agents with --kind process: forkserver, or spawn. [forkserver on Linux]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Local agents: a task that runs longer fails.")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices start running instead of paused.")
@@ -93,6 +97,7 @@ def run(
     local_agents: int,
     concurrency: int | None,
     kind: str | None,
+    start_method: str | None,
     timeout: float | None,
     autostart: bool,
     headless: bool,
@@ -111,7 +116,10 @@ def run(
     from worker_agent.protocol.membership import RunPlan
 
     check_name(name)
-    agent_options = _agent_options(local_agents, concurrency, kind, timeout)
+    agent_options = _agent_options(
+        local_agents,
+        {"--concurrency": concurrency, "--kind": kind, "--start-method": start_method, "--timeout": timeout},
+    )
     home, environment = Path.cwd(), dict(os.environ)
     with streams.preserved():
         loaded = load_job(job)
@@ -157,13 +165,10 @@ def run(
     )
 
 
-def _agent_options(
-    local_agents: int, concurrency: int | None, kind: str | None, timeout: float | None
-) -> list[str]:
+def _agent_options(local_agents: int, given: Mapping[str, object]) -> list[str]:
     """Return the options for the command lines of local agents. Raises `JobError` if there are no local agents."""
     from worker_agent.protocol.errors import JobError
 
-    given = {"--concurrency": concurrency, "--kind": kind, "--timeout": timeout}
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
     if words and not local_agents:
         raise JobError(f"{words[0]} is for agents on this machine: add --local-agents N")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
 
@@ -36,3 +38,26 @@ def noted(fleet: Fleet, name: str) -> str:
 def stop(agent: Program) -> None:
     agent.terminate()
     assert agent.wait() == 0, agent
+
+
+def fork_server_of(agent: Program) -> int:
+    """Return the id of the agent's fork server."""
+    (pid,) = (pid for pid in _children_of(agent.pid) if _is_fork_server(pid))
+    return pid
+
+
+def children_of(agent: Program) -> list[int]:
+    """Return the ids of the agent's child processes, which its fork server may have forked."""
+    direct = _children_of(agent.pid)
+    return [child for pid in direct for child in (_children_of(pid) if _is_fork_server(pid) else [pid])]
+
+
+def _children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _is_fork_server(pid: int) -> bool:
+    return b"execution.fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.process_jobs import fork_server_of
 from worker_agent import Client
 
 PROGRAM = """
@@ -18,17 +19,20 @@ client.start()
 """
 
 
-def test_a_program_passes_functions_of_its_modules_to_its_children(fleet, spawn):
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_program_passes_functions_of_its_modules_to_its_children(fleet, spawn, method):
     fleet.job("def tasks():\n    yield from range(50)\n\ndef task_function(task):\n    return None\n")
     (fleet.folder / "my_functions.py").write_text("import os\n\ndef solve(task):\n    return os.getppid()\n")
-    (fleet.folder / "program.py").write_text(PROGRAM)
+    program = PROGRAM.replace("timeout=30", f"timeout=30, start_method={method!r}")
+    (fleet.folder / "program.py").write_text(program)
     fleet.serve()
     env = {"MUTITASK_REDIS_URL": fleet.redis.url}
     program = spawn(["python", fleet.folder / "program.py"], env=env, cwd=Path("/"))
 
     fleet.wait_until_over(50)
 
-    assert {recorded.value for recorded in fleet.results()} == {program.pid}
+    (parent,) = {recorded.value for recorded in fleet.results()}
+    assert parent == (program.pid if method == "spawn" else fork_server_of(program))
     program.terminate()
     assert program.wait() == 0, program
 
@@ -51,6 +55,7 @@ def test_a_function_that_children_cannot_import_is_refused(fleet, spawn, functio
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [("kind='fork'", "kind must be 'auto', 'thread', 'process' or 'asyncio', not 'fork'"),
+     ("start_method='vfork'", "start_method must be 'forkserver' or 'spawn', not 'vfork'"),
      ("timeout=0", "timeout must be above 0 seconds, or None")],
 )  # fmt: skip
 def test_a_wrong_kind_or_timeout_is_refused(wrong, message):

@@ -6,11 +6,9 @@ import contextlib
 import os
 import random
 import signal
-from pathlib import Path
 
-from tests.agent.process_jobs import PROCESS, job, noted, stop
+from tests.agent.process_jobs import PROCESS, children_of, job, noted, stop
 from tests.agent.test_timeouts import is_running
-from tests.support.programs import Program
 
 KILLS = 15
 
@@ -127,11 +125,6 @@ def task_function(task):
     assert {recorded.number: recorded.crashes for recorded in results if recorded.crashes} == {0: 1}
     assert not is_running(int(noted(fleet, "grandchild")))
     stop(agent)
-
-
-def children_of(agent: Program) -> list[int]:
-    threads = Path(f"/proc/{agent.pid}/task").iterdir()
-    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
 def test_killing_children_at_random_moments_loses_no_task_and_records_none_twice(fleet, wait_until):

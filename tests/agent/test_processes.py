@@ -81,7 +81,7 @@ def test_a_signal_to_child_and_agent_together_counts_no_crash(fleet):
     agent.terminate()
 
     assert agent.wait() == 0, agent
-    assert fleet.waiting_counts() == {0: (0, 0)}
+    assert fleet.waiting_counts() == {0: (0, 0)}, agent.stderr
 
 
 def test_a_child_ignores_ctrl_c(fleet):

@@ -22,7 +22,7 @@ INTERNAL = {
     # Internal errors: they are caught, and reported in other words or not at all.
     "actor {} was fenced", "not registered", "the count is {} now", "an agent is on Device{}",
     "another agent took Device{}", "{} would be {}", "open() comes before start()", "{}: {}",
-    "not an array of strings", "only child processes use the job's functions",
+    "not an array of strings", "the agent stops", "only child processes use the job's functions",
     # Errors of unpacking: they become the error of a failed task at the stage `decode`.
     "unknown extension type {}", "too deeply nested", "a numpy array of Python objects", "no valid header",
     "a numpy array, and numpy is not installed here", "too large for how deeply it is nested",

@@ -5,8 +5,9 @@
 
 `check` writes the job's weights to the inherited pipe WEIGHTS.
 
-The first four arguments are inherited pipes. Stdin, stdout and stderr belong to the task functions. A message is its
-length in 4 bytes, then msgpack.
+The first four arguments are inherited pipes. A copy of the fork server gets the same pipes, but no setup: it holds the
+functions already. Stdin, stdout and stderr belong to the task functions. A message is its length in 4 bytes, then
+msgpack.
 
 - TASKS brings one message with the setup (where the functions are), then one message with list items and their
   channels for each batch.
@@ -28,7 +29,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker_agent.execution import forks
 from worker_agent.execution.runner import Runner
@@ -89,29 +90,65 @@ def import_function(name: str) -> Callable[[Any], Any]:
     return function
 
 
+class Pipes(NamedTuple):
+    """The descriptors that a child has from its agent, in the order of its arguments."""
+
+    tasks: int
+    answers: int
+    permits: int
+    life: int
+
+
 def main() -> None:
     """Run tasks until the agent closes the pipe of tasks, or ends."""
     if sys.argv[1] == "check":
         sys.exit(
             _check(sys.argv[2], parse_served(sys.argv[3]), int(sys.argv[4]), debug="--debug" in sys.argv[5:])
         )
-    tasks, answers, permits, life = (int(number) for number in sys.argv[1:5])
-    for number in (tasks, answers, permits, life):
+    pipes = Pipes(*(int(number) for number in sys.argv[1:5]))
+    _attend(pipes)
+    setup = codec.unpackb(_receive(pipes.tasks))
+    prepare_import(setup)
+    _serve(pipes, lambda: load_functions(setup), setup["device"])
+
+
+def main_of_copy(pipes: Pipes, functions: Functions, device: int) -> None:
+    """Do the same in a copy of the fork server, which has loaded the functions."""
+    _attend(pipes)
+    _serve(pipes, lambda: functions, device)
+
+
+def _attend(pipes: Pipes) -> None:
+    """Keep the pipes to this process, and end with the agent."""
+    for number in pipes:
         os.set_inheritable(number, False)
-    # A handler, not SIG_IGN: a program that a task starts by exec gets the default again.
-    signal.signal(signal.SIGINT, forks.ignore)
-    os.register_at_fork(after_in_child=lambda: _close(tasks, answers, permits, life))
-    threading.Thread(target=_end_with_agent, args=(life,), name="life", daemon=True).start()
-    setup = codec.unpackb(_receive(tasks))
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN):
+        # A handler, not SIG_IGN: a program that a task starts by exec gets the default again.
+        signal.signal(signal.SIGINT, forks.ignore)
+    os.register_at_fork(after_in_child=lambda: _close(*pipes))
+    threading.Thread(target=_end_with_agent, args=(pipes.life,), name="life", daemon=True).start()
+
+
+def _serve(pipes: Pipes, load: Callable[[], Functions], device: int) -> None:
+    """Tell the agent whether the functions can be used, and run its tasks."""
+    try:
+        runner = Runner(load(), device)
+    except BaseException as error:
+        _write(pipes.answers, frame(describe_error(error).encode("utf-8", "replace")))
+        sys.exit(2)
+    _write(pipes.answers, frame(b"ready"))
+    _run_batches(runner, pipes.tasks, pipes.answers, pipes.permits)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return why the functions cannot be used, for the agent's log."""
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def prepare_import(setup: dict[str, Any]) -> None:
+    """Let the job find its modules, and its own name as the program's."""
     sys.path[:] = setup["path"]
     sys.argv[:] = [setup["job"] or "worker_agent.execution.child"]
-    try:
-        functions = _functions(setup)
-    except BaseException as error:
-        _write(answers, frame(f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace")))
-        sys.exit(2)
-    _write(answers, frame(b"ready"))
-    _run_batches(Runner(functions, setup["device"]), tasks, answers, permits)
 
 
 def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
@@ -135,7 +172,8 @@ def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
     return 0
 
 
-def _functions(setup: dict[str, Any]) -> Functions:
+def load_functions(setup: dict[str, Any]) -> Functions:
+    """Load the job, or import the functions of a program. Raises whatever they raise."""
     if setup["job"]:
         from worker_agent.job import load_job
 
@@ -161,10 +199,15 @@ def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None
                 _write(answers, part)
         if not ended:
             _write(answers, END_OF_BATCH)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        flush_streams()
     runner.close()
+
+
+def flush_streams() -> None:
+    """Write what tasks have printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _close(*pipes: int) -> None:

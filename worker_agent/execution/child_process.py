@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
+from worker_agent.execution.fork_server_process import ForkServer
+from worker_agent.execution.process_handle import ProcessHandle, SpawnedProcess, python_command
 from worker_agent.protocol import codec
 from worker_agent.protocol.served_channels import Served, served_text
 from worker_agent.protocol.settlements import DONE, FAILED, SAVED, UNDECODABLE
@@ -27,17 +29,20 @@ MAX_BATCH_TASKS = 100
 GRACE_S = 1.0
 """How long a child may take to end: after SIGTERM, before it gets SIGKILL, and after its pipe of tasks is closed."""
 
+CHILD_MODULE = "worker_agent.execution.child"
 CHILD_OUTCOMES = (DONE, SAVED, FAILED, UNDECODABLE)
 """The outcomes that a child may answer with."""
 
 
+def setup_of(settings: Settings, device: int) -> dict[str, Any]:
+    """Return what a child or a fork server must know to load the functions."""
+    return {
+        "path": sys.path, "job": settings.job, "function_names": settings.function_names, "device": device,
+    }  # fmt: skip
+
+
 class ChildEnded(Exception):
     """The child process has ended."""
-
-
-def _child_command() -> list[str]:
-    unsafe = {"", str(Path.cwd())} & set(sys.path)
-    return [sys.executable, *([] if unsafe else ["-P"]), "-m", "worker_agent.execution.child"]
 
 
 def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[float, ...]]:
@@ -47,7 +52,8 @@ def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[flo
     """
     read, write = os.pipe()
     command = [
-        *_child_command(), "check", str(job), served_text(served), str(write), *(["--debug"] if debug else []),
+        *python_command(CHILD_MODULE), "check", str(job), served_text(served), str(write),
+        *(["--debug"] if debug else []),
     ]  # fmt: skip
     try:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=[write], check=False).returncode
@@ -65,7 +71,11 @@ def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[flo
 class ChildProcess:
     """One child process in a process group of its own. One thread uses it, but any thread may call `kill`."""
 
-    def __init__(self, settings: Settings, device: int) -> None:
+    def __init__(self, settings: Settings, device: int, fork_server: ForkServer | None = None) -> None:
+        """Start the child: as a copy of the fork server if there is one, else as a new program.
+
+        Raises `OSError`, `NotForkable` or `CannotStart`.
+        """
         tasks, self._tasks = os.pipe()
         self._answers, answers = os.pipe()
         self._permits_out, self._permits_in = os.pipe()
@@ -73,27 +83,34 @@ class ChildProcess:
         for pipe in (self._tasks, self._answers):
             _widen(pipe)
         inherited = (tasks, answers, self._permits_out, life)
-        command = [*_child_command(), *map(str, inherited), settings.job]
-        # No stdin: a terminal would stop a background process that reads from it.
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=inherited, process_group=0
-        )
-        for pipe in (tasks, answers, life):
-            os.close(pipe)
+        try:
+            if fork_server is None:
+                self._handle: ProcessHandle = SpawnedProcess(
+                    [*python_command(CHILD_MODULE), *map(str, inherited), settings.job], inherited
+                )
+            else:
+                self._handle = fork_server.fork(inherited)
+        except BaseException:
+            self._close_pipes()
+            raise
+        finally:
+            for pipe in (tasks, answers, life):
+                os.close(pipe)
         # The agent keeps the reading end of the permits: the child cannot start a task whose permit is read here.
         for pipe in (self._tasks, self._answers, self._permits_out):
             os.set_blocking(pipe, False)
-        self._pidfd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
         self._received = bytearray()
         self._reaping = threading.Lock()
+        self._reaped = False
         self._status: int | None = None
         self.tasks_given = 0
         """How many tasks the child got, less those that were taken back."""
-        setup = {
-            "path": sys.path, "job": settings.job, "function_names": settings.function_names,
-            "device": device,
-        }  # fmt: skip
-        self._setup = frame(setup)
+        self._setup = frame(setup_of(settings, device)) if fork_server is None else b""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, and of its process group."""
+        return self._handle.pid
 
     def load_functions(self) -> str:
         """Let the child load its functions, and wait for it. Return why it could not, or ''. Raises `ChildEnded`."""
@@ -172,18 +189,18 @@ class ChildProcess:
 
         The end of the pipe is no reliable sign of the child's end: a process that a task forked may hold it open.
         """
-        poll = select.poll()
+        poll, pidfd = select.poll(), self._handle.pidfd
         poll.register(pipe, event)
-        if self._pidfd is not None:
-            poll.register(self._pidfd, select.POLLIN)
+        if pidfd is not None:
+            poll.register(pidfd, select.POLLIN)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if self._pidfd is None:
+            if pidfd is None:
                 left = 0.1 if left is None else min(left, 0.1)
             ready = {number for number, _ in poll.poll(None if left is None else 1000 * left)}
             if pipe in ready:
                 return True
-            if ready or (self._pidfd is None and self.process.poll() is not None):
+            if ready or (pidfd is None and self._handle.has_ended()):
                 raise ChildEnded
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -192,50 +209,48 @@ class ChildProcess:
         """Let the child end by itself: close its pipe of tasks, wait up to `GRACE_S`, and reap it."""
         os.close(self._tasks)
         self._tasks = -1
-        self._wait_for_end(GRACE_S)
+        self._handle.has_ended(GRACE_S)
         self.reap()
 
     def terminate(self) -> None:
         """Send SIGTERM, wait up to `GRACE_S`, and reap the child."""
         self._signal(signal.SIGTERM)
-        self._wait_for_end(GRACE_S)
+        self._handle.has_ended(GRACE_S)
         self.reap()
 
     def kill(self) -> None:
         """Kill the child now, with all processes that its tasks started. Any thread may call this."""
         self._signal(signal.SIGKILL)
 
-    def reap(self) -> int:
-        """Kill the rest of the child's process group, close the pipes, and return the child's status."""
+    def reap(self) -> int | None:
+        """Kill the rest of the child's process group, close the pipes, and return the child's status.
+
+        None if nobody knows it.
+        """
         self._signal(signal.SIGKILL)
         with self._reaping:
-            if self._status is not None:
+            if self._reaped:
                 return self._status
-            self._status = self.process.wait()
-        pipes = (self._tasks, self._answers, self._permits_in, self._permits_out, self._life)
-        for descriptor in (*pipes, self._pidfd):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
+            self._status = self._handle.reap()
+            self._reaped = True
+        self._close_pipes()
+        self._handle.close()
         return self._status
 
     def has_ended(self) -> bool:
         """Return whether the child has ended, without waiting."""
-        if self._pidfd is None:
-            return self.process.poll() is not None
-        return bool(select.select([self._pidfd], [], [], 0)[0])
+        return self._handle.has_ended()
 
     def _signal(self, number: int) -> None:
         # Only before the child is reaped: until then no other process can get its id.
-        with self._reaping, contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._status is None:
-                os.killpg(self.process.pid, number)
+        with self._reaping:
+            if not self._reaped:
+                self._handle.signal_group(number)
 
-    def _wait_for_end(self, seconds: float) -> None:
-        if self._pidfd is not None:
-            select.select([self._pidfd], [], [], seconds)
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(seconds)
+    def _close_pipes(self) -> None:
+        for pipe in (self._tasks, self._answers, self._permits_in, self._permits_out, self._life):
+            if pipe >= 0:
+                os.close(pipe)
 
 
 def _widen(pipe: int) -> None:
@@ -258,13 +273,3 @@ def is_outcome(answer: Any) -> bool:
         and [type(part) for part in answer] == [bytes, bytes]
         and answer[0] in CHILD_OUTCOMES
     )
-
-
-def describe_exit(status: int) -> str:
-    """Return how a process ended, for people."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"

@@ -9,14 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 
 from worker_agent.console.log import LOG
-from worker_agent.execution.child_process import (
-    MAX_BATCH_TASKS,
-    ChildEnded,
-    ChildProcess,
-    describe_exit,
-    is_outcome,
-)
+from worker_agent.execution.child_process import MAX_BATCH_TASKS, ChildEnded, ChildProcess, is_outcome
+from worker_agent.execution.child_starter import ChildStarter
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight
+from worker_agent.execution.process_handle import describe_exit
 from worker_agent.execution.runner import child_died, time_limit_of, timed_out
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.unpatched import time
@@ -26,9 +22,9 @@ BATCH_S = 0.005
 """Target amount of work in a child's batch, in seconds: a round trip costs as much as several small tasks."""
 TAKE_BACK_S = 0.05
 """When a task of a batch has run this long, the tasks behind it are taken back for other slots."""
-RETRY_S = (1.0, 30.0)
-"""The first and the longest pause before a child that could not start is started again."""
-STOP_RACE_S = 0.5
+FAULT_PAUSE_S = 1.0
+"""How long a slot that failed stays empty."""
+STOP_RACE_S = 2.0
 """After a child's end by SIGTERM, the agent's own stop may follow within this time."""
 KILL_S = 2.0
 """How long the agent waits for the end of killed children."""
@@ -46,19 +42,25 @@ class ProcessExecutor:
         self._children: dict[int, ChildProcess] = {}
         self._threads: list[threading.Thread] = []
         self._killed = False
+        self._starting = 0
+        """How many threads wait for a child that loads its functions."""
+        self._starter: ChildStarter
         in_flight.slots = 0
 
     def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Start the children. They run the tasks in flight."""
         self._device = device
+        self._starter = ChildStarter(self._settings, device, self._stopping)
         for slot in range(self._settings.concurrency):
             thread = threading.Thread(target=self._run_slot, args=(slot,), name=f"slot-{slot}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def busy(self) -> bool:
-        """Return whether a child still runs."""
-        return any(thread.is_alive() for thread in self._threads)
+        """Return whether a child runs that has loaded its functions."""
+        return sum(thread.is_alive() for thread in self._threads) > self._starting or bool(
+            self._in_flight.queue
+        )
 
     def kill(self) -> None:
         """Kill all children now. Their tasks are handed back."""
@@ -66,6 +68,12 @@ class ProcessExecutor:
             self._killed = True
             for child in self._children.values():
                 child.kill()
+        if not self._threads:
+            return
+        if any(thread.is_alive() for thread in self._threads):
+            self._starter.kill()
+        else:
+            self._starter.close()
         deadline = time.monotonic() + KILL_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -92,39 +100,26 @@ class ProcessExecutor:
         self._in_flight.finish(slot, child_died(describe_exit(status), self._device))
         with contextlib.suppress(KeyError):
             self._remove_child(slot)
-        self._stopping.wait(RETRY_S[0])
+        self._stopping.wait(FAULT_PAUSE_S)
 
     def _may_run_more(self, child: ChildProcess) -> bool:
         limit = self._settings.max_tasks_per_child
         return limit is None or child.tasks_given < limit
 
     def _start_child(self, slot: int) -> ChildProcess | None:
-        """Return a child that has loaded its functions. Retry until one has. Return None if none is needed now."""
-        pause, longest = RETRY_S
-        while not self._killed and not (self._in_flight.closed and not self._in_flight.queue):
-            child = ChildProcess(self._settings, self._device)
+        """Return a new child for a slot. Return None if none is needed any more."""
+        with self._lock:
+            self._starting += 1
+        child = self._starter.start(lambda: not self._in_flight.closed or bool(self._in_flight.queue))
+        with self._lock:
+            self._starting -= 1
+        if child is not None:
             with self._lock:
                 if self._killed:
                     child.kill()
                 self._children[slot] = child
-            try:
-                why = child.load_functions()
-            except ChildEnded:
-                why = ""
-            else:
-                if not why:
-                    self._add_slots(1)
-                    return child
-            with self._lock:
-                del self._children[slot]
-            how = describe_exit(child.reap())
-            if self._killed:
-                return None
-            LOG.error("a child process could not start (%s): trying again in %g s", why or how, pause)
-            if self._stopping.wait(pause):
-                return None
-            pause = min(longest, 2 * pause)
-        return None
+            self._add_slots(1)
+        return child
 
     def _remove_child(self, slot: int) -> None:
         with self._lock:
@@ -208,7 +203,7 @@ class ProcessExecutor:
         *_, item, _ = batch.popleft()
         number = int(item[10:22])
         # A signal to a whole process group stops this child too. The agent then hears of it at the same moment.
-        stopped = status == -signal.SIGTERM and self._stopping.wait(STOP_RACE_S)
+        stopped = status in (-signal.SIGTERM, None) and self._stopping.wait(STOP_RACE_S)
         if stopped or self._killed:
             LOG.info("task %d's process was stopped: the task is handed back", number)
             self._in_flight.finish(slot, HAND_BACK)
