@@ -158,7 +158,7 @@ def coroutines(rows: list[Row]) -> list[str]:
     """Return the table of coroutines on one event loop."""
     body = []
     cases = sorted({(row["nap_ms"], row["at_once"]) for row in rows})
-    for name in ("gather", "MutiTask", *measured_peers(rows)):
+    for name in ("gather", "gather, uvloop", "MutiTask", *measured_peers(rows)):
         cells = []
         for nap_ms, at_once in cases:
             key = {"nap_ms": nap_ms, "at_once": at_once}

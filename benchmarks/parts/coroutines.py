@@ -22,6 +22,10 @@ QUICK_SHARE = 4
 GATHER = """
 import asyncio, json, resource, sys, time
 tasks, at_once, nap_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+if sys.argv[4] == "uvloop":
+    from uvloop import run
+else:
+    run = asyncio.run
 
 async def main():
     semaphore = asyncio.Semaphore(at_once)
@@ -34,7 +38,7 @@ async def main():
     await asyncio.gather(*map(one, range(tasks)))
 
 started = time.monotonic()
-asyncio.run(main())
+run(main())
 took = time.monotonic() - started
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps([tasks / took, (usage.ru_utime + usage.ru_stime) / tasks * 1e6, usage.ru_maxrss]))
@@ -50,9 +54,9 @@ class Found:
     peak_kb: float = 0.0
 
 
-def gather(nap_ms: float, at_once: int, tasks: int) -> Found:
-    """Measure the same coroutines in a process without MutiTask."""
-    command = [sys.executable, "-c", GATHER, str(tasks), str(at_once), str(nap_ms / 1000)]
+def gather(nap_ms: float, at_once: int, tasks: int, loop: str) -> Found:
+    """Measure the same coroutines in a process without MutiTask, on a loop of `asyncio` or `uvloop`."""
+    command = [sys.executable, "-c", GATHER, str(tasks), str(at_once), str(nap_ms / 1000), loop]
     return Found(*json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
 
 
@@ -73,7 +77,7 @@ def mutitask(nap_ms: float, at_once: int, tasks: int) -> Found:
 
 
 def run(plan: Plan) -> list[dict[str, Any]]:
-    """Measure each case in turn: gather, MutiTask, gather again, then the peers that run coroutines."""
+    """Measure each case in turn: gather, MutiTask, which uses uvloop, gather with uvloop, the peers with coroutines."""
     rows: list[dict[str, Any]] = []
 
     def add(system: str, nap_ms: float, at_once: int, found: Found) -> None:
@@ -92,9 +96,9 @@ def run(plan: Plan) -> list[dict[str, Any]]:
         progress(f"round {number + 1}: coroutines")
         for nap_ms, at_once, most in CASES:
             tasks = most // QUICK_SHARE if plan.quick else most
-            add("gather", nap_ms, at_once, gather(nap_ms, at_once, tasks))
+            add("gather", nap_ms, at_once, gather(nap_ms, at_once, tasks, "asyncio"))
             add("MutiTask", nap_ms, at_once, mutitask(nap_ms, at_once, tasks))
-            add("gather", nap_ms, at_once, gather(nap_ms, at_once, tasks))
+            add("gather, uvloop", nap_ms, at_once, gather(nap_ms, at_once, tasks, "uvloop"))
             for peer in plan.rotated(number):
                 if peer.concurrency != "asyncio":
                     continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import kit
@@ -30,6 +31,31 @@ async def nap_async(task: Any) -> Any:
     return task
 
 
+async def setup() -> None:
+    """Open the session that all `get` tasks share."""
+    global session
+    if kit.OPTIONS.function == "get":
+        import aiohttp
+
+        session = aiohttp.ClientSession()
+
+
+async def teardown() -> None:
+    """Close that session."""
+    if kit.OPTIONS.function == "get":
+        await session.close()
+
+
+async def get(task: int) -> int:
+    """Fetch a page of the server on loopback whose address the benchmark has written. Return its status."""
+    async with session.get(f"{SITE}/{task}") as answer:
+        await answer.read()
+        return int(answer.status)
+
+
+SITE = Path(kit.OPTIONS.directory, "site").read_text() if kit.OPTIONS.function == "get" else ""
+
+
 def mixed(task: int) -> list[float]:
     """Sleep 1 ms, or 2 s for each hundredth task. Return the task, process id, start and end (monotonic)."""
     started = time.monotonic()
@@ -38,7 +64,7 @@ def mixed(task: int) -> list[float]:
 
 
 task_function = {
-    "noop": noop, "nap": nap, "nap_async": nap_async, "mixed": mixed, "stamp": kit.stamp
+    "noop": noop, "nap": nap, "nap_async": nap_async, "mixed": mixed, "stamp": kit.stamp, "get": get
 }[kit.OPTIONS.function]  # fmt: skip
 
 if not kit.OPTIONS.results:
