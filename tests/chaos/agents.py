@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.scenarios import Context, Row, scenario
-from tests.chaos.watching import Watch, crashed_twice, judge, numbers
+from tests.chaos.watching import Watch, coroutines, crashed_twice, judge, numbers
 from tests.crashes.fleet import Fleet
 from tests.support.programs import Program
 from tests.support.waiting import wait_until
@@ -108,6 +108,24 @@ def agents_killed(context: Context) -> Row:
     row.remarks.append(
         f"{sum(r.crashes > 0 for r in recorded):,} tasks ran again, {crashed_twice(recorded)} twice"
     )
+    return row
+
+
+@scenario("coroutines-killed", "agents of 20 coroutines killed with `kill -9`, each restarted at once")
+def coroutines_killed(context: Context) -> Row:
+    """Each killed agent had many tasks on its loop. All of them run again, each alone."""
+    count, kills = context.size(4_000, 100_000), context.size(4, 40)
+    fleet = context.fleet()
+    job = fleet.job(coroutines(count, 0.005))
+    fleet.serve("--lease", "600", "--capacity", "1000")
+    with Watch(fleet) as watch:
+        recovery = kill_again_and_again(
+            context, fleet, ["worker-agent", str(job), "--concurrency", "20"], count, kills
+        )
+        row = judge(context, fleet, watch, count, times=kills)
+    recorded = fleet.results()
+    row.remarks.append(f"{recovery.with_tasks} with tasks in flight")
+    row.remarks.append(f"{sum(r.crashes > 0 for r in recorded):,} tasks ran again")
     return row
 
 

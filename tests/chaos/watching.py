@@ -30,6 +30,26 @@ def numbers(count: int, seconds: float = 0.001) -> str:
         """
 
 
+def coroutines(count: int, seconds: float = 0.001) -> str:
+    """Return the same job with a coroutine that shares a semaphore with the others of its agent."""
+    return f"""
+        import asyncio
+
+        async def tasks():
+            for number in range({count}):
+                yield number
+
+        async def setup():
+            global at_once
+            at_once = asyncio.Semaphore(15)
+
+        async def task_function(task):
+            async with at_once:
+                await asyncio.sleep({seconds})
+            return task
+        """
+
+
 def until_enough(seconds: float = 0.001) -> str:
     """Return the same job with an endless generator that `enough` ends. Only for servers that are never killed."""
     return f"""
