@@ -48,6 +48,8 @@ class Options:
     """Whether results are saved in Redis."""
     concurrency: int = 0
     """How many tasks a worker runs at once; 0 for the setting that the peer recommends for throughput."""
+    additions: int = 0
+    """How many numbers `spin` adds."""
     rate: float = 100.0
     """How many tasks per second a trickle feeds."""
     seconds: float = 10.0
@@ -136,6 +138,14 @@ def noop(task: Any) -> Any:
     """Return the task."""
     TALLY.mark()
     return task
+
+
+def add_up(count: int) -> int:
+    """Keep a core busy: add the first `count` numbers."""
+    total = 0
+    for number in range(count):
+        total += number
+    return total
 
 
 def nap(task: Any) -> Any:

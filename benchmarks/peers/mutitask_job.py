@@ -25,6 +25,12 @@ def nap(task: Any) -> Any:
     return task
 
 
+def spin(task: Any) -> Any:
+    """Keep a core busy, then return the task."""
+    kit.add_up(kit.OPTIONS.additions)
+    return task
+
+
 async def nap_async(task: Any) -> Any:
     """`nap` as a coroutine."""
     await asyncio.sleep(kit.OPTIONS.nap_ms / 1000)
@@ -64,7 +70,7 @@ def mixed(task: int) -> list[float]:
 
 
 task_function = {
-    "noop": noop, "nap": nap, "nap_async": nap_async, "mixed": mixed, "stamp": kit.stamp, "get": get
+    "noop": noop, "nap": nap, "spin": spin, "nap_async": nap_async, "mixed": mixed, "stamp": kit.stamp, "get": get
 }[kit.OPTIONS.function]  # fmt: skip
 
 if not kit.OPTIONS.results:

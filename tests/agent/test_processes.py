@@ -157,6 +157,64 @@ def task_function(task):
         assert child.reap() == -signal.SIGKILL
 
 
+def test_a_child_takes_more_tasks_than_its_pipes_hold_while_it_runs_others(fleet):
+    """Agent and child would wait for each other if the agent only wrote: the child waits until its answers are read."""
+    job(fleet, "def task_function(task):\n    return task\n")
+    settings = Settings(
+        lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
+    )
+    body = wire.pack(bytes(200_000))
+    items = [(list_item.header("aRunsId0", number) + body, 0) for number in range(40)]
+    child = ChildProcess(settings, 0)
+    try:
+        assert child.load_functions() == ""
+
+        child.give(items[:20])
+        child.give(items[20:])
+
+        answers = []
+        while answers.count(None) < 2:
+            answers += child.receive(None)
+        assert len(answers) == 42
+    finally:
+        child.kill()
+        child.reap()
+
+
+def test_tasks_that_a_child_holds_beside_a_running_batch_return_from_it(fleet, wait_until):
+    job(
+        fleet,
+        """
+def task_function(task):
+    note(f"started-{task}", "")
+    wait_for("release")
+    return task
+""",
+    )
+    settings = Settings(
+        lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
+    )
+    items = [(list_item.header("aRunsId0", number) + wire.pack(number), 0) for number in range(5)]
+    child = ChildProcess(settings, 0)
+    try:
+        assert child.load_functions() == ""
+        child.give(items[:2])
+        child.give(items[2:])
+        wait_until((fleet.folder / "started-0").exists)
+
+        assert child.take_back(3) == 3
+
+        (fleet.folder / "release").touch()
+        answers = []
+        while answers.count(None) < 2:
+            answers += child.receive(None)
+        assert [answer and answer[0] for answer in answers] == [DONE, DONE, None, None]
+        assert sorted(path.name for path in fleet.folder.glob("started-?")) == ["started-0", "started-1"]
+    finally:
+        child.kill()
+        child.reap()
+
+
 def test_tasks_behind_a_long_task_in_a_child_go_to_another_child(fleet):
     job(
         fleet,

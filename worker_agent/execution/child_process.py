@@ -145,20 +145,23 @@ class ChildProcess:
         Raises `ChildEnded`.
         """
         size = SMALL_READ
-        while True:
-            if not self._wait(self._answers, select.POLLIN, deadline):
+        while not (answers := self._complete_answers()):
+            if not self._wait(deadline):
                 return []
-            try:
-                part = os.read(self._answers, size)
-            except BlockingIOError:
-                continue
-            if not part:
-                raise ChildEnded
-            self._received += part
             # Only a large answer is worth a large buffer.
-            size = LARGE_READ if len(part) == SMALL_READ else size
-            if answers := self._complete_answers():
-                return answers
+            size = LARGE_READ if self._read_answers(size) == SMALL_READ else size
+        return answers
+
+    def _read_answers(self, size: int) -> int:
+        """Read what the child has answered, up to `size` bytes, and return how many. Raises `ChildEnded`."""
+        try:
+            part = os.read(self._answers, size)
+        except BlockingIOError:
+            return 0
+        if not part:
+            raise ChildEnded
+        self._received += part
+        return len(part)
 
     def _complete_answers(self) -> list[Any]:
         received, at, answers = self._received, 0, []
@@ -176,21 +179,29 @@ class ChildProcess:
     def _send(self, message: bytes) -> None:
         view = memoryview(message)
         while view:
-            self._wait(self._tasks, select.POLLOUT, None)
             try:
                 view = view[os.write(self._tasks, view) :]
             except BlockingIOError:
-                continue
+                # The child may wait too: until its answers are read.
+                if self._tasks not in self._ready(
+                    None, (self._tasks, select.POLLOUT), (self._answers, select.POLLIN)
+                ):
+                    self._read_answers(LARGE_READ)
             except BrokenPipeError:
                 raise ChildEnded from None
 
-    def _wait(self, pipe: int, event: int, deadline: float | None) -> bool:
-        """Wait until the pipe is ready. Return False at the deadline (monotonic). Raises `ChildEnded`.
+    def _wait(self, deadline: float | None) -> bool:
+        """Wait for answers. Return False at the deadline (monotonic). Raises `ChildEnded`."""
+        return bool(self._ready(deadline, (self._answers, select.POLLIN)))
 
-        The end of the pipe is no reliable sign of the child's end: a process that a task forked may hold it open.
+    def _ready(self, deadline: float | None, *pipes: tuple[int, int]) -> set[int]:
+        """Wait for events of pipes, and return the pipes. Empty at the deadline (monotonic). Raises `ChildEnded`.
+
+        The end of a pipe is no reliable sign of the child's end: a process that a task forked may hold it open.
         """
         poll, pidfd = select.poll(), self._handle.pidfd
-        poll.register(pipe, event)
+        for pipe, event in pipes:
+            poll.register(pipe, event)
         if pidfd is not None:
             poll.register(pidfd, select.POLLIN)
         while True:
@@ -198,12 +209,12 @@ class ChildProcess:
             if pidfd is None:
                 left = 0.1 if left is None else min(left, 0.1)
             ready = {number for number, _ in poll.poll(None if left is None else 1000 * left)}
-            if pipe in ready:
-                return True
+            if found := ready - {pidfd}:
+                return found
             if ready or (pidfd is None and self._handle.has_ended()):
                 raise ChildEnded
             if deadline is not None and time.monotonic() >= deadline:
-                return False
+                return set()
 
     def retire(self) -> None:
         """Let the child end by itself: close its pipe of tasks, wait up to `GRACE_S`, and reap it."""

@@ -18,8 +18,8 @@ from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
-BATCH_S = 0.005
-"""Target amount of work in a child's batch, in seconds: a round trip costs as much as several small tasks."""
+WORK_S = 0.01
+"""Target amount of work that a child holds, in seconds: a round trip costs as much as several small tasks."""
 TAKE_BACK_S = 0.05
 """When a task of a batch has run this long, the tasks behind it are taken back for other slots."""
 FAULT_PAUSE_S = 1.0
@@ -82,7 +82,7 @@ class ProcessExecutor:
         while (child := self._start_child(slot)) is not None:
             try:
                 while self._may_run_more(child) and (entry := self._in_flight.take(slot)) is not None:
-                    self._run_batch(slot, child, entry)
+                    self._run_tasks(slot, child, entry)
                 self._remove_child(slot)
                 child.retire()
             except ChildEnded:
@@ -131,57 +131,75 @@ class ProcessExecutor:
             self._in_flight.slots += step
         self._in_flight.wake.set()
 
-    def _run_batch(self, slot: int, child: ChildProcess, entry: Entry) -> None:
-        """Let the child run a task, and further tasks if they are short. Raises `ChildEnded`."""
-        in_flight, default_limit = self._in_flight, self._settings.timeout
+    def _run_tasks(self, slot: int, child: ChildProcess, entry: Entry) -> None:
+        """Let the child run a task, and further ones as long as short tasks are queued. Raises `ChildEnded`."""
+        in_flight = self._in_flight
         if child.has_ended():
             # It ended while it was idle: no task caused that.
             child.reap()
             del in_flight.running[slot]
             in_flight.put_back([entry])
             raise ChildEnded
-        batch = deque([entry, *in_flight.take_more(self._batch_limit(child) - 1)])
+        given = deque([entry, *in_flight.take_more(self._room(child, 0) - 1)])
         try:
-            child.give([(item, channel) for *_, item, channel in batch])
-            started_at, taken_back = in_flight.running[slot].started_at, len(batch) == 1
-            while True:
-                limit = time_limit_of(batch[0][3], default_limit) if batch else None
-                time_limit = None if limit is None else started_at + limit
-                take_back_at = started_at + TAKE_BACK_S
-                deadline = time_limit if taken_back else min(take_back_at, time_limit or take_back_at)
-                answers = child.receive(deadline if batch else None)
-                for answer in answers:
-                    if answer is None:
-                        return
-                    if not is_outcome(answer) or not batch:
-                        LOG.error("a child process sent an invalid answer: it is killed and replaced")
-                        child.kill()
-                        raise ChildEnded
-                    batch.popleft()
-                    in_flight.finish(slot, answer)
-                    if batch:
-                        started_at = in_flight.start(slot, batch[0]).started_at
-                if answers or not batch:
-                    continue
-                if not taken_back:
-                    taken_back = True
-                    count = child.take_back(len(batch) - 1)
-                    in_flight.put_back([batch.pop() for _ in range(count)][::-1])
-                elif time_limit is not None and time.monotonic() >= time_limit:
-                    self._after_timeout(slot, child, batch)
+            self._run_given(slot, child, given)
         except ChildEnded:
             if slot in in_flight.running:
-                self._after_death(slot, child, batch)
+                self._after_death(slot, child, given)
             else:
                 child.reap()
             raise
 
-    def _batch_limit(self, child: ChildProcess) -> int:
-        """Return how many tasks the next batch may hold: about `BATCH_S` of work, and at least one task."""
+    def _run_given(self, slot: int, child: ChildProcess, given: deque[Entry]) -> None:
+        """Let the child run the tasks. Give it further short tasks before it has run the last one: it never waits.
+
+        Returns when the child has run all. `given` keeps those that it has not answered. Raises `ChildEnded`.
+        """
+        in_flight, default_limit = self._in_flight, self._settings.timeout
+        child.give([(item, channel) for *_, item, channel in given])
+        started_at, batches, taken_back = in_flight.running[slot].started_at, 1, False
+        while batches:
+            limit = time_limit_of(given[0][3], default_limit) if given else None
+            time_limit = None if limit is None else started_at + limit
+            deadline = time_limit
+            if len(given) > 1 and not taken_back:
+                deadline = min(started_at + TAKE_BACK_S, time_limit or float("inf"))
+            answers = child.receive(deadline if given else None)
+            for answer in answers:
+                if answer is None:
+                    batches -= 1
+                    continue
+                if not is_outcome(answer) or not given:
+                    LOG.error("a child process sent an invalid answer: it is killed and replaced")
+                    child.kill()
+                    raise ChildEnded
+                given.popleft()
+                in_flight.finish(slot, answer)
+                if given:
+                    started_at = in_flight.start(slot, given[0]).started_at
+            if answers:
+                if given and not taken_back and (more := in_flight.take_more(self._room(child, len(given)))):
+                    given.extend(more)
+                    child.give([(item, channel) for *_, item, channel in more])
+                    batches += 1
+            elif time_limit is not None and time.monotonic() >= time_limit:
+                self._after_timeout(slot, child, given)
+            elif given:
+                taken_back = True
+                count = child.take_back(len(given) - 1)
+                in_flight.put_back([given.pop() for _ in range(count)][::-1])
+
+    def _room(self, child: ChildProcess, held: int) -> int:
+        """Return how many tasks to give to a child that holds `held` tasks now, the running one included.
+
+        It may hold about `WORK_S` of work, and at least one task. It gets more when half of that is left.
+        """
         task_s, max_tasks = self._in_flight.task_s, self._settings.max_tasks_per_child
-        short = int(BATCH_S / task_s) if task_s > 0.0 else 1
+        target = max(1, min(int(WORK_S / task_s), MAX_BATCH_TASKS)) if task_s > 0.0 else 1
+        if held > target // 2:
+            return 0
         left = MAX_BATCH_TASKS if max_tasks is None else max_tasks - child.tasks_given
-        return max(1, min(short, MAX_BATCH_TASKS, left))
+        return min(target - held, left)
 
     def _after_timeout(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Replace a child whose task exceeded its time limit. Raises `ChildEnded`."""
