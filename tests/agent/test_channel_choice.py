@@ -78,4 +78,4 @@ def test_channels_that_are_served_no_more_are_forgotten():
     choice = choice_of(3)
     assert choice.serve((1,))
     assert not choice.serve((1,))
-    assert (choice.next(), choice.others(1), choice.waiting(0)) == (1, (), 0)
+    assert (choice.next(), choice.others(1), choice.waiting_in_all()) == (1, (), 1)

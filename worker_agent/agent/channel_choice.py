@@ -99,9 +99,9 @@ class ChannelChoice:
             return ready[0]
         return min(ready, key=self._passes.__getitem__)
 
-    def waiting(self, channel: int) -> int:
-        """Return how many tasks waited in a channel when Redis was last asked."""
-        return self._waiting.get(channel, 0)
+    def waiting_in_all(self) -> int:
+        """Return how many tasks waited in all served channels when Redis was last asked."""
+        return sum(self._waiting.values())
 
     def all_empty(self) -> bool:
         """Return whether no task waited in any channel when Redis was last asked."""
@@ -112,7 +112,10 @@ class ChannelChoice:
         return any(self._is_ready(channel) for channel in self.channels)
 
     def claimed(self, channel: int, tasks: int, waiting: int, elsewhere: Sequence[int]) -> None:
-        """Record the answer of a claim of this channel: claimed and waiting tasks, and those waiting in `others`."""
+        """Record the answer of a claim of this channel: claimed and waiting tasks, and those waiting in `others`.
+
+        `elsewhere` is empty if the call did not ask for the others.
+        """
         if len(self.channels) == 1:
             if channel in self._waiting:
                 self._waiting[channel] = waiting

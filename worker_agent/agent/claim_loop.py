@@ -21,7 +21,7 @@ from worker_agent.settings import Settings
 class ClaimLoop:
     """The agent's main loop. Only its thread claims and settles, except for a claim that a slot receives ahead.
 
-    One call settles and claims in one channel. With several channels, each call also returns how many tasks wait in the
+    One call settles and claims in one channel. With several channels, each claim also returns how many tasks wait in the
     others, and `ChannelChoice` chooses the channel of the next claim.
     """
 
@@ -75,7 +75,7 @@ class ClaimLoop:
                 and (self._alone_channel is None or in_flight.is_idle())
                 and not choice.is_limited(channel)
             ):
-                want = in_flight.tasks_to_claim(choice.waiting(channel))
+                want = in_flight.tasks_to_claim(choice.waiting_in_all())
             settle_due = bool(in_flight.settlements) and (want > 0 or in_flight.max_sleep_s() <= 0.0)
             if long_poll.polling and tokens is None and not reassigned and not settle_due:
                 # A limit that is over brings no token.
@@ -178,7 +178,7 @@ class ClaimLoop:
         if len(choice.channels) > 1 or len(held) > 1:
             claim = session.broker.settle_and_claim(
                 channel, settlements, want, number=number,
-                others=choice.others(channel), held_elsewhere=held.total() - held[channel],
+                others=choice.others(channel) if want else (), held_elsewhere=held.total() - held[channel],
             )  # fmt: skip
         else:
             claim = session.broker.settle_and_claim(channel, settlements, want, number=number)
