@@ -21,8 +21,8 @@ from worker_agent.settings import Settings
 class ClaimLoop:
     """The agent's main loop. Only its thread claims and settles, except for a claim that a slot receives ahead.
 
-    One call settles and claims in one channel. With several channels, each claim also returns how many tasks wait in the
-    others, and `ChannelChoice` chooses the channel of the next claim.
+    One call settles and claims in one channel. With several channels, each claim also returns how many tasks wait in
+    the others, and `ChannelChoice` chooses the channel of the next claim.
     """
 
     def __init__(self, settings: Settings, in_flight: InFlight, state: AgentState, silence: Silence) -> None:
