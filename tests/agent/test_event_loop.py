@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -362,3 +363,44 @@ def test_a_setup_that_raises_is_told_like_a_job_that_cannot_be_loaded(fleet, kin
     wait_for_text(agent, "job.py: setup `setup` failed, line 5, OSError: no licence here")
     assert agent.wait() == JobError.exit_status
     assert fleet.counters().waiting == 1
+
+
+def test_without_uvloop_the_loop_is_asyncios_own(bench, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def task_function(_task):
+        return type(asyncio.get_running_loop()).__module__
+
+    bench.serve([1])
+    bench.agent(task_function, kind="asyncio")
+
+    assert bench.outcome().values[0].startswith("asyncio.")
+
+
+def test_a_client_with_a_coroutine_function_runs_it_on_one_loop(fleet, spawn):
+    program = fleet.folder / "program.py"
+    program.write_text(
+        """
+import asyncio, sys
+from worker_agent import Client
+
+seen = []
+
+async def setup():
+    seen.append(asyncio.get_running_loop())
+
+async def solve(task):
+    await asyncio.sleep(0.001)
+    return asyncio.get_running_loop() is seen[0] and len(seen) == 1
+
+client = Client(0, redis_url=sys.argv[1], name=sys.argv[2], concurrency=20, setup=setup)
+client.initial_task_function(task_func=solve)
+client.start()
+"""
+    )
+    fleet.job_path.write_text("def tasks():\n    yield from range(50)\n\ndef task_function(task): ...\n")
+    fleet.serve()
+    spawn(["python", program, fleet.redis.url, "crash"])
+
+    fleet.wait_until_over(50)
+    assert {result.value for result in fleet.results()} == {True}
