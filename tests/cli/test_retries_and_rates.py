@@ -198,18 +198,18 @@ def test_a_task_with_a_delay_and_a_time_limit_of_its_own(
         import time
         from mutitask_tui import Task
         def tasks():
-            yield Task("late", delay=0.5)
-            yield "first"
+            yield Task(time.time(), delay=0.5)
             yield Task("long", timeout=0.3, retries=0)
         def task_function(task):
             if task == "long":
                 time.sleep(30)
-            return task
+            return time.time() - task
         """,
     )
     run(spawn, redis_url, "own", job, "--kind", "process")
     lines = mutitask("results", "export", "--redis", redis_url, "--name", "own").lines
-    assert [line["result"] for line in lines] == ["first", "late"]
+    (waited_s,) = [line["result"] for line in lines]
+    assert waited_s >= 0.5
     (record,) = Reader(redis_url, "own").failed_records(0, 0, 10)
     assert (record.view.stage, record.view.runs, record.value) == ("timeout", 1, "long")
     assert "longer than the limit of 0.3 s" in record.view.error
