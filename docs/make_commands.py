@@ -20,9 +20,9 @@ Each command has one name everywhere: its key in the dashboard, the `:` line the
 
 `N` is a device number (for `reset_max_task`, a number of tasks), and `C` is a channel number. `CHANNELS` is `all`, or
 channel numbers such as `0,2` (in a program also a number or a list of numbers: `server.assign(3, [0, 2])`). `RATE` is
-`off`, or a number of tasks per `s`, `min` or `h`, such as `10/s` or `90/min`. `ID` is a failed task's id as the
-dashboard shows it; for a task of this run, its number alone is enough. Arguments in brackets are optional: without
-them the command acts on all channels. A key acts on the selected device, channel or failed task.
+`off`, or a number of tasks per `s`, `min` or `h`, such as `10/s` or `90/min`. `ID` is the id of a failed or running
+task as the dashboard shows it; for a task of this run, its number alone is enough. Arguments in brackets are optional:
+without them the command acts on all channels. A key acts on the selected device, channel, failed or running task.
 Commands marked *asks* ask for confirmation. `mutitask ctl` asks only on a terminal; `--yes` answers the question.
 
 What `assign` sets belongs to the device's number: it outlives the agent and takes the place of the agent's

@@ -24,6 +24,7 @@ SCOPES: tuple[tuple[Scope, str], ...] = (
     ("device", "On the selected device, or on those that are marked"),
     ("channel", "On the selected channel"),
     ("fail", "On the selected failed task, or on those that are marked"),
+    ("task", "On the selected running task of a device's screen"),
     ("all", "On everything"),
     ("view", "On this view"),
 )

@@ -104,7 +104,8 @@ KEYS: dict[str, str] = {
         ANY.server_lease: "the end of the server's lease",
         ANY.actor("s-*"): "the record of the server, and the records of commands (`c-*`)",
         ANY.desired_devices: (
-            "the desired state of devices; likewise `wish:assign`, `:channels`, `:server`, `:stop`, `:detect`"
+            "the desired state of devices; likewise `wish:assign`, `:channels`, `:server`, `:stop`, `:cancel`, "
+            "`:detect`"
         ),
         IN_CHANNEL.counters: "the counters of the server: allotted items, position in the generator, capacity",
         IN_CHANNEL.marks: "digests by which a resumed run recognises its generator",

@@ -112,7 +112,7 @@ class Server:
         try:
             status = self._run(iterators)
         except MutiTaskError as error:
-            lines.print_stderr(f"mutitask: {advice(error)}")
+            lines.print_stderr(f"mutitask: {advice(error)}", "error")
             sys.exit(error.exit_status)
         if status:
             sys.exit(status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from worker_agent.protocol.served_channels import Served, numbers_text, parse_served
 from worker_agent.settings import (
@@ -15,6 +15,9 @@ from worker_agent.settings import (
     is_async,
     start_method_of,
 )
+
+if TYPE_CHECKING:
+    from worker_agent.job_version import JobVersion
 
 
 class Client:
@@ -53,6 +56,7 @@ class Client:
         setup: LifecycleFunction | None = None,
         teardown: LifecycleFunction | None = None,
     ) -> None:
+        from worker_agent.agent.restart import remember_start
         from worker_agent.protocol.connection.address import check_name
         from worker_agent.protocol.counts import is_count
         from worker_agent.protocol.text import shown
@@ -61,6 +65,7 @@ class Client:
             raise TypeError(f"device must be a whole number of 0 or more, not {shown(device)}")
         if concurrency < 1:
             raise ValueError("concurrency must be 1 or more")
+        remember_start()
         self._device = device
         self._address = (host, port, db, password)
         self._redis_url = redis_url
@@ -141,10 +146,19 @@ class Client:
             drain_timeout=self._drain_timeout,
             function_names=names,
             lifecycle=lambda _channel: lifecycle,
+            job_version=_program_version(),
         )
         status = run_agent(settings)
         if status:
             sys.exit(status)
+
+
+def _program_version() -> JobVersion | None:
+    """Return the version of the program's file, or None if it has none."""
+    from worker_agent.job_version import JobVersion
+
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return JobVersion(file) if isinstance(file, str) else None
 
 
 def _served(channel: object) -> Served:

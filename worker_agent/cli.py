@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple, NoReturn
 
 import click
 
+from worker_agent.agent import restart
 from worker_agent.console import click_commands, lines, streams
+from worker_agent.console.log_format import FORMATS, LEVELS, set_form
 from worker_agent.protocol.errors import JobError, MutiTaskError
 from worker_agent.protocol.served_channels import Served, parse_served
 from worker_agent.settings import (
@@ -96,6 +98,12 @@ class DeviceNumber(click.ParamType[int | None]):
     "--drain-timeout", type=click.FloatRange(0), metavar="SECONDS",
     help="After a stop, wait this long for running tasks, then hand them back. [no limit]",
 )  # fmt: skip
+@click.option(
+    "--reload", is_flag=True,
+    help="For development: restart when the job or a module beside it changes. Needs mutitask[reload].",
+)  # fmt: skip
+@click.option("--log-format", type=click.Choice(FORMATS), help="Log text, or one JSON object a line. [text]")
+@click.option("--log-level", type=click.Choice(LEVELS), help="The least level that is logged. [info]")
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
 def worker_agent(
@@ -112,6 +120,9 @@ def worker_agent(
     timeout: float | None,
     max_tasks_per_child: int | None,
     drain_timeout: float | None,
+    reload: bool,
+    log_format: str | None,
+    log_level: str | None,
     debug: bool,
 ) -> None:
     """Run the tasks of the channels with the functions of the job file JOB.
@@ -121,14 +132,23 @@ def worker_agent(
     """
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.agent.process import run_agent
+    from worker_agent.agent.reload import check_installed
+    from worker_agent.job_version import JobVersion
     from worker_agent.protocol.connection.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
 
+    set_form(log_format, log_level)
+    job_version = JobVersion(job.expanduser().absolute())
+    job_at_fault = False
     try:
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
+        if reload:
+            check_installed()
+        job_at_fault = True
         found = _functions(job, served, kind, debug=debug)
+        job_at_fault = False
         if concurrency > (most := MOST_AT_ONCE[found.kind]):
             raise JobError(f"--concurrency is {most} at most with --kind {found.kind}, not {concurrency}")
         if start_method is not None and kind != "process":
@@ -147,18 +167,54 @@ def worker_agent(
             max_tasks_per_child=max_tasks_per_child,
             drain_timeout=drain_timeout,
             job=str(job.expanduser().absolute()),
+            job_version=job_version,
             weights=found.weights,
             strict=strict,
             lifecycle=found.lifecycle,
+            reload=reload,
         )
         status = run_agent(settings)
+        job_at_fault = status == JobError.exit_status
     except MutiTaskError as error:
-        if debug:
-            lines.print_traceback()
-        lines.print_stderr(f"worker-agent: {error}")
+        if not isinstance(error, _ToldByChild):
+            if debug:
+                lines.print_traceback()
+            lines.print_stderr(f"worker-agent: {error}", "error")
         status = error.exit_status
+        restart.report_failure(lambda: _address(redis_url, name, password_file), name, str(error))
+    if reload and job_at_fault:
+        _wait_and_start_anew(job_version.path)
     write_end_note("ended")
     sys.exit(status)
+
+
+class _ToldByChild(JobError):
+    """A child process has said why the job cannot be loaded."""
+
+    def __init__(self, job: Path, status: int) -> None:
+        super().__init__(f"{job} cannot be loaded: the agent's log says why")
+        self.exit_status = status
+
+
+def _address(redis_url: str | None, name: str, password_file: Path | None) -> str:
+    from worker_agent.protocol.connection.address import read_password_file, resolve
+
+    password = None if password_file is None else read_password_file(password_file)
+    return resolve(redis_url, name, password=password)[0]
+
+
+def _wait_and_start_anew(job: Path) -> NoReturn:
+    """Wait until somebody mends the job, then start again. For `--reload`."""
+    from worker_agent.agent.reload import wait_for_change
+
+    lines.print_stderr(
+        "worker-agent: waiting for a change of the job or of a module beside it (--reload)", "info"
+    )
+    try:
+        wait_for_change(job)
+        restart.start_anew(restart.device_before())
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 class _Found(NamedTuple):
@@ -187,7 +243,6 @@ def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug
             if kind == "auto":
                 kind = "asyncio" if loaded.is_async else "thread"
             return _Found(kind, loaded.functions_for, loaded.lifecycle_for, loaded.weights)
-    from worker_agent.agent.end_note import write_end_note
     from worker_agent.execution.child_process import check_job
     from worker_agent.execution.process_handle import describe_exit
 
@@ -197,8 +252,7 @@ def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug
             f"{job} cannot be loaded: it ended the process that loaded it ({describe_exit(status)})"
         )
     if status:
-        write_end_note("ended")
-        sys.exit(status)
+        raise _ToldByChild(job, status)
     return _Found("process", _only_in_children, no_lifecycle, weights)
 
 
@@ -209,4 +263,5 @@ def _only_in_children(_channel: int) -> NoReturn:
 def main() -> None:
     """Run the console script `worker-agent`."""
     streams.save_stderr()
+    restart.remember_start()
     worker_agent(prog_name="worker-agent")

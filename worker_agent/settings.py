@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from worker_agent.job_version import JobVersion
 from worker_agent.protocol.errors import JobError
 from worker_agent.protocol.served_channels import Served
 
@@ -75,6 +76,8 @@ class Settings:
       programs.
     - `max_tasks_per_child` is after how many tasks a child process is replaced. None never replaces it.
     - `job` is the path of the job file, or '' in a user's own program.
+    - `job_version` is the version of the job file, or of the program's file, that this process has loaded.
+    - `reload` restarts the agent when the job file or a module beside it changes.
     - `function_names` are the import names of a program's functions for child processes, see `execution/child.py`.
     """
 
@@ -90,7 +93,9 @@ class Settings:
     drain_timeout: float | None = None
     max_tasks_per_child: int | None = None
     job: str = ""
+    job_version: JobVersion | None = None
     function_names: tuple[str, str] = ("", "")
     weights: tuple[float, ...] = ()
     strict: bool = False
     lifecycle: LifecycleFunctions = no_lifecycle
+    reload: bool = False

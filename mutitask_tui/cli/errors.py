@@ -65,7 +65,7 @@ def _report(sentence: str, status: int, debug: bool) -> int:
     """Print the sentence, and for `--debug` the traceback before it. Return the exit status."""
     if debug:
         lines.print_traceback()
-    lines.print_stderr(f"mutitask: {sentence}")
+    lines.print_stderr(f"mutitask: {sentence}", "error")
     return status
 
 

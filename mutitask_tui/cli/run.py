@@ -12,6 +12,7 @@ import click
 from mutitask_tui.cli.errors import report_errors
 from mutitask_tui.cli.redis_options import is_embedded, read_password, redis_options
 from worker_agent.console import streams
+from worker_agent.console.log_format import FORMATS, LEVELS, set_form
 from worker_agent.protocol.rate import Rate, parse_rate
 from worker_agent.protocol.retry_policy import MAX_DELAY_S
 from worker_agent.settings import START_METHODS
@@ -61,8 +62,14 @@ def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | N
               help="Local agents with --kind process: forkserver, or spawn. [forkserver on Linux]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Local agents: a task that runs longer fails.")  # fmt: skip
+@click.option("--reload", is_flag=True,
+              help="Local agents: restart when the job or a module beside it changes. "
+                   "Needs mutitask[reload].")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices start running instead of paused.")
 @click.option("--headless", is_flag=True, help="Show no dashboard, even on a terminal.")
+@click.option("--log-format", type=click.Choice(FORMATS),
+              help="Print text, or one JSON object a line. Local agents log in the same form. [text]")  # fmt: skip
+@click.option("--log-level", type=click.Choice(LEVELS), help="The least level that is printed. [info]")
 @click.option("--until-done", is_flag=True,
               help="End when every task is done or failed; with status 7 if a task failed.")  # fmt: skip
 @click.option("--failed-ok", is_flag=True,
@@ -99,8 +106,11 @@ def run(
     kind: str | None,
     start_method: str | None,
     timeout: float | None,
+    reload: bool,
     autostart: bool,
     headless: bool,
+    log_format: str | None,
+    log_level: str | None,
     until_done: bool,
     failed_ok: bool,
     mode: str | None,
@@ -110,17 +120,21 @@ def run(
     """Feed the tasks of the job file JOB and show the dashboard."""
     from mutitask_tui.launch.run_server import run_server
     from worker_agent.job import load_job
+    from worker_agent.job_version import version_of
     from worker_agent.protocol.channel_terms import policy_fields, rate_fields
     from worker_agent.protocol.connection.address import check_name
     from worker_agent.protocol.errors import JobError
     from worker_agent.protocol.membership import RunPlan
 
+    set_form(log_format, log_level)
     check_name(name)
     agent_options = _agent_options(
         local_agents,
         {"--concurrency": concurrency, "--kind": kind, "--start-method": start_method, "--timeout": timeout},
+        reload=reload,
     )
     home, environment = Path.cwd(), dict(os.environ)
+    job_version = version_of(job.expanduser())
     with streams.preserved():
         loaded = load_job(job)
         iterators = loaded.iterators()
@@ -145,6 +159,7 @@ def run(
         autostart=autostart,
         mode="resume" if mode == "anyway" else mode or "",  # type: ignore[arg-type]
         anyway=mode == "anyway",
+        job=job_version,
     )
     return run_server(
         _find_location(redis_url, name, password_file, listen, fsync),
@@ -165,13 +180,17 @@ def run(
     )
 
 
-def _agent_options(local_agents: int, given: Mapping[str, object]) -> list[str]:
+def _agent_options(local_agents: int, given: Mapping[str, object], *, reload: bool) -> list[str]:
     """Return the options for the command lines of local agents. Raises `JobError` if there are no local agents."""
+    from worker_agent.agent.reload import check_installed
     from worker_agent.protocol.errors import JobError
 
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    words += ["--reload"] if reload else []
     if words and not local_agents:
         raise JobError(f"{words[0]} is for agents on this machine: add --local-agents N")
+    if reload:
+        check_installed()
     return words
 
 

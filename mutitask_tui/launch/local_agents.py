@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mutitask_tui.server.files import make_private, open_log
-from worker_agent.agent.end_note import END_NOTE_VARIABLE
+from mutitask_tui.launch.agent_logs import AgentLogs
+from mutitask_tui.server.files import make_private
+from worker_agent.agent.end_note import END_NOTE_VARIABLE, LOG_FILE_VARIABLE
 from worker_agent.protocol.connection.address import REDIS_URL_VARIABLE, state_dir
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.unpatched import time
@@ -42,6 +43,8 @@ class _Agent:
     """How often in a row it died before it was registered."""
     given_up: str = ""
     """Why it is not started any more, or ''."""
+    refused_job: tuple[int, int] | None = None
+    """The time and the size of the job file with which it ended. With another one it is started again."""
 
 
 class LocalAgents:
@@ -67,6 +70,7 @@ class LocalAgents:
         self._agents = [
             _Agent(n, self.logs / f"device{n}.log", self.logs / f"device{n}.ended") for n in range(count)
         ]
+        self._output = AgentLogs([agent.log for agent in self._agents])
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="local-agents", daemon=True)
 
@@ -74,6 +78,7 @@ class LocalAgents:
         """Start all agents, and a thread that restarts them."""
         if not self._agents:
             return
+        self._output.start()
         for agent in self._agents:
             self._start(agent)
         self._thread.start()
@@ -98,6 +103,8 @@ class LocalAgents:
         on_wait: called once with a sentence if the stop takes longer than a second.
         """
         self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
         running = [agent.process for agent in self._agents if agent.process and agent.process.poll() is None]
         for process in running:
             process.terminate()
@@ -121,6 +128,7 @@ class LocalAgents:
                 process.wait(max(0.1, deadline - time.monotonic()))
             process.kill()
             process.wait()
+        self._output.stop()
 
     def _start(self, agent: _Agent) -> None:
         command = [
@@ -130,20 +138,30 @@ class LocalAgents:
         ]  # fmt: skip
         make_private(self.logs)  # At every start, because the directory may have been removed.
         agent.note.unlink(missing_ok=True)
-        environment = {**self._environment, END_NOTE_VARIABLE: str(agent.note)}
-        with open_log(agent.log) as log:
-            # In a session of its own: Ctrl+C in the terminal reaches only the server, which stops its agents in order.
-            agent.process = subprocess.Popen(
-                command, env=environment, cwd=self._home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+        environment = {
+            **self._environment,
+            END_NOTE_VARIABLE: str(agent.note),
+            LOG_FILE_VARIABLE: str(agent.log),
+        }
+        output = self._output.output(agent.device)
+        # In a session of its own: Ctrl+C in the terminal reaches only the server, which stops its agents in order.
+        agent.process = subprocess.Popen(
+            command, env=environment, cwd=self._home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
         agent.started_at = time.monotonic()
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.2):
+            with contextlib.suppress(OSError, MutiTaskError):
+                self._output.keep_running()
             for agent in self._agents:
                 if agent.process is not None and agent.process.poll() is not None:
                     self._handle_end(agent, agent.process.returncode)
+                elif agent.refused_job is not None and agent.refused_job != self._job_version():
+                    self._on_note(f"Device{agent.device}'s job has changed; starting its agent again")
+                    agent.refused_job, agent.given_up = None, ""
+                    self._start_again(agent)
 
     def _handle_end(self, agent: _Agent, status: int) -> None:
         """Restart an agent that died, after a wait that grows. An agent that ended on purpose is not restarted.
@@ -155,6 +173,7 @@ class LocalAgents:
         if progress in ("ended", "stopped"):
             agent.process = None
             if status and progress == "ended":
+                agent.refused_job = self._job_version()
                 self._give_up(agent, "ended")
             return
         pause = RESTART_S * min(30, agent.restarts) if progress else RESTART_S * 2**agent.failed_starts
@@ -165,18 +184,30 @@ class LocalAgents:
             agent.restarts += 1
             agent.failed_starts = 0 if progress else agent.failed_starts + 1
             self._on_note(f"Device{agent.device}'s agent died (status {status}); starting it again")
-            try:
-                self._start(agent)
-            except (OSError, MutiTaskError) as error:
-                agent.process = None
-                agent.given_up = f"Device{agent.device}'s agent cannot be started again: {error}"
-                self._on_note(agent.given_up)
+            self._start_again(agent)
+
+    def _start_again(self, agent: _Agent) -> None:
+        try:
+            self._start(agent)
+        except (OSError, MutiTaskError) as error:
+            agent.process = None
+            agent.given_up = f"Device{agent.device}'s agent cannot be started again: {error}"
+            self._on_note(agent.given_up)
 
     def _give_up(self, agent: _Agent, how: str) -> None:
         agent.given_up = f"Device{agent.device}'s agent {how}: {self._last_line(agent)} ({agent.log})"
         self._on_note(agent.given_up)
 
+    def _job_version(self) -> tuple[int, int]:
+        """Return the time and the size of the job file, zeros if there is none."""
+        try:
+            found = self._job.stat()
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
     def _last_line(self, agent: _Agent) -> str:
+        self._output.wait_until_written(agent.device)
         try:
             lines = agent.log.read_text(errors="replace").strip().splitlines()
         except OSError:

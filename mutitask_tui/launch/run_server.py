@@ -16,7 +16,7 @@ from mutitask_tui.launch.redis_location import RedisLocation
 from mutitask_tui.launch.server_session import ServerSession, log_line
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.settings.config_file import load
-from worker_agent.console import streams
+from worker_agent.console import log_format, streams
 from worker_agent.protocol.connection.address import shown_url
 from worker_agent.protocol.errors import Superseded
 from worker_agent.protocol.membership import RunPlan
@@ -57,6 +57,7 @@ def run_server(
         if embedded and embedded.started:
             stop_if_unused(embedded, name)
         raise
+    log_format.CONTEXT["run"] = core.run.id if core.run else ""
     dashboard = not headless and streams.on_terminal()
     config = load() if dashboard else None
     shown_job = str(job) if job else "job.py"
@@ -66,7 +67,7 @@ def run_server(
     def on_note(text: str) -> None:
         core.note("warning", text)
         if not dashboard:
-            log_line(text)
+            log_line(text, "warning")
 
     agents = LocalAgents(
         job or Path(shown_job),

@@ -30,9 +30,9 @@ NO_AGENTS_STATUS = 9
 """The exit status of a run that no agent could work on."""
 
 
-def log_line(text: str) -> None:
+def log_line(text: str, level: str = "info") -> None:
     """Print a line with the time on stderr."""
-    lines.print_stderr(f"{time.strftime('%H:%M:%S')} {text}")
+    lines.print_stderr(text, level, at=time.strftime("%H:%M:%S"))
 
 
 class ServerSession:
@@ -99,10 +99,10 @@ class ServerSession:
         finally:
             self._stop()
         if self._core.failure is not None:
-            log_line(str(self._core.failure))
+            log_line(str(self._core.failure), "error")
             return getattr(self._core.failure, "exit_status", 1)
         if self._no_agents:
-            log_line(self._no_agents)
+            log_line(self._no_agents, "error")
             return NO_AGENTS_STATUS
         if self._core.halted_feeds() and self._until_done:
             return self._status or 1
@@ -127,7 +127,7 @@ class ServerSession:
         """Set the exit status by the last snapshot, and print the reason if it is not 0."""
         for channel in last.channels:
             if not channel.balanced:
-                log_line(self._reader.missing_tasks_text(channel))
+                log_line(self._reader.missing_tasks_text(channel), "error")
                 self._status = MISSING_STATUS
         failed = sum(channel.failed for channel in last.channels)
         if failed and all_done and not self._failed_ok and not self._status:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from mutitask_tui.server.snapshot import DeviceView
-from mutitask_tui.server.snapshot_parser import decode_text
+from mutitask_tui.server.snapshot_parser import decode_text, parse_version
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import MAX_CHANNELS
 from worker_agent.protocol.served_channels import Served, parse_served, served_numbers
@@ -237,6 +237,9 @@ def _device_view(
         concurrency=_whole_number(fields.get("concurrency")),
         task_s=_seconds(fields.get("task_s")),
         timeout_s=_seconds(fields.get("timeout_s")),
+        job=parse_version(fields.get("job")) if online else "",
+        log_file=_text(fields.get("log_file")),
+        job_changed=online and fields.get("job_changed") is True,
     )
 
 
@@ -276,6 +279,10 @@ def _parsed_served(text: str, channels: int) -> Served:
     except ValueError:
         return _INVALID
     return None if served is None else served_numbers(served, channels)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _whole_number(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Asks agents to stop, and waits until they have left."""
+"""Asks agents to stop or to restart, and waits until they have left."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ FORCE_STOP_S = 3.0
 """How long the agents that did not finish in time may take to hand back their running tasks, in seconds."""
 POLL_S = 0.1
 STOP_TTL_MS = 86_400_000
+_STOPS = (b"1", b"2")
+"""The values of `wish:stop` that ask for a stop, and not for a restart."""
 
 
 def request_stop(caller: Caller, agents: Mapping[int, str]) -> set[str]:
@@ -32,6 +34,27 @@ def request_stop(caller: Caller, agents: Mapping[int, str]) -> set[str]:
             )
         )
     return asked_before
+
+
+def request_restart(caller: Caller, agents: Mapping[int, str]) -> tuple[set[str], set[str]]:
+    """Ask agents (device to actor) to finish their running tasks, hand back the rest and start anew.
+
+    Agents that were asked before must also hand back their running tasks. Returns the actors of these agents, and those
+    of agents that were asked to stop, which this does not change.
+    """
+    asked = _asked(caller, agents)
+    stopping = {actor for actor, text in asked.items() if text in _STOPS}
+    again = asked.keys() - stopping
+    if wanted := {device: actor for device, actor in agents.items() if actor not in stopping}:
+        caller.call(
+            lambda b: b.set_desired(
+                b.keys.desired_stop,
+                {actor: "rr" if actor in again else "r" for actor in wanted.values()},
+                tokens=[b.keys.device_token(device) for device in wanted],
+                ttl_ms=STOP_TTL_MS,
+            )
+        )
+    return again, stopping
 
 
 def drain_agents(caller: Caller, broker: Broker, on_note: Callable[[str], None]) -> None:
@@ -61,8 +84,13 @@ def _request_stop_once(caller: Caller, agents: Mapping[int, str]) -> None:
 
 
 def _asked_to_stop(caller: Caller, agents: Mapping[int, str]) -> set[str]:
+    return {actor for actor, text in _asked(caller, agents).items() if text in _STOPS}
+
+
+def _asked(caller: Caller, agents: Mapping[int, str]) -> dict[str, bytes]:
+    """Return what the agents were asked: actor to its field of `wish:stop`, without those that were asked nothing."""
     actors = list(agents.values())
     if not actors:
-        return set()
+        return {}
     found = caller.call(lambda b: b.query("HMGET", b.keys.desired_stop, *actors))
-    return {actor for actor, asked in zip(actors, found, strict=True) if asked}
+    return {actor: text for actor, text in zip(actors, found, strict=True) if text}

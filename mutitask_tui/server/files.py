@@ -65,13 +65,6 @@ def _user_name(number: int) -> str:
         return f"user {number}"
 
 
-def open_log(path: Path) -> IO[bytes]:
-    """Open a file for appending that only this user can read."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.fchmod(handle, 0o600)
-    return os.fdopen(handle, "ab")
-
-
 @contextlib.contextmanager
 def private_file(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
     """Write a file with mode 0600 that replaces `path` in one step if the block succeeds."""

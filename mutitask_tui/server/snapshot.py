@@ -25,6 +25,8 @@ class ServerView:
     pid: int
     since_ms: int
     allotting: bool
+    job: str = ""
+    """The version of its job file, in 12 hexadecimal digits. '' for a program of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,12 @@ class DeviceView:
     """The time limit of a run (`--timeout`), in seconds. 0 for no limit."""
     channels: Served = ()
     """The channels that its agent serves, or served last. None for all, () if it never had an agent."""
+    job: str = ""
+    """The version of the job file that its agent has loaded. '' if it has loaded none, or does not tell."""
+    job_changed: bool = False
+    """Whether that file is another one on the disk now."""
+    log_file: str = ""
+    """The path of the log of a local agent, on its machine. '' for other agents."""
 
     @property
     def channel_set(self) -> frozenset[int] | None:
@@ -142,7 +150,7 @@ class FailedTask:
     failed_ms: int
     runs: int
     stage: str
-    """The stage at which the last run failed: `run`, `save`, `decode`, `crashed`, `timeout` or `foreign`."""
+    """The stage at which the last run failed: `run`, `save`, `decode`, `crashed`, `timeout`, `cancelled`..."""
     error_type: str
     error: str
     traceback: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from mutitask_tui.server.snapshot import BodyCounts, ChannelView, Event, EventLevel, ServerView
@@ -9,6 +10,7 @@ from worker_agent.protocol import wire
 from worker_agent.protocol.rate import decode_rate
 from worker_agent.protocol.text import short_text
 
+_VERSION = re.compile("[0-9a-f]{12}")
 _MAX_COUNT_DIGITS = 16
 _TIME_DIGITS = 13
 """An event starts with its time, in ms since the epoch, in this many digits."""
@@ -30,11 +32,17 @@ def server_view(
     try:
         record = wire.unpack(meta.get(b"server_record", b""))
         host, pid, since = str(record["host"]), int(record["pid"]), int(record["since_ms"])
+        job = parse_version(record.get("job"))
     except (wire.Undecodable, LookupError, TypeError, ValueError, OverflowError):
-        host, pid, since = "?", 0, now
+        host, pid, since, job = "?", 0, now, ""
     return ServerView(
-        decode_text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended")
+        decode_text(actor), host, pid, since, desired.get(b"allot") not in (b"paused", b"ended"), job
     )
+
+
+def parse_version(value: Any) -> str:
+    """Return the version of a job file, or '' if the value is none."""
+    return value if isinstance(value, str) and _VERSION.fullmatch(value) else ""
 
 
 def event_views(entries: list[bytes]) -> tuple[Event, ...]:

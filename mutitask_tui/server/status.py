@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mutitask_tui.server.job_versions import SHORT, is_other
 from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot, channel_names
 from mutitask_tui.server.troubles import troubles, unserved
 from worker_agent.protocol.served_channels import served_numbers
@@ -21,6 +22,7 @@ def to_data(snapshot: Snapshot) -> dict[str, Any]:
             "pid": server.pid,
             "since": server.since_ms / 1000,
             "allotting": server.allotting,
+            "job": server.job,
         },
         "channels": [_channel_data(channel) for channel in snapshot.channels],
         "devices": [_device_data(device, len(snapshot.channels)) for device in snapshot.devices],
@@ -70,6 +72,8 @@ def _device_data(device: DeviceView, channels: int) -> dict[str, Any]:
         "errors": device.errors,
         "failed": device.errors,  # An older name of the same number. Scripts depend on it.
         "seen_s": device.seen_s,
+        "job": device.job,
+        "job_changed": device.job_changed,
     }
 
 
@@ -101,9 +105,16 @@ def to_lines(snapshot: Snapshot) -> list[str]:
         desired = "" if d.state in (d.desired, "offline") else f" (asked: {d.desired})"
         serves = "" if d.state == "offline" else f"serves {channel_names(d.channels)}, "
         lines.append(
-            f"Device{d.id}: {d.state}{desired}, {serves}{d.running} running, {d.done} done, {d.errors} errors, {seen}"
+            f"Device{d.id}: {d.state}{desired}, {serves}{d.running} running, {d.done} done, {d.errors} errors, "
+            f"{seen}{_job_text(d, snapshot)}"
         )
     return [*lines, *(f"! {text}" for text in troubles(snapshot))]
+
+
+def _job_text(device: DeviceView, snapshot: Snapshot) -> str:
+    """Return which version of the job the device runs if that is not the server's, and whether the file changed."""
+    text = f", job {device.job[:SHORT]}" if is_other(device, snapshot) else ""
+    return text + (", job changed" if device.job_changed else "")
 
 
 def progress_line(snapshot: Snapshot) -> str:

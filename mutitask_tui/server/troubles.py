@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from mutitask_tui.server.job_versions import version_texts
 from mutitask_tui.server.snapshot import ChannelView, ClientCount, DeviceView, Snapshot
 from worker_agent.protocol.printable import printable
 from worker_agent.protocol.text import plural
@@ -146,6 +147,7 @@ def troubles(snapshot: Snapshot) -> list[str]:
     sentences += [client_limit_text(near)] if (near := near_client_limit(snapshot)) else []
     sentences += [unserved_text(not_served)] if not_served else []
     sentences += [all_failing_text(failing)] if failing else []
+    sentences += version_texts(snapshot)
     sentences += [run.text for run in stuck[:_NAMED]]
     if len(stuck) > _NAMED:
         sentences.append(f"{len(stuck) - _NAMED:,} more devices have run one task for a long time")

@@ -141,9 +141,20 @@ def test_every_command_of_the_registry(
     assert ctl("reload_all_fail_tasks", 0)["reloaded"] == len(failed) - 3
     assert until(lambda s: s.channels[0].failed == 0).balanced
 
+    # Running tasks. tests/agent/test_cancel.py cancels some.
+    refused = mutitask("ctl", "cancel_task", 0, 0, "--yes", "--redis", redis_url)
+    assert refused.status == 2 and "task 0 does not run" in refused.stderr
+    carried_out.add("cancel_task")
+
     # The grid
     assert ctl("add_device")["devices"] == 4
     assert ctl("del_device")["devices"] == 3
+    before = until(lambda s: True).devices
+    assert ctl("restart_one", 1)["devices"] == [1]
+    until(lambda s: s.devices[1].state == "paused" and s.devices[1].actor != before[1].actor)
+    assert ctl("restart_all")["devices"] == [0, 1]
+    until(lambda s: s.devices[0].state == "paused" and s.devices[0].actor != before[0].actor)
+    until(lambda s: s.devices[1].state == "paused")
     assert ctl("stop_one", 1)["devices"] == [1]
     until(lambda s: s.devices[1].state == "offline")
     assert ctl("purge_device", 1)["purged"] is True

@@ -214,3 +214,10 @@ async def test_the_grid_shows_the_answers_to_a_detect_for_a_while(
         backend.change(now_ms=NOW_MS + DETECTION_KEPT_MS + 1)
         await poll(pilot)
         assert "3.2 ms" not in screen_text(pilot)
+
+
+def test_a_restart_is_acknowledged_when_another_agent_of_the_device_is_there() -> None:
+    acknowledgements, _ = sent("restart_one", (0,))
+    for before in (device(0), device(0, "offline"), device(0, "offline", actor="")):
+        assert acknowledgements.update(snapshot(devices=(before,))) == []
+    assert len(acknowledgements.update(snapshot(devices=(device(0, actor="a-new"),)))) == 1

@@ -42,6 +42,8 @@ ON_MAIN: dict[str, tuple[Any, ...]] = {
     "del_device": (),
     "stop_one": (1,),
     "stop_all": (),
+    "restart_one": (1,),
+    "restart_all": (),
     "stop_allot": (),
     "purge_device": (1,),
 }
@@ -61,6 +63,7 @@ ASKED_FOR = (
     "reload_one_fail_task",
     "delete_one_fail_task",
     "edit_fail_task",
+    "cancel_task",
 )
 
 
@@ -130,7 +133,7 @@ async def test_a_dangerous_command_asks_first_and_enter_cancels(opened: Opened, 
     async with opened() as pilot:
         await press(pilot, "F")
         for command in COMMANDS:
-            if not (command.dangerous and command.key):
+            if not (command.dangerous and command.key) or command.scope == "task":
                 continue
             await press(pilot, command.key)
             focused = pilot.app.focused

@@ -600,8 +600,8 @@ class Namespace(RuleBasedStateMachine):
         elif call.name == "heartbeat" and reply[0] == b"ok":
             agent = next(h for h in self.all_agents if h.broker.actor.id == call.args[0])
             agent.expired = False
-            behind = 11 + int(call.args[3])
-            agent.claims_from |= self.channels_with("agents", call.keys[11:behind])
+            behind = 12 + int(call.args[3])
+            agent.claims_from |= self.channels_with("agents", call.keys[12:behind])
             agent.claims_from -= self.channels_with("agents", call.keys[behind:])
         elif call.name == "leave":
             for agent in self.all_agents:

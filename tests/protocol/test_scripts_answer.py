@@ -26,6 +26,7 @@ from tests.protocol.world import (
 from tests.run_plan import run_plan
 from worker_agent.protocol import PROTOCOL, list_item, wire
 from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.cancels import KEEP_MS, CancelRequest
 from worker_agent.protocol.errors import (
     ConcurrentChange,
     LeaseLost,
@@ -160,6 +161,28 @@ def test_read_desired_prefers_the_device_to_the_default(world: World) -> None:
 
 def test_devices_start_paused_without_autostart(client: redis.Redis) -> None:
     assert World(client, autostart=False).agent().read_desired(0).paused
+
+
+@replies("request_cancel", "ok")
+def test_requests_to_cancel_add_up_for_a_minute_and_wake_their_agents(world: World) -> None:
+    agent, other, ctl = world.agent(0), world.agent(1), world.operator()
+    first, second = CancelRequest("q1", "a", "me, at host:1"), CancelRequest("q2", "b", "host:2")
+    ctl.request_cancel(first, {0: agent.actor.id})
+    ctl.request_cancel(second, {0: agent.actor.id, 1: other.actor.id})
+    assert agent.read_desired(0).cancels == (first, second)
+    assert other.read_desired(1).cancels == (second,)
+    assert other.heartbeat(1, b"now").desired.cancels == (second,)
+    for device in (0, 1):
+        assert world.client.lrange(world.keys.device_token(device), 0, -1) == [b"1"]
+    assert 0 < world.client.pttl(world.keys.desired_cancels) <= KEEP_MS
+
+    old = world.client.hget(world.keys.desired_cancels, agent.actor.id)
+    assert old is not None
+    aged = b"0000000000001" + old[13:]
+    world.client.hset(world.keys.desired_cancels, agent.actor.id, aged)
+    third = CancelRequest("q3", "c", "host:3")
+    ctl.request_cancel(third, {0: agent.actor.id})
+    assert agent.read_desired(0).cancels == (second, third)
 
 
 @replies("set_desired", "ok")

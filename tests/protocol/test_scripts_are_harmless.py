@@ -374,7 +374,7 @@ def keys_of(valid: ValidCall) -> int:
     channels = 3 if valid.variant == "fresh" else 2
     claims = 0 if valid.variant == "first" else 2
     varying = {
-        "heartbeat": 13 if valid.variant == "two-channels" else 12,
+        "heartbeat": 14 if valid.variant == "two-channels" else 13,
         "leave": 4 if valid.variant == "a-server" else 8,
         "open_run": 10 + 15 * channels + claims,
         "recover": 16,
@@ -383,6 +383,7 @@ def keys_of(valid: ValidCall) -> int:
         "sample_counters": 13,
         "snapshot": 25,
         "set_desired": 4,
+        "request_cancel": 4,
     }
     return varying.get(valid.script, keys_declared(valid.script))
 

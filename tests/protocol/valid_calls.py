@@ -14,6 +14,7 @@ from tests.protocol.tap import LUA, RawCall
 from tests.protocol.world import World, crashed, done, failed, failed_for_good, handed_back, reason, saved
 from tests.run_plan import run_plan
 from worker_agent.protocol.actor import Actor
+from worker_agent.protocol.cancels import CancelRequest
 from worker_agent.protocol.identity import this_process
 
 
@@ -39,6 +40,7 @@ class FilledWorld(World):
         self.ctl.set_desired(self.keys.desired_channels, {"1": "paused"})
         self.ctl.set_desired(self.keys.desired_server, {"old": "wish"})
         self.ctl.set_desired(self.keys.desired_assignments, {"0": "all"})
+        self.ctl.request_cancel(CancelRequest("q0", "r-000000000000000001", "test"), {0: self.mine.actor.id})
         self.ctl.append_event("info", "test", "filled")
 
 
@@ -373,6 +375,13 @@ def _set_desired(world: FilledWorld) -> RawCall:
             world.keys.desired_devices, desired, tokens=tokens, reset=True, ttl_ms=60_000
         )
     )
+
+
+@valid("request_cancel")
+def _request_cancel(world: FilledWorld) -> RawCall:
+    agents = {0: world.mine.actor.id, 1: world.neighbour.actor.id}
+    request = CancelRequest("q1", "r-000000000000000002", "test")
+    return world.capture(lambda: world.ctl.request_cancel(request, agents))
 
 
 @valid("fence")

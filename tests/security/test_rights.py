@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ AT_WORK = [
     "detect_all", "detect_one 0", "assign 1 0,1", "pause_all", "pause_one 0", "start_one 0", "start_all", "pause_allot",
     "start_allot", "detect_fail_channel", "reset_max_task 40", "reset_max_task 30 0", "reset_rate 9000/s",
     "reset_rate off 0", "pause_channel 0", "start_channel 0", "add_device", "del_device",
-    "export_fail_tasks", "export_fail_tasks 0",
+    "export_fail_tasks", "export_fail_tasks 0", "restart_one 0", "restart_all",
 ]  # fmt: skip
 
 
@@ -277,7 +278,27 @@ def test_a_server_and_every_command_work_with_its_rights(
         assert len(drained.lines) > 50
         carry_out("exit")
         assert stack.core.ended.wait(15) and stack.core.quit
-    assert done == {command.name for command in COMMANDS if command.run}
+    assert done | {"cancel_task"} == {command.name for command in COMMANDS if command.run}
+    assert denials(shared_server) == []
+
+
+def test_a_running_task_is_cancelled_with_the_rights_of_a_server_and_of_an_agent(
+    shared_server: RealServer, roles: Roles
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def held(_task: Any) -> None:
+        begun.set()
+        assert released.wait(60)
+
+    with Stack(roles.server, NAME, iter(["held"]), devices=1, autostart=True) as stack:
+        stack.url = roles.agent
+        stack.agent(0, task_function=held)
+        stack.url = roles.server
+        assert begun.wait(20)
+        assert stack.done("cancel_task", 0, 0)["state"] == "asked"
+        released.set()
+        stack.until(lambda s: s.channels[0].failed == 1)
     assert denials(shared_server) == []
 
 
@@ -347,6 +368,7 @@ def arguments(command: Command, failed_id: str) -> list[str]:
         "device": "1",
         "channel": "0",
         "fail": failed_id,
+        "task": failed_id,
         "count": "9",
         "json": "5",
         "channels": "all",
@@ -366,10 +388,12 @@ def test_every_act_with_a_dashboards_rights_is_refused_with_one_sentence_and_cha
     # The commands that stop an agent need one.
     client.hset(KEYS.agents, "0", "a-0123456789abcdef")
     client.zadd(KEYS.leases, {"a-0123456789abcdef": 9_999_999_999_999})
+    client.hset(KEYS.channel(0).claim_counts, "a-0123456789abcdef", "1")
+    client.hset(KEYS.channel(0).claims("a-0123456789abcdef"), "1", failed_id)
     before = everything(client)
     for command in WRITING:
         words = arguments(command, failed_id)
-        if command.name == "stop_one":
+        if command.name in ("stop_one", "restart_one"):
             words = ["0"]
         result = mutitask(
             "ctl", command.name, *words, "--yes", "--redis", roles.dashboard, "--name", NAME

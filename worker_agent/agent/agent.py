@@ -11,6 +11,7 @@ from worker_agent.agent.heartbeat import Heartbeat
 from worker_agent.agent.registration import AgentSession, register
 from worker_agent.agent.silence import Silence
 from worker_agent.agent.state import AgentState
+from worker_agent.console import log_format
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.execution.threads import ThreadExecutor
@@ -32,6 +33,7 @@ class Agent:
         self.in_flight = InFlight(settings.concurrency)
         self.state = AgentState(self.in_flight.wake, settings)
         self._executor = self._make_executor()
+        self.state.cancel = self._executor.cancel
         silence = Silence(settings.kind)
         self._heartbeat = Heartbeat(settings, self.in_flight, self.state, silence)
         self._claim_loop = ClaimLoop(settings, self.in_flight, self.state, silence)
@@ -53,6 +55,7 @@ class Agent:
             return
         self.state.set_channels(session.channel_count)
         self.state.session = session
+        log_format.CONTEXT["device"] = session.device
         write_end_note("joined")
         # A setup may take long, so heartbeats come first.
         self._heartbeat.start()
@@ -114,13 +117,14 @@ class Agent:
             self._claim_loop.settle(session, running)
             self._heartbeat.send_final(session)
             session.broker.leave(session.device, self.state.channel_count)
+            ends = "restarts" if self.state.restarting else "stopped"
             session.broker.append_event(
-                "info", f"Device{session.device}", f"stopped; {handed_back} tasks handed back"
+                "info", f"Device{session.device}", f"{ends}; {handed_back} tasks handed back"
             )
         except (LeaseLost, RedisUnavailable) as error:
             LOG.warning("could not leave in order: %s; other agents recover the tasks in flight", error)
         else:
-            LOG.info("stopped; %d tasks handed back", handed_back)
+            LOG.info("%s; %d tasks handed back", ends, handed_back)
 
     def _hand_back_queued(self, session: AgentSession) -> int:
         """Hand back all tasks that have not started, and return how many."""
@@ -137,9 +141,11 @@ class Agent:
         running = len(in_flight.running)
         if running and not force_stop.is_set():
             LOG.info(
-                "stopping: waiting for %d running tasks, %s; stop again to hand them back instead",
+                "%s: waiting for %d running tasks, %s; %s again to hand them back instead",
+                "restarting" if self.state.restarting else "stopping",
                 running,
                 "without a limit (--drain-timeout sets one)" if limit is None else f"{limit:g} s at most",
+                "restart" if self.state.restarting else "stop",
             )
         in_flight.close()
         deadline = float("inf") if limit is None else time.monotonic() + limit

@@ -12,10 +12,13 @@ from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from worker_agent.agent.cancels import Cancels
 from worker_agent.agent.device_token import BUSY_S
+from worker_agent.agent.end_note import LOG_FILE_VARIABLE
 from worker_agent.agent.registration import REST_INTERVAL_S, AgentSession
 from worker_agent.agent.silence import Silence
 from worker_agent.agent.state import AgentState
+from worker_agent.agent.stops import follow_stop_and_restart
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight
 from worker_agent.protocol import wire
@@ -81,6 +84,12 @@ class Heartbeat(threading.Thread):
             "python": platform.python_version(),
             "concurrency": settings.concurrency,
         }
+        self._job = settings.job_version
+        if self._job is not None and settings.job:
+            self._constant_fields["job"] = self._job.loaded
+        if log_file := os.environ.get(LOG_FILE_VARIABLE):
+            self._constant_fields["log_file"] = log_file
+        self._job_changed = False
         self._announced: tuple[AgentSession | None, tuple[int, ...]] = (None, ())
         """The session and the channels of the last heartbeat."""
         self._beats = 0
@@ -91,6 +100,7 @@ class Heartbeat(threading.Thread):
         self._report_due = False
         """Whether the state has changed since the last heartbeat."""
         self._follow_lock = threading.Lock()
+        self._cancels = Cancels(in_flight, state)
         state.device_token.follow = self._follow_quietly
 
     def end(self) -> None:
@@ -207,17 +217,15 @@ class Heartbeat(threading.Thread):
             before = state.paused, state.channels
             state.set_paused(desired.paused)
             state.assign(desired.channels)
-            if desired.stop and not state.stopping.is_set():
-                LOG.info("asked to stop")
-                state.stop()
-            elif desired.stop > 1 and not state.force_stop.is_set():
-                LOG.info("asked to stop again: running tasks are handed back")
-                state.stop()
+            follow_stop_and_restart(state, desired)
             answers = desired.detect not in ("", self._answered_detect)
             if answers:
                 self._answered_detect = desired.detect
             if before != (state.paused, state.channels):
                 self._report_due = True
+            cancels = self._cancels.follow(session, desired.cancels) if desired.cancels else ()
+        for name, packed in cancels:
+            session.heartbeat_broker.answer_detect(name, packed)
         if answers:
             answer = wire.pack([session.device, self._observed_state()])
             session.heartbeat_broker.answer_detect(desired.detect, answer)
@@ -244,6 +252,8 @@ class Heartbeat(threading.Thread):
             "timeout_s": self._settings.timeout or 0,
             "beat_s": self._rest_interval_s() if self._is_at_rest() else INTERVAL_S,
         }
+        if self._has_changed_job(session):
+            fields["job_changed"] = True
         claims_from = () if self._state.paused else self._state.channels
         changes = self._changes(session, claims_from)
         renew = self._beats % REPEAT_CHANNELS_BEATS == 0
@@ -261,6 +271,14 @@ class Heartbeat(threading.Thread):
             if reply.sweep_due:
                 self._sweep(session)
         return reply.sweep_due
+
+    def _has_changed_job(self, session: AgentSession) -> bool:
+        """Return whether the job on the disk is another one than this agent's, and log when that begins."""
+        changed = self._job is not None and self._job.has_changed()
+        if self._job is not None and changed and not self._job_changed:
+            LOG.info("%s has changed: restart_one %d loads it", self._job.path.name, session.device)
+        self._job_changed = changed
+        return changed
 
     def _changes(self, session: AgentSession, claims_from: tuple[int, ...]) -> dict[str, list[int]]:
         """Return the channels to name in a heartbeat: all at the first one, at a change, and now and then."""

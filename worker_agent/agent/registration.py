@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from worker_agent.agent import restart
 from worker_agent.console.log import LOG
 from worker_agent.protocol.actor import Actor
 from worker_agent.protocol.broker import Broker
@@ -195,7 +196,7 @@ def _join_device(
             f"namespace {settings.name!r} has {error.args[0]} channels, numbered from 0"
         ) from None
     except LeaseHeld as held:
-        if is_gone(held.identity):
+        if is_gone(held.identity) or _was_this_process(held.identity):
             channels = broker.join(device, settings.served, identity, holder=held.actor, gone=True)
             return held.actor, channels
         lease_ends = float(broker.query("ZSCORE", broker.keys.leases, held.actor) or 0)
@@ -216,10 +217,21 @@ def _join_device(
 def _join_first_free(
     broker: Broker, settings: Settings, identity: Identity, leases: SeenLeases
 ) -> tuple[int, str, int]:
-    """Take the first device without a live agent. Return its number, then what `_join_device` returns."""
+    """Take the first device without a live agent. Return its number, then what `_join_device` returns.
+
+    An agent that has restarted takes its former device if that is free.
+    """
+    if (before := restart.device_before()) is not None:
+        with contextlib.suppress(AlreadyHeld, _HolderSilent, ConcurrentChange):
+            return before, *_join_device(broker, settings, before, identity, leases)
     device = 0
     while True:
         try:
             return device, *_join_device(broker, settings, device, identity, leases)
         except (AlreadyHeld, _HolderSilent, ConcurrentChange):
             device += 1
+
+
+def _was_this_process(identity: Identity) -> bool:
+    """Return whether the agent of that process was this one's, before its program started anew."""
+    return restart.device_before() is not None and identity == this_process()

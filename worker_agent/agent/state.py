@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from worker_agent.agent.device_token import DeviceToken
 from worker_agent.agent.registration import AgentSession
@@ -35,6 +35,12 @@ class AgentState:
         """Set once the agent is asked to stop."""
         self.force_stop = threading.Event()
         """Set once the agent must not wait for its running tasks."""
+        self.may_restart = False
+        """Whether the agent is its process's main work, so that it can start the program anew."""
+        self.restart_refused = False
+        """Whether the agent has said that it cannot."""
+        self.restarting = False
+        """Whether the program starts anew once the agent has left."""
         self.failed = False
         """Whether one of the agent's own threads failed, which stops the agent."""
         self.session: AgentSession | None = None
@@ -42,12 +48,28 @@ class AgentState:
         self.fenced_session: AgentSession | None = None
         """The last session whose actor was fenced."""
         self.device_token = DeviceToken()
+        self.cancel: Callable[[str, str], str] = lambda _id, _who: "the agent has not started yet"
+        """Ends the run of the task with an id. Returns '' or why it does not end now. The executor sets this."""
         self._wake = wake
 
     def stop(self) -> None:
-        """Ask the agent to finish its running tasks, hand back the others and stop. A second call sets `force_stop`."""
-        if self.stopping.is_set():
+        """Ask the agent to finish its running tasks, hand back the others and stop. A second call sets `force_stop`.
+
+        An agent that was to restart stops instead.
+        """
+        if self.stopping.is_set() and not self.restarting:
             self.force_stop.set()
+        self.restarting = False
+        self.stopping.set()
+        self._wake.set()
+
+    def restart(self) -> None:
+        """Ask the agent to do as for a stop, and then to start anew. A second call sets `force_stop`."""
+        if self.stopping.is_set():
+            if not self.restarting:
+                return
+            self.force_stop.set()
+        self.restarting = True
         self.stopping.set()
         self._wake.set()
 

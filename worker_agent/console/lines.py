@@ -7,7 +7,7 @@ import logging
 import traceback
 from typing import Any
 
-from worker_agent.console import streams
+from worker_agent.console import log_format, streams
 from worker_agent.protocol.printable import printable, printable_json
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.unpatched import json
@@ -15,10 +15,18 @@ from worker_agent.protocol.unpatched import json
 _MAX_TRACEBACK_CHARACTERS = 100_000
 
 
-def print_stderr(text: str) -> None:
-    """Print one line on the saved stderr. Does nothing if that stream is gone."""
+def print_stderr(text: str, level: str = "", *, at: str = "") -> None:
+    """Print one line on the saved stderr, as text or as JSON (`log_format.py`). Does nothing if that stream is gone.
+
+    A line of text begins with the time `at`, if it is given. `level` is `info`, `warning` or `error`; a line without
+    one is always printed.
+    """
+    if level and log_format.number_of(level) < log_format.least_level():
+        return
+    shown = f"{at} {text}" if at else text
+    line = log_format.json_line(level or "info", text) if log_format.is_json() else printable(shown)
     with contextlib.suppress(OSError, ValueError):
-        print(printable(text), file=streams.stderr(), flush=True)
+        print(line, file=streams.stderr(), flush=True)
 
 
 def print_traceback() -> None:

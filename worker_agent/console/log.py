@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from worker_agent.console import streams
+from worker_agent.console import log_format, streams
 from worker_agent.console.lines import make_printable
 
 LOG = logging.getLogger("worker_agent")
@@ -17,8 +17,8 @@ class _ProtectedLogger(logging.Logger):
     disabled = property(lambda _self: False, lambda _self, _value: None)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        """Return whether `level` is INFO or above."""
-        return level >= logging.INFO
+        """Return whether a record of this level is kept: the device's log has all from INFO on."""
+        return level >= min(logging.INFO, log_format.least_level())
 
 
 def log_to_stderr(*, protected: bool = False) -> None:
@@ -31,7 +31,9 @@ def log_to_stderr(*, protected: bool = False) -> None:
         LOG.__class__ = _ProtectedLogger
     if not LOG.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler(streams.stderr() if protected else None)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        text_format = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        handler.setFormatter(log_format.JsonFormatter() if log_format.is_json() else text_format)
+        handler.setLevel(log_format.least_level())
         LOG.addHandler(handler)
-        LOG.setLevel(logging.INFO)
+        LOG.setLevel(min(logging.INFO, log_format.least_level()))
         LOG.propagate = False

@@ -58,6 +58,13 @@ def detach_terminal() -> None:
     os.close(null)
 
 
+def restore_descriptors() -> None:
+    """Let stderr be the one with which the program started, for a program that takes this one's place by exec."""
+    if _stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(_stderr.fileno(), 2)
+
+
 @contextlib.contextmanager
 def preserved() -> Iterator[None]:
     """Restore descriptors, first streams, signals and `MUTITASK_*` settings after the import of a job.

@@ -156,6 +156,7 @@ def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
 
     Otherwise print the error on stderr, and return its exit status.
     """
+    from worker_agent.console.log_format import is_json, json_line
     from worker_agent.job import load_job
     from worker_agent.protocol.errors import MutiTaskError
     from worker_agent.protocol.printable import printable
@@ -167,7 +168,9 @@ def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
     except MutiTaskError as error:
         if debug:
             raise
-        os.write(2, f"worker-agent: {printable(error)}\n".encode("utf-8", "backslashreplace"))
+        text = f"worker-agent: {error}"
+        line = json_line("error", text) if is_json() else printable(text)
+        os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
         return error.exit_status
     return 0
 

@@ -103,6 +103,8 @@ class ChildProcess:
         self._reaping = threading.Lock()
         self._reaped = False
         self._status: int | None = None
+        self.cancelled: tuple[str, str] | None = None
+        """The id of the task for whose sake the child is ended, and who asked for that."""
         self.tasks_given = 0
         """How many tasks the child got, less those that were taken back."""
         self._setup = frame(setup_of(settings, device)) if fork_server is None else b""
@@ -228,6 +230,21 @@ class ChildProcess:
         self._signal(signal.SIGTERM)
         self._handle.has_ended(GRACE_S)
         self.reap()
+
+    def cancel(self, id_: str, who: str) -> None:
+        """End the child for the sake of a task that it runs, and let it start no other one. Any thread may call this.
+
+        The child gets SIGTERM, and SIGKILL after `GRACE_S`.
+        """
+        self.cancelled = id_, who
+        # No task whose permit is read here can start. Those are put back when the child has ended.
+        with self._reaping, contextlib.suppress(BlockingIOError):
+            if not self._reaped:
+                os.read(self._permits_out, MAX_BATCH_TASKS)
+        self._signal(signal.SIGTERM)
+        timer = threading.Timer(GRACE_S, self.kill)
+        timer.daemon = True
+        timer.start()
 
     def kill(self) -> None:
         """Kill the child now, with all processes that its tasks started. Any thread may call this."""

@@ -9,12 +9,15 @@ from collections import deque
 from collections.abc import Sequence
 
 from worker_agent.console.log import LOG
+from worker_agent.console.log_format import about
+from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
 from worker_agent.execution.child_process import MAX_BATCH_TASKS, ChildEnded, ChildProcess, is_outcome
 from worker_agent.execution.child_starter import ChildStarter
-from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight
+from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome
 from worker_agent.execution.process_handle import describe_exit
-from worker_agent.execution.runner import child_died, time_limit_of, timed_out
+from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
 from worker_agent.protocol.reasons import in_one_line
+from worker_agent.protocol.settlements import FAILED
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
@@ -78,6 +81,20 @@ class ProcessExecutor:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    def cancel(self, id_: str, who: str) -> str:
+        """Kill the child that runs a task. Return why the run does not end now, or ''."""
+        found = find_running(self._in_flight, id_)
+        if found is None:
+            return NOT_RUNNING
+        slot, task = found
+        with self._lock:
+            child = self._children.get(slot)
+            if child is None or self._in_flight.running.get(slot) is not task:
+                return NOT_RUNNING
+            task.cancel_asked_by = who
+            child.cancel(id_, who)
+        return ""
+
     def _run_slot(self, slot: int) -> None:
         while (child := self._start_child(slot)) is not None:
             try:
@@ -104,7 +121,7 @@ class ProcessExecutor:
 
     def _may_run_more(self, child: ChildProcess) -> bool:
         limit = self._settings.max_tasks_per_child
-        return limit is None or child.tasks_given < limit
+        return child.cancelled is None and (limit is None or child.tasks_given < limit)
 
     def _start_child(self, slot: int) -> ChildProcess | None:
         """Return a new child for a slot. Return None if none is needed any more."""
@@ -173,11 +190,14 @@ class ProcessExecutor:
                     LOG.error("a child process sent an invalid answer: it is killed and replaced")
                     child.kill()
                     raise ChildEnded
-                given.popleft()
+                *_, item, _ = given.popleft()
+                if child.cancelled is not None and child.cancelled[0] == id_of(item):
+                    answer = self._answer_after_cancel(answer, child.cancelled[1])
                 in_flight.finish(slot, answer)
                 if given:
                     started_at = in_flight.start(slot, given[0]).started_at
             if answers:
+                taken_back = taken_back or child.cancelled is not None
                 if given and not taken_back and (more := in_flight.take_more(self._room(child, len(given)))):
                     given.extend(more)
                     child.give([(item, channel) for *_, item, channel in more])
@@ -203,11 +223,11 @@ class ProcessExecutor:
 
     def _after_timeout(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Replace a child whose task exceeded its time limit. Raises `ChildEnded`."""
-        *_, item, _ = batch.popleft()
+        *_, item, channel = batch.popleft()
         limit = time_limit_of(item, self._settings.timeout) or 0.0
         LOG.warning(
             "task %d ran longer than %g s: it failed at stage timeout, and its process is replaced",
-            int(item[10:22]), limit,
+            int(item[10:22]), limit, extra=about(item, channel),
         )  # fmt: skip
         child.terminate()
         # The task is settled only now: it certainly runs no more.
@@ -218,17 +238,36 @@ class ProcessExecutor:
     def _after_death(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Settle the first task of the batch: the child died in it, since it answers for each task that it ends."""
         status = child.reap()
-        *_, item, _ = batch.popleft()
+        *_, item, channel = batch.popleft()
         number = int(item[10:22])
+        if child.cancelled is not None:
+            self._after_cancel(slot, item, *child.cancelled)
+            self._in_flight.put_back(list(batch))
+            return
         # A signal to a whole process group stops this child too. The agent then hears of it at the same moment.
         stopped = status in (-signal.SIGTERM, None) and self._stopping.wait(STOP_RACE_S)
         if stopped or self._killed:
-            LOG.info("task %d's process was stopped: the task is handed back", number)
+            LOG.info(
+                "task %d's process was stopped: the task is handed back", number, extra=about(item, channel)
+            )
             self._in_flight.finish(slot, HAND_BACK)
         else:
             LOG.warning(
                 "task %d's process died (%s): this counts as a crash of the task; a new process replaces it",
-                number, describe_exit(status),
+                number, describe_exit(status), extra=about(item, channel),
             )  # fmt: skip
             self._in_flight.finish(slot, child_died(describe_exit(status), self._device))
         self._in_flight.put_back(list(batch))
+
+    def _after_cancel(self, slot: int, item: bytes, id_: str, who: str) -> None:
+        """Settle the task that was running when its child was ended for the sake of the task `id_`."""
+        if id_of(item) == id_:
+            LOG.info("task %d was cancelled, and its process is replaced", int(item[10:22]))
+            self._in_flight.finish(slot, cancelled(who, self._device))
+        else:
+            # The cancelled task had just ended by itself. This one is not to blame.
+            self._in_flight.finish(slot, HAND_BACK)
+
+    def _answer_after_cancel(self, answer: Outcome, who: str) -> Outcome:
+        """Return how a cancelled run settles that answered before its child ended. A result that it returned counts."""
+        return cancelled(who, self._device) if answer[0] == FAILED else answer

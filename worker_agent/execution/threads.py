@@ -6,9 +6,11 @@ import threading
 from collections.abc import Sequence
 
 from worker_agent.console.log import LOG
-from worker_agent.execution.in_flight import InFlight, RunningTask
+from worker_agent.console.log_format import about
+from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
+from worker_agent.execution.in_flight import InFlight, Outcome, RunningTask
 from worker_agent.execution.lifecycle import Lifecycle
-from worker_agent.execution.runner import Runner, time_limit_of, timed_out
+from worker_agent.execution.runner import Runner, cancelled, time_limit_of, timed_out
 from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
@@ -40,6 +42,8 @@ class ThreadExecutor:
         self._lifecycle: Lifecycle | None = None
         self._limited_run_started = threading.Event()
         """Set when a run with a time limit of its own starts, which may be shorter than the watch's sleep."""
+        self._asked: dict[str, str] = {}
+        """By the ids of runs that were asked to end: who asked."""
 
     def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Set the job up, then start the threads, which run the tasks in flight. Raises `JobError` if that fails.
@@ -70,6 +74,26 @@ class ThreadExecutor:
             self._lifecycle.enter([channel])
         return self._settings.functions(channel)
 
+    def cancel(self, id_: str, who: str) -> str:
+        """Ask a run to end. Return why it does not end now: nothing can stop a thread whose function does not look."""
+        found = find_running(self._in_flight, id_)
+        if found is None:
+            return NOT_RUNNING
+        slot, task = found
+        self._asked[id_] = task.cancel_asked_by = who
+        if self._in_flight.running.get(slot) is not task:
+            self._asked.pop(id_, None)
+            return NOT_RUNNING
+        return (
+            "threads cannot be killed, so its function was asked: the run fails when the function looks at "
+            "current_task().cancelled and ends"
+        )
+
+    def _after_cancel(self, item: bytes, outcome: Outcome) -> Outcome:
+        """Return how a run settles while there are runs that were asked to end. A result that it returned counts."""
+        who = self._asked.pop(id_of(item), "")
+        return cancelled(who, self._device) if who and outcome[0] == FAILED else outcome
+
     def _start_threads(self) -> None:
         """Start threads until there are as many as allowed now. The caller holds the lock."""
         concurrency = self._settings.concurrency
@@ -88,7 +112,10 @@ class ThreadExecutor:
                 if entry[3][_OPTIONS_AT] == list_item.OPTIONS:
                     self._watch_time_limits()
                     self._limited_run_started.set()
-                if not self._in_flight.finish(slot, runner.run(entry[3], entry[4])):
+                outcome = runner.run(entry[3], entry[4])
+                if self._asked:
+                    outcome = self._after_cancel(entry[3], outcome)
+                if not self._in_flight.finish(slot, outcome):
                     self._after_late_end()
                     break
             runner.close()
@@ -145,7 +172,7 @@ class ThreadExecutor:
             abandoned, none_left = self._abandoned, not self._active
         LOG.warning(
             "task %d ran longer than %g s: it failed at stage timeout, and its thread is abandoned",
-            int(task.item[10:22]), limit,
+            int(task.item[10:22]), limit, extra=about(task.item, task.entry[4]),
         )  # fmt: skip
         if none_left and not self._in_flight.closed:
             LOG.error(

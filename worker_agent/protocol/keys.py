@@ -172,13 +172,18 @@ class Keys:
 
     @property
     def desired_stop(self) -> str:
-        """HASH: actor -> `1` (stop) or `2` (force stop)."""
+        """HASH: actor -> `1` (stop), `2` (force stop), `r` (restart) or `rr` (the same without a wait)."""
         return f"{self.prefix}:wish:stop"
 
     @property
     def desired_detect(self) -> str:
         """HASH: device -> the detect that it should answer."""
         return f"{self.prefix}:wish:detect"
+
+    @property
+    def desired_cancels(self) -> str:
+        """HASH with a time to live: actor -> the tasks that it should cancel, one line each (see `cancels.py`)."""
+        return f"{self.prefix}:wish:cancel"
 
     @property
     def server_token(self) -> str:

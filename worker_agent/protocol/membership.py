@@ -11,6 +11,7 @@ from typing import Any, Literal
 from worker_agent.protocol import PROTOCOL, wire
 from worker_agent.protocol.actor import is_agent
 from worker_agent.protocol.calls import successor_text
+from worker_agent.protocol.cancels import KEEP_MS, CancelRequest, parse_requests
 from worker_agent.protocol.connection.redis_errors import foreign_key_message
 from worker_agent.protocol.errors import (
     ConcurrentChange,
@@ -38,6 +39,8 @@ MAX_LOG_LINES = 100
 MAX_EVENTS = 1_000
 """How many events of a namespace are kept."""
 LOG_TTL_MS = 86_400_000
+RESTARTS = {b"r": 1, b"rr": 2}
+"""The values of `wish:stop` that ask for a restart."""
 
 
 class LeaseHeld(MutiTaskError):
@@ -85,6 +88,8 @@ class RunPlan:
     mode: Literal["", "resume", "fresh"] = ""
     anyway: bool = False
     """Whether a resumed run continues although its generator yields other items than before."""
+    job: str = ""
+    """The version of the server's job file (see `job_version.py`), or '' for a program of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,10 @@ class DesiredState:
     """The detect to answer, or ''."""
     channels: str = ""
     """The channels that the device was assigned (see `served_channels.py`), or '' for those that the agent names."""
+    cancels: tuple[CancelRequest, ...] = ()
+    """The running tasks to cancel, with those that it was asked for before."""
+    restart: int = 0
+    """0, 1 for a restart that lets running tasks finish, or 2 for one that hands them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,16 @@ class Membership(Recovery):
 
     def _desired_keys(self) -> list[str]:
         keys = self.keys
-        return [keys.desired_devices, keys.desired_stop, keys.desired_detect, keys.desired_assignments]
+        return [
+            keys.desired_devices, keys.desired_stop, keys.desired_detect, keys.desired_assignments,
+            keys.desired_cancels,
+        ]  # fmt: skip
+
+    def request_cancel(self, request: CancelRequest, agents: Mapping[int, str]) -> None:
+        """Ask these agents (device to actor) to cancel a task that they run, and wake them."""
+        keys = [self.keys.actor(self.actor.id), self.keys.desired_cancels]
+        keys += [self.keys.device_token(device) for device in agents]
+        self._numbered("request_cancel", keys, [], request.line(), KEEP_MS, *agents.values())
 
     def renew_server_lease(self) -> bool:
         """Renew the server's lease. Return whether a sweep is due.
@@ -263,6 +281,7 @@ class Membership(Recovery):
     def _held_by_server(self, packed: bytes, left_ms: int) -> Exception:
         try:
             record = wire.unpack(packed)
+            record.pop("job", None)
             since = int(record.pop("since_ms"))
             return LeaseHeld(record.pop("actor"), Identity(**record), since, left_ms)
         except (wire.Undecodable, LookupError, TypeError, ValueError, AttributeError):
@@ -290,7 +309,9 @@ class Membership(Recovery):
                 key = at.claims("").encode() + actor
                 claims.append(key.decode() if key.isascii() else key)
                 holders += [number, actor]
-        record = wire.pack({**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id})
+        record = wire.pack(
+            {**asdict(identity), "since_ms": self.now_ms(), "actor": self.actor.id, "job": plan.job}
+        )
         return self._call(
             "open_run", [*keys, *claims], self.actor.id, PROTOCOL, holder, int(bool(gone) and gone == holder),
             plan.mode, secrets.token_hex(4), record, old, plan.channels,
@@ -303,12 +324,14 @@ class Membership(Recovery):
 
 def _desired_state(fields: Sequence[bytes]) -> DesiredState:
     """Parse what `read_desired.lua` returns."""
-    desired, stop, detect, channels = fields
+    desired, stop, detect, channels, cancels = fields
     return DesiredState(
         desired != b"running",
         int(stop) if stop.isdigit() else 0,
         detect.decode("utf-8", "replace"),
         channels.decode("utf-8", "replace"),
+        parse_requests(cancels.decode("utf-8", "replace")) if cancels else (),
+        RESTARTS.get(stop, 0),
     )
 
 

@@ -39,6 +39,7 @@ class Reason:
 _GIVEN_UP = {
     "no_retries": "no retries were left",
     "gave_up": "the task function raised GiveUp",
+    "cancelled": "somebody cancelled it",
     "never": "the retry policy never retries this error",
     "only": "the retry policy retries only other errors",
     "undecodable": "no run can succeed",
@@ -67,10 +68,13 @@ def read_reasons(packed: bytes, traces: Mapping[str, str] = MappingProxyType({})
         for fields in _complete(packed):
             if "delay_ms" in fields or "given_up" in fields:
                 if reasons:
+                    given_up = str(fields.get("given_up", ""))
+                    if given_up == "gave_up" and reasons[-1].stage == "cancelled":
+                        given_up = "cancelled"
                     reasons[-1] = replace(
                         reasons[-1],
                         delay_ms=min(int(fields["delay_ms"]), _MOST_MS) if "delay_ms" in fields else None,
-                        given_up=_GIVEN_UP.get(str(fields.get("given_up", "")), ""),
+                        given_up=_GIVEN_UP.get(given_up, ""),
                     )
                 continue
             device = fields.get("device")

@@ -186,7 +186,7 @@ _FIELDS: dict[str, Check] = {
 
 _NUMBERED = {
     "allot", "configure", "delete", "drain", "edit", "purge_device", "reload", "settle_and_claim", "set_desired",
-    "skip_item",
+    "skip_item", "request_cancel",
 }  # fmt: skip
 _NUMBERED_STATUSES = {b"lost": "", b"stale": "", b"again": "t"}
 """The statuses that every numbered script can return."""
@@ -215,12 +215,13 @@ _STATUSES: dict[str, dict[bytes, str]] = {
     "recover": {b"ok": "nnnN", b"alive": ""},
     "reload": {b"ok": "nnn"},
     "renew_server_lease": {b"ok": "n", b"lost": "", b"superseded": "t", b"gone": ""},
-    "heartbeat": {b"ok": "nnntttt", b"lost": ""},
+    "heartbeat": {b"ok": "nnnttttt", b"lost": ""},
     "sample_counters": {b"ok": "n"},
     "settle_and_claim": {b"ok": "nntnNnn", b"gap": ""},
     "skip_item": {b"ok": "", b"superseded": "t", b"moved": "n", b"gone": ""},
     "append_device_log": {b"ok": ""},
     "set_desired": {b"ok": ""},
+    "request_cancel": {b"ok": ""},
 }  # fmt: skip
 
 _NOT_STORED: dict[str, tuple[Any, ...]] = {"delete": ([],), "edit": (b"",)}
@@ -230,7 +231,7 @@ _FORMS = {
     name: statuses | (_NUMBERED_STATUSES if name in _NUMBERED else {}) for name, statuses in _STATUSES.items()
 }
 
-_WITHOUT_STATUS = {"read_desired": "tttt", "snapshot": "nmsmmmmmmTcsNn", "sweep": "PN"}
+_WITHOUT_STATUS = {"read_desired": "ttttt", "snapshot": "nmsmmmmmmTcsNn", "sweep": "PN"}
 
 
 def _described(reply: Any) -> str:

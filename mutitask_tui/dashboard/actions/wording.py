@@ -37,6 +37,8 @@ def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | 
     named = {param.kind: values[param.name] for param in command.params if param.name in values}
     if "fail" in named:
         return f"task {safe_str(named['fail'], 40)} in the FailChannel of TaskChannel{named['channel']}"
+    if "task" in named:
+        return f"the run of task {safe_str(named['task'], 40)} of TaskChannel{named['channel']}"
     if "device" in named:
         return _device(int(named["device"]), snapshot)
     if command.name == "del_device" and snapshot and snapshot.devices:

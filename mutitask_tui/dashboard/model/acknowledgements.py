@@ -28,6 +28,7 @@ Key = tuple[str, int]
 
 _STATES = {"pause_one": "paused", "pause_all": "paused", "start_one": "running", "start_all": "running"}
 _STOPS = ("stop_one", "stop_all")
+_RESTARTS = ("restart_one", "restart_all")
 _CHANNELS = {"pause_channel": True, "start_channel": False}
 _FEEDS = {"pause_allot": False, "start_allot": True}
 
@@ -117,9 +118,9 @@ class Acknowledgements:
 
 def _keys(command: str, targets: Sequence[Sequence[Any]], snapshot: Snapshot) -> set[Key]:
     """Return the targets whose acknowledgement is expected."""
-    if command in ("pause_all", "start_all", "stop_all"):
+    if command in ("pause_all", "start_all", "stop_all", "restart_all"):
         return {("device", device.id) for device in snapshot.devices if device.state != "offline"}
-    if command in ("pause_one", "start_one", "stop_one", "assign"):
+    if command in ("pause_one", "start_one", "stop_one", "restart_one", "assign"):
         return {("device", int(values[0])) for values in targets if values}
     if command in _CHANNELS:
         return {("channel", int(values[0])) for values in targets if values}
@@ -145,6 +146,8 @@ def _is_acknowledged(key: Key, pending: _Pending, snapshot: Snapshot, devices: d
         count = len(snapshot.channels)
         serves, assigned = (served_numbers(c, count) for c in (device.channels, pending.assigned[number]))
         return device.state != "offline" and serves == assigned
+    if pending.command in _RESTARTS:
+        return device.state != "offline" and device.actor != pending.actors.get(number)
     if pending.command in _STOPS:
         return device.state == "offline" or device.actor != pending.actors.get(number)
     return device.state == _STATES[pending.command] == device.desired

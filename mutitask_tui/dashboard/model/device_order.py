@@ -32,6 +32,8 @@ class DeviceRow:
     """The answer to a detect: the round trip, or that no answer came."""
     answered: bool = True
     """False if `note` says that no answer came."""
+    other_job: bool = False
+    """Whether it runs another version of the job than the server."""
 
     @property
     def id(self) -> int:
@@ -109,11 +111,12 @@ class Detections:
 
 def list_devices(
     devices: tuple[DeviceView, ...], options: DeviceListOptions, trend: DeviceTrend, notes: dict[int, tuple[str, bool]],
-    before: DeviceList = NO_DEVICES, *, channels: int = 0,
+    before: DeviceList = NO_DEVICES, *, channels: int = 0, server_job: str = "",
 ) -> DeviceList:  # fmt: skip
     """Return the rows to show. `notes` are the answers to a detect, from `Detections.at`.
 
     `channels` is how many channels the namespace has. A filter for one of them finds the devices that serve all.
+    `server_job` is the version of the server's job, or ''.
 
     A row of `before` that has not changed is used again, so that the grid recognises it by identity.
     """
@@ -133,11 +136,12 @@ def list_devices(
             continue
         note, answered = notes.get(device.id, ("", True))
         rate, new_errors = trend.rate(device.id), trend.new_errors(device.id)
+        other_job = bool(device.job and server_job and device.job != server_job)
         row = known.get(device.id)
-        if row is None or (row.view, row.fault, row.rate, row.new_errors, row.note, row.answered) != (
-            device, fault, rate, new_errors, note, answered
-        ):  # fmt: skip
-            row = DeviceRow(device, fault, rate, new_errors, note, answered)
+        if row is None or (
+            row.view, row.fault, row.rate, row.new_errors, row.note, row.answered, row.other_job
+        ) != (device, fault, rate, new_errors, note, answered, other_job):  # fmt: skip
+            row = DeviceRow(device, fault, rate, new_errors, note, answered, other_job)
         rows.append(row)
     if options.sort != "device":
         rows.sort(key=SORTS[options.column][1], reverse=options.descending)
@@ -157,4 +161,5 @@ def _channel_words(channels: Iterable[int]) -> str:
 
 def _text(device: DeviceView, fault: Fault, all_channels: str) -> str:
     channels = all_channels if device.channels is None else _channel_words(device.channels)
-    return f"device{device.id} {device.state} {fault} {device.host} {channels} {device.current}"
+    job = f"job {device.job} {'job changed' if device.job_changed else ''}"
+    return f"device{device.id} {device.state} {fault} {device.host} {channels} {job} {device.current}"

@@ -12,6 +12,8 @@ from worker_agent.protocol.served_channels import served_text
 
 Fail = tuple[int, str]
 """A failed task's channel and id."""
+Running = tuple[int, str]
+"""A running task's channel and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Selection:
     """All tasks that the filter of failed tasks has found; None if no filter is active."""
     filtered: str = ""
     """The active filter in words."""
+    task: Running | None = None
+    """The running task under the cursor."""
     gone: tuple[int, ...] = ()
     """Devices that are hidden because they are offline: `purge_device` uses them if none is marked."""
 
@@ -148,6 +152,10 @@ def _from_selection(command: Command, param: Param, selection: Selection) -> Any
         if selection.fail is None:
             return None
         return {"channel": selection.fail[0], "fail": selection.fail[1]}.get(param.kind)
+    if command.scope == "task":
+        if selection.task is None:
+            return selection.channel if param.kind == "channel" else None
+        return {"channel": selection.task[0], "task": selection.task[1]}.get(param.kind)
     if command.scope == "all":
         return selection.only_channel if param.kind == "channel" else None
     return {"device": selection.device, "channel": selection.channel}.get(param.kind)

@@ -23,6 +23,7 @@ from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
 from mutitask_tui.dashboard.widgets.titles import retitle
+from mutitask_tui.server.job_versions import is_other
 from mutitask_tui.server.snapshot import DeviceView, Snapshot, channel_names
 from worker_agent.protocol.served_channels import served_numbers
 
@@ -87,7 +88,7 @@ class DeviceScreen(PeekingScreen):
         served = served_numbers(device.channels, len(snapshot.channels))
         self._channel = served[0] if len(served) == 1 else None
         facts.show(
-            _facts(device, self.host.device_trend, snapshot.now_ms),
+            [*_facts(device, self.host.device_trend, snapshot.now_ms), *_job(device, snapshot)],
             full_width=max(1, len(device.tasks)),
             columns=2,
             whole="serves",
@@ -155,6 +156,18 @@ def _running(device: DeviceView) -> list[Fact]:
     ]
 
 
+def _job(device: DeviceView, snapshot: Snapshot) -> list[Fact]:
+    """Return which version of the job the device runs, beside the server's if that is another one."""
+    if not device.job:
+        return [("job", "changed on its disk: u restarts it", "$text-warning")] if device.job_changed else []
+    text, style = device.job, ""
+    if is_other(device, snapshot) and snapshot.server is not None:
+        text, style = f"{text}; the server runs {snapshot.server.job}", "$text-warning"
+    if device.job_changed:
+        text, style = f"{text}; changed on its disk: u restarts it", "$text-warning"
+    return [("job", text, style)]
+
+
 def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     state, fault = device_state(device, trend.rate(device.id)), trend.fault(device)
     fault_text = f", {fault}" if fault in ("slow", "failing") else ""
@@ -180,4 +193,5 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
         ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),
         ("versions", versions, ""),
         ("actor", device.actor or "none", ""),
+        *([("log file", device.log_file, "")] if device.log_file else []),
     ]

@@ -21,6 +21,7 @@ _TITLES: tuple[tuple[Scope, str], ...] = (
     ("device", "The selected device"),
     ("channel", "The selected channel"),
     ("fail", "The selected failed task (F lists them)"),
+    ("task", "The selected running task (Enter on a device lists them)"),
     ("all", "Everything"),
     ("view", "The dashboard"),
 )

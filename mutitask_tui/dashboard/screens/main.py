@@ -36,6 +36,7 @@ from mutitask_tui.dashboard.widgets.device_grid import DeviceGrid
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.titles import retitle
+from mutitask_tui.server.job_versions import changed_devices, versions
 from mutitask_tui.server.snapshot import Snapshot
 
 Panel = Literal["channels", "devices", "events"]
@@ -330,6 +331,7 @@ class MainScreen(FrameScreen):
             notes,
             self.device_list,
             channels=len(snapshot.channels),
+            server_job="" if snapshot.server is None else snapshot.server.job,
         )
         if grid.marked:
             grid.mark(grid.marked & {device.id for device in snapshot.devices})
@@ -355,6 +357,13 @@ class MainScreen(FrameScreen):
             title = Content.assemble(
                 title, (f" ({len(device_list.hidden_offline):,} hidden)", "$text-accent")
             )
+        if (changed := changed_devices(snapshot)) or len(versions(snapshot)) > 1:
+            text = (
+                f"  job changed on {len(changed):,}"
+                if changed
+                else f"  {len(versions(snapshot)):,} job versions"
+            )
+            title = Content.assemble(title, (text, "$text-warning"))
         if options.filter_summary:
             summary = safe_str(options.filter_summary, 44)
             title = Content.assemble(title, (f"  {len(device_list.rows):,} {summary}", "$text-accent"))

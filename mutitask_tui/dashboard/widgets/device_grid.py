@@ -20,6 +20,7 @@ from mutitask_tui.dashboard.model.device_order import DeviceRow
 from mutitask_tui.dashboard.model.states import device_state, pending_state
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.widgets.cell_grid import DensityGrid, Piece
+from mutitask_tui.server.job_versions import SHORT
 from worker_agent.protocol.served_channels import Served, served_text
 
 _ROOMY_LINES = 3
@@ -95,11 +96,21 @@ def _state_line(row: DeviceRow, width: int) -> list[Piece]:
     tone = state.tone
     if row.fault in ("slow", "failing"):
         text, tone = f"{text}, {row.fault}", "warn"
-    note = f" {row.note}" if row.note else ""
+    note, note_tone = _note(row, width - len(name) - len(text))
     room = width - len(name) - len(note)
     if len(text) > room:
         text = f"{state.glyph} {row.fault}" if tone == "warn" and row.fault else state.glyph
-    return [(name, "title"), (fit(text, room), tone), (note, "calm" if row.answered else "bad")]
+    return [(name, "title"), (fit(text, room), tone), (note, note_tone)]
+
+
+def _note(row: DeviceRow, room: int) -> Piece:
+    """Return the answer to a detect, or else what is to be said about the job; nothing if there is no room for it."""
+    if row.note:
+        return f" {row.note}", "calm" if row.answered else "bad"
+    if row.view.job_changed:
+        return next((text for text in (" job changed", " changed") if len(text) <= room), ""), "warn"
+    text = f" job {row.view.job[:SHORT]}" if row.other_job else ""
+    return text if len(text) <= room else "", "faint"
 
 
 def _task_line(row: DeviceRow, width: int) -> list[Piece]:
@@ -160,10 +171,11 @@ def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
         text, tone = f"{state.glyph} {row.fault}", "warn"
     errors = f" ✗{short_count(device.errors)}" if device.errors else ""
     new_errors = f" +{short_count(row.new_errors)}" if row.new_errors else ""
-    if row.note:
-        value, style = row.note, "calm" if row.answered else "bad"
-    else:
+    value, style = row.note, "calm" if row.answered else "bad"
+    if not row.note:
         value, style = _sort_value(row, column), "faint"
+        if device.job_changed:
+            value, style = "job changed", "warn"
     room = width - len(name) - 10 - len(errors)
     new_errors = new_errors if len(new_errors) + len(value) < room else ""
     value = value if len(value) < room else ""

@@ -30,7 +30,7 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
         return commander.move_failed_tasks(fails, delete=command.name == "delete_one_fail_task")
     same_arguments = all(target[1:] == targets[0][1:] for target in targets)
     if (
-        command.name not in ("pause_one", "start_one", "stop_one", "detect_one", "assign")
+        command.name not in ("pause_one", "start_one", "stop_one", "restart_one", "detect_one", "assign")
         or not same_arguments
     ):
         return None
@@ -41,11 +41,13 @@ def _in_few_calls(commander: Commander, command: Command, targets: Sequence[Sequ
         raise CommandError("none of these devices exists any more")
     if command.name == "detect_one":
         return commander.detect(devices)
-    if command.name == "stop_one":
+    if command.name in ("stop_one", "restart_one"):
         agents = {device: actor for device, actor in commander.agents().items() if device in set(devices)}
         if not agents:
-            raise CommandError("none of these devices has an agent that could stop")
-        outcome, done = commander.stop_agents(agents), len(agents)
+            verb = command.name.removesuffix("_one")
+            raise CommandError(f"none of these devices has an agent that could {verb}")
+        ask = commander.stop_agents if command.name == "stop_one" else commander.restart_agents
+        outcome, done = ask(agents), len(agents)
     elif command.name == "assign":
         outcome, done = commander.assign_channels(devices, channels_argument(targets[0][1])), len(devices)
     else:

@@ -11,12 +11,13 @@ from mutitask_tui.server.commands.channels import ChannelCommands
 from mutitask_tui.server.commands.devices import DeviceCommands
 from mutitask_tui.server.commands.failed_tasks import FailCommands
 from mutitask_tui.server.commands.registry import Command, Outcome, Param, channels_argument
+from mutitask_tui.server.commands.running_tasks import RunningTaskCommands
 from mutitask_tui.server.drain import DRAIN_S, request_stop
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.protocol.served_channels import served_text
 
 
-class Commander(DeviceCommands, ChannelCommands, FailCommands):
+class Commander(DeviceCommands, ChannelCommands, FailCommands, RunningTaskCommands):
     """Has a method for every command of the registry, under the command's name.
 
     Each raises `CommandError`, or `RedisUnavailable` or `RedisRefused` if Redis is away or refuses.

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from mutitask_tui.server.commands.base import CommandGroup, agents_text, devices_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome, channels_argument
-from mutitask_tui.server.drain import request_stop
+from mutitask_tui.server.drain import request_restart, request_stop
 from mutitask_tui.server.snapshot import channel_names
 from worker_agent.protocol import wire
 from worker_agent.protocol.connection.connect import connect
@@ -28,7 +28,7 @@ DesiredDeviceState = Literal["running", "paused"]
 
 
 class DeviceCommands(CommandGroup):
-    """The methods that detect, pause, start, assign, stop, add and remove."""
+    """The methods that detect, pause, start, assign, stop, restart, add and remove."""
 
     def detect_all(self) -> Outcome:
         """Ask every device of the grid."""
@@ -165,6 +165,30 @@ class DeviceCommands(CommandGroup):
             else ""
         )
         return Outcome(f"asked {agents_text(len(agents))} to stop{at_once}", data={"devices": sorted(agents)})
+
+    def restart_all(self) -> Outcome:
+        """Ask every agent to finish its running tasks, hand back the rest and start anew with the present job."""
+        return self.restart_agents(self.agents())
+
+    def restart_one(self, device: int) -> Outcome:
+        """Ask one agent to finish its running tasks, hand back the rest and start anew with the present job."""
+        actor = self.agents().get(self.require_device(device))
+        if actor is None:
+            raise CommandError(f"Device{device} has no agent that could restart: it is offline")
+        return self.restart_agents({device: actor})
+
+    def restart_agents(self, agents: Mapping[int, str]) -> Outcome:
+        """Ask these agents (device to actor) to restart. Raises `CommandError` if all of them were asked to stop."""
+        again, stopping = request_restart(self, agents)
+        if agents and len(stopping) == len(agents):
+            raise CommandError(f"{agents_text(len(agents))} cannot restart: asked to stop before")
+        text = f"asked {agents_text(len(agents) - len(stopping))} to restart"
+        if again:
+            text += f"; {agents_text(len(again))} for the second time: running tasks are handed back"
+        if stopping:
+            text += f"; {agents_text(len(stopping))} stop, as asked before"
+        devices = sorted(device for device, actor in agents.items() if actor not in stopping)
+        return Outcome(text, data={"devices": devices})
 
     def add_device(self) -> Outcome:
         """Add one device to the grid."""

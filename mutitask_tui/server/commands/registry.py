@@ -13,8 +13,8 @@ from worker_agent.protocol.rate import Rate, parse_rate
 from worker_agent.protocol.served_channels import Served, numbers_text, parse_served, served_text
 from worker_agent.protocol.text import shown
 
-ParamKind = Literal["device", "channel", "channels", "fail", "count", "rate", "json"]
-Scope = Literal["all", "device", "channel", "fail", "view"]
+ParamKind = Literal["device", "channel", "channels", "fail", "task", "count", "rate", "json"]
+Scope = Literal["all", "device", "channel", "fail", "task", "view"]
 
 NO_LIMIT = "off"
 """The `rate` argument that removes a limit."""
@@ -31,7 +31,8 @@ class Param:
     """One argument.
 
     `device`, `channel` and `count` are whole numbers. `channels` is text: `all`, or numbers such as `0,2`. `rate` is
-    text: `off`, or a rate such as `10/s`. `fail` is a task id, and `json` is any value.
+    text: `off`, or a rate such as `10/s`. `fail` is the id of a failed task, `task` that of a running one, and
+    `json` is any value.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Param:
 
     def parse(self, text: str) -> Any:
         """Return the argument's value. Raises `CommandError`, which names what was expected."""
-        if self.kind == "fail":
+        if self.kind in ("fail", "task"):
             return text
         if self.kind == "json":
             return _parse_json(text)
@@ -76,7 +77,7 @@ class Command:
     key: str
     """The dashboard's key, as Textual names keys. '' if the `:` line and the palette suffice."""
     scope: Scope
-    """What it acts on. A `device`, `channel` or `fail` command acts on the selected one, or asks for one.
+    """What it acts on. A `device`, `channel`, `fail` or `task` command acts on the selected one, or asks for one.
 
     Only the dashboard carries out `view` commands (`detach`): they have no `run`.
     """
@@ -187,6 +188,7 @@ _N = Param("N", "device")
 _C = Param("C", "channel")
 _C_OPTIONAL = Param("C", "channel", optional=True)
 _ID = Param("ID", "fail")
+_RUNNING_ID = Param("ID", "task")
 _CHANNELS = Param("CHANNELS", "channels")
 _COUNT = Param("N", "count")
 _RATE = Param("RATE", "rate")
@@ -318,6 +320,30 @@ COMMANDS: tuple[Command, ...] = (
         "T",
         "all",
         "Stop all agents: they finish running tasks, hand back the rest and exit; a second stop does not wait",
+        dangerous=True,
+    ),
+    _command(
+        "restart_one",
+        "u",
+        "device",
+        "Restart one agent with the job as it is now; running tasks finish first; a second restart does not wait",
+        _N,
+        dangerous=True,
+    ),
+    _command(
+        "restart_all",
+        "U",
+        "all",
+        "Restart all agents with the job as it is now; running tasks finish first; a second restart does not wait",
+        dangerous=True,
+    ),
+    _command(
+        "cancel_task",
+        "K",
+        "task",
+        "Cancel a running task: it fails at stage cancelled, without a retry",
+        _C,
+        _RUNNING_ID,
         dangerous=True,
     ),
     _command("purge_device", "z", "device", "Forget a device that is offline", _N),
