@@ -61,7 +61,10 @@ class BlockedLoopWatch(threading.Thread):
             return
         if answered.wait(BLOCKED_S):
             return
-        where = self._where()
+        if not (where := self._where()):
+            # The process gets no CPU time, or another thread holds the GIL: no coroutine is to blame.
+            answered.wait(STILL_BLOCKED_S)
+            return
         if not answered.wait(STILL_BLOCKED_S - BLOCKED_S):
             LOG.warning("blocks the event loop for more than %g s: %s", STILL_BLOCKED_S, where)
             while not answered.wait(1.0):
@@ -74,21 +77,16 @@ class BlockedLoopWatch(threading.Thread):
         )  # fmt: skip
 
     def _where(self) -> str:
-        """Return the function of the job that the loop's thread is in, as `fetch, job.py:14`."""
+        """Return the function of the job that the loop's thread is in, as `fetch, job.py:14`, or ''."""
         frame = sys._current_frames().get(self._loop_thread)
-        innermost = frame
         while frame is not None and _is_library(frame):
             frame = frame.f_back
-        return _describe(frame or innermost)
+        if frame is None:
+            return ""
+        code = frame.f_code
+        return f"{code.co_name}, {Path(code.co_filename).name}:{frame.f_lineno}"
 
 
 def _is_library(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     return file.startswith((*_LIBRARIES, _OWN, "<frozen")) or not file.endswith(".py")
-
-
-def _describe(frame: FrameType | None) -> str:
-    if frame is None:
-        return "an unknown function"
-    code = frame.f_code
-    return f"{code.co_name}, {Path(code.co_filename).name}:{frame.f_lineno}"
