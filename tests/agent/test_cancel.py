@@ -218,6 +218,65 @@ def task_function(task):
     assert all(recorded.crashes == 0 for recorded in fleet.results())
 
 
+ASYNCIO = ("--device", "0", "--kind", "asyncio", "--concurrency", "10")
+
+
+def test_a_coroutine_is_cancelled_where_it_awaits_and_its_finally_runs(fleet: Fleet) -> None:
+    job(
+        fleet,
+        """
+import asyncio
+def tasks():
+    yield from ["hang", *range(20)]
+async def task_function(task):
+    if task == "hang":
+        note("began", "")
+        try:
+            await asyncio.sleep(600)
+        finally:
+            note("finally", "ran")
+    return task
+""",
+    )
+    fleet.serve()
+    agent = fleet.agent(*ASYNCIO)
+    noted(fleet, "began")
+
+    said = fleet.ctl("cancel_task", "0", "0")
+
+    assert said == "task 0 was cancelled on Device0: it fails at stage cancelled, without a retry\n"
+    assert noted(fleet, "finally") == "ran"
+    fleet.wait_for(lambda c: c.failed == 1 and c.done == 20)
+    (failed,) = fleet.failed()
+    assert (failed.stage, failed.error_type, failed.runs) == ("cancelled", "TaskCancelled", 1)
+    assert agent.running
+
+
+def test_a_plain_function_beside_coroutines_is_asked_like_a_thread(fleet: Fleet) -> None:
+    job(
+        fleet,
+        """
+def tasks():
+    yield "hang"
+def task_function(task):
+    note("began", "")
+    wait_for("release")
+    raise RuntimeError("stopped")
+""",
+    )
+    fleet.serve()
+    fleet.agent(*ASYNCIO)
+    noted(fleet, "began")
+
+    said = fleet.ctl("cancel_task", "0", "0")
+
+    assert "runs in a thread, which cannot be stopped: it was asked" in said
+    (fleet.folder / "release").touch()
+    fleet.wait_for(lambda c: c.failed == 1)
+    (failed,) = fleet.failed()
+    assert (failed.stage, failed.runs) == ("cancelled", 1)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "\n\n", "1", "0000000000000 a", "0000000000000 a b", "x" * 14, "\0" * 40, "0000000000000  b c"],

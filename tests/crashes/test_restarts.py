@@ -56,7 +56,7 @@ def job_of(fleet: Fleet, device: int) -> tuple[str, bool]:
     return found.job, found.job_changed
 
 
-@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize("kind", ["thread", "process", "asyncio"])
 def test_a_restarted_fleet_runs_the_new_job_and_no_task_is_lost_or_crashed(fleet: Fleet, kind: str) -> None:
     fleet.job(JOB)
     fleet.serve("--devices", "3")
@@ -337,6 +337,28 @@ def test_with_reload_a_broken_job_waits_until_it_is_mended(fleet: Fleet) -> None
 
     wait_for_text(agent, " serves ", times=2)
     assert agent.running
+
+
+def test_local_agents_reload_with_their_server_and_no_death_is_told(fleet: Fleet) -> None:
+    pytest.importorskip("watchfiles")
+    fleet.job(JOB)
+    server = fleet.serve("--local-agents", "2", "--reload")
+    fleet.wait_for(lambda c: c.done >= 100)
+    wait_until(lambda: all(device.pid for device in fleet.snapshot().devices), what="both have reported")
+    actors = {device.id: device.actor for device in fleet.snapshot().devices}
+
+    change_version(fleet)
+
+    def restarted() -> bool:
+        devices = fleet.snapshot().devices
+        return all(d.state == "running" and d.actor != actors[d.id] for d in devices)
+
+    wait_until(restarted, 40, what="both have a new actor")
+    (fleet.folder / "release").touch()
+    fleet.wait_until_over(COUNT, 60)
+    assert "died" not in server.stderr
+    server.terminate()
+    assert server.wait() == 0, server
 
 
 def test_reload_without_watchfiles_says_how_to_install_it(

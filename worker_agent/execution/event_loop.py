@@ -191,11 +191,18 @@ class EventLoopExecutor:
             timer.cancel()
         if self._endings:
             outcome = self._endings.pop(slot, outcome)
+        if outcome[0] == FAILED:
+            outcome = self._after_failure(slot, outcome)
         if not in_flight.finish(slot, outcome) and slot in self._abandoned:
             self._after_late_end(slot)
         if not self._look_due:
             self._look_due = True
             self._loop.call_soon(self._look)
+
+    def _after_failure(self, slot: int, outcome: Outcome) -> Outcome:
+        """Return how a failed run settles: as cancelled if its plain function was asked to end."""
+        task = self._in_flight.running.get(slot)
+        return cancelled(task.cancel_asked_by, self._device) if task and task.cancel_asked_by else outcome
 
     def _time_is_up(self, slot: int, task: RunningTask, limit: float) -> None:
         LOG.warning(
