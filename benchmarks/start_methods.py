@@ -49,7 +49,7 @@ def own_and_share_kb(pid: int) -> tuple[int, int]:
 def started(settings: Settings, fork_server: ForkServer | None) -> tuple[ChildProcess, float]:
     """Start a child and let it run a task. Return it, and how long it took until the child was ready, in seconds."""
     begin = time.monotonic()
-    child = ChildProcess(settings, 0, fork_server)
+    child = ChildProcess(setup_of(settings, 0, [0]), fork_server)
     if why := child.load_functions():
         raise RuntimeError(why)
     took = time.monotonic() - begin
@@ -63,7 +63,7 @@ def started(settings: Settings, fork_server: ForkServer | None) -> tuple[ChildPr
 def measure(job: Path, method: Literal["forkserver", "spawn"], count: int) -> None:
     """Start `count` children, and print the medians."""
     settings = settings_for(job, method)
-    fork_server = ForkServer(setup_of(settings, 0)) if method == "forkserver" else None
+    fork_server = ForkServer(setup_of(settings, 0, [0])) if method == "forkserver" else None
     if fork_server is not None:
         started(settings, fork_server)[0].retire()  # The first child waits until the job is loaded.
     children = []

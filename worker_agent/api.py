@@ -29,7 +29,7 @@ class Client:
     - `kind="process"` runs tasks in child processes. They import the functions by name, so the functions must be at the
       top level of a module that can be imported, not of the program itself.
     - `setup` and `teardown` are called once, before the first and after the last task: plain or async, with no
-      parameter or with the device's number. With `kind="process"` they are not called.
+      parameter or with the device's number. With `kind="process"` each child process calls them.
     - `start_method` is how child processes start: "forkserver" copies a process that has loaded the functions, "spawn"
       loads them in each process. None takes the first on Linux.
     - `timeout` limits one run, in seconds. None sets no limit.
@@ -120,7 +120,7 @@ class Client:
         if self._task_function is None:
             raise TypeError("call initial_task_function(task_func=...) with your function before start()")
         pair = self._task_function, self._save_function
-        names = ("", "")
+        names: tuple[str, ...] = ()
         kind: Kind = (
             ("asyncio" if is_async(self._task_function) else "thread") if self._kind == "auto" else self._kind
         )
@@ -130,8 +130,7 @@ class Client:
         if kind == "process":
             from worker_agent.execution.child import import_name
 
-            save = self._save_function
-            names = (import_name(self._task_function), import_name(save) if save else "")
+            names = tuple(import_name(function) if function else "" for function in (*pair, *lifecycle))
         host, port, db, password = self._address
         settings = Settings(
             address=lambda: resolve(self._redis_url, self._name, host, port, db, password)[0],

@@ -78,7 +78,8 @@ class Settings:
     - `job` is the path of the job file, or '' in a user's own program.
     - `job_version` is the version of the job file, or of the program's file, that this process has loaded.
     - `reload` restarts the agent when the job file or a module beside it changes.
-    - `function_names` are the import names of a program's functions for child processes, see `execution/child.py`.
+    - `function_names` are the import names of a program's functions for child processes, see `execution/child.py`: of
+      the task function, the save function, setup and teardown.
     """
 
     address: Callable[[], str]
@@ -94,7 +95,7 @@ class Settings:
     max_tasks_per_child: int | None = None
     job: str = ""
     job_version: JobVersion | None = None
-    function_names: tuple[str, str] = ("", "")
+    function_names: tuple[str, ...] = ("", "", "", "")
     weights: tuple[float, ...] = ()
     strict: bool = False
     lifecycle: LifecycleFunctions = no_lifecycle

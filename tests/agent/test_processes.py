@@ -10,7 +10,7 @@ from tests.agent.process_jobs import PROCESS, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
-from worker_agent.execution.child_process import ChildProcess
+from worker_agent.execution.child_process import ChildProcess, setup_of
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.settlements import DONE
 from worker_agent.settings import Settings
@@ -137,7 +137,7 @@ def task_function(task):
         lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
     )
     items = [list_item.header("aRunsId0", number) + wire.pack(number) for number in range(4)]
-    child = ChildProcess(settings, 0)
+    child = ChildProcess(setup_of(settings, 0, [0]))
     try:
         assert child.load_functions() == ""
         child.give([(item, 0) for item in items])
@@ -165,7 +165,7 @@ def test_a_child_takes_more_tasks_than_its_pipes_hold_while_it_runs_others(fleet
     )
     body = wire.pack(bytes(200_000))
     items = [(list_item.header("aRunsId0", number) + body, 0) for number in range(40)]
-    child = ChildProcess(settings, 0)
+    child = ChildProcess(setup_of(settings, 0, [0]))
     try:
         assert child.load_functions() == ""
 
@@ -195,7 +195,7 @@ def task_function(task):
         lambda: "", "", 0, None, 1, lambda _channel: (print, None), kind="process", job=str(fleet.job_path)
     )
     items = [(list_item.header("aRunsId0", number) + wire.pack(number), 0) for number in range(5)]
-    child = ChildProcess(settings, 0)
+    child = ChildProcess(setup_of(settings, 0, [0]))
     try:
         assert child.load_functions() == ""
         child.give(items[:2])

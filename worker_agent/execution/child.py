@@ -11,8 +11,8 @@ msgpack.
 
 - TASKS brings one message with the setup (where the functions are), then one message with list items and their
   channels for each batch.
-- ANSWERS takes one message, `ready` or why the functions could not be loaded. Then it takes the outcome of each item
-  as soon as it is known, and an empty message after each batch.
+- ANSWERS takes one message: `ready`, or why the functions could not be loaded or set up. Then it takes the outcome of
+  each item as soon as it is known, and an empty message after each batch.
 - PERMITS holds one byte for each item of the batch: `r` to run it, `x` to skip it. The child takes the byte before it
   starts the item. The agent can read there too, and reading one byte is atomic. So the agent can take back any item
   that has not started.
@@ -31,15 +31,19 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from worker_agent.console.log import log_to_stderr
 from worker_agent.execution import forks
+from worker_agent.execution.lifecycle import Lifecycle
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import codec
 from worker_agent.protocol.served_channels import Served, parse_served
-from worker_agent.settings import Functions
+from worker_agent.settings import Functions, LifecycleFunctions, SaveFunction, TaskFunction
 
 LENGTH_BYTES = 4
 LARGE_BYTES = 256 * 1024
 """From this size on, what an outcome carries is written without a copy."""
+READY, READY_WITH_TEARDOWN = b"ready", b"ready, and takes time to end"
+"""What a child answers once it can run tasks."""
 RUN, SKIP = b"r", b"x"
 END_OF_BATCH = bytes(LENGTH_BYTES)
 
@@ -109,13 +113,13 @@ def main() -> None:
     _attend(pipes)
     setup = codec.unpackb(_receive(pipes.tasks))
     prepare_import(setup)
-    _serve(pipes, lambda: load_functions(setup), setup["device"])
+    _serve(pipes, lambda: load_functions(setup), setup)
 
 
-def main_of_copy(pipes: Pipes, functions: Functions, device: int) -> None:
+def main_of_copy(pipes: Pipes, functions: JobFunctions, setup: dict[str, Any]) -> None:
     """Do the same in a copy of the fork server, which has loaded the functions."""
     _attend(pipes)
-    _serve(pipes, lambda: functions, device)
+    _serve(pipes, lambda: functions, setup)
 
 
 def _attend(pipes: Pipes) -> None:
@@ -129,15 +133,26 @@ def _attend(pipes: Pipes) -> None:
     threading.Thread(target=_end_with_agent, args=(pipes.life,), name="life", daemon=True).start()
 
 
-def _serve(pipes: Pipes, load: Callable[[], Functions], device: int) -> None:
-    """Tell the agent whether the functions can be used, and run its tasks."""
+def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]) -> None:
+    """Set the job up, tell the agent whether it can be used, run the agent's tasks, and tear the job down."""
+    log_to_stderr()
     try:
-        runner = Runner(load(), device)
+        functions = load()
+        lifecycle = Lifecycle(functions.lifecycle, setup["device"])
+
+        def functions_of(channel: int) -> tuple[TaskFunction, SaveFunction | None]:
+            lifecycle.enter([channel], runner.run_coroutine)
+            return functions.functions(channel)
+
+        runner = Runner(functions_of, setup["device"])
+        lifecycle.enter(setup["channels"], runner.run_coroutine)
     except BaseException as error:
         _write(pipes.answers, frame(describe_error(error).encode("utf-8", "replace")))
         sys.exit(2)
-    _write(pipes.answers, frame(b"ready"))
+    _write(pipes.answers, frame(READY_WITH_TEARDOWN if functions.has_teardown else READY))
     _run_batches(runner, pipes.tasks, pipes.answers, pipes.permits)
+    lifecycle.leave(runner.run_coroutine)
+    runner.close()
 
 
 def describe_error(error: BaseException) -> str:
@@ -175,15 +190,27 @@ def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
     return 0
 
 
-def load_functions(setup: dict[str, Any]) -> Functions:
+class JobFunctions(NamedTuple):
+    """What a child needs of a job."""
+
+    functions: Functions
+    lifecycle: LifecycleFunctions
+    has_teardown: bool
+
+
+def load_functions(setup: dict[str, Any]) -> JobFunctions:
     """Load the job, or import the functions of a program. Raises whatever they raise."""
     if setup["job"]:
         from worker_agent.job import load_job
 
-        return load_job(setup["job"]).functions_for
-    task, save = setup["function_names"]
-    functions = import_function(task), import_function(save) if save else None
-    return lambda _channel: functions
+        job = load_job(setup["job"])
+        return JobFunctions(job.functions_for, job.lifecycle_for, job.teardowns is not None)
+    task, *others = setup["function_names"]
+    task_function = import_function(task)
+    save, begin, end = (import_function(name) if name else None for name in others)
+    return JobFunctions(
+        lambda _channel: (task_function, save), lambda _channel: (begin, end), end is not None
+    )
 
 
 def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None:
@@ -203,7 +230,6 @@ def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None
         if not ended:
             _write(answers, END_OF_BATCH)
         flush_streams()
-    runner.close()
 
 
 def flush_streams() -> None:

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from worker_agent.execution.child import LENGTH_BYTES, RUN, SKIP, frame
+from worker_agent.execution.child import LENGTH_BYTES, READY, READY_WITH_TEARDOWN, RUN, SKIP, frame
 from worker_agent.execution.fork_server_process import ForkServer
+from worker_agent.execution.lifecycle import TEARDOWN_S
 from worker_agent.execution.process_handle import ProcessHandle, SpawnedProcess, python_command
 from worker_agent.protocol import codec
 from worker_agent.protocol.served_channels import Served, served_text
@@ -34,10 +36,11 @@ CHILD_OUTCOMES = (DONE, SAVED, FAILED, UNDECODABLE)
 """The outcomes that a child may answer with."""
 
 
-def setup_of(settings: Settings, device: int) -> dict[str, Any]:
-    """Return what a child or a fork server must know to load the functions."""
+def setup_of(settings: Settings, device: int, channels: Sequence[int]) -> dict[str, Any]:
+    """Return what a child or a fork server must know to load the functions, and to set these channels up."""
     return {
         "path": sys.path, "job": settings.job, "function_names": settings.function_names, "device": device,
+        "channels": list(channels),
     }  # fmt: skip
 
 
@@ -71,8 +74,10 @@ def check_job(job: Path, served: Served, *, debug: bool) -> tuple[int, tuple[flo
 class ChildProcess:
     """One child process in a process group of its own. One thread uses it, but any thread may call `kill`."""
 
-    def __init__(self, settings: Settings, device: int, fork_server: ForkServer | None = None) -> None:
+    def __init__(self, setup: dict[str, Any], fork_server: ForkServer | None = None) -> None:
         """Start the child: as a copy of the fork server if there is one, else as a new program.
+
+        `setup` is what `setup_of` returns.
 
         Raises `OSError`, `NotForkable` or `CannotStart`.
         """
@@ -86,7 +91,7 @@ class ChildProcess:
         try:
             if fork_server is None:
                 self._handle: ProcessHandle = SpawnedProcess(
-                    [*python_command(CHILD_MODULE), *map(str, inherited), settings.job], inherited
+                    [*python_command(CHILD_MODULE), *map(str, inherited), setup["job"]], inherited
                 )
             else:
                 self._handle = fork_server.fork(inherited)
@@ -107,7 +112,8 @@ class ChildProcess:
         """The id of the task for whose sake the child is ended, and who asked for that."""
         self.tasks_given = 0
         """How many tasks the child got, less those that were taken back."""
-        self._setup = frame(setup_of(settings, device)) if fork_server is None else b""
+        self._setup = frame(setup) if fork_server is None else b""
+        self._end_s = GRACE_S
 
     @property
     def pid(self) -> int:
@@ -115,12 +121,17 @@ class ChildProcess:
         return self._handle.pid
 
     def load_functions(self) -> str:
-        """Let the child load its functions, and wait for it. Return why it could not, or ''. Raises `ChildEnded`."""
+        """Let the child load its functions and set them up, and wait for it. Return why it could not, or ''.
+
+        Raises `ChildEnded`.
+        """
         self._send(self._setup)
         answer = self.receive(None)[0]
         if type(answer) is not bytes:
             raise ChildEnded
-        return "" if answer == b"ready" else answer.decode("utf-8", "replace")
+        if answer == READY_WITH_TEARDOWN:
+            self._end_s = TEARDOWN_S
+        return "" if answer in (READY, READY_WITH_TEARDOWN) else answer.decode("utf-8", "replace")
 
     def give(self, items: list[tuple[bytes, int]]) -> None:
         """Let the child run these list items, each with its channel, in order. Raises `ChildEnded`."""
@@ -218,12 +229,16 @@ class ChildProcess:
             if deadline is not None and time.monotonic() >= deadline:
                 return set()
 
-    def retire(self) -> None:
-        """Let the child end by itself: close its pipe of tasks, wait up to `GRACE_S`, and reap it."""
+    def retire(self) -> bool:
+        """Let the child end by itself, and reap it. Return whether it has ended in time.
+
+        It gets `TEARDOWN_S` if it has something to tear down, otherwise `GRACE_S`.
+        """
         os.close(self._tasks)
         self._tasks = -1
-        self._handle.has_ended(GRACE_S)
+        in_time = self._handle.has_ended(self._end_s)
         self.reap()
+        return in_time
 
     def terminate(self) -> None:
         """Send SIGTERM, wait up to `GRACE_S`, and reap the child."""

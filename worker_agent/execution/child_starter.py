@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.child_process import ChildEnded, ChildProcess, setup_of
@@ -19,16 +19,17 @@ RETRY_S = (1.0, 30.0)
 class ChildStarter:
     """Starts the children of an agent, from a fork server if the job allows that. Any thread may call its methods."""
 
-    def __init__(self, settings: Settings, device: int, stopping: threading.Event) -> None:
-        self._settings = settings
-        self._device = device
+    def __init__(
+        self, settings: Settings, device: int, channels: Sequence[int], stopping: threading.Event
+    ) -> None:
+        self._setup = setup_of(settings, device, channels)
         self._stopping = stopping
         self._lock = threading.Lock()
         self._loading: set[ChildProcess] = set()
         """The children that load their functions."""
         self._killed = False
         uses_fork_server = settings.start_method == "forkserver"
-        self._fork_server = ForkServer(setup_of(settings, device)) if uses_fork_server else None
+        self._fork_server = ForkServer(self._setup) if uses_fork_server else None
 
     def start(self, is_needed: Callable[[], bool]) -> ChildProcess | None:
         """Return a child that has loaded its functions. Return None if none is needed any more, or after `kill`."""
@@ -45,22 +46,26 @@ class ChildStarter:
             pause = min(longest, 2 * pause)
         return None
 
-    def kill(self) -> None:
-        """Kill the children that load their functions, and the fork server. No child starts any more."""
+    def stop(self) -> None:
+        """Kill the children that load their functions. No child starts any more."""
         with self._lock:
             self._killed = True
             for child in self._loading:
                 child.kill()
             fork_server = self._fork_server
         if fork_server is not None:
+            fork_server.stop_loading()
+
+    def kill(self) -> None:
+        """Do the same, and kill the fork server."""
+        self.stop()
+        if (fork_server := self._fork_server) is not None:
             fork_server.kill()
 
     def close(self) -> None:
-        """End the fork server, with the exit handlers of the job. No child starts any more."""
-        with self._lock:
-            self._killed = True
-            fork_server = self._fork_server
-        if fork_server is not None:
+        """Do the same, and end the fork server with the exit handlers of the job."""
+        self.stop()
+        if (fork_server := self._fork_server) is not None:
             fork_server.close()
 
     def _try_to_start(self) -> tuple[ChildProcess | None, str]:
@@ -89,7 +94,7 @@ class ChildStarter:
         """Return a new child. It loads its functions itself if the job must not be copied."""
         if (fork_server := self._fork_server) is not None:
             try:
-                return ChildProcess(self._settings, self._device, fork_server)
+                return ChildProcess(self._setup, fork_server)
             except NotForkable as error:
                 with self._lock:
                     is_first, self._fork_server = self._fork_server is not None, None
@@ -98,4 +103,4 @@ class ChildStarter:
                         f"each child process loads the job itself (start method spawn), because copies of the job "
                         f"would disturb each other: {error}; do that in setup() to share the job's memory"
                     )
-        return ChildProcess(self._settings, self._device)
+        return ChildProcess(self._setup)

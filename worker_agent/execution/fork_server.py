@@ -32,7 +32,6 @@ from typing import Any
 
 from worker_agent.execution import child, forks, safe_forks
 from worker_agent.protocol import codec
-from worker_agent.settings import Functions
 
 MESSAGE_BYTES = 1 << 17
 """The largest message. The setup holds the search path for modules, which is far smaller."""
@@ -58,10 +57,10 @@ def main() -> None:
     if unsafe := safe_forks.why_unsafe(open_before):
         _answer(agent, {"unsafe": unsafe})
         return
-    _serve(agent, functions, setup["device"])
+    _serve(agent, functions, setup)
 
 
-def _serve(agent: socket.socket, functions: Functions, device: int) -> None:
+def _serve(agent: socket.socket, functions: child.JobFunctions, setup: dict[str, Any]) -> None:
     """Answer the agent's requests. In a new child, run its tasks instead."""
     handlers = {number: signal.signal(number, handler) for number, handler in _OWN_HANDLERS.items()}
     child.flush_streams()
@@ -77,7 +76,7 @@ def _serve(agent: socket.socket, functions: Functions, device: int) -> None:
             _answer(agent, {"status": _reap(request["pid"])})
         elif _fork(agent, pipes):
             _become_child(agent, handlers)
-            child.main_of_copy(child.Pipes(*pipes), functions, device)
+            child.main_of_copy(child.Pipes(*pipes), functions, setup)
             return
 
 

@@ -61,6 +61,12 @@ class ForkServer:
                 return ForkedProcess(answer["pid"], descriptors[0], server)
         raise CannotStart("the fork server died")
 
+    def stop_loading(self) -> None:
+        """Start no fork server any more. Kill one that loads the job."""
+        self._closed = True
+        if self._starting.locked():
+            self.kill()
+
     def close(self) -> None:
         """End the fork server with the job's exit handlers. Kill it if that takes longer than `GRACE_S`."""
         self._closed = True

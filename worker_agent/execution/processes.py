@@ -14,6 +14,7 @@ from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
 from worker_agent.execution.child_process import MAX_BATCH_TASKS, ChildEnded, ChildProcess, is_outcome
 from worker_agent.execution.child_starter import ChildStarter
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome
+from worker_agent.execution.lifecycle import TEARDOWN_S
 from worker_agent.execution.process_handle import describe_exit
 from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
 from worker_agent.protocol.reasons import in_one_line
@@ -44,42 +45,39 @@ class ProcessExecutor:
         self._lock = threading.Lock()
         self._children: dict[int, ChildProcess] = {}
         self._threads: list[threading.Thread] = []
+        self._serving: set[int] = set()
+        """The slots whose children have tasks. Between two of these, none is running."""
         self._killed = False
-        self._starting = 0
-        """How many threads wait for a child that loads its functions."""
         self._starter: ChildStarter
         in_flight.slots = 0
 
     def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Start the children. They run the tasks in flight."""
         self._device = device
-        self._starter = ChildStarter(self._settings, device, self._stopping)
+        self._starter = ChildStarter(self._settings, device, channels, self._stopping)
         for slot in range(self._settings.concurrency):
             thread = threading.Thread(target=self._run_slot, args=(slot,), name=f"slot-{slot}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def busy(self) -> bool:
-        """Return whether a child runs that has loaded its functions."""
-        return sum(thread.is_alive() for thread in self._threads) > self._starting or bool(
-            self._in_flight.queue
-        )
+        """Return whether a task runs or waits for its start."""
+        return bool(self._serving or self._in_flight.running or self._in_flight.queue)
 
     def kill(self) -> None:
-        """Kill all children now. Their tasks are handed back."""
+        """Kill all children if tasks run, which are handed back. Otherwise let the children tear the job down."""
+        cut_short = self.busy()
         with self._lock:
             self._killed = True
-            for child in self._children.values():
+            for child in self._children.values() if cut_short else ():
                 child.kill()
         if not self._threads:
             return
-        if any(thread.is_alive() for thread in self._threads):
-            self._starter.kill()
-        else:
-            self._starter.close()
-        deadline = time.monotonic() + KILL_S
+        (self._starter.kill if cut_short else self._starter.stop)()
+        deadline = time.monotonic() + (KILL_S if cut_short else TEARDOWN_S + KILL_S)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._starter.close()
 
     def cancel(self, id_: str, who: str) -> str:
         """Kill the child that runs a task. Return why the run does not end now, or ''."""
@@ -99,15 +97,24 @@ class ProcessExecutor:
         while (child := self._start_child(slot)) is not None:
             try:
                 while self._may_run_more(child) and (entry := self._in_flight.take(slot)) is not None:
+                    self._serving.add(slot)
                     self._run_tasks(slot, child, entry)
-                self._remove_child(slot)
-                child.retire()
+                    self._serving.discard(slot)
+                self._retire(slot, child)
             except ChildEnded:
                 self._remove_child(slot)
             except BaseException as error:
                 self._after_fault(slot, child, error)
+            finally:
+                self._serving.discard(slot)
             if self._in_flight.closed and not self._in_flight.queue:
                 return
+
+    def _retire(self, slot: int, child: ChildProcess) -> None:
+        """Let a child tear the job down and end."""
+        self._remove_child(slot)
+        if not child.retire():
+            LOG.warning("a child process did not end in time after its last task: it is killed")
 
     def _after_fault(self, slot: int, child: ChildProcess, error: BaseException) -> None:
         """MutiTask's own code failed: replace the child, and count a crash of the task, so that it is not lost."""
@@ -125,11 +132,7 @@ class ProcessExecutor:
 
     def _start_child(self, slot: int) -> ChildProcess | None:
         """Return a new child for a slot. Return None if none is needed any more."""
-        with self._lock:
-            self._starting += 1
         child = self._starter.start(lambda: not self._in_flight.closed or bool(self._in_flight.queue))
-        with self._lock:
-            self._starting -= 1
         if child is not None:
             with self._lock:
                 if self._killed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import time_ns
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -90,15 +90,19 @@ class Runner:
             returned = function(value)
             # Look at the returned value, not at the function: a lambda or a wrapper can return a coroutine too.
             if type(returned) is CoroutineType:
-                if self._loop is None:
-                    import asyncio
-
-                    self._loop = asyncio.Runner()
-                return self._loop.run(returned)
+                return self.run_coroutine(returned)
             return returned
         finally:
             if forks.count != self._forks:
                 forks.end_copy(sys.exc_info()[1])
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop, and return what it returns."""
+        if self._loop is None:
+            import asyncio
+
+            self._loop = asyncio.Runner()
+        return self._loop.run(coroutine)
 
     def close(self) -> None:
         """Close the event loop, if there is one."""
