@@ -23,7 +23,7 @@ from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
 from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
 from mutitask_tui.dashboard.widgets.titles import retitle
-from mutitask_tui.server.job_versions import is_other
+from mutitask_tui.server.job_versions import SHORT, is_other
 from mutitask_tui.server.snapshot import DeviceView, Snapshot, channel_names
 from worker_agent.protocol.served_channels import served_numbers
 
@@ -157,15 +157,15 @@ def _running(device: DeviceView) -> list[Fact]:
 
 
 def _job(device: DeviceView, snapshot: Snapshot) -> list[Fact]:
-    """Return which version of the job the device runs, beside the server's if that is another one."""
-    if not device.job:
-        return [("job", "changed on its disk: u restarts it", "$text-warning")] if device.job_changed else []
-    text, style = device.job, ""
+    """Return which version of the job the device runs, the server's if that is another one, and whether it changed."""
+    facts: list[Fact] = []
     if is_other(device, snapshot) and snapshot.server is not None:
-        text, style = f"{text}; the server runs {snapshot.server.job}", "$text-warning"
+        facts.append(("job", f"{device.job[:SHORT]}, server {snapshot.server.job[:SHORT]}", "$text-warning"))
+    elif device.job:
+        facts.append(("job", device.job[:SHORT], ""))
     if device.job_changed:
-        text, style = f"{text}; changed on its disk: u restarts it", "$text-warning"
-    return [("job", text, style)]
+        facts.append(("job file", "changed: restart_one loads it", "$text-warning"))
+    return facts
 
 
 def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
