@@ -129,7 +129,7 @@ KEYS: dict[str, str] = {
         ANY.actor("a-*"): "the records of agents",
         ANY.devices: "the last report of each device",
         ANY.heard: "the time of each device's last heartbeat",
-        ANY.device_log(0): "the last lines of a device's log",
+        ANY.device_log(0): "the last lines of a device's log, and of its tasks",
         ANY.detect_answers("*"): "answers to a detect",
         ANY.fleet: "the number of devices in the grid, and the time of the last sweep",
         IN_CHANNEL.token: "wakes an agent that waits for tasks",

@@ -34,6 +34,8 @@ class Client:
       loads them in each process. None takes the first on Linux.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopped agent waits for its running tasks, in seconds. None sets no limit.
+    - `capture=False` leaves what tasks print and log alone. Otherwise each line gets the number of its task, goes to
+      stderr, and is shown on the device's screen.
 
     Raises `TypeError` or `ValueError` that says what to pass instead.
     """
@@ -55,6 +57,7 @@ class Client:
         drain_timeout: float | None = None,
         setup: LifecycleFunction | None = None,
         teardown: LifecycleFunction | None = None,
+        capture: bool = True,
     ) -> None:
         from worker_agent.agent.restart import remember_start
         from worker_agent.protocol.connection.address import check_name
@@ -81,7 +84,10 @@ class Client:
             raise ValueError("timeout must be above 0 seconds, or None")
         if drain_timeout is not None and not drain_timeout >= 0:
             raise ValueError("drain_timeout must be 0 seconds or more, or None")
+        if not isinstance(capture, bool):
+            raise TypeError(f"capture must be True or False, not {shown(capture)}")
         self._drain_timeout = drain_timeout
+        self._capture = capture
         self._concurrency = concurrency
         self._kind = kind
         self._lifecycle = setup, teardown
@@ -146,6 +152,7 @@ class Client:
             function_names=names,
             lifecycle=lambda _channel: lifecycle,
             job_version=_program_version(),
+            capture=self._capture,
         )
         status = run_agent(settings)
         if status:

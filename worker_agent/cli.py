@@ -104,6 +104,10 @@ class DeviceNumber(click.ParamType[int | None]):
 )  # fmt: skip
 @click.option("--log-format", type=click.Choice(FORMATS), help="Log text, or one JSON object a line. [text]")
 @click.option("--log-level", type=click.Choice(LEVELS), help="The least level that is logged. [info]")
+@click.option(
+    "--no-capture", is_flag=True,
+    help="Leave what tasks print and log alone: without their numbers, and not on the device's screen.",
+)  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of MutiTask's own errors.")
 @click.version_option(package_name="mutitask")
 def worker_agent(
@@ -123,6 +127,7 @@ def worker_agent(
     reload: bool,
     log_format: str | None,
     log_level: str | None,
+    no_capture: bool,
     debug: bool,
 ) -> None:
     """Run the tasks of the channels with the functions of the job file JOB.
@@ -133,6 +138,7 @@ def worker_agent(
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.agent.process import run_agent
     from worker_agent.agent.reload import check_installed
+    from worker_agent.execution.task_lines import capture_streams
     from worker_agent.job_version import JobVersion
     from worker_agent.protocol.connection.address import check_name, read_password_file, resolve
     from worker_agent.settings import Settings
@@ -147,6 +153,8 @@ def worker_agent(
         if reload:
             check_installed()
         job_at_fault = True
+        if not no_capture and kind != "process":
+            capture_streams()
         found = _functions(job, served, kind, debug=debug)
         job_at_fault = False
         if concurrency > (most := MOST_AT_ONCE[found.kind]):
@@ -172,6 +180,7 @@ def worker_agent(
             strict=strict,
             lifecycle=found.lifecycle,
             reload=reload,
+            capture=not no_capture,
         )
         status = run_agent(settings)
         job_at_fault = status == JobError.exit_status

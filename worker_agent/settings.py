@@ -75,6 +75,7 @@ class Settings:
     - `start_method` is how child processes start: as copies of a fork server that has loaded the job, or as new
       programs.
     - `max_tasks_per_child` is after how many tasks a child process is replaced. None never replaces it.
+    - `capture` says whether the lines that tasks print and log are sent to the device's screen.
     - `job` is the path of the job file, or '' in a user's own program.
     - `job_version` is the version of the job file, or of the program's file, that this process has loaded.
     - `reload` restarts the agent when the job file or a module beside it changes.
@@ -100,3 +101,4 @@ class Settings:
     strict: bool = False
     lifecycle: LifecycleFunctions = no_lifecycle
     reload: bool = False
+    capture: bool = True

@@ -65,6 +65,8 @@ def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | N
 @click.option("--reload", is_flag=True,
               help="Local agents: restart when the job or a module beside it changes. "
                    "Needs mutitask[reload].")  # fmt: skip
+@click.option("--no-capture", is_flag=True,
+              help="Local agents: leave what tasks print and log alone; it is not on the device's screen.")  # fmt: skip
 @click.option("--autostart", is_flag=True, help="Devices start running instead of paused.")
 @click.option("--headless", is_flag=True, help="Show no dashboard, even on a terminal.")
 @click.option("--log-format", type=click.Choice(FORMATS),
@@ -107,6 +109,7 @@ def run(
     start_method: str | None,
     timeout: float | None,
     reload: bool,
+    no_capture: bool,
     autostart: bool,
     headless: bool,
     log_format: str | None,
@@ -132,6 +135,7 @@ def run(
         local_agents,
         {"--concurrency": concurrency, "--kind": kind, "--start-method": start_method, "--timeout": timeout},
         reload=reload,
+        no_capture=no_capture,
     )
     home, environment = Path.cwd(), dict(os.environ)
     job_version = version_of(job.expanduser())
@@ -180,13 +184,16 @@ def run(
     )
 
 
-def _agent_options(local_agents: int, given: Mapping[str, object], *, reload: bool) -> list[str]:
+def _agent_options(
+    local_agents: int, given: Mapping[str, object], *, reload: bool, no_capture: bool
+) -> list[str]:
     """Return the options for the command lines of local agents. Raises `JobError` if there are no local agents."""
     from worker_agent.agent.reload import check_installed
     from worker_agent.protocol.errors import JobError
 
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
     words += ["--reload"] if reload else []
+    words += ["--no-capture"] if no_capture else []
     if words and not local_agents:
         raise JobError(f"{words[0]} is for agents on this machine: add --local-agents N")
     if reload:

@@ -10,10 +10,12 @@ from mutitask_tui.server.snapshot import (
     FailedDetail,
     FailedTask,
     ResultView,
+    RunningDetail,
     Sample,
     Snapshot,
     WaitingTask,
 )
+from worker_agent.protocol.task_line import TaskLine
 
 
 class Backend(Protocol):
@@ -67,6 +69,12 @@ class Backend(Protocol):
 
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last lines that the device's agent logged, oldest first: at most 100. They are untrusted."""
+
+    def task_lines(self, device: int) -> tuple[TaskLine, ...]:
+        """Return the last lines that the device's tasks printed and logged, oldest first: at most 500. Untrusted."""
+
+    def running_task(self, actor: str, channel: int, id_: str) -> RunningDetail | None:
+        """Return the payload of a task that this actor runs; None if it does not."""
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return the samples of the last hour for each channel, oldest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len, chop_cells
 
@@ -22,6 +22,11 @@ def short_count(number: int, exact_below: int = 100_000) -> str:
             digits = 0 if scaled >= 100 else 1 if scaled >= 10 else 2
             return f"{scaled:.{digits}f}{unit}"
     return f"{number:.1e}"
+
+
+def amount(value: float) -> str:
+    """Format an amount of work that a task tells: `1,200`, `0.25`."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def rate_text(rate: float) -> str:
@@ -71,6 +76,16 @@ def clock_minutes(at_ms: int) -> str:
     return time.strftime("%H:%M", _local(at_ms))
 
 
+def utc_clock(at_ms: int) -> str:
+    """Format the time of day in UTC as HH:MM:SS."""
+    return utc_stamp(at_ms)[11:]
+
+
+def utc_stamp(at_ms: int) -> str:
+    """Format a moment in UTC as an agent's log does: `2026-11-24 03:00:12`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", _moment(time.gmtime, at_ms))
+
+
 def zone(at_ms: int) -> str:
     """Return the local time zone at that moment: `UTC`, `CEST`."""
     return _local(at_ms).tm_zone or "local time"
@@ -91,11 +106,15 @@ def about(seconds: float) -> str:
 
 
 def _local(at_ms: int) -> time.struct_time:
-    """Return the local time; the epoch for a number that is out of range, since anyone can write one into Redis."""
+    return _moment(time.localtime, at_ms)
+
+
+def _moment(convert: Callable[[float], time.struct_time], at_ms: int) -> time.struct_time:
+    """Convert a time; the epoch for a number that is out of range, since anyone can write one into Redis."""
     try:
-        return time.localtime(at_ms / 1000)
+        return convert(at_ms / 1000)
     except (ValueError, OverflowError, OSError):
-        return time.localtime(0)
+        return convert(0)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -107,7 +126,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BLOCKS[1 + min(7, int(value / top * 7.999))] for value in shown).rjust(width)
 
 
-def fill_bar(part: int, whole: int, width: int) -> tuple[str, str]:
+def fill_bar(part: float, whole: float, width: int) -> tuple[str, str]:
     """Return the full and the empty part of a bar of `width` cells. The bar is full if `part` exceeds `whole`."""
     share = min(1.0, part / whole) if whole > 0 else (1.0 if part else 0.0)
     full = round(share * width)

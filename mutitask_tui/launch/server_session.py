@@ -14,7 +14,7 @@ from mutitask_tui.server.commands.redis_backend import RedisBackend
 from mutitask_tui.server.core import ServerCore
 from mutitask_tui.server.inspector import Inspector
 from mutitask_tui.server.snapshot import Snapshot
-from mutitask_tui.server.status import finished_line, progress_line, summary_line
+from mutitask_tui.server.status import finished_line, progress_line, summary_line, tasks_line
 from mutitask_tui.settings.config_file import Loaded
 from worker_agent.console import lines, streams
 from worker_agent.protocol.errors import MutiTaskError, Superseded
@@ -22,6 +22,8 @@ from worker_agent.protocol.text import plural
 from worker_agent.protocol.unpatched import time
 
 PROGRESS_INTERVAL_S = 2.0
+TASKS_INTERVAL_S = 10.0
+"""The shortest time between two lines about running tasks."""
 FAILED_STATUS = 7
 """The exit status of a run that is done and in which tasks failed."""
 MISSING_STATUS = 8
@@ -79,6 +81,8 @@ class ServerSession:
         self._data_kept = data_kept
         self._config = config
         self._stop_requested = threading.Event()
+        self._printed_tasks, self._tasks_due = "", 0.0
+        """The last line about running tasks, and when the next one may be printed (monotonic)."""
         self._force_stop = threading.Event()
         """Set by a second signal: local agents hand back the tasks that they run."""
         self._no_agents = ""
@@ -251,6 +255,7 @@ class ServerSession:
             snapshot = self._reader.snapshot()
             finished = snapshot.finished and not self._until_done
             text = finished_line(snapshot) if finished else progress_line(snapshot)
+            self._print_tasks(snapshot)
             if count := self._agents.given_up():
                 text += f"; gave up on {plural(count, 'local agent')} (logs in {self._agents.logs})"
         except MutiTaskError as error:
@@ -258,6 +263,13 @@ class ServerSession:
         if text != printed:
             log_line(text)
         return text
+
+    def _print_tasks(self, snapshot: Snapshot) -> None:
+        """Print how far long tasks are, if they tell it and it has changed, every `TASKS_INTERVAL_S` at most."""
+        text, now = tasks_line(snapshot), time.monotonic()
+        if text and text != self._printed_tasks and now >= self._tasks_due:
+            log_line(text)
+            self._printed_tasks, self._tasks_due = text, now + TASKS_INTERVAL_S
 
     def _is_done(self) -> bool:
         """Return whether no task is open and every feed has ended. A halted feed counts, unless its item is skipped."""

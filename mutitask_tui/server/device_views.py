@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from mutitask_tui.server.snapshot import DeviceView
+from mutitask_tui.server.snapshot import DeviceView, RunningTask
 from mutitask_tui.server.snapshot_parser import decode_text, parse_version
 from worker_agent.protocol import wire
 from worker_agent.protocol.keys import MAX_CHANNELS
@@ -17,6 +17,10 @@ _MAX_DEVICE_DIGITS = 6
 _MAX_NUMBER_DIGITS = 18
 """The most digits of a device's number."""
 _MAX_TASKS = 16
+_ID_CHARACTERS = 20
+_NOTE_CHARACTERS = 200
+_MOST = 1e18
+"""The highest number in a task's progress."""
 _TIME_DIGITS = 13
 """A heartbeat starts with its time, in ms since the epoch, in this many digits."""
 _BEAT_S = 1.0
@@ -225,8 +229,8 @@ def _device_view(
         channel=_whole_number(fields.get("channel")),
         channels=_served(fields, channels),
         running=_whole_number(fields.get("running")) if online else 0,
-        current=tasks[0][0] if tasks else "",
-        current_s=tasks[0][1] if tasks else 0.0,
+        current=tasks[0].text if tasks else "",
+        current_s=tasks[0].seconds if tasks else 0.0,
         tasks=tasks,
         done=_whole_number(fields.get("done")),
         errors=_whole_number(fields.get("errors", fields.get("failed"))),
@@ -251,11 +255,30 @@ def _report_fields(report: bytes) -> dict[str, Any]:
     return unpacked if isinstance(unpacked, dict) else {}
 
 
-def _running_tasks(reported: Any) -> tuple[tuple[str, float], ...]:
+def _running_tasks(reported: Any) -> tuple[RunningTask, ...]:
     """Return the running tasks that an agent reports. Entries of another form are left out."""
-    entries = reported if isinstance(reported, list) else []
-    pairs = [entry for entry in entries if isinstance(entry, list | tuple) and len(entry) == 2]
-    return tuple((str(task), _seconds(seconds)) for task, seconds in pairs[:_MAX_TASKS])
+    entries = reported[:_MAX_TASKS] if isinstance(reported, list) else []
+    return tuple(_running_task(entry) for entry in entries if isinstance(entry, dict))
+
+
+def _running_task(fields: dict[str, Any]) -> RunningTask:
+    return RunningTask(
+        text=str(fields.get("text", "")),
+        seconds=_seconds(fields.get("seconds")),
+        id=str(fields.get("id", ""))[:_ID_CHARACTERS],
+        channel=max(0, _whole_number(fields.get("channel"))),
+        done=_amount(fields.get("done")),
+        total=_amount(fields.get("total")),
+        note=str(fields.get("note", ""))[:_NOTE_CHARACTERS],
+        line=str(fields.get("line", ""))[:_NOTE_CHARACTERS],
+    )
+
+
+def _amount(value: Any) -> float | None:
+    """Return a number of 0 or more that is finite, as `progress` takes it, or None."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MOST:
+        return None
+    return value
 
 
 def _served(fields: dict[str, Any], channels: int) -> Served:

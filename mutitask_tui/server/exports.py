@@ -32,6 +32,7 @@ def failed_line(record: FailedRecord) -> str:
         "type": view.error_type,
         "error": view.error,
         "traceback": view.traceback,
+        "lines": list(record.reasons[-1].lines) if record.reasons else [],
         "device": view.device,
         "given_up": record.reasons[-1].given_up if record.reasons else "",
         "failed_runs": [_run_data(reason) for reason in record.reasons],
@@ -48,6 +49,7 @@ def _run_data(reason: Reason) -> dict[str, Any]:
         "stage": reason.stage,
         "type": reason.type,
         "error": reason.message,
+        "lines": list(reason.lines),
         "delay": None if reason.delay_ms is None else reason.delay_ms / 1000,
     }
 

@@ -13,6 +13,7 @@ from mutitask_tui.server.reader import (
     Reader,
     Result,
     apart_text,
+    parse_failed,
     parse_result,
 )
 from mutitask_tui.server.snapshot import (
@@ -22,12 +23,16 @@ from mutitask_tui.server.snapshot import (
     FailedTask,
     FailGroup,
     ResultView,
+    RunningDetail,
     Sample,
     WaitingTask,
 )
 from mutitask_tui.server.snapshot_parser import decode_text
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import MutiTaskError
+from worker_agent.protocol.replies import to_dict
+from worker_agent.protocol.settlements import unsettled_items
+from worker_agent.protocol.task_line import TaskLine, read_line
 from worker_agent.protocol.text import plural, short_text, size_text
 from worker_agent.protocol.unpatched import json
 
@@ -55,7 +60,17 @@ class Inspector(Reader):
             json=editable_json(record),
             size=record.apart.size if record.apart else len(record.raw),
             failed_runs=tuple(
-                FailedRun(r.at_ms, r.device, r.stage, r.type, r.message, r.traceback, r.delay_ms, r.given_up)
+                FailedRun(
+                    r.at_ms,
+                    r.device,
+                    r.stage,
+                    r.type,
+                    r.message,
+                    r.traceback,
+                    r.delay_ms,
+                    r.given_up,
+                    r.lines,
+                )
                 for r in record.reasons
             ),
         )
@@ -108,6 +123,26 @@ class Inspector(Reader):
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last log lines of the device's agent, oldest first."""
         return tuple(decode_text(line) for line in self.query("LRANGE", self.keys.device_log(device), 0, -1))
+
+    def task_lines(self, device: int) -> tuple[TaskLine, ...]:
+        """Return the last lines that the device's tasks printed and logged, oldest first."""
+        found = map(read_line, self.query("LRANGE", self.keys.device_lines(device), 0, -1))
+        return tuple(line for line in found if line is not None)
+
+    def running_task(self, actor: str, channel: int, id_: str) -> RunningDetail | None:
+        """Return the payload of a task that an agent has claimed, or None if it has not."""
+        try:
+            claims = to_dict(self.query("HGETALL", self.keys.channel(channel).claims(actor)))
+            claimed = unsettled_items(claims)
+        except (wire.Undecodable, LookupError, ValueError, TypeError):
+            return None
+        found = next((item for item in claimed if item[2:22] == id_.encode("utf-8", "replace")), None)
+        if found is None:
+            return None
+        (item,) = self.bodies.inline(channel, [found], most_bytes=SHOWN_BODY_BYTES)
+        record = parse_failed(channel, id_, 0, item, b"")
+        payload = record.value if record.unpacks else record.view.task
+        return RunningDetail(payload, record.apart.size if record.apart else len(record.raw))
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return each channel's samples of the last hour, oldest first."""

@@ -79,6 +79,45 @@ class ChannelView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that a device runs, as its agent reported it. All strings are untrusted."""
+
+    text: str
+    """The payload as text, cut to 80 characters."""
+    seconds: float
+    """How long it has been running."""
+    id: str = ""
+    channel: int = 0
+    done: float | None = None
+    """How much is done, if the task function says so (`current_task().progress`)."""
+    total: float | None = None
+    """Of how much, if it says so."""
+    note: str = ""
+    line: str = ""
+    """The last line that it printed or logged, cut to 120 characters. '' if there is none."""
+
+    @property
+    def share(self) -> float | None:
+        """The part that is done, from 0 to 1. None if it is unknown."""
+        if self.done is None or not self.total:
+            return None
+        return min(1.0, self.done / self.total)
+
+    @property
+    def left_s(self) -> float | None:
+        """About how long it will still run, at its mean speed until now. None if it is unknown."""
+        if not (share := self.share):
+            return None
+        return self.seconds * (1 - share) / share
+
+    @property
+    def number(self) -> int:
+        """The number of the task. 0 if its id has none."""
+        digits = self.id[8:]
+        return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceView:
     """One device and the agent on it, if any. The strings come from the agent and are untrusted."""
 
@@ -104,8 +143,8 @@ class DeviceView:
     version: str
     python: str = ""
     concurrency: int = 0
-    tasks: tuple[tuple[str, float], ...] = ()
-    """At most 16 running tasks, each as text and the seconds it has run. The longest-running task is first."""
+    tasks: tuple[RunningTask, ...] = ()
+    """At most 16 running tasks. The longest-running task is first."""
     task_s: float = 0.0
     """The mean duration of its tasks in seconds. 0 if no task has ended yet."""
     timeout_s: float = 0.0
@@ -173,6 +212,8 @@ class FailedRun:
     """How long the task waited before its next run. None if it ran again at once, or not at all."""
     given_up: str = ""
     """Why the task did not run again. '' if it did."""
+    lines: tuple[str, ...] = ()
+    """The last lines that the run printed or logged, oldest first: at most 50."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +232,14 @@ class FailedDetail:
     size: int
     """The size of the packed payload in bytes."""
     failed_runs: tuple[FailedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDetail:
+    """The payload of a running task, as plain Python data, and its size in bytes. Untrusted."""
+
+    payload: object
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

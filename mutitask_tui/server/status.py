@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mutitask_tui.server.job_versions import SHORT, is_other
-from mutitask_tui.server.snapshot import ChannelView, DeviceView, Snapshot, channel_names
+from mutitask_tui.server.snapshot import ChannelView, DeviceView, RunningTask, Snapshot, channel_names
 from mutitask_tui.server.troubles import troubles, unserved
+from worker_agent.protocol.printable import printable
 from worker_agent.protocol.served_channels import served_numbers
+
+LONG_TASK_S = 2.0
+"""The progress of tasks that have run for less than this many seconds is not printed."""
+MAX_TOLD_TASKS, MAX_NAMED_TASKS = 12, 3
+"""With more than `MAX_TOLD_TASKS` such tasks, the counters tell more. At most `MAX_NAMED_TASKS` are named."""
 
 
 def to_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -68,12 +74,27 @@ def _device_data(device: DeviceView, channels: int) -> dict[str, Any]:
         "channel": device.channel,
         "channels": list(served_numbers(device.channels, channels)),
         "running": device.running,
+        "tasks": [_task_data(task) for task in device.tasks],
         "done": device.done,
         "errors": device.errors,
         "failed": device.errors,  # An older name of the same number. Scripts depend on it.
         "seen_s": device.seen_s,
         "job": device.job,
         "job_changed": device.job_changed,
+    }
+
+
+def _task_data(task: RunningTask) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "channel": task.channel,
+        "text": task.text,
+        "seconds": task.seconds,
+        "done": task.done,
+        "total": task.total,
+        "note": task.note,
+        "left_s": task.left_s,
+        "line": task.line,
     }
 
 
@@ -133,6 +154,32 @@ def progress_line(snapshot: Snapshot) -> str:
         f"{running} of {len(devices)} devices running, {snapshot.rate:,.0f} tasks/s{halted}{wrong}"
         f"{_unbalanced(snapshot)}"
     )
+
+
+def tasks_line(snapshot: Snapshot) -> str:
+    """Return one line about the tasks that tell their progress and take long. '' if there are none, or too many."""
+    told = [
+        (device.id, task)
+        for device in snapshot.devices
+        for task in device.tasks
+        if task.done is not None and task.seconds >= LONG_TASK_S
+    ]
+    if not 0 < len(told) <= MAX_TOLD_TASKS:
+        return ""
+    told.sort(key=lambda pair: -pair[1].seconds)
+    texts = [
+        f"task {task.number} on Device{device} {_progress_text(task)}"
+        for device, task in told[:MAX_NAMED_TASKS]
+    ]
+    more = len(told) - MAX_NAMED_TASKS
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
+
+
+def _progress_text(task: RunningTask) -> str:
+    share = "" if task.share is None else f"{task.share:.0%} "
+    amount = f"({task.done:,g} of {task.total:,g})" if task.total is not None else f"({task.done:,g} done)"
+    left = "" if task.left_s is None else f", about {task.left_s:,.0f} s left"
+    return f"{share}{amount}{left}" + (f", {printable(task.note, 60)}" if task.note else "")
 
 
 def finished_line(snapshot: Snapshot) -> str:

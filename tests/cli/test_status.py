@@ -22,7 +22,8 @@ ALSO = {"errors": int, "paused": bool, "foreign": int, "halted": str, "results":
 """The names of a channel in addition to those of the interface."""
 DEVICE: dict[str, type | tuple[type, ...]] = {
     "id": int, "state": str, "wished": str, "host": str, "pid": int, "channel": int, "channels": list, "running": int,
-    "done": int, "errors": int, "failed": int, "seen_s": (float, type(None)), "job": str, "job_changed": bool,
+    "tasks": list, "done": int, "errors": int, "failed": int, "seen_s": (float, type(None)), "job": str,
+    "job_changed": bool,
 }  # fmt: skip
 SERVER: dict[str, type | tuple[type, ...]] = {
     "host": str,

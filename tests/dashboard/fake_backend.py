@@ -16,11 +16,14 @@ from mutitask_tui.server.snapshot import (
     FailedRun,
     FailedTask,
     ResultView,
+    RunningDetail,
+    RunningTask,
     Sample,
     ServerView,
     Snapshot,
     WaitingTask,
 )
+from worker_agent.protocol.task_line import TaskLine
 
 NOW_MS = 1_790_000_000_000
 
@@ -73,6 +76,11 @@ def device(number: int, state: str = "running", **changes: Any) -> DeviceView:
         "concurrency": 1,
         **changes,
     }
+    if values["current"]:
+        first = RunningTask(
+            values["current"], values["current_s"], f"run00000{number:012d}", values["channel"]
+        )
+        values.setdefault("tasks", (first,))
     seen = values["seen_s"] is not None
     return DeviceView(**{"channels": (values["channel"],) if seen else (), **values})
 
@@ -227,6 +235,8 @@ class FakeBackend:
         self.waiting = tuple(waiting_task(n) for n in range(18))
         self.results = tuple(result(n) for n in range(12))
         self.log = tuple(f"2026-11-24 03:00:{n:02}Z INFO line {n} of the log" for n in range(30))
+        self.lines: tuple[TaskLine, ...] = ()
+        self.running: RunningDetail | None = None
 
     def snapshot(self) -> Snapshot:
         """Return the snapshot, or raise `error` if it is set."""
@@ -302,6 +312,16 @@ class FakeBackend:
         """Return the lines that were set."""
         self._reading("device_log")
         return self.log
+
+    def task_lines(self, device: int) -> tuple[TaskLine, ...]:
+        """Return the lines that were set."""
+        self._reading("task_lines")
+        return self.lines
+
+    def running_task(self, actor: str, channel: int, id_: str) -> RunningDetail | None:
+        """Return the payload that was set."""
+        self._reading("running_task")
+        return self.running
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return no samples."""

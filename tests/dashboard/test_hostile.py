@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from mutitask_tui.server.commands.registry import CommandError, Outcome
-from mutitask_tui.server.snapshot import FailedRun
+from mutitask_tui.server.snapshot import FailedRun, RunningDetail, RunningTask
 from tests.dashboard.conftest import Opened, poll, press, screen_text
 from tests.dashboard.fake_backend import (
     NOW_MS,
@@ -24,16 +24,19 @@ from tests.dashboard.fake_backend import (
 )
 from tests.dashboard.hostile import TOGETHER
 from worker_agent.protocol.errors import RedisUnavailable
+from worker_agent.protocol.task_line import TaskLine
 
 
 def hostile_backend(payload: str) -> FakeBackend:
     """Return a backend that returns `payload` for every untrusted string."""
+    said = RunningTask(payload, 9.0, payload, 0, 1, 3, payload, payload)
     now = snapshot(
         name=payload,
         redis=payload,
         channels=(channel(0, failed=1), channel(1, halted=payload or "x")),
         devices=tuple(
-            device(n, current=payload, host=payload, actor=payload, version=payload) for n in range(3)
+            device(n, current=payload, host=payload, actor=payload, version=payload, tasks=(said, said))
+            for n in range(3)
         ),
         events=(event(1, payload, source=payload), event(2, payload, source="Device0", level="error")),
     )
@@ -41,12 +44,14 @@ def hostile_backend(payload: str) -> FakeBackend:
         ("id", "stage", "error_type", "error", "traceback", "task"), payload
     )
     backend = FakeBackend(now, [fail(1, **untrusted), fail(2)])
-    run = FailedRun(NOW_MS, None, payload, payload, payload, payload)
+    run = FailedRun(NOW_MS, None, payload, payload, payload, payload, lines=(payload, payload))
     deep = {payload: [payload, {payload: payload}], "more": payload}
     backend.details[payload] = detail(backend.fails[0], payload=deep, failed_runs=(run, run), json=payload)
     backend.waiting = (waiting_task(1, id=payload, task=payload),)
     backend.results = (result(1, id=payload, result=payload),)
     backend.log = (payload, f"2026-11-24 03:00:00Z ERROR {payload}")
+    backend.lines = tuple(TaskLine(at_ms, 0, payload, payload) for at_ms in (0, 10**18, NOW_MS))
+    backend.running = RunningDetail({payload: [payload]}, 9)
     return backend
 
 
@@ -69,7 +74,9 @@ async def test_every_screen_shows_untrusted_text_safely(payload: str, opened: Op
         check(pilot)
         await press(pilot, "enter")
         check(pilot)
-        await press(pilot, "escape", "shift+tab", "down", "enter")
+        await press(pilot, "enter")
+        check(pilot)
+        await press(pilot, "escape", "escape", "shift+tab", "down", "enter")
         check(pilot)
         await press(pilot, "escape", "F")
         check(pilot)

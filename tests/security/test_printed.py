@@ -84,7 +84,18 @@ def stack(redis_url: str, client: redis.Redis) -> Iterator[Stack]:
         report = {
             "state": text,
             "host": text,
-            "tasks": [[text, 9_999.0]],
+            "tasks": [
+                {
+                    "text": text,
+                    "seconds": 9_999.0,
+                    "id": text,
+                    "channel": 0,
+                    "done": 1,
+                    "total": 3,
+                    "note": text,
+                    "line": text,
+                },
+            ],
             "running": 1,
             "version": text,
             "python": text,
@@ -94,6 +105,7 @@ def stack(redis_url: str, client: redis.Redis) -> Iterator[Stack]:
         client.zadd(KEYS.leases, {"a-stranger": 9e15})
         client.rpush(KEYS.events, b"1700000000000" + wire.pack([text, text, text]))
         client.rpush(KEYS.device_log(0), text.encode())
+        client.rpush(KEYS.device_lines(0), text.encode(), wire.pack([1, 0, text, text]))
         client.rpush(KEYS.channel(0).waiting, text.encode())
         yield stack
 
@@ -166,6 +178,39 @@ def test_a_headless_run_prints_fit_lines(
     assert program.wait(30) == 1
     assert "the generator raised ValueError" in program.stderr
     expect_fit(raw(program))
+
+
+SPEAKS = f"""
+import logging, sys
+from worker_agent import current_task
+def tasks():
+    yield 1
+def task_function(task):
+    current_task().progress(1, 3, {IN_SOURCE})
+    print({IN_SOURCE})
+    print({IN_SOURCE}, file=sys.stderr)
+    logging.getLogger({IN_SOURCE}).warning({IN_SOURCE})
+    current_task().log.info({IN_SOURCE})
+    raise ValueError("it fails")
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_what_a_task_says_is_fit(
+    kind: str, redis_url: str, state_dir: Path, tmp_path: Path, spawn: Callable[..., Program]
+) -> None:
+    program = spawn(
+        ["mutitask", "run", job_of(tmp_path, SPEAKS), "--headless", "--until-done", "--autostart", "--failed-ok",
+         "--retries", "0", "--local-agents", "1", "--kind", kind, "--redis", redis_url, "--name", NAME]
+    )  # fmt: skip
+    assert program.wait(30) == 0, program
+    expect_fit(raw(program))
+    log = (state_dir / NAME / "agents" / "device0.log").read_text()
+    assert log.count("Device0 ch0 #0: ") >= 4
+    expect_fit(log)
+    exported = mutitask("ctl", "export_fail_tasks", "-", "--redis", redis_url, "--name", NAME)
+    expect_fit(exported.stdout, longest=sys.maxsize)
+    assert len(json.loads(exported.stdout)["lines"]) >= 4
 
 
 @pytest.mark.parametrize("line", ["mutitask run {} --headless", "mutitask --debug run {} --headless", "worker-agent {}",

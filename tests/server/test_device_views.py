@@ -81,3 +81,30 @@ def test_another_number_of_channels_changes_what_devices_serve() -> None:
     heartbeats = {b"0": b"%d" % NOW + wire.pack({"state": "running", "channels": "0,2"})}
     read = [views.update(FLEET, LEASES, AGENTS, heartbeats, DESIRED, NOW, channels)[0] for channels in (1, 3)]
     assert [device.channels for device in read] == [(0,), (0, 2)]
+
+
+def test_running_tasks_are_read_as_untrusted_maps() -> None:
+    entries: list[Any] = [
+        {"text": "a", "seconds": 10.0, "id": "run00000000000000012", "channel": 1, "done": 1, "total": 4, "note": "n",
+         "line": "l"},
+        {"text": "b", "seconds": 2},
+        ["an older form", 3.0],
+        {"text": 5, "seconds": "x", "id": ["?"] * 50, "channel": -3, "done": float("nan"), "total": True, "note": None,
+         "line": "x" * 10_000},
+        *[{"text": "more"}] * 30,
+    ]  # fmt: skip
+    heartbeats = {b"0": b"%d" % NOW + wire.pack({"state": "running", "tasks": entries})}
+    device, _ = DeviceViews().update(FLEET, LEASES, {b"0": b"actor0"}, heartbeats, DESIRED, NOW, 3)
+    told, plain, hostile = device.tasks[:3]
+    assert (told.number, told.channel, told.share, told.left_s) == (12, 1, 0.25, 30.0)
+    assert (told.note, told.line, device.current, device.current_s) == ("n", "l", "a", 10.0)
+    assert (plain.done, plain.total, plain.share, plain.left_s, plain.number) == (None, None, None, None, 0)
+    assert (hostile.seconds, hostile.channel, hostile.done, hostile.total, hostile.share) == (
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
+    assert len(hostile.id) <= 20 and len(hostile.line) <= 200
+    assert len(device.tasks) == 15

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mutitask_tui.server.reader import Reader
-from mutitask_tui.server.snapshot import ClientCount, channel_names
-from mutitask_tui.server.status import progress_line, to_data, to_lines
+from mutitask_tui.server.snapshot import ClientCount, RunningTask, channel_names
+from mutitask_tui.server.status import progress_line, tasks_line, to_data, to_lines
 from mutitask_tui.server.troubles import GRACE_MS, stuck_runs, troubles, unserved
 from tests.cli.tools import Stack
 from tests.dashboard.fake_backend import NOW_MS, channel, device, snapshot
@@ -45,6 +46,24 @@ def test_a_channel_that_no_device_serves_is_named(redis_url: str) -> None:
     text = "\n".join(to_lines(now))
     assert f"! {sentence}" in text.splitlines()
     assert "counters balanced; no device serves it" in text
+
+
+def test_long_tasks_that_tell_their_progress_get_a_line() -> None:
+    def running(number: int, **changes: Any) -> RunningTask:
+        values = {"seconds": 30.0, "done": 1, "total": 4, "note": "n\x1b", **changes}
+        return RunningTask(f"t{number}", id=f"run00000{number:012d}", **values)
+
+    def line(*tasks: RunningTask) -> str:
+        return tasks_line(snapshot(devices=(device(0), device(3, tasks=tasks))))
+
+    assert line(running(7)) == "task 7 on Device3 25% (1 of 4), about 90 s left, n"
+    assert line(running(7, total=None, note="")) == "task 7 on Device3 (1 done)"
+    assert line(running(7, seconds=1.0)) == line(running(7, done=None)) == ""
+    five = line(*(running(number, seconds=10.0 + number) for number in range(5)))
+    assert five.startswith("task 4 on Device3") and five.endswith("; and 2 more")
+    assert line(*map(running, range(13))) == ""
+    (told,) = to_data(snapshot(devices=(device(3, tasks=(running(7),)),)))["devices"][0]["tasks"]
+    assert (told["done"], told["total"], told["left_s"], told["id"]) == (1, 4, 90.0, "run00000000000000007")
 
 
 @pytest.mark.parametrize(("connected", "near"), [(10, False), (899, False), (900, True), (1_200, True)])

@@ -21,12 +21,14 @@ from worker_agent.agent.state import AgentState
 from worker_agent.agent.stops import follow_stop_and_restart
 from worker_agent.console.log import LOG
 from worker_agent.execution.in_flight import InFlight
+from worker_agent.execution.line_buffer import MAX_LINES_PER_S
 from worker_agent.protocol import wire
 from worker_agent.protocol.errors import LeaseLost, MutiTaskError, RedisUnavailable
 from worker_agent.protocol.membership import MAX_LOG_LINES, DesiredState
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.recovery import recover_and_promote
 from worker_agent.protocol.served_channels import served_text
+from worker_agent.protocol.task_line import pack_line
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
 
@@ -35,6 +37,8 @@ INTERVAL_S = 1.0
 REST_LEASE_SHARE = 3
 """At rest the time between two heartbeats is this part of the lease at most."""
 MAX_LINE_CHARACTERS = 500
+DROPPED_NOTE_S = 30.0
+"""The shortest time between two log lines about dropped lines of tasks."""
 REPEAT_CHANNELS_BEATS = 10
 """How often a heartbeat names the agent's channels although they have not changed."""
 
@@ -93,6 +97,9 @@ class Heartbeat(threading.Thread):
         self._announced: tuple[AgentSession | None, tuple[int, ...]] = (None, ())
         """The session and the channels of the last heartbeat."""
         self._beats = 0
+        self._dropped_lines = 0
+        """How many lines of tasks were dropped and not yet counted in the log."""
+        self._dropped_told = -DROPPED_NOTE_S
         self._lease_s = 0.0
         """How long a lease is."""
         self._last = self._due = 0.0
@@ -159,7 +166,12 @@ class Heartbeat(threading.Thread):
 
     def _is_at_rest(self) -> bool:
         """Return whether the agent has no task, and gets none without a change that wakes this thread."""
-        return self._in_flight.is_empty() and (self._state.paused or self._state.device_token.covered)
+        in_flight = self._in_flight
+        return (
+            in_flight.is_empty()
+            and not in_flight.lines
+            and (self._state.paused or self._state.device_token.covered)
+        )
 
     def _rest_interval_s(self) -> float:
         return max(INTERVAL_S, min(REST_INTERVAL_S, self._lease_s / REST_LEASE_SHARE))
@@ -198,6 +210,7 @@ class Heartbeat(threading.Thread):
 
     def send_final(self, session: AgentSession) -> None:
         """Report the last counts before the agent leaves. Raises `LeaseLost` or `RedisUnavailable`."""
+        self._dropped_told = -DROPPED_NOTE_S
         self._send(session, sweep=False)
 
     def _follow_quietly(self) -> None:
@@ -245,7 +258,7 @@ class Heartbeat(threading.Thread):
             "pid": os.getpid(),
             "since_ms": session.since_ms,
             "running": max(len(running), len(in_flight.running)),
-            "tasks": [list(task) for task in running],
+            "tasks": running,
             "done": in_flight.done,
             "errors": in_flight.errors,
             "task_s": in_flight.task_s,
@@ -266,6 +279,8 @@ class Heartbeat(threading.Thread):
             broker.append_device_log(
                 session.device, [line.encode("utf-8", "replace").decode() for line in lines]
             )
+        if in_flight.lines or self._dropped_lines:
+            self._send_task_lines(session)
         if sweep:
             self._follow(session, reply.desired)
             if reply.sweep_due:
@@ -279,6 +294,17 @@ class Heartbeat(threading.Thread):
             LOG.info("%s has changed: restart_one %d loads it", self._job.path.name, session.device)
         self._job_changed = changed
         return changed
+
+    def _send_task_lines(self, session: AgentSession) -> None:
+        lines, dropped = self._in_flight.lines.take()
+        if lines:
+            session.heartbeat_broker.append_task_lines(session.device, list(map(pack_line, lines)))
+        self._dropped_lines += dropped
+        now = time.monotonic()
+        if self._dropped_lines and now >= self._dropped_told + DROPPED_NOTE_S:
+            text = f"{self._dropped_lines} lines of tasks are not on the device's screen"
+            LOG.warning("%s: it takes %d a second; stderr has them all", text, MAX_LINES_PER_S)
+            self._dropped_lines, self._dropped_told = 0, now
 
     def _changes(self, session: AgentSession, claims_from: tuple[int, ...]) -> dict[str, list[int]]:
         """Return the channels to name in a heartbeat: all at the first one, at a change, and now and then."""

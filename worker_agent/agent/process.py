@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,6 +17,7 @@ from worker_agent.agent.end_note import write_end_note
 from worker_agent.agent.reload import restart_on_change
 from worker_agent.console import streams
 from worker_agent.console.log import LOG, log_to_stderr
+from worker_agent.execution.task_lines import capture_logging, capture_streams, release
 from worker_agent.protocol.errors import MutiTaskError
 from worker_agent.settings import Settings
 
@@ -23,6 +25,25 @@ from worker_agent.settings import Settings
 def run_agent(settings: Settings) -> int:
     """Run an agent until it stops, and return the exit status for the process. A forced stop ends the process here."""
     log_to_stderr()
+    with _captured(settings):
+        return _run_agent(settings)
+
+
+@contextlib.contextmanager
+def _captured(settings: Settings) -> Iterator[None]:
+    """Take what tasks print and log, if they run in this process and their lines are wanted."""
+    if not settings.capture or settings.kind == "process":
+        yield
+        return
+    capture_streams()
+    capture_logging()
+    try:
+        yield
+    finally:
+        release()
+
+
+def _run_agent(settings: Settings) -> int:
     agent = Agent(settings)
     caught: list[int] = []
     if threading.current_thread() is threading.main_thread():

@@ -29,6 +29,18 @@ def print_stderr(text: str, level: str = "", *, at: str = "") -> None:
         print(line, file=streams.stderr(), flush=True)
 
 
+def print_task_line(item: bytes, channel: int, device: int, level: str, text: str) -> None:
+    """Print one line of a task on the saved stderr, with its device, channel and task number, in one write."""
+    if log_format.is_json():
+        line = log_format.json_line(level, text, {"device": device, **log_format.about(item, channel)})
+    else:
+        line = f"Device{device} ch{channel} #{int(item[10:22])}: {printable(text)}"
+    with contextlib.suppress(OSError, ValueError):
+        stream = streams.stderr()
+        stream.write(line + "\n")
+        stream.flush()
+
+
 def print_traceback() -> None:
     """Print the traceback of the current exception on the saved stderr, for `--debug`."""
     with contextlib.suppress(OSError, ValueError):

@@ -11,7 +11,7 @@ LOG = logging.getLogger("worker_agent")
 LOG.addFilter(make_printable)
 
 
-class _ProtectedLogger(logging.Logger):
+class ProtectedLogger(logging.Logger):
     """A logger that a job's `logging.disable` or `dictConfig` cannot silence."""
 
     disabled = property(lambda _self: False, lambda _self, _value: None)
@@ -28,7 +28,7 @@ def log_to_stderr(*, protected: bool = False) -> None:
     silence it.
     """
     if protected:
-        LOG.__class__ = _ProtectedLogger
+        LOG.__class__ = ProtectedLogger
     if not LOG.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler(streams.stderr() if protected else None)
         text_format = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")

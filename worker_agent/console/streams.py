@@ -16,13 +16,30 @@ from worker_agent.protocol.connection.address import STATE_DIR_VARIABLE, state_d
 
 _stderr: TextIO | None = None
 """A copy of stderr, made when a console script starts. None in a user's own program."""
+_kept_stderr: TextIO | None = None
+"""Stderr as it was before tasks' lines were taken from it. None while they are not."""
 _terminal: bool | None = None
 """Whether stdin and stdout were a terminal when a console script started. None in a user's own program."""
 
 
 def stderr() -> TextIO:
     """Return the stream for MutiTask's own lines: stderr as it was before the job's import, else a null stream."""
-    return _stderr or sys.stderr or _null_stream()
+    return _stderr or _kept_stderr or sys.stderr or _null_stream()
+
+
+def keep_stderr(stream: TextIO | None) -> None:
+    """Keep a stream for MutiTask's own lines while another one stands in its place. None: no longer."""
+    global _kept_stderr
+    _kept_stderr = stream
+
+
+def stdout_is_apart() -> bool:
+    """Return whether stdout goes elsewhere than stderr: to a file or to another program."""
+    try:
+        out, err = os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # A stream is None, closed, or no file.
+        return False
+    return (out.st_dev, out.st_ino) != (err.st_dev, err.st_ino)
 
 
 def on_terminal() -> bool:

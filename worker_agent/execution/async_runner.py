@@ -13,6 +13,8 @@ from worker_agent.execution.current_task import CONTEXT_TASK
 from worker_agent.execution.lifecycle import Lifecycle
 from worker_agent.execution.plain_functions import PlainFunctions
 from worker_agent.execution.runner import body_of, failed, undecodable
+from worker_agent.execution.speech import SPEAKING
+from worker_agent.execution.task_lines import end_run
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.settlements import DONE, SAVED
 from worker_agent.settings import Functions, is_async
@@ -64,6 +66,8 @@ class AsyncRunner:
             # The loop must survive whatever a user's functions raise, SystemExit too.
             return failed(stage, error, self._device, __file__)
         finally:
+            if SPEAKING:
+                end_run((item, channel, self._device))
             if forks.count != self._forks:
                 forks.end_copy(None)
 

@@ -12,7 +12,8 @@ msgpack.
 - TASKS brings one message with the setup (where the functions are), then one message with list items and their
   channels for each batch.
 - ANSWERS takes one message: `ready`, or why the functions could not be loaded or set up. Then it takes the outcome of
-  each item as soon as it is known, and an empty message after each batch.
+  each item as soon as it is known, and an empty message after each batch. Between them it takes what running tasks say
+  (`child_registry.py`): their progress and their lines.
 - PERMITS holds one byte for each item of the batch: `r` to run it, `x` to skip it. The child takes the byte before it
   starts the item. The agent can read there too, and reading one byte is atomic. So the agent can take back any item
   that has not started.
@@ -32,7 +33,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from worker_agent.console.log import log_to_stderr
-from worker_agent.execution import forks
+from worker_agent.execution import forks, task_lines
+from worker_agent.execution.answers import Answers
+from worker_agent.execution.child_registry import ChildRegistry
+from worker_agent.execution.current_task import add_registry
 from worker_agent.execution.lifecycle import Lifecycle
 from worker_agent.execution.runner import Runner
 from worker_agent.protocol import codec
@@ -136,6 +140,7 @@ def _attend(pipes: Pipes) -> None:
 def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]) -> None:
     """Set the job up, tell the agent whether it can be used, run the agent's tasks, and tear the job down."""
     log_to_stderr()
+    answers = Answers(pipes.answers)
     try:
         functions = load()
         lifecycle = Lifecycle(functions.lifecycle, setup["device"])
@@ -147,10 +152,13 @@ def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]
         runner = Runner(functions_of, setup["device"])
         lifecycle.enter(setup["channels"], runner.run_coroutine)
     except BaseException as error:
-        _write(pipes.answers, frame(describe_error(error).encode("utf-8", "replace")))
+        answers.write(frame(describe_error(error).encode("utf-8", "replace")))
         sys.exit(2)
-    _write(pipes.answers, frame(READY_WITH_TEARDOWN if functions.has_teardown else READY))
-    _run_batches(runner, pipes.tasks, pipes.answers, pipes.permits)
+    task_lines.capture_logging()
+    registry = ChildRegistry(lambda message: answers.write(frame(message)), setup["timeout"])
+    add_registry(registry)
+    answers.write(frame(READY_WITH_TEARDOWN if functions.has_teardown else READY))
+    _run_batches(runner, registry, pipes.tasks, answers, pipes.permits)
     lifecycle.leave(runner.run_coroutine)
     runner.close()
 
@@ -161,9 +169,11 @@ def describe_error(error: BaseException) -> str:
 
 
 def prepare_import(setup: dict[str, Any]) -> None:
-    """Let the job find its modules, and its own name as the program's."""
+    """Let the job find its modules, and its own name as the program's. Take what its tasks print, if that is wanted."""
     sys.path[:] = setup["path"]
     sys.argv[:] = [setup["job"] or "worker_agent.execution.child"]
+    if setup["capture"]:
+        task_lines.capture_streams()
 
 
 def _check(job: str, served: Served, pipe: int, *, debug: bool) -> int:
@@ -213,7 +223,7 @@ def load_functions(setup: dict[str, Any]) -> JobFunctions:
     )
 
 
-def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None:
+def _run_batches(runner: Runner, registry: ChildRegistry, tasks: int, answers: Answers, permits: int) -> None:
     while message := _receive(tasks):
         ended = False
         items = codec.unpackb(message)
@@ -221,14 +231,15 @@ def _run_batches(runner: Runner, tasks: int, answers: int, permits: int) -> None
         for place, (item, channel) in enumerate(items):
             if _take_permit(permits) == SKIP:
                 continue
+            registry.start(item)
             frames = _outcome_frames(runner.run(item, channel))
+            registry.stop(item)
             ended = place == last
             if ended:
                 frames[-1:] = [frames[-1] + END_OF_BATCH] if len(frames) == 1 else [frames[-1], END_OF_BATCH]
-            for part in frames:
-                _write(answers, part)
+            answers.write(*frames)
         if not ended:
-            _write(answers, END_OF_BATCH)
+            answers.write(END_OF_BATCH)
         flush_streams()
 
 
@@ -268,12 +279,6 @@ def _read(pipe: int, count: int) -> bytes | bytearray:
             return b""
         parts += part
     return parts
-
-
-def _write(pipe: int, message: bytes) -> None:
-    view = memoryview(message)
-    while view:
-        view = view[os.write(pipe, view) :]
 
 
 def _end_with_agent(life: int) -> None:

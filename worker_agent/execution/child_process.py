@@ -40,7 +40,7 @@ def setup_of(settings: Settings, device: int, channels: Sequence[int]) -> dict[s
     """Return what a child or a fork server must know to load the functions, and to set these channels up."""
     return {
         "path": sys.path, "job": settings.job, "function_names": settings.function_names, "device": device,
-        "channels": list(channels),
+        "channels": list(channels), "capture": settings.capture, "timeout": settings.timeout,
     }  # fmt: skip
 
 

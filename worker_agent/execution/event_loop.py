@@ -11,9 +11,12 @@ from functools import partial
 from worker_agent.console.log import LOG
 from worker_agent.execution.async_runner import AsyncRunner
 from worker_agent.execution.blocked_loop import BlockedLoopWatch
+from worker_agent.execution.current_task import add_registry, remove_registry
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome, RunningTask
 from worker_agent.execution.lifecycle import TEARDOWN_S, Lifecycle
+from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, time_limit_of, timed_out
+from worker_agent.execution.speech import tail_of
 from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
@@ -47,6 +50,7 @@ class EventLoopExecutor:
         self._settings = settings
         self._in_flight = in_flight
         self._on_error = on_error
+        self._registry = AgentRegistry(in_flight, settings.timeout)
         self._device = 0
         self._channels: Sequence[int] = ()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -67,6 +71,7 @@ class EventLoopExecutor:
     def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Start the loop, and wait for the end of the job's setup, or for `until`. Raises `JobError` if it failed."""
         self._device, self._channels = device, channels
+        add_registry(self._registry)
         threading.Thread(target=self._run_loop, name="event-loop", daemon=True).start()
         threading.Thread(target=self._in_flight.run_idle_jobs, name="claim-ahead", daemon=True).start()
         while not self._ready.wait(0.1) and not until.is_set():
@@ -80,6 +85,7 @@ class EventLoopExecutor:
 
     def kill(self) -> None:
         """Cancel what runs, tear the job down and end the loop. The cancelled tasks are handed back."""
+        remove_registry(self._registry)
         if not self._ready.is_set() or self._ended.is_set():
             return
         cut_short = bool(self._tasks)
@@ -103,7 +109,9 @@ class EventLoopExecutor:
                         "its plain function runs in a thread, which cannot be stopped: it was asked, and sees "
                         "`current_task().cancelled`"
                     )
-                self._call_soon(partial(self._cancel_slot, slot, task, cancelled(who, self._device)))
+                self._call_soon(
+                    partial(self._cancel_slot, slot, task, cancelled(who, self._device, tail_of(task.speech)))
+                )
                 return ""
         return "it does not run on this device now"
 
@@ -210,7 +218,7 @@ class EventLoopExecutor:
             int(task.item[10:22]),
             limit,
         )
-        self._cancel_slot(slot, task, timed_out(task.item, limit, self._device))
+        self._cancel_slot(slot, task, timed_out(task.item, limit, self._device, tail_of(task.speech)))
 
     def _cancel_slot(self, slot: int, task: RunningTask, outcome: Outcome) -> None:
         """Cancel a run, which then ends with this outcome. The first cancellation counts."""

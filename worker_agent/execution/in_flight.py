@@ -6,7 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count, repeat
+from typing import Any
 
+from worker_agent.execution.line_buffer import LineBuffer
+from worker_agent.execution.speech import Progress, Speech
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.broker import Claim
 from worker_agent.protocol.settlements import DONE, HANDED_BACK, SAVED, Settlement
@@ -27,6 +30,8 @@ MAX_REMEMBERED_CLAIMS = 4_096
 """The channels of older claims without tasks in flight are forgotten above this number of claims."""
 MAX_REPORTED_TASKS = 16
 """Maximum number of running tasks that a heartbeat describes."""
+LAST_LINE_CHARACTERS = 120
+"""A heartbeat cuts the last line of a running task to this length."""
 
 Entry = tuple[int, int, int, bytes, int]
 """A claimed task: the generation of its actor, the claim's number, the place in the claim (from 1), the list item, and
@@ -51,10 +56,12 @@ class RunningTask:
 
     cancel_asked_by: str = ""
     """Who asked to cancel the run. '' if nobody did."""
-    progress: tuple[float, float | None, str] | None = None
-    """What the task said last about its progress: done, total or None, and a note."""
+    progress: Progress | None = None
+    """What the task said last about its progress."""
     progress_at: float = 0.0
     """When it said so (monotonic)."""
+    speech: Speech | None = None
+    """What the run has printed and logged. None if nothing, or if nothing is captured."""
 
     def __init__(self, entry: Entry, started_at: float) -> None:
         self.entry = entry
@@ -99,6 +106,8 @@ class InFlight:
         """Whether the slots cost so little that there are many. Then tasks of any length are claimed ahead."""
         self._idle_job: Callable[[], None] | None = None
         self.closed = False
+        self.lines = LineBuffer()
+        """What tasks have printed and logged, for the next heartbeat."""
         self.done = 0
         self.errors = 0
         self.task_s = 0.0
@@ -385,11 +394,29 @@ class InFlight:
             return max(0.001, self._newest_start() + LONG_TASK_S - now)
         return 1.0
 
-    def describe_running(self) -> list[tuple[str, float]]:
-        """Return up to `MAX_REPORTED_TASKS` running tasks, the longest first: text and duration in seconds."""
+    def describe_running(self) -> list[dict[str, Any]]:
+        """Return up to `MAX_REPORTED_TASKS` running tasks, the longest first, as maps for a heartbeat.
+
+        Each has `text`, `seconds` (how long it has run), `id` and `channel`; and `done`, `total`, `note` (its progress)
+        and `line` (its last line) if they are known.
+        """
         now = time.monotonic()
         oldest = list(self.running.values())[:MAX_REPORTED_TASKS]
-        return [(text_of(task.item), now - task.started_at) for task in oldest]
+        return [_described(task, now) for task in oldest]
+
+
+def _described(task: RunningTask, now: float) -> dict[str, Any]:
+    *_, item, channel = task.entry
+    fields: dict[str, Any] = {
+        "text": text_of(item),
+        "seconds": now - task.started_at,
+        "id": item[2:22].decode("ascii", "replace"),
+        "channel": channel,
+    }
+    done, total, note = task.progress or (None, None, "")
+    line = "" if task.speech is None else task.speech.last_line()[:LAST_LINE_CHARACTERS]
+    known = {"done": done, "total": total, "note": _packable(note) or None, "line": line or None}
+    return fields | {name: value for name, value in known.items() if value is not None}
 
 
 def _handed_back(entry: Entry) -> Settlement:
@@ -403,4 +430,9 @@ def text_of(item: bytes, characters: int = 80) -> str:
         task = wire.unpack(list_item.body(item)) if len(item) < 4096 else "(a large task)"
     except wire.Undecodable:
         return "(does not unpack)"
-    return short_text(task, characters).encode("utf-8", "backslashreplace").decode("utf-8")
+    return _packable(short_text(task, characters))
+
+
+def _packable(text: str) -> str:
+    """Return the text without lone surrogates, which msgpack cannot carry."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

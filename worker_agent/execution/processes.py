@@ -7,16 +7,20 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from worker_agent.console.log import LOG
 from worker_agent.console.log_format import about
 from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
 from worker_agent.execution.child_process import MAX_BATCH_TASKS, ChildEnded, ChildProcess, is_outcome
+from worker_agent.execution.child_registry import is_message
 from worker_agent.execution.child_starter import ChildStarter
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome
 from worker_agent.execution.lifecycle import TEARDOWN_S
 from worker_agent.execution.process_handle import describe_exit
+from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
+from worker_agent.execution.speech import tail_of
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.settlements import FAILED
 from worker_agent.protocol.unpatched import time
@@ -40,6 +44,7 @@ class ProcessExecutor:
     def __init__(self, settings: Settings, in_flight: InFlight, stopping: threading.Event) -> None:
         self._settings = settings
         self._in_flight = in_flight
+        self._registry = AgentRegistry(in_flight, settings.timeout)
         self._stopping = stopping
         self._device = 0
         self._lock = threading.Lock()
@@ -184,7 +189,8 @@ class ProcessExecutor:
             deadline = time_limit
             if len(given) > 1 and not taken_back:
                 deadline = min(started_at + TAKE_BACK_S, time_limit or float("inf"))
-            answers = child.receive(deadline if given else None)
+            received = child.receive(deadline if given else None)
+            answers = [answer for answer in received if not self._hear(answer)]
             for answer in answers:
                 if answer is None:
                     batches -= 1
@@ -195,7 +201,7 @@ class ProcessExecutor:
                     raise ChildEnded
                 *_, item, _ = given.popleft()
                 if child.cancelled is not None and child.cancelled[0] == id_of(item):
-                    answer = self._answer_after_cancel(answer, child.cancelled[1])
+                    answer = self._answer_after_cancel(slot, answer, child.cancelled[1])
                 in_flight.finish(slot, answer)
                 if given:
                     started_at = in_flight.start(slot, given[0]).started_at
@@ -205,6 +211,8 @@ class ProcessExecutor:
                     given.extend(more)
                     child.give([(item, channel) for *_, item, channel in more])
                     batches += 1
+            elif received and (deadline is None or time.monotonic() < deadline):
+                continue
             elif time_limit is not None and time.monotonic() >= time_limit:
                 self._after_timeout(slot, child, given)
             elif given:
@@ -224,6 +232,17 @@ class ProcessExecutor:
         left = MAX_BATCH_TASKS if max_tasks is None else max_tasks - child.tasks_given
         return min(target - held, left)
 
+    def _hear(self, answer: Any) -> bool:
+        """Take what a running task says. Return whether the answer was that."""
+        if not is_message(answer):
+            return False
+        self._registry.hear(answer)
+        return True
+
+    def _lines_of(self, slot: int) -> list[str]:
+        task = self._in_flight.running.get(slot)
+        return tail_of(None if task is None else task.speech)
+
     def _after_timeout(self, slot: int, child: ChildProcess, batch: deque[Entry]) -> None:
         """Replace a child whose task exceeded its time limit. Raises `ChildEnded`."""
         *_, item, channel = batch.popleft()
@@ -234,7 +253,7 @@ class ProcessExecutor:
         )  # fmt: skip
         child.terminate()
         # The task is settled only now: it certainly runs no more.
-        self._in_flight.finish(slot, timed_out(item, limit, self._device))
+        self._in_flight.finish(slot, timed_out(item, limit, self._device, self._lines_of(slot)))
         self._in_flight.put_back(list(batch))
         raise ChildEnded
 
@@ -259,18 +278,20 @@ class ProcessExecutor:
                 "task %d's process died (%s): this counts as a crash of the task; a new process replaces it",
                 number, describe_exit(status), extra=about(item, channel),
             )  # fmt: skip
-            self._in_flight.finish(slot, child_died(describe_exit(status), self._device))
+            self._in_flight.finish(
+                slot, child_died(describe_exit(status), self._device, self._lines_of(slot))
+            )
         self._in_flight.put_back(list(batch))
 
     def _after_cancel(self, slot: int, item: bytes, id_: str, who: str) -> None:
         """Settle the task that was running when its child was ended for the sake of the task `id_`."""
         if id_of(item) == id_:
             LOG.info("task %d was cancelled, and its process is replaced", int(item[10:22]))
-            self._in_flight.finish(slot, cancelled(who, self._device))
+            self._in_flight.finish(slot, cancelled(who, self._device, self._lines_of(slot)))
         else:
             # The cancelled task had just ended by itself. This one is not to blame.
             self._in_flight.finish(slot, HAND_BACK)
 
-    def _answer_after_cancel(self, answer: Outcome, who: str) -> Outcome:
+    def _answer_after_cancel(self, slot: int, answer: Outcome, who: str) -> Outcome:
         """Return how a cancelled run settles that answered before its child ended. A result that it returned counts."""
-        return cancelled(who, self._device) if answer[0] == FAILED else answer
+        return cancelled(who, self._device, self._lines_of(slot)) if answer[0] == FAILED else answer

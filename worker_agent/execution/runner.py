@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import time_ns
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from worker_agent.execution import forks
 from worker_agent.execution.current_task import LOCAL
+from worker_agent.execution.speech import SPEAKING
+from worker_agent.execution.task_lines import end_run, last_lines
 from worker_agent.protocol import list_item, wire
 from worker_agent.protocol.errors import Unpackable
 from worker_agent.protocol.reasons import reason
@@ -56,6 +58,8 @@ class Runner:
             # A slot must survive whatever a user's classes and functions do to MutiTask's own.
             return failed("run", error, self._device)
         finally:
+            if SPEAKING:
+                end_run((item, channel, self._device))
             self._current.task = None
 
     def _run(self, item: bytes, channel: int) -> tuple[bytes, bytes]:
@@ -117,7 +121,7 @@ def failed(
 
     `hidden` is the file whose frames the traceback leaves out.
     """
-    packed = reason(stage, error, device, hidden)
+    packed = reason(stage, error, device, hidden, lines=last_lines() if SPEAKING else ())
     if isinstance(error, GiveUp):
         return FAILED, failure(packed, GIVE_UP)
     if isinstance(error, Retry):
@@ -161,20 +165,23 @@ def time_limit_of(item: bytes, default: float | None) -> float | None:
     return default if own is None else own
 
 
-def timed_out(item: bytes, limit: float, device: int) -> tuple[bytes, bytes]:
-    """Return the outcome of a run that exceeded its time limit: a failure like others."""
+def timed_out(item: bytes, limit: float, device: int, lines: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    """Return the outcome of a run that exceeded its time limit: a failure like others. `lines` are its last ones."""
     whose = "--timeout" if time_limit_of(item, None) is None else "the task's own timeout"
     error = TimeoutError(f"it ran longer than the limit of {limit:g} s ({whose})")
-    return FAILED, failure(reason("timeout", error, device), names=class_names(error))
+    return FAILED, failure(reason("timeout", error, device, lines=lines), names=class_names(error))
 
 
-def cancelled(who: str, device: int) -> tuple[bytes, bytes]:
-    """Return the outcome of a run that a person cancelled: a failure that is not retried."""
+def cancelled(who: str, device: int, lines: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    """Return the outcome of a run that a person cancelled: a failure that is not retried. `lines` are its last ones."""
     error = TaskCancelled(f"{who} cancelled it")
-    return FAILED, failure(reason("cancelled", error, device), GIVE_UP)
+    return FAILED, failure(reason("cancelled", error, device, lines=lines), GIVE_UP)
 
 
-def child_died(how: str, device: int) -> tuple[bytes, bytes]:
-    """Return the outcome of a run whose process died: a crash, which uses up no retry (law 9)."""
+def child_died(how: str, device: int, lines: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    """Return the outcome of a run whose process died: a crash, which uses up no retry (law 9).
+
+    `lines` are the last ones that it printed.
+    """
     error = ProcessDied(f"its process died three times while it ran, the last time with {how}")
-    return CRASHED, reason("crashed", error, device)
+    return CRASHED, reason("crashed", error, device, lines=lines)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from worker_agent.console.log import LOG
 from worker_agent.console.log_format import about
 from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
+from worker_agent.execution.current_task import add_registry, remove_registry
 from worker_agent.execution.in_flight import InFlight, Outcome, RunningTask
 from worker_agent.execution.lifecycle import Lifecycle
+from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import Runner, cancelled, time_limit_of, timed_out
+from worker_agent.execution.speech import tail_of
 from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
@@ -32,6 +35,7 @@ class ThreadExecutor:
     def __init__(self, settings: Settings, in_flight: InFlight) -> None:
         self._settings = settings
         self._in_flight = in_flight
+        self._registry = AgentRegistry(in_flight, settings.timeout)
         self._device = 0
         self._lock = threading.Lock()
         self._active: dict[int, threading.Thread] = {}
@@ -54,6 +58,7 @@ class ThreadExecutor:
         self._lifecycle = Lifecycle(self._settings.lifecycle, device)
         if not self._lifecycle.enter_in_thread(channels, until):
             return
+        add_registry(self._registry)
         with self._lock:
             self._start_threads()
         if self._settings.timeout is not None:
@@ -65,6 +70,7 @@ class ThreadExecutor:
 
     def kill(self) -> None:
         """Tear the job down, unless tasks still run: threads cannot be killed. They end with the process."""
+        remove_registry(self._registry)
         if self._lifecycle is not None and not self.busy():
             self._lifecycle.leave_in_thread()
 
@@ -89,10 +95,13 @@ class ThreadExecutor:
             "current_task().cancelled and ends"
         )
 
-    def _after_cancel(self, item: bytes, outcome: Outcome) -> Outcome:
+    def _after_cancel(self, slot: int, item: bytes, outcome: Outcome) -> Outcome:
         """Return how a run settles while there are runs that were asked to end. A result that it returned counts."""
         who = self._asked.pop(id_of(item), "")
-        return cancelled(who, self._device) if who and outcome[0] == FAILED else outcome
+        if not who or outcome[0] != FAILED:
+            return outcome
+        task = self._in_flight.running.get(slot)
+        return cancelled(who, self._device, tail_of(task.speech if task is not None else None))
 
     def _start_threads(self) -> None:
         """Start threads until there are as many as allowed now. The caller holds the lock."""
@@ -114,7 +123,7 @@ class ThreadExecutor:
                     self._limited_run_started.set()
                 outcome = runner.run(entry[3], entry[4])
                 if self._asked:
-                    outcome = self._after_cancel(entry[3], outcome)
+                    outcome = self._after_cancel(slot, entry[3], outcome)
                 if not self._in_flight.finish(slot, outcome):
                     self._after_late_end()
                     break
@@ -162,7 +171,9 @@ class ThreadExecutor:
             self._limited_run_started.clear()
 
     def _abandon(self, slot: int, task: RunningTask, limit: float) -> None:
-        if not self._in_flight.abandon(slot, task, timed_out(task.item, limit, self._device)):
+        if not self._in_flight.abandon(
+            slot, task, timed_out(task.item, limit, self._device, tail_of(task.speech))
+        ):
             return
         with self._lock:
             del self._active[slot]

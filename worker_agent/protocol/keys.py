@@ -198,6 +198,10 @@ class Keys:
         """LIST with a time to live: the last lines that the device's agent logged."""
         return f"{self.prefix}:log:device:{device}"
 
+    def device_lines(self, device: int) -> str:
+        """LIST with a time to live: the last lines that the device's tasks printed and logged (`task_line.py`)."""
+        return f"{self.prefix}:log:device:{device}:tasks"
+
     def actor(self, actor: str) -> str:
         """HASH with a time to live: number and answer of the last numbered call, dead, and the process's identity."""
         return f"{self.prefix}:actor:{actor}"

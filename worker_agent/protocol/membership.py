@@ -36,6 +36,8 @@ MAX_SAMPLES = 720
 """How many samples are kept for each channel: one hour."""
 MAX_LOG_LINES = 100
 """How many lines of a device's log are kept."""
+MAX_TASK_LINES = 500
+"""How many lines of a device's tasks are kept."""
 MAX_EVENTS = 1_000
 """How many events of a namespace are kept."""
 LOG_TTL_MS = 86_400_000
@@ -255,6 +257,10 @@ class Membership(Recovery):
     def append_device_log(self, device: int, lines: Sequence[str]) -> None:
         """Append lines to a device's log."""
         self._call("append_device_log", [self.keys.device_log(device)], MAX_LOG_LINES, LOG_TTL_MS, *lines)
+
+    def append_task_lines(self, device: int, lines: Sequence[bytes]) -> None:
+        """Append lines of a device's tasks, each packed by `pack_line`. Redis keeps the last `MAX_TASK_LINES`."""
+        self._call("append_device_log", [self.keys.device_lines(device)], MAX_TASK_LINES, LOG_TTL_MS, *lines)
 
     def open_run(self, plan: RunPlan, identity: Identity, *, gone: str = "") -> Run:
         """Register a server and start or resume a run. `gone` is a server whose process has certainly ended, or ''.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ _BROKEN = (ValueError, TypeError, AttributeError, OverflowError, RecursionError,
 _MOST_MS = 10**15
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000
+_MOST_LINES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Reason:
     """How long the task waited before its next run. None if it ran again at once, or not at all."""
     given_up: str = ""
     """Why the task did not run again, as a sentence without its full stop. '' if it did."""
+    lines: tuple[str, ...] = ()
+    """The last lines that the run printed or logged, oldest first."""
 
 
 _GIVEN_UP = {
@@ -86,11 +89,17 @@ def read_reasons(packed: bytes, traces: Mapping[str, str] = MappingProxyType({})
                     type=str(fields.get("type", "")),
                     message=str(fields.get("message", "")),
                     traceback=str(fields.get("traceback") or traces.get(str(fields.get("trace", "")), "")),
+                    lines=_lines_in(fields.get("lines")),
                 )
             )
     except _BROKEN:
         pass
     return reasons
+
+
+def _lines_in(value: Any) -> tuple[str, ...]:
+    lines = value[-_MOST_LINES:] if isinstance(value, list) else []
+    return tuple(line for line in lines if isinstance(line, str))
 
 
 def _complete(packed: bytes) -> Iterator[Any]:
@@ -105,11 +114,14 @@ def _complete(packed: bytes) -> Iterator[Any]:
 
 
 def reason(
-    stage: str, error: BaseException | None, device: int, hidden: str = "", message: str = ""
-) -> bytes:
+    stage: str, error: BaseException | None, device: int, hidden: str = "", message: str = "",
+    lines: Sequence[str] = (),
+) -> bytes:  # fmt: skip
     """Return as msgpack why a run failed: at (ms), device, stage, type, message, traceback; all of limited length.
 
-    The traceback starts after the frames of the file `hidden`, which say nothing about the task.
+    The traceback starts after the frames of the file `hidden`, which say nothing about the task. `lines` are the last
+    lines that the run printed or logged, without lone surrogates. They are kept with the run, not with the traceback,
+    which is kept once for all runs that have it.
     """
     if error is None:
         name, text, trace = (
@@ -119,6 +131,8 @@ def reason(
         name, text, trace = name_of(type(error)), _text_of(error), _traceback_of(error, hidden)
     at = int(time.time() * 1000)
     fields = {"at": at, "device": device, "stage": stage, "type": name, "message": text, "traceback": trace}
+    if lines:
+        fields["lines"] = list(lines)
     return wire.pack(fields)
 
 

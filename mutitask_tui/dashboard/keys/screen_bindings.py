@@ -39,6 +39,11 @@ DEVICE_BINDINGS: tuple[Binding, ...] = (
     *view_bindings("view.filter"),
 )
 
+TASK_BINDINGS: tuple[Binding, ...] = (
+    Binding("escape,backspace", "app.pop_screen", "Back"),
+    *command_bindings("Pause", "Start", "Stop"),
+)
+
 FAILS_BINDINGS: tuple[Binding, ...] = (
     Binding("escape", "clear_or_back", "Back"),
     Binding("backspace", "app.pop_screen", "Back", show=False),
@@ -68,6 +73,7 @@ SCREEN_BINDINGS: Mapping[str, tuple[Binding, ...]] = {
     "Main screen": MAIN_BINDINGS,
     "Channel": CHANNEL_BINDINGS,
     "Device": DEVICE_BINDINGS,
+    "Running task": TASK_BINDINGS,
     "Failed tasks": FAILS_BINDINGS,
     "One failed task": FAILED_BINDINGS,
     "Charts": CHART_BINDINGS,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widget import Widget
 
-from mutitask_tui.dashboard.formats import fit, rate_text, seen_text, span, when, zone
+from mutitask_tui.dashboard.formats import rate_text, seen_text, span, when, zone
 from mutitask_tui.dashboard.keys.screen_bindings import DEVICE_BINDINGS
 from mutitask_tui.dashboard.model.device_trend import DeviceTrend
 from mutitask_tui.dashboard.model.selection import Selection
@@ -18,30 +19,29 @@ from mutitask_tui.dashboard.model.text_filter import matcher
 from mutitask_tui.dashboard.model.trend import Trend
 from mutitask_tui.dashboard.safe_text import safe_str
 from mutitask_tui.dashboard.screens.peeking import PeekingScreen
+from mutitask_tui.dashboard.screens.task import TaskScreen
 from mutitask_tui.dashboard.widgets.event_log import EventLog
 from mutitask_tui.dashboard.widgets.facts import Fact, Facts
 from mutitask_tui.dashboard.widgets.header import TONES
-from mutitask_tui.dashboard.widgets.tail_view import Piece, TailView
+from mutitask_tui.dashboard.widgets.said_lines import Said, SaidLines, merged, said_text
+from mutitask_tui.dashboard.widgets.task_list import TaskList
 from mutitask_tui.dashboard.widgets.titles import retitle
 from mutitask_tui.server.job_versions import SHORT, is_other
 from mutitask_tui.server.snapshot import DeviceView, Snapshot, channel_names
 from worker_agent.protocol.served_channels import served_numbers
 
 
-class AgentLog(TailView[str]):
-    """Show the last lines of an agent's log."""
-
-    def pieces(self, item: str, width: int) -> list[Piece]:
-        """Return the line in the colour of its level."""
-        style = "error" if " ERROR " in item or " CRITICAL " in item else "info"
-        style = "warning" if " WARNING " in item else style
-        return [(fit(f" {safe_str(item, 600)}", width), style)]
+class AgentLog(SaidLines):
+    """Show the last lines of an agent's log and of its tasks."""
 
 
 class DeviceScreen(PeekingScreen):
-    """Show the facts and the events of a device, and the log of its agent. The device keys act on this device."""
+    """Show the facts, the running tasks and the events of a device, and what its agent and its tasks said.
 
-    AUTO_FOCUS = "#device-log"
+    The device keys act on this device.
+    """
+
+    AUTO_FOCUS = "#running, #device-log"
     BINDINGS: ClassVar[list[BindingType]] = [*DEVICE_BINDINGS]
     filters: ClassVar[bool] = True
     DEFAULT_CSS = """
@@ -60,17 +60,19 @@ class DeviceScreen(PeekingScreen):
         super().__init__()
         self._device = device
         self._channel: int | None = None
-        self._log: tuple[str, ...] = ()
+        self._log: tuple[Said, ...] = ()
         self._filter_text = ""
 
     def body(self) -> Iterable[Widget]:
         """Create the facts above, and the events and the log below."""
         scroll = VerticalScroll(Facts(), id="facts-scroll", classes="panel body", can_focus=False)
         scroll.border_title = f"Device{self._device}"
+        running = TaskList(id="running")
         events, log = EventLog(id="device-events"), AgentLog(id="device-log")
-        for panel in (events, log):
+        for panel in (running, events, log):
             panel.add_class("panel", "body")
         yield scroll
+        yield running
         yield Container(events, log, id="lower")
 
     @property
@@ -89,10 +91,14 @@ class DeviceScreen(PeekingScreen):
         self._channel = served[0] if len(served) == 1 else None
         facts.show(
             [*_facts(device, self.host.device_trend, snapshot.now_ms), *_job(device, snapshot)],
-            full_width=max(1, len(device.tasks)),
             columns=2,
             whole="serves",
         )
+        running = self.query_one(TaskList)
+        running.show(device.tasks)
+        more = device.running - len(device.tasks)
+        title = f"{device.running:,} running" + (f", {more:,} of them not listed" if more > 0 else "")
+        retitle(running, f"Tasks: {title}" if device.running else "Tasks: none runs")
         source = f"Device{self._device}"
         events = self.query_one(EventLog)
         events.show([e for e in snapshot.events if e.source == source])
@@ -104,12 +110,19 @@ class DeviceScreen(PeekingScreen):
         retitle(events, f"Events ({zone(snapshot.now_ms)}){match}")
         self.peek_soon()
 
-    def peek(self) -> tuple[str, ...]:
-        """Return the last lines of the agent's log."""
-        return tuple(self.host.backend.device_log(self._device))
+    @on(TaskList.Opened)
+    def open_task(self, event: TaskList.Opened) -> None:
+        """Open the running task under the cursor."""
+        if (task := self.query_one(TaskList).selected) is not None:
+            self.app.push_screen(TaskScreen(self._device, task))
 
-    def show_peeked(self, result: tuple[str, ...]) -> None:
-        """Show the last lines of the log."""
+    def peek(self) -> tuple[Said, ...]:
+        """Return the last lines of the agent's log and of its tasks."""
+        backend = self.host.backend
+        return merged(backend.device_log(self._device), backend.task_lines(self._device))
+
+    def show_peeked(self, result: tuple[Said, ...]) -> None:
+        """Show the last lines."""
         log = self.query_one(AgentLog)
         if result != self._log or not log.border_title:
             self._log = result
@@ -138,22 +151,14 @@ class DeviceScreen(PeekingScreen):
         log = self.query_one(AgentLog)
         if self._filter_text.strip():
             fits = matcher(self._filter_text)
-            shown = tuple(line for line in self._log if fits(line.casefold()))
-            log.border_title = f"Agent log: {len(shown):,} match /{safe_str(self._filter_text, 30)}"
+            shown = tuple(line for line in self._log if fits(said_text(line).casefold()))
+            log.border_title = (
+                f"Agent log and lines of tasks: {len(shown):,} match /{safe_str(self._filter_text, 30)}"
+            )
         else:
             shown = self._log
-            log.border_title = "Agent log (UTC)" if shown else "Agent log: empty"
+            log.border_title = "Agent log and lines of tasks (UTC)" if shown else "Agent log: empty"
         log.show_lines(shown)
-
-
-def _running(device: DeviceView) -> list[Fact]:
-    """Return a fact for each running task, the longest first. If there are several, the running time precedes each."""
-    if len(device.tasks) < 2:
-        return [("task", device.current or "none", "")]
-    names = ["tasks", *[""] * (len(device.tasks) - 1)]
-    return [
-        (name, f"{span(age):>7}  {task}", "") for name, (task, age) in zip(names, device.tasks, strict=True)
-    ]
 
 
 def _job(device: DeviceView, snapshot: Snapshot) -> list[Fact]:
@@ -179,7 +184,6 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
     longest = f"for {span(device.current_s)}" if device.running else "no task runs"
     running = f"{device.running:,}" + (f" of {device.concurrency:,} at a time" if device.concurrency else "")
     return [
-        *_running(device),
         ("state", f"{state.text}{fault_text}", TONES["warn" if fault_text else state.tone]),
         ("desired", device.desired, "$text-warning" if device.desired != device.state else ""),
         ("seen", seen_text(device.seen_s), ""),

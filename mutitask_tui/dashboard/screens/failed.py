@@ -24,6 +24,9 @@ from mutitask_tui.server.snapshot import FailedDetail, FailedRun
 _TRACEBACK_LIMIT = 20_000
 """The most characters of a traceback."""
 
+_LINE_LIMIT = 1_000
+"""The most characters of a line that a run printed."""
+
 
 class FailedScreen(PeekingScreen):
     """Show a failed task with its payload and its failed runs. The keys for failed tasks act on it."""
@@ -140,6 +143,9 @@ def _runs(detail: FailedDetail, now_ms: int) -> Content:
             parts.append(safe_text(error, 2000, lines=True, style="$text-error"))
             if run.traceback:
                 parts.append(safe_text(run.traceback, _TRACEBACK_LIMIT, lines=True))
+        if run.lines:
+            parts.append(Content.styled(f"the last {len(run.lines)} lines that it printed or logged", FAINT))
+            parts += [safe_text(line, _LINE_LIMIT) for line in run.lines]
         parts.append(Content(""))
         later = run
     return Content("\n").join(parts) if parts else Content.styled("no failed run is recorded", FAINT)

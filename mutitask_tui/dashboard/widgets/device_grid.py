@@ -8,6 +8,7 @@ from typing import ClassVar
 from mutitask_tui.dashboard.formats import (
     Field,
     age,
+    fill_bar,
     fit,
     fit_end,
     keep_fields,
@@ -123,8 +124,26 @@ def _task_line(row: DeviceRow, width: int) -> list[Piece]:
     age = f" {span(device.current_s)}"
     more = f" +{device.running - 1}" if device.running > 1 else ""
     room = width - len(age) - len(more) - 1
+    bar = _progress(row) if room >= _BAR_ROOM else []
+    room -= sum(len(text) for text, _ in bar)
     task = fit_end(safe_str(device.current, 400), room)
-    return [(f" {task}", "text"), (more, "calm"), (age, "warn" if row.fault == "slow" else "faint")]
+    return [(f" {task}", "text"), *bar, (more, "calm"), (age, "warn" if row.fault == "slow" else "faint")]
+
+
+_BAR_S = 2.0
+"""A task that has run for less than this many seconds shows no bar."""
+_BAR_WIDTH, _DENSE_BAR_WIDTH = 6, 4
+_BAR_ROOM = 18
+"""The smallest room for a bar and a part of the payload, in cells."""
+
+
+def _progress(row: DeviceRow, width: int = _BAR_WIDTH) -> list[Piece]:
+    """Return a small bar and the percentage of the longest-running task, if it tells its progress."""
+    task = row.view.tasks[0] if row.view.tasks else None
+    if task is None or task.share is None or task.seconds < _BAR_S:
+        return []
+    full, empty = fill_bar(task.share, 1, width)
+    return [(f" {full}", "good"), (empty, "faint"), (f"{task.share:4.0%}", "good")]
 
 
 def _counters_line(row: DeviceRow, width: int) -> list[Piece]:
@@ -180,8 +199,11 @@ def _dense_line(row: DeviceRow, width: int, column: str) -> list[Piece]:
     new_errors = new_errors if len(new_errors) + len(value) < room else ""
     value = value if len(value) < room else ""
     room -= len(new_errors)
+    bar = _progress(row, _DENSE_BAR_WIDTH)
+    bar = bar if sum(len(text) for text, _ in bar) + len(value) < room else []
+    room -= sum(len(text) for text, _ in bar)
     return [
-        (name, "title"), (fit(text, 10), tone), (fit(value, room, right=True), style), (errors, "warn"),
+        (name, "title"), (fit(text, 10), tone), *bar, (fit(value, room, right=True), style), (errors, "warn"),
         (new_errors, "bad"),
     ]  # fmt: skip
 

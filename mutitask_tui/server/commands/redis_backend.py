@@ -17,12 +17,14 @@ from mutitask_tui.server.snapshot import (
     FailedTask,
     FailGroup,
     ResultView,
+    RunningDetail,
     Sample,
     Snapshot,
     Wait,
     WaitingTask,
 )
 from worker_agent.protocol.connection.address import shown_url
+from worker_agent.protocol.task_line import TaskLine
 
 
 def worker_line(job: str, address: str, *options: str) -> str:
@@ -110,6 +112,14 @@ class RedisBackend:
     def device_log(self, device: int) -> tuple[str, ...]:
         """Return the last log lines of the device's agent."""
         return self._inspector.device_log(device)
+
+    def task_lines(self, device: int) -> tuple[TaskLine, ...]:
+        """Return the last lines of the device's tasks."""
+        return self._inspector.task_lines(device)
+
+    def running_task(self, actor: str, channel: int, id_: str) -> RunningDetail | None:
+        """Return the payload of a task that an agent has claimed, or None if it has not."""
+        return self._inspector.running_task(actor, channel, id_)
 
     def history(self) -> tuple[tuple[Sample, ...], ...]:
         """Return each channel's samples of the last hour."""

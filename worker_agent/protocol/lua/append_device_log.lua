@@ -1,5 +1,5 @@
--- Append lines to a device's log and keep only the last ones.
--- KEYS[1] device_log  LIST
+-- Append lines to a device's log, or to the lines of its tasks, and keep only the last ones.
+-- KEYS[1] device_log or device_lines  LIST
 -- ARGV[1] most lines to keep  ARGV[2] time to live, ms  ARGV[3..] lines
 -- Returns {'ok'}
 -- A second copy of the call (law 3) appends the same lines again.
