@@ -12,6 +12,7 @@ PROCESSES = tuple(
     f"tests.chaos.{module}"
     for module in (
         "agents",
+        "restarts",
         "frozen",
         "servers",
         "everything",
