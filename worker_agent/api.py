@@ -30,6 +30,7 @@ class Client:
       top level of a module that can be imported, not of the program itself.
     - `setup` and `teardown` are called once, before the first and after the last task: plain or async, with no
       parameter or with the device's number. With `kind="process"` each child process calls them.
+    - `processes` is over how many child processes `kind="asyncio"` spreads its tasks, each with its own event loop.
     - `start_method` is how child processes start: "forkserver" copies a process that has loaded the functions, "spawn"
       loads them in each process. None takes the first on Linux.
     - `timeout` limits one run, in seconds. None sets no limit.
@@ -52,6 +53,7 @@ class Client:
         name: str = "default",
         concurrency: int = 1,
         kind: Kind | Literal["auto"] = "auto",
+        processes: int = 1,
         start_method: Literal["forkserver", "spawn", "fork"] | None = None,
         timeout: float | None = None,
         drain_timeout: float | None = None,
@@ -78,6 +80,8 @@ class Client:
         for function in (setup, teardown):
             if function is not None and not callable(function):
                 raise TypeError(f"setup and teardown must be functions, not {shown(function)}")
+        if processes != 1 and (kind != "asyncio" or not 1 <= processes <= concurrency):
+            raise ValueError("processes must be 1 to the concurrency, and needs kind='asyncio' above 1")
         if start_method not in (None, *START_METHODS):
             raise ValueError(f"start_method must be 'forkserver' or 'spawn', not {start_method!r}")
         if timeout is not None and not timeout > 0:
@@ -91,6 +95,7 @@ class Client:
         self._concurrency = concurrency
         self._kind = kind
         self._lifecycle = setup, teardown
+        self._processes = processes
         self._start_method = start_method_of(start_method)
         self._timeout = timeout
         self._task_function: Callable[[Any], Any] | None = None
@@ -133,7 +138,7 @@ class Client:
         if self._concurrency > MOST_AT_ONCE[kind]:
             raise ValueError(f"concurrency must be {MOST_AT_ONCE[kind]} at most with kind={kind!r}")
         lifecycle = self._lifecycle
-        if kind == "process":
+        if kind == "process" or self._processes > 1:
             from worker_agent.execution.child import import_name
 
             names = tuple(import_name(function) if function else "" for function in (*pair, *lifecycle))
@@ -146,6 +151,7 @@ class Client:
             concurrency=self._concurrency,
             functions=lambda _channel: pair,
             kind=kind,
+            processes=self._processes,
             start_method=self._start_method,
             timeout=self._timeout,
             drain_timeout=self._drain_timeout,

@@ -82,9 +82,13 @@ class DeviceNumber(click.ParamType[int | None]):
     "kills or blocks a child process. auto is asyncio if a task function is an `async def`, otherwise thread.",
 )  # fmt: skip
 @click.option(
+    "--processes", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N",
+    help="With --kind asyncio: spread the tasks over N child processes, each with its own event loop.",
+)  # fmt: skip
+@click.option(
     "--start-method", type=click.Choice(START_METHODS), metavar="METHOD",
-    help="With --kind process: forkserver copies a process that has loaded the job, spawn loads it in each process. "
-    "fork is the same as forkserver. [forkserver on Linux]",
+    help="How child processes start: forkserver copies a process that has loaded the job, spawn loads it in each. fork "
+    "is the same as forkserver. [forkserver on Linux]",
 )  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
@@ -120,6 +124,7 @@ def worker_agent(
     strict: bool,
     concurrency: int,
     kind: Kind | Literal["auto"],
+    processes: int,
     start_method: str | None,
     timeout: float | None,
     max_tasks_per_child: int | None,
@@ -150,17 +155,21 @@ def worker_agent(
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
+        if processes > 1 and kind != "asyncio":
+            raise JobError("--processes needs --kind asyncio")
+        if start_method is not None and kind != "process" and processes == 1:
+            raise JobError("--start-method needs --kind process, or --processes: threads start no processes")
         if reload:
             check_installed()
         job_at_fault = True
-        if not no_capture and kind != "process":
+        if not no_capture and kind != "process" and processes == 1:
             capture_streams()
-        found = _functions(job, served, kind, debug=debug)
+        found = _functions(job, served, kind, processes, debug=debug)
         job_at_fault = False
         if concurrency > (most := MOST_AT_ONCE[found.kind]):
             raise JobError(f"--concurrency is {most} at most with --kind {found.kind}, not {concurrency}")
-        if start_method is not None and kind != "process":
-            raise JobError("--start-method needs --kind process: threads start no processes")
+        if processes > concurrency:
+            raise JobError(f"--processes {processes} needs --concurrency {processes} or more")
         password = None if password_file is None else read_password_file(password_file)
         settings = Settings(
             address=lambda: resolve(redis_url, name, password=password)[0],
@@ -170,6 +179,7 @@ def worker_agent(
             concurrency=concurrency,
             functions=found.functions,
             kind=found.kind,
+            processes=processes,
             start_method=start_method_of(start_method),
             timeout=timeout,
             max_tasks_per_child=max_tasks_per_child,
@@ -235,16 +245,18 @@ class _Found(NamedTuple):
     weights: tuple[float, ...]
 
 
-def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug: bool) -> _Found:
+def _functions(
+    job: Path, served: Served, kind: Kind | Literal["auto"], processes: int, *, debug: bool
+) -> _Found:
     """Return the job's functions and its weights, and the kind that `auto` means for it.
 
-    In process mode only child processes load the job, since it may replace parts of Python that the agent needs.
+    If child processes run the tasks, only they load the job, since it may replace parts of Python that the agent needs.
     Raises `JobError`. If a child process has reported the error, this process ends with the child's exit status.
     """
     from worker_agent.console.log import log_to_stderr
     from worker_agent.job import load_job
 
-    if kind != "process":
+    if kind == "auto" or (kind != "process" and processes == 1):
         with streams.preserved():
             log_to_stderr(protected=True)
             loaded = load_job(job)
@@ -262,7 +274,7 @@ def _functions(job: Path, served: Served, kind: Kind | Literal["auto"], *, debug
         )
     if status:
         raise _ToldByChild(job, status)
-    return _Found("process", _only_in_children, no_lifecycle, weights)
+    return _Found(kind, _only_in_children, no_lifecycle, weights)
 
 
 def _only_in_children(_channel: int) -> NoReturn:

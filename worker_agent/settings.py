@@ -70,6 +70,7 @@ class Settings:
     - `functions` returns the functions of a channel. In process mode only the child processes use functions.
     - `lifecycle` returns the setup and the teardown function of a channel.
     - `concurrency` is how many tasks run at once.
+    - `processes` is over how many child processes `kind="asyncio"` spreads its tasks. 1 runs them in this process.
     - `timeout` limits one run, in seconds. None sets no limit.
     - `drain_timeout` limits how long a stopping agent waits for its running tasks, in seconds. None sets no limit.
     - `start_method` is how child processes start: as copies of a fork server that has loaded the job, or as new
@@ -90,6 +91,7 @@ class Settings:
     concurrency: int
     functions: Functions
     kind: Kind = "thread"
+    processes: int = 1
     start_method: StartMethod = "spawn"
     timeout: float | None = None
     drain_timeout: float | None = None
@@ -102,3 +104,8 @@ class Settings:
     lifecycle: LifecycleFunctions = no_lifecycle
     reload: bool = False
     capture: bool = True
+
+    @property
+    def in_children(self) -> bool:
+        """Whether only child processes load the job and run tasks."""
+        return self.kind == "process" or self.processes > 1

@@ -58,8 +58,11 @@ def _parsed_rate(_context: click.Context, _param: click.Parameter, text: str | N
               help="Local agents: how many tasks each runs at once. [1]")  # fmt: skip
 @click.option("--kind", type=click.Choice(["auto", "thread", "process", "asyncio"]),
               help="Local agents: run tasks in threads, in processes, or on an event loop. [auto]")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1, 1000), metavar="N",
+              help="Local agents with --kind asyncio: over how many processes each spreads its tasks. [1]",
+              )  # fmt: skip
 @click.option("--start-method", type=click.Choice(START_METHODS), metavar="METHOD",
-              help="Local agents with --kind process: forkserver, or spawn. [forkserver on Linux]")  # fmt: skip
+              help="Local agents: how child processes start, forkserver or spawn. [forkserver on Linux]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Local agents: a task that runs longer fails.")  # fmt: skip
 @click.option("--reload", is_flag=True,
@@ -106,6 +109,7 @@ def run(
     local_agents: int,
     concurrency: int | None,
     kind: str | None,
+    processes: int | None,
     start_method: str | None,
     timeout: float | None,
     reload: bool,
@@ -133,7 +137,13 @@ def run(
     check_name(name)
     agent_options = _agent_options(
         local_agents,
-        {"--concurrency": concurrency, "--kind": kind, "--start-method": start_method, "--timeout": timeout},
+        {
+            "--concurrency": concurrency,
+            "--kind": kind,
+            "--processes": processes,
+            "--start-method": start_method,
+            "--timeout": timeout,
+        },
         reload=reload,
         no_capture=no_capture,
     )

@@ -22,6 +22,7 @@ from worker_agent.settings import Settings
 
 if TYPE_CHECKING:
     from worker_agent.execution.event_loop import EventLoopExecutor
+    from worker_agent.execution.loop_processes import LoopProcessExecutor
     from worker_agent.execution.processes import ProcessExecutor
 
 
@@ -34,7 +35,7 @@ class Agent:
         self.state = AgentState(self.in_flight.wake, settings)
         self._executor = self._make_executor()
         self.state.cancel = self._executor.cancel
-        silence = Silence(settings.kind)
+        silence = Silence("process" if settings.in_children else settings.kind)
         self._heartbeat = Heartbeat(settings, self.in_flight, self.state, silence)
         self._claim_loop = ClaimLoop(settings, self.in_flight, self.state, silence)
 
@@ -44,7 +45,7 @@ class Agent:
 
     def run(self) -> None:
         """Register, run tasks until stopped, and leave. Raises `MutiTaskError` if the agent cannot register."""
-        if self._settings.kind != "process" and (library := _replaced_threads()):
+        if not self._settings.in_children and (library := _replaced_threads()):
             raise JobError(
                 f"{library} has replaced Python's threads, so tasks cannot run in threads or on an event loop: "
                 'start the agent with --kind process (in a program: Client(..., kind="process"))'
@@ -85,9 +86,13 @@ class Agent:
             self._drain_and_leave()
             raise
 
-    def _make_executor(self) -> ThreadExecutor | ProcessExecutor | EventLoopExecutor:
+    def _make_executor(self) -> ThreadExecutor | ProcessExecutor | EventLoopExecutor | LoopProcessExecutor:
         if self._settings.kind == "thread":
             return ThreadExecutor(self._settings, self.in_flight)
+        if self._settings.kind == "asyncio" and self._settings.in_children:
+            from worker_agent.execution.loop_processes import LoopProcessExecutor
+
+            return LoopProcessExecutor(self._settings, self.in_flight, self.state.stopping, self._after_fault)
         if self._settings.kind == "asyncio":
             from worker_agent.execution.event_loop import EventLoopExecutor
 

@@ -32,7 +32,7 @@ def run_agent(settings: Settings) -> int:
 @contextlib.contextmanager
 def _captured(settings: Settings) -> Iterator[None]:
     """Take what tasks print and log, if they run in this process and their lines are wanted."""
-    if not settings.capture or settings.kind == "process":
+    if not settings.capture or settings.in_children:
         yield
         return
     capture_streams()

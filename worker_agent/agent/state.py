@@ -25,7 +25,7 @@ class AgentState:
         self.channels: tuple[int, ...] = ()
         """The numbers of these channels, without those for which the job has no functions."""
         self._own_channels = settings.served
-        self._functions = settings.functions if settings.kind != "process" else None
+        self._functions = None if settings.in_children else settings.functions
         """None in process mode: only the child processes have the job's functions."""
         self._assigned = ""
         self.channel_count = 0

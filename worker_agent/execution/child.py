@@ -143,6 +143,13 @@ def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]
     answers = Answers(pipes.answers)
     try:
         functions = load()
+        task_lines.capture_logging()
+        ready = READY_WITH_TEARDOWN if functions.has_teardown else READY
+        if setup["kind"] == "asyncio":
+            _run_loop(pipes.tasks, answers, functions, setup, ready)
+            return
+        registry = ChildRegistry(lambda message: answers.write(frame(message)), setup["timeout"])
+        add_registry(registry)
         lifecycle = Lifecycle(functions.lifecycle, setup["device"])
 
         def functions_of(channel: int) -> tuple[TaskFunction, SaveFunction | None]:
@@ -154,13 +161,22 @@ def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]
     except BaseException as error:
         answers.write(frame(describe_error(error).encode("utf-8", "replace")))
         sys.exit(2)
-    task_lines.capture_logging()
-    registry = ChildRegistry(lambda message: answers.write(frame(message)), setup["timeout"])
-    add_registry(registry)
-    answers.write(frame(READY_WITH_TEARDOWN if functions.has_teardown else READY))
+    answers.write(frame(ready))
     _run_batches(runner, registry, pipes.tasks, answers, pipes.permits)
     lifecycle.leave(runner.run_coroutine)
     runner.close()
+
+
+def _run_loop(
+    tasks: int, answers: Answers, functions: JobFunctions, setup: dict[str, Any], ready: bytes
+) -> None:
+    """Run the agent's tasks on an event loop."""
+    from worker_agent.execution import loop_child
+
+    loop_child.run(
+        functions.functions, functions.lifecycle, setup, ready,
+        lambda: _receive(tasks), lambda message: answers.write(frame(message)),
+    )  # fmt: skip
 
 
 def describe_error(error: BaseException) -> str:

@@ -40,7 +40,8 @@ def setup_of(settings: Settings, device: int, channels: Sequence[int]) -> dict[s
     """Return what a child or a fork server must know to load the functions, and to set these channels up."""
     return {
         "path": sys.path, "job": settings.job, "function_names": settings.function_names, "device": device,
-        "channels": list(channels), "capture": settings.capture, "timeout": settings.timeout,
+        "channels": list(channels), "capture": settings.capture, "timeout": settings.timeout, "kind": settings.kind,
+        "concurrency": -(-settings.concurrency // settings.processes),
     }  # fmt: skip
 
 
@@ -229,14 +230,19 @@ class ChildProcess:
             if deadline is not None and time.monotonic() >= deadline:
                 return set()
 
-    def retire(self) -> bool:
+    def close_tasks(self) -> None:
+        """Close the pipe of tasks. The child then tears the job down and ends by itself."""
+        if self._tasks >= 0:
+            os.close(self._tasks)
+            self._tasks = -1
+
+    def retire(self, seconds: float | None = None) -> bool:
         """Let the child end by itself, and reap it. Return whether it has ended in time.
 
-        It gets `TEARDOWN_S` if it has something to tear down, otherwise `GRACE_S`.
+        Without `seconds` it gets `TEARDOWN_S` if it has something to tear down, otherwise `GRACE_S`.
         """
-        os.close(self._tasks)
-        self._tasks = -1
-        in_time = self._handle.has_ended(self._end_s)
+        self.close_tasks()
+        in_time = self._handle.has_ended(self._end_s if seconds is None else seconds)
         self.reap()
         return in_time
 

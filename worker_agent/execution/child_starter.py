@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.child_process import ChildEnded, ChildProcess, setup_of
@@ -16,22 +17,27 @@ RETRY_S = (1.0, 30.0)
 """The first and the longest pause before a child that could not start is started again."""
 
 
-class ChildStarter:
+Child = TypeVar("Child", bound=ChildProcess)
+
+
+class ChildStarter(Generic[Child]):
     """Starts the children of an agent, from a fork server if the job allows that. Any thread may call its methods."""
 
     def __init__(
-        self, settings: Settings, device: int, channels: Sequence[int], stopping: threading.Event
-    ) -> None:
+        self, child_type: type[Child], settings: Settings, device: int, channels: Sequence[int],
+        stopping: threading.Event,
+    ) -> None:  # fmt: skip
+        self._child_type = child_type
         self._setup = setup_of(settings, device, channels)
         self._stopping = stopping
         self._lock = threading.Lock()
-        self._loading: set[ChildProcess] = set()
+        self._loading: set[Child] = set()
         """The children that load their functions."""
         self._killed = False
         uses_fork_server = settings.start_method == "forkserver"
         self._fork_server = ForkServer(self._setup) if uses_fork_server else None
 
-    def start(self, is_needed: Callable[[], bool]) -> ChildProcess | None:
+    def start(self, is_needed: Callable[[], bool]) -> Child | None:
         """Return a child that has loaded its functions. Return None if none is needed any more, or after `kill`."""
         pause, longest = RETRY_S
         while not self._killed and is_needed():
@@ -68,7 +74,7 @@ class ChildStarter:
         if (fork_server := self._fork_server) is not None:
             fork_server.close()
 
-    def _try_to_start(self) -> tuple[ChildProcess | None, str]:
+    def _try_to_start(self) -> tuple[Child | None, str]:
         """Return a child that has loaded its functions, or None and why there is none."""
         try:
             child = self._new_child()
@@ -90,11 +96,11 @@ class ChildStarter:
         how = describe_exit(child.reap())
         return None, why or how
 
-    def _new_child(self) -> ChildProcess:
+    def _new_child(self) -> Child:
         """Return a new child. It loads its functions itself if the job must not be copied."""
         if (fork_server := self._fork_server) is not None:
             try:
-                return ChildProcess(self._setup, fork_server)
+                return self._child_type(self._setup, fork_server)
             except NotForkable as error:
                 with self._lock:
                     is_first, self._fork_server = self._fork_server is not None, None
@@ -103,4 +109,4 @@ class ChildStarter:
                         f"each child process loads the job itself (start method spawn), because copies of the job "
                         f"would disturb each other: {error}; do that in setup() to share the job's memory"
                     )
-        return ChildProcess(self._setup)
+        return self._child_type(self._setup)

@@ -53,13 +53,13 @@ class ProcessExecutor:
         self._serving: set[int] = set()
         """The slots whose children have tasks. Between two of these, none is running."""
         self._killed = False
-        self._starter: ChildStarter
+        self._starter: ChildStarter[ChildProcess]
         in_flight.slots = 0
 
     def start(self, device: int, channels: Sequence[int], until: threading.Event) -> None:
         """Start the children. They run the tasks in flight."""
         self._device = device
-        self._starter = ChildStarter(self._settings, device, channels, self._stopping)
+        self._starter = ChildStarter(ChildProcess, self._settings, device, channels, self._stopping)
         for slot in range(self._settings.concurrency):
             thread = threading.Thread(target=self._run_slot, args=(slot,), name=f"slot-{slot}", daemon=True)
             self._threads.append(thread)
