@@ -118,6 +118,16 @@ async def test_enter_opens_a_running_task_with_its_lines_as_they_come(
         assert isinstance(pilot.app.screen, DeviceScreen)
 
 
+async def test_the_task_under_the_cursor_is_cancelled(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=(device(0, running=2, tasks=(LONG, task(8))),))
+    async with opened() as pilot:
+        await press(pilot, "enter", "down", "K")
+        assert f"the run of task {task(8).id} of TaskChannel0" in screen_text(pilot)
+        await press(pilot, "left", "enter")
+        await press(pilot, "up", "enter", "K", "left", "enter")
+        assert backend.asked == [("cancel_task", (0, task(8).id)), ("cancel_task", (0, LONG.id))]
+
+
 async def test_the_fail_inspector_shows_the_last_lines_of_each_run(
     opened: Opened, backend: FakeBackend
 ) -> None:

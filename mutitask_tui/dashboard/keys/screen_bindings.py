@@ -41,7 +41,7 @@ DEVICE_BINDINGS: tuple[Binding, ...] = (
 
 TASK_BINDINGS: tuple[Binding, ...] = (
     Binding("escape,backspace", "app.pop_screen", "Back"),
-    *command_bindings("Pause", "Start", "Stop"),
+    *command_bindings("Cancel", "Pause", "Start", "Stop"),
 )
 
 FAILS_BINDINGS: tuple[Binding, ...] = (

@@ -77,8 +77,11 @@ class DeviceScreen(PeekingScreen):
 
     @property
     def selection(self) -> Selection:
-        """This device, and its channel if it serves only one."""
-        return Selection(self._device, self._channel)
+        """This device, its channel if it serves only one, and the running task under the cursor."""
+        task = self.query_one(TaskList).selected
+        return Selection(
+            self._device, self._channel, task=None if task is None or not task.id else (task.channel, task.id)
+        )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Show the device in the snapshot."""

@@ -67,8 +67,11 @@ class TaskScreen(PeekingScreen):
 
     @property
     def selection(self) -> Selection:
-        """Its device and its channel."""
-        return Selection(self._device, self.run_shown.channel)
+        """Its device, its channel, and the task while it runs."""
+        shown = self.run_shown
+        return Selection(
+            self._device, shown.channel, task=(shown.channel, shown.id) if self._still_runs else None
+        )
 
     def show(self, snapshot: Snapshot, trend: Trend) -> None:
         """Show the task in the snapshot."""
