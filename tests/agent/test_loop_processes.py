@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import time
 
 import pytest
 
-from tests.agent.process_jobs import children_of, job, noted, stop
+from tests.agent.process_jobs import children_of, fork_server_of, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
 from tests.support.programs import Program
@@ -394,3 +396,93 @@ async def task_function(task):
     assert failed.number == 7
     wait_for_text(agent, "hello from ", times=20)
     stop(agent)
+
+
+def test_killing_processes_at_random_moments_loses_no_task_and_records_none_twice(fleet):
+    count, chance = 1_500, random.Random(11)
+    job(
+        fleet,
+        f"""
+import asyncio
+
+def tasks():
+    yield from range({count})
+
+async def task_function(task):
+    await asyncio.sleep(task % 7 * 0.005)
+    return task
+""",
+    )
+    fleet.serve("--lease", "600", "--capacity", "500")
+    agent = fleet.agent(*SPREAD, "--concurrency", "20")
+
+    for kill in range(8):
+        before = fleet.counters().done
+        fleet.wait_for(
+            lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
+        )
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
+            victims = [fork_server_of(agent)] if kill % 4 == 3 else children_of(agent)
+            if victims:
+                os.kill(chance.choice(victims), signal.SIGKILL)
+
+    counters = fleet.wait_until_over(count)
+    results, failed = fleet.results(), fleet.failed()
+    numbers = [recorded.number for recorded in results] + [task.number for task in failed]
+    assert sorted(numbers) == list(range(count))
+    assert (counters.done, counters.failed) == (len(results), len(failed))
+    assert all(recorded.value == recorded.number for recorded in results)
+    assert {task.stage for task in failed} <= {"crashed"}
+    stop(agent)
+
+
+PROGRAM = """
+from worker_agent import Client
+from my_functions import begin, end, solve
+
+client = Client(device=0, name="crash", kind="asyncio", processes=2, concurrency=10, setup=begin, teardown=end)
+client.initial_task_function(solve)
+client.start()
+"""
+
+FUNCTIONS = """
+import asyncio, os
+LOOPS = []
+
+async def begin(device):
+    LOOPS.append(asyncio.get_running_loop())
+
+async def end():
+    print("ended", flush=True)
+
+async def solve(task):
+    await asyncio.sleep(0.01)
+    assert LOOPS == [asyncio.get_running_loop()]
+    return os.getpid()
+"""
+
+
+def test_a_program_spreads_its_coroutines_over_processes(fleet, spawn):
+    fleet.job("def tasks():\n    yield from range(100)\n\ndef task_function(task):\n    return None\n")
+    (fleet.folder / "my_functions.py").write_text(FUNCTIONS)
+    (fleet.folder / "program.py").write_text(PROGRAM)
+    fleet.serve("--capacity", "100")
+    env = {"MUTITASK_REDIS_URL": fleet.redis.url}
+    program = spawn(["python", fleet.folder / "program.py"], env=env)
+
+    counters = fleet.wait_until_over(100)
+
+    assert counters.done == 100
+    assert len({recorded.value for recorded in fleet.results()}) == 2
+    stop(program)
+    assert program.stdout.count("ended") == 2
+
+
+def test_local_agents_spread_coroutines_over_processes(fleet):
+    job(fleet, NAPS.replace("COUNT", "60"))
+    options = ["--kind", "asyncio", "--processes", "2", "--concurrency", "20"]
+    server = fleet.serve("--local-agents", "1", "--until-done", *options)
+
+    assert server.wait() == 0, server
+
+    assert len({recorded.value[1] for recorded in fleet.results()}) == 2

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 
-from tests.agent.process_jobs import PROCESS, children_of, job, noted, stop
+from tests.agent.process_jobs import PROCESS, children_of, fork_server_of, job, noted, stop
 from tests.agent.test_timeouts import is_running
 
 KILLS = 15
@@ -128,7 +128,10 @@ def task_function(task):
 
 
 def test_killing_children_at_random_moments_loses_no_task_and_records_none_twice(fleet, wait_until):
-    """The tasks are short. Behind a longer one now and then, tasks are taken back from a child."""
+    """The tasks are short. Behind a longer one now and then, tasks are taken back from a child.
+
+    Each fifth time it hits the fork server.
+    """
     count, chance = 3_000, random.Random(7)
     job(
         fleet,
@@ -145,15 +148,16 @@ def task_function(task):
     fleet.serve("--lease", "600", "--capacity", "500")
     agent = fleet.agent(*PROCESS, "--concurrency", "2")
 
-    for _ in range(KILLS):
+    for number in range(KILLS):
         before = fleet.counters().done
         fleet.wait_for(
             lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
         )
         # The agent may have reaped the child meanwhile.
-        with contextlib.suppress(ProcessLookupError):
-            if children := children_of(agent):
-                os.kill(chance.choice(children), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
+            victims = [fork_server_of(agent)] if number % 5 == 4 else children_of(agent)
+            if victims:
+                os.kill(chance.choice(victims), signal.SIGKILL)
 
     counters = fleet.wait_until_over(count)
     results, failed = fleet.results(), fleet.failed()
