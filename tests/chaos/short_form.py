@@ -17,6 +17,7 @@ PROCESSES = tuple(
         "servers",
         "everything",
         "killers",
+        "child_processes",
         "no_server",
         "several_channels",
         "retries_and_rates",
