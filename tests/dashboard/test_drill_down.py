@@ -47,9 +47,9 @@ async def test_the_device_screen_shows_all_facts(opened: Opened, backend: FakeBa
 @pytest.mark.parametrize(
     ("served", "text", "selected"),
     [
-        ((0, 2), "serves        TaskChannel0, TaskChannel2", "Device0"),
-        ((2,), "serves        TaskChannel2", "Device0 · TaskChannel2"),
-        (None, "serves        all channels", "Device0"),
+        ((0, 2), "serves        TaskChannel0, TaskChannel2", "task #0 · Device0"),
+        ((2,), "serves        TaskChannel2", "task #0 · Device0 · TaskChannel2"),
+        (None, "serves        all channels", "task #0 · Device0"),
     ],
 )
 async def test_the_device_screen_shows_the_served_channels_and_selects_only_a_single_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mutitask_tui.dashboard.screens.device import AgentLog, DeviceScreen
+from mutitask_tui.dashboard.screens.prompt import PromptScreen
 from mutitask_tui.dashboard.screens.task import TaskScreen
 from mutitask_tui.dashboard.widgets.said_lines import SaidLines
 from mutitask_tui.dashboard.widgets.task_list import TaskList
@@ -118,16 +119,6 @@ async def test_enter_opens_a_running_task_with_its_lines_as_they_come(
         assert isinstance(pilot.app.screen, DeviceScreen)
 
 
-async def test_the_task_under_the_cursor_is_cancelled(opened: Opened, backend: FakeBackend) -> None:
-    backend.change(devices=(device(0, running=2, tasks=(LONG, task(8))),))
-    async with opened() as pilot:
-        await press(pilot, "enter", "down", "K")
-        assert f"the run of task {task(8).id} of TaskChannel0" in screen_text(pilot)
-        await press(pilot, "left", "enter")
-        await press(pilot, "up", "enter", "K", "left", "enter")
-        assert backend.asked == [("cancel_task", (0, task(8).id)), ("cancel_task", (0, LONG.id))]
-
-
 async def test_the_fail_inspector_shows_the_last_lines_of_each_run(
     opened: Opened, backend: FakeBackend
 ) -> None:
@@ -142,3 +133,35 @@ async def test_the_fail_inspector_shows_the_last_lines_of_each_run(
         text = screen_text(pilot)
         assert text.index("Traceback") < text.index("said in run 2") < text.index("said in run 1")
         assert "the last 2 lines that it printed or logged" in text and "[b]plain" in text
+
+
+async def test_the_key_cancels_the_task_under_the_cursor_after_a_yes(
+    opened: Opened, backend: FakeBackend
+) -> None:
+    tasks = (LONG, task(8, 5.0, channel=1))
+    backend.change(devices=(device(0, running=2, tasks=tasks),))
+    async with opened() as pilot:
+        await press(pilot, "enter", "down", "K")
+        text = screen_text(pilot)
+        assert f"cancel_task 1 {tasks[1].id}?" in text
+        assert "task #8 of TaskChannel1 on Device0, for 5.0s: film-8.mp4" in text
+        await press(pilot, "enter")
+        assert backend.asked == [], "Cancel has the focus"
+        await press(pilot, "K", "right", "enter")
+        assert backend.asked == [("cancel_task", (1, tasks[1].id))]
+
+
+async def test_the_key_cancels_the_task_whose_screen_is_open(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=(device(0, running=1, tasks=(LONG,)),))
+    async with opened() as pilot:
+        await press(pilot, "enter", "enter")
+        assert isinstance(pilot.app.screen, TaskScreen)
+        await press(pilot, "K", "right", "enter")
+        assert backend.asked == [("cancel_task", (0, LONG.id))]
+
+
+async def test_without_a_running_task_the_key_asks_which_one(opened: Opened, backend: FakeBackend) -> None:
+    backend.change(devices=(device(0, "paused"),))
+    async with opened() as pilot:
+        await press(pilot, "enter", "K")
+        assert isinstance(pilot.app.screen, PromptScreen)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mutitask_tui.dashboard.formats import span
 from mutitask_tui.dashboard.model.health import count_devices
 from mutitask_tui.dashboard.model.selection import Batch
 from mutitask_tui.dashboard.model.states import device_state
@@ -38,7 +39,7 @@ def target_of(command: Command, values: Mapping[str, Any], snapshot: Snapshot | 
     if "fail" in named:
         return f"task {safe_str(named['fail'], 40)} in the FailChannel of TaskChannel{named['channel']}"
     if "task" in named:
-        return f"the run of task {safe_str(named['task'], 40)} of TaskChannel{named['channel']}"
+        return _running(int(named["channel"]), str(named["task"]), snapshot)
     if "device" in named:
         return _device(int(named["device"]), snapshot)
     if command.name == "del_device" and snapshot and snapshot.devices:
@@ -75,6 +76,17 @@ def batch_target(batch: Batch, snapshot: Snapshot | None) -> str:
         words.append(f"{batch.hidden:,} of them hidden")
     state = f" ({', '.join(words)})" if words else ""
     return f"{count}{state}: {', '.join(names)}{more}"
+
+
+def _running(channel: int, id_: str, snapshot: Snapshot | None) -> str:
+    """Return which task runs where and for how long, as far as the snapshot shows it."""
+    name = f"task {safe_str(id_, 40)} of TaskChannel{channel}"
+    for device in snapshot.devices if snapshot else ():
+        for task in device.tasks:
+            if task.id == id_ and task.channel == channel:
+                where = f"task #{task.number} of TaskChannel{channel} on Device{device.id}"
+                return f"{where}, for {span(task.seconds)}: {safe_str(task.text, 60)}"
+    return name
 
 
 def _device(number: int, snapshot: Snapshot | None) -> str:

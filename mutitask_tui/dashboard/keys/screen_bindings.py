@@ -35,7 +35,7 @@ CHANNEL_BINDINGS: tuple[Binding, ...] = (
 DEVICE_BINDINGS: tuple[Binding, ...] = (
     Binding("escape", "clear_or_back", "Back"),
     Binding("backspace", "app.pop_screen", "Back", show=False),
-    *command_bindings("Pause", "Start", "Detect", "Stop", "Restart", "Cancel", "Assign", "Purge"),
+    *command_bindings("Pause", "Start", "Detect", "Cancel", "Stop", "Restart", "Assign", "Purge"),
     *view_bindings("view.filter"),
 )
 

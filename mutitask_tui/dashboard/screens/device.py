@@ -113,6 +113,10 @@ class DeviceScreen(PeekingScreen):
         retitle(events, f"Events ({zone(snapshot.now_ms)}){match}")
         self.peek_soon()
 
+    @on(TaskList.Highlighted)
+    def _task_selected(self) -> None:
+        self.selection_changed()
+
     @on(TaskList.Opened)
     def open_task(self, event: TaskList.Opened) -> None:
         """Open the running task under the cursor."""

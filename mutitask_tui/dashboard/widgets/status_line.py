@@ -62,6 +62,8 @@ def _selection_text(selection: Selection) -> str:
         names.append(f"{len(selection.fails):,} marked{hidden}")
     elif selection.fail is not None:
         names.append(f"task {safe_str(selection.fail[1], 24)}")
+    if selection.task is not None:
+        names.append(f"task #{safe_str(selection.task[1][8:].lstrip('0') or 0, 24)}")
     if selection.devices:
         names.append(f"{plural(len(selection.devices), 'device')} marked{hidden}")
     elif selection.device is not None:
