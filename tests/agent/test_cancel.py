@@ -221,7 +221,10 @@ def task_function(task):
 ASYNCIO = ("--device", "0", "--kind", "asyncio", "--concurrency", "10")
 
 
-def test_a_coroutine_is_cancelled_where_it_awaits_and_its_finally_runs(fleet: Fleet) -> None:
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one loop", "two processes"])
+def test_a_coroutine_is_cancelled_where_it_awaits_and_its_finally_runs(
+    fleet: Fleet, options: tuple[str, ...]
+) -> None:
     job(
         fleet,
         """
@@ -239,7 +242,7 @@ async def task_function(task):
 """,
     )
     fleet.serve()
-    agent = fleet.agent(*ASYNCIO)
+    agent = fleet.agent(*ASYNCIO, *options)
     noted(fleet, "began")
 
     said = fleet.ctl("cancel_task", "0", "0")

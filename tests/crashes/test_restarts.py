@@ -56,11 +56,11 @@ def job_of(fleet: Fleet, device: int) -> tuple[str, bool]:
     return found.job, found.job_changed
 
 
-@pytest.mark.parametrize("kind", ["thread", "process", "asyncio"])
+@pytest.mark.parametrize("kind", ["thread", "process", "asyncio", "asyncio --processes 2 --concurrency 4"])
 def test_a_restarted_fleet_runs_the_new_job_and_no_task_is_lost_or_crashed(fleet: Fleet, kind: str) -> None:
     fleet.job(JOB)
     fleet.serve("--devices", "3")
-    agents = [fleet.agent("--device", device, "--kind", kind) for device in ("0", "auto", "2")]
+    agents = [fleet.agent("--device", device, "--kind", *kind.split()) for device in ("0", "auto", "2")]
     fleet.wait_for(lambda c: c.done >= 200)
     wait_until(lambda: all(device.pid for device in fleet.snapshot().devices), what="all have reported")
     pids = {device.id: device.pid for device in fleet.snapshot().devices}
