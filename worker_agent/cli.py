@@ -19,6 +19,7 @@ from worker_agent.settings import (
     Functions,
     Kind,
     LifecycleFunctions,
+    check_child_options,
     no_lifecycle,
     start_method_of,
 )
@@ -155,10 +156,7 @@ def worker_agent(
         check_name(name)
         if max_tasks_per_child is not None and kind != "process":
             raise JobError("--max-tasks-per-child needs --kind process: threads cannot be replaced")
-        if processes > 1 and kind != "asyncio":
-            raise JobError("--processes needs --kind asyncio")
-        if start_method is not None and kind != "process" and processes == 1:
-            raise JobError("--start-method needs --kind process, or --processes: threads start no processes")
+        check_child_options(kind, processes, start_method)
         if reload:
             check_installed()
         job_at_fault = True

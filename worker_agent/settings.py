@@ -58,6 +58,15 @@ def start_method_of(given: str | None) -> StartMethod:
     return "spawn" if given == "spawn" or not is_available else "forkserver"
 
 
+def check_child_options(kind: str | None, processes: int | None, start_method: str | None) -> None:
+    """Raise `JobError` if options for child processes are given, and this kind has none."""
+    if processes not in (None, 1):
+        if kind != "asyncio":
+            raise JobError("--processes needs --kind asyncio")
+    elif start_method is not None and kind != "process":
+        raise JobError("--start-method needs --kind process, or --processes: threads start no processes")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Which device serves which channels of which namespace, and how it runs tasks.

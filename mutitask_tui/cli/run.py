@@ -15,7 +15,7 @@ from worker_agent.console import streams
 from worker_agent.console.log_format import FORMATS, LEVELS, set_form
 from worker_agent.protocol.rate import Rate, parse_rate
 from worker_agent.protocol.retry_policy import MAX_DELAY_S
-from worker_agent.settings import START_METHODS
+from worker_agent.settings import START_METHODS, check_child_options
 
 if TYPE_CHECKING:
     from mutitask_tui.launch.redis_location import RedisLocation
@@ -135,6 +135,7 @@ def run(
 
     set_form(log_format, log_level)
     check_name(name)
+    check_child_options(kind, processes, start_method)
     agent_options = _agent_options(
         local_agents,
         {

@@ -368,6 +368,22 @@ def test_processes_are_refused_without_coroutines(spawn, tmp_path, words, messag
     assert f"worker-agent: {message}" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--processes", "2"], "--processes needs --kind asyncio"),
+     (["--start-method", "spawn"], "--start-method needs --kind process, or --processes")],
+)  # fmt: skip
+def test_mutitask_run_refuses_what_its_local_agents_would_refuse(spawn, tmp_path, words, message):
+    (tmp_path / "job.py").write_text(
+        "def tasks():\n    yield 1\n\ndef task_function(task):\n    return task\n"
+    )
+
+    ended = spawn(["mutitask", "run", tmp_path / "job.py", "--headless", "--local-agents", "1", *words])
+
+    assert ended.wait() == 2
+    assert message in ended.stderr
+
+
 def test_what_coroutines_in_a_process_print_reaches_the_agent_with_their_numbers(fleet):
     job(
         fleet,
