@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.process_jobs import PROCESS, fork_server_of, job, noted, stop
+from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import wait_for_text
 
 METHODS = pytest.mark.parametrize("method", ["forkserver", "spawn"])
@@ -174,3 +175,34 @@ def test_a_program_passes_setup_and_teardown_to_its_children(fleet, spawn):
     assert recorded.value == [["begun", fork_server_of(program)]]
     stop(program)
     assert "ended begun" in program.stdout
+
+
+@pytest.mark.parametrize(
+    "kind", [["--kind", "process"], ["--kind", "asyncio", "--processes", "2", "--concurrency", "2"]]
+)
+def test_a_second_stop_does_not_wait_for_a_teardown_that_hangs(fleet, kind):
+    job(
+        fleet,
+        """
+def teardown():
+    note("tearing-down", os.getpid())
+    time.sleep(600)
+
+def tasks():
+    yield 1
+
+def task_function(task):
+    return task
+""",
+    )
+    fleet.serve()
+    agent = fleet.agent("--device", "0", *kind)
+    fleet.expect_each_once([1])
+    agent.terminate()
+    child = int(noted(fleet, "tearing-down"))
+    wait_for_text(agent, "stopped; 0 tasks handed back")
+
+    agent.terminate()
+
+    assert agent.wait(15) == 1, agent
+    fleet.wait_for(lambda _: not is_running(child))

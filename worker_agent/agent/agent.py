@@ -92,14 +92,16 @@ class Agent:
         if self._settings.kind == "asyncio" and self._settings.in_children:
             from worker_agent.execution.loop_processes import LoopProcessExecutor
 
-            return LoopProcessExecutor(self._settings, self.in_flight, self.state.stopping, self._after_fault)
+            return LoopProcessExecutor(
+                self._settings, self.in_flight, self.state.stopping, self.state.force_stop, self._after_fault
+            )
         if self._settings.kind == "asyncio":
             from worker_agent.execution.event_loop import EventLoopExecutor
 
             return EventLoopExecutor(self._settings, self.in_flight, self._after_fault)
         from worker_agent.execution.processes import ProcessExecutor
 
-        return ProcessExecutor(self._settings, self.in_flight, self.state.stopping)
+        return ProcessExecutor(self._settings, self.in_flight, self.state.stopping, self.state.force_stop)
 
     def _after_fault(self) -> None:
         """Stop an agent whose executor has failed."""

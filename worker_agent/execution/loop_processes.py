@@ -22,7 +22,7 @@ from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight
 from worker_agent.execution.lifecycle import TEARDOWN_S
 from worker_agent.execution.loop_child import CANCEL
 from worker_agent.execution.loop_child_process import LoopChild
-from worker_agent.execution.process_handle import describe_exit
+from worker_agent.execution.process_handle import describe_exit, join_unless
 from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
 from worker_agent.execution.speech import tail_of
@@ -55,12 +55,14 @@ class LoopProcessExecutor:
         settings: Settings,
         in_flight: InFlight,
         stopping: threading.Event,
+        force_stop: threading.Event,
         on_error: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._in_flight = in_flight
         self._registry = AgentRegistry(in_flight, settings.timeout)
         self._stopping = stopping
+        self._force_stop = force_stop
         self._on_error = on_error
         self._device = 0
         self._capacity = -(-settings.concurrency // settings.processes)
@@ -105,7 +107,9 @@ class LoopProcessExecutor:
         self._ending_s = 3 * KILL_S if self._in_flight.running else TEARDOWN_S
         self._ending.set()
         self._wake()
-        self._thread.join(self._ending_s + KILL_S)
+        # What is torn down now, a second stop does not wait for.
+        hurry = None if self._in_flight.running else self._force_stop
+        join_unless([self._thread], self._ending_s + KILL_S, hurry)
 
     def cancel(self, id_: str, who: str) -> str:
         """Cancel the run of the task with this id. Return '', or why it cannot be stopped."""

@@ -8,9 +8,12 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from worker_agent.protocol.unpatched import time
 
 
 class ProcessHandle(Protocol):
@@ -91,3 +94,11 @@ def describe_exit(status: int | None) -> str:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"killed by signal {-status}"
+
+
+def join_unless(threads: Sequence[threading.Thread], seconds: float, hurry: threading.Event | None) -> None:
+    """Wait up to `seconds` until these threads have ended, but not once `hurry` is set."""
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        while thread.is_alive() and time.monotonic() < deadline and not (hurry and hurry.is_set()):
+            thread.join(0.02)

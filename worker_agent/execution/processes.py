@@ -17,7 +17,7 @@ from worker_agent.execution.child_registry import is_message
 from worker_agent.execution.child_starter import ChildStarter
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome
 from worker_agent.execution.lifecycle import TEARDOWN_S
-from worker_agent.execution.process_handle import describe_exit
+from worker_agent.execution.process_handle import describe_exit, join_unless
 from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
 from worker_agent.execution.speech import tail_of
@@ -41,11 +41,14 @@ KILL_S = 2.0
 class ProcessExecutor:
     """Runs tasks in one child process per slot. A thread of the agent serves each child."""
 
-    def __init__(self, settings: Settings, in_flight: InFlight, stopping: threading.Event) -> None:
+    def __init__(
+        self, settings: Settings, in_flight: InFlight, stopping: threading.Event, force_stop: threading.Event
+    ) -> None:
         self._settings = settings
         self._in_flight = in_flight
         self._registry = AgentRegistry(in_flight, settings.timeout)
         self._stopping = stopping
+        self._force_stop = force_stop
         self._device = 0
         self._lock = threading.Lock()
         self._children: dict[int, ChildProcess] = {}
@@ -79,9 +82,11 @@ class ProcessExecutor:
         if not self._threads:
             return
         (self._starter.kill if cut_short else self._starter.stop)()
-        deadline = time.monotonic() + (KILL_S if cut_short else TEARDOWN_S + KILL_S)
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        join_unless(
+            self._threads,
+            KILL_S if cut_short else TEARDOWN_S + KILL_S,
+            None if cut_short else self._force_stop,
+        )
         self._starter.close()
 
     def cancel(self, id_: str, who: str) -> str:
