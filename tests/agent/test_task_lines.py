@@ -172,10 +172,16 @@ async def task_function(task):
 """
 
 
-def test_lines_of_coroutines_belong_to_their_tasks(fleet: Fleet) -> None:
+LOOPS = pytest.mark.parametrize(
+    "options", [(), ("--kind", "asyncio", "--processes", "2")], ids=["one", "several"]
+)
+
+
+@LOOPS
+def test_lines_of_coroutines_belong_to_their_tasks(fleet: Fleet, options: tuple[str, ...]) -> None:
     job(fleet, COROUTINES)
     fleet.serve("--retries", "0")
-    agent = fleet.agent("--device", "0", "--concurrency", "5")
+    agent = fleet.agent("--device", "0", "--concurrency", "5", *options)
     fleet.wait_for(lambda counters: counters.done == 4 and counters.failed == 1)
     agent.terminate()
     assert agent.wait() == 0, agent
@@ -184,8 +190,32 @@ def test_lines_of_coroutines_belong_to_their_tasks(fleet: Fleet) -> None:
         prefix = f"Device0 ch0 #{number}: "
         said = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
         assert said == [f"{what} {number}" for what in ("begins", "part of", "in a thread", "ends")]
-    detail = Inspector(fleet.redis.url, fleet.keys.name).failed_task(0, fleet.failed()[0].id)
+    kept = Inspector(fleet.redis.url, fleet.keys.name)
+    assert len(kept.task_lines(0)) == 20
+    detail = kept.failed_task(0, fleet.failed()[0].id)
     assert detail is not None and len(detail.failed_runs[0].lines) == 4
+
+
+@LOOPS
+def test_the_lines_of_a_coroutine_that_is_cancelled_stand_with_its_failure(
+    fleet: Fleet, options: tuple[str, ...]
+) -> None:
+    job(fleet, """
+import asyncio
+
+def tasks():
+    yield 1
+
+async def task_function(task):
+    print("begins")
+    await asyncio.sleep(60)
+""")  # fmt: skip
+    fleet.serve("--retries", "0")
+    fleet.agent("--device", "0", "--concurrency", "2", "--timeout", "0.5", *options)
+    fleet.wait_for(lambda counters: counters.failed == 1)
+    [failed] = fleet.failed()
+    detail = Inspector(fleet.redis.url, fleet.keys.name).failed_task(0, failed.id)
+    assert detail is not None and (failed.stage, detail.failed_runs[0].lines) == ("timeout", ("begins",))
 
 
 # In this process

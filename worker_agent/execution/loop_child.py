@@ -23,6 +23,7 @@ from worker_agent.execution.child_registry import ChildRegistry
 from worker_agent.execution.current_task import add_registry
 from worker_agent.execution.event_loop import EventLoopExecutor
 from worker_agent.execution.in_flight import Entry, InFlight, Outcome, RunningTask
+from worker_agent.execution.speech import Speech
 from worker_agent.protocol import codec
 from worker_agent.settings import Functions, LifecycleFunctions, Settings
 
@@ -79,6 +80,11 @@ class _Registry(ChildRegistry):
         """Return whether a run should end: somebody asked to cancel it, or it was settled without it."""
         found = find_running(self._given, id_.decode("ascii", "replace"))
         return found is None or bool(found[1].cancel_asked_by)
+
+    def attach(self, id_: bytes, speech: Speech) -> None:
+        """Let a run have this speech, so that its last lines are known when it is cancelled."""
+        if (found := find_running(self._given, id_.decode("ascii", "replace"))) is not None:
+            found[1].speech = speech
 
 
 def run(

@@ -320,7 +320,7 @@ class LoopProcessExecutor:
         for child in self._children:
             for slot, task in child.running.items():
                 if id_of(task.item) == id_:
-                    child.endings[slot] = cancelled(who, self._device)
+                    child.endings[slot] = cancelled(who, self._device, tail_of(task.speech))
                     child.due[slot] = min(child.due.get(slot, float("inf")), time.monotonic() + GRACE_S)
                     self._guarded(child.cancel_run, id_, who)
                     return
