@@ -45,9 +45,12 @@ def test_ctrl_c_stops_a_reload_of_all_and_the_rest_stays(
 
 
 def test_progress_goes_to_stderr_and_a_second_ctrl_c_ends_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(ctl_command, "_PROGRESS_S", 0.0)
+    # A shell starts programs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt), ctl_command._interruptible():
         current_watch().tell("reloaded", 120_000, 1_000_000)
         signal.raise_signal(signal.SIGINT)

@@ -711,6 +711,7 @@ class Namespace(RuleBasedStateMachine):
                 assert len(items) == 1, "a recovered task is claimed alone"
 
 
+@pytest.mark.timeout(600)
 def test_the_counters_stay_balanced_whatever_actors_and_networks_do(client: redis.Redis) -> None:
     class OnThisServer(Namespace):
         pass

@@ -38,12 +38,12 @@ def test_the_rate_is_kept_over_all_agents(client: redis.Redis, agents: int) -> N
 
 
 def test_the_next_task_is_announced_and_then_given(client: redis.Redis) -> None:
-    world = world_with(client, "50 1000")
+    world = world_with(client, "2 1000")
     agent = world.agent()
     world.feed(100)
-    assert len(world.claim(agent)) == 50
+    assert len(world.claim(agent)) == 2
     limited = agent.settle_and_claim(0, [], 10)
-    assert limited.items == [] and 0 < limited.limited_ms <= 40
+    assert limited.items == [] and 0 < limited.limited_ms <= 1_000
     due = agent.now_ms() + limited.limited_ms
     while agent.now_ms() < due:
         pass
