@@ -127,6 +127,28 @@ def task_function(task):
     assert detail is not None and (failed.stage, detail.failed_runs[0].lines) == ("timeout", ("begins",))
 
 
+def test_the_lines_before_a_crash_stand_with_the_failure(fleet: Fleet) -> None:
+    job(fleet, """
+from worker_agent import current_task
+
+def tasks():
+    yield 1
+
+def task_function(task):
+    print("the last words", flush=True)
+    while not current_task().deadline:
+        time.sleep(0.4)
+        os.kill(os.getpid(), signal.SIGKILL)
+""")  # fmt: skip
+    fleet.serve()
+    fleet.agent("--device", "0", "--kind", "process")
+    fleet.wait_for(lambda counters: counters.failed == 1)
+    [failed] = fleet.failed()
+    detail = Inspector(fleet.redis.url, fleet.keys.name).failed_task(0, failed.id)
+    assert detail is not None and (failed.stage, detail.crashes) == ("crashed", 3)
+    assert detail.failed_runs[-1].lines == ("the last words",)
+
+
 def test_a_forked_process_prints_with_the_number_of_its_task(fleet: Fleet) -> None:
     job(fleet, """
 import multiprocessing

@@ -68,6 +68,8 @@ def look_everywhere(url: str) -> list[str]:
     questions: list[Callable[[], Any]] = [
         link.snapshot, lambda: link.failed_tasks(None, 0, 50), lambda: link.fail_groups(None),
         lambda: link.waiting_tasks(0, 50), lambda: link.last_results(0, 50), lambda: link.device_log(0),
+        lambda: link.task_lines(0), lambda: link.running_task("a-stranger", 0, "r" * 20),
+        lambda: [link.running_task(d.actor, 0, task.id) for d in link.snapshot().devices for task in d.tasks],
         link.history, lambda: [link.failed_task(0, task.id) for task in link.failed_tasks(0, 0, 50)],
     ]  # fmt: skip
     for question in questions:
@@ -106,7 +108,15 @@ def test_foreign_items_are_kept_as_they_are_and_counted(stack: Stack, client: re
 
 
 @pytest.mark.parametrize(
-    "key", [AT.results, AT.history, KEYS.device_log(0), KEYS.server_token, KEYS.device_token(0)]
+    "key",
+    [
+        AT.results,
+        AT.history,
+        KEYS.device_log(0),
+        KEYS.device_lines(0),
+        KEYS.server_token,
+        KEYS.device_token(0),
+    ],
 )
 def test_garbage_in_a_list_does_no_harm(stack: Stack, client: redis.Redis, key: str) -> None:
     client.rpush(key, *GARBAGE, *SCRAPS)

@@ -26,6 +26,22 @@ def backend(world: World, redis_url: str) -> RedisBackend:
     return RedisBackend(redis_url, world.keys.name, source="operator")
 
 
+def test_a_running_tasks_payload_is_read_from_its_claim(world: World, backend: RedisBackend) -> None:
+    agent = world.agent(0)
+    payloads = [{"film": 1}, "x" * 20_000]
+    ids = []
+    for number, payload in enumerate(payloads):
+        world.client.rpush(world.at.waiting, list_item.header("testtest", number) + wire.pack(payload))
+        ids += world.claim(agent, 1)
+    small, large = (backend.running_task(agent.actor.id, 0, id_) for id_ in ids)
+    assert small is not None and (small.payload, small.size) == (payloads[0], len(wire.pack(payloads[0])))
+    assert large is not None and large.payload == payloads[1]
+    assert backend.running_task(agent.actor.id, 0, "t" * 20) is None
+    assert backend.running_task("a-other", 0, ids[0]) is None
+    world.client.hset(world.at.claims(agent.actor.id), mapping={"99": b"\xc1", "99:open": b"nn"})
+    assert backend.running_task(agent.actor.id, 0, ids[0]) is None
+
+
 def fail(world: World, task: object, *errors: Exception) -> str:
     """Add a task to channel 0 that fails once for each error, the last time for good. Return its id."""
     agent = world.agent(0)

@@ -65,6 +65,7 @@ PROGRAM_ROWS = [
         r"call start\(\) first, and call commands from another thread while it runs",
     ),
     ("Client(device='0')", TypeError, r"device must be a whole number of 0 or more, not '0'"),
+    ("Client(device=0, capture=1)", TypeError, r"capture must be True or False, not 1"),
     ("Client(device=0, concurrency=0)", ValueError, r"concurrency must be 1 or more"),
     ("Client(0).initial_task_function(task_func=3)", TypeError, r"The task function is an int"),
     (
