@@ -28,6 +28,8 @@ from worker_agent.settings import Settings
 
 WORK_S = 0.01
 """Target amount of work that a child holds, in seconds: a round trip costs as much as several small tasks."""
+NAP_S = 0.004
+"""How long an answer of a child waits at most, while the child has enough to do."""
 TAKE_BACK_S = 0.05
 """When a task of a batch has run this long, the tasks behind it are taken back for other slots."""
 FAULT_PAUSE_S = 1.0
@@ -194,6 +196,8 @@ class ProcessExecutor:
             deadline = time_limit
             if len(given) > 1 and not taken_back:
                 deadline = min(started_at + TAKE_BACK_S, time_limit or float("inf"))
+            if not taken_back and (nap_s := self._nap_s(len(given))) > 0.0:
+                time.sleep(nap_s)
             received = child.receive(deadline if given else None)
             answers = [answer for answer in received if not self._hear(answer)]
             for answer in answers:
@@ -225,13 +229,24 @@ class ProcessExecutor:
                 count = child.take_back(len(given) - 1)
                 in_flight.put_back([given.pop() for _ in range(count)][::-1])
 
+    def _target(self) -> int:
+        """Return how many tasks a child may hold: about `WORK_S` of work, and at least one."""
+        task_s = self._in_flight.task_s
+        return max(1, min(int(WORK_S / task_s), MAX_BATCH_TASKS)) if task_s > 0.0 else 1
+
+    def _nap_s(self, held: int) -> float:
+        """Return how long the agent need not look at a child that holds `held` tasks, in seconds.
+
+        One look then takes several answers. To wake a thread costs more than to settle a task.
+        """
+        return min(NAP_S, 0.8 * (held - self._target() // 2 - 1) * self._in_flight.task_s)
+
     def _room(self, child: ChildProcess, held: int) -> int:
         """Return how many tasks to give to a child that holds `held` tasks now, the running one included.
 
-        It may hold about `WORK_S` of work, and at least one task. It gets more when half of that is left.
+        It gets more when half of what it may hold is left.
         """
-        task_s, max_tasks = self._in_flight.task_s, self._settings.max_tasks_per_child
-        target = max(1, min(int(WORK_S / task_s), MAX_BATCH_TASKS)) if task_s > 0.0 else 1
+        max_tasks, target = self._settings.max_tasks_per_child, self._target()
         if held > target // 2:
             return 0
         left = MAX_BATCH_TASKS if max_tasks is None else max_tasks - child.tasks_given
