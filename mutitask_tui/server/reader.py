@@ -26,6 +26,8 @@ from worker_agent.protocol.reasons import Reason, in_one_line, read_reasons, tra
 from worker_agent.protocol.replies import check_command_reply, is_whole
 from worker_agent.protocol.text import short_text, size_text
 
+LISTED_LINES = 20
+"""How many of a failed run's last lines a list has. The failed task in full has all that were kept."""
 KEPT_TRACES = 2_000
 """How many tracebacks a reader keeps. A traceback has at most 8,000 characters."""
 PAGE_BODIES_BYTES = 32 * 1024 * 1024
@@ -334,6 +336,7 @@ def parse_failed(
         traceback=last.traceback if last else "",
         device=last.device if last else None,
         task=shown,
+        lines=last.lines[-LISTED_LINES:] if last else (),
     )
     return FailedRecord(view, raw, value, unpacks, attempt, crashes, tuple(reasons), apart)
 

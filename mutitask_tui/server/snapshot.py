@@ -196,6 +196,8 @@ class FailedTask:
     device: int | None
     task: str
     """The payload as text, cut to a few hundred characters."""
+    lines: tuple[str, ...] = ()
+    """The last lines that its last run printed or logged: at most 20. Untrusted."""
 
 
 @dataclass(frozen=True, slots=True)

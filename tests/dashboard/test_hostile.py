@@ -43,7 +43,7 @@ def hostile_backend(payload: str) -> FakeBackend:
     untrusted: dict[str, Any] = dict.fromkeys(
         ("id", "stage", "error_type", "error", "traceback", "task"), payload
     )
-    backend = FakeBackend(now, [fail(1, **untrusted), fail(2)])
+    backend = FakeBackend(now, [fail(1, **untrusted, lines=(payload, payload)), fail(2)])
     run = FailedRun(NOW_MS, None, payload, payload, payload, payload, lines=(payload, payload))
     deep = {payload: [payload, {payload: payload}], "more": payload}
     backend.details[payload] = detail(backend.fails[0], payload=deep, failed_runs=(run, run), json=payload)

@@ -128,8 +128,11 @@ async def test_the_fail_inspector_shows_the_last_lines_of_each_run(
         for n in (1, 2)
     )
     backend.details[one.id] = detail(one, failed_runs=runs)
+    backend.fails = (fail(0, lines=("said beside the list",)),)
     async with opened(size=(120, 40)) as pilot:
-        await press(pilot, "F", "enter")
+        await press(pilot, "F")
+        assert "said beside the list" in screen_text(pilot)
+        await press(pilot, "enter")
         text = screen_text(pilot)
         assert text.index("Traceback") < text.index("said in run 2") < text.index("said in run 1")
         assert "the last 2 lines that it printed or logged" in text and "[b]plain" in text

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from mutitask_tui.dashboard.formats import when
 from mutitask_tui.dashboard.safe_text import safe_text
 from mutitask_tui.dashboard.widgets.facts import Facts
+from mutitask_tui.dashboard.widgets.header import FAINT
 from mutitask_tui.server.snapshot import FailedTask, FailGroup
 from worker_agent.protocol.text import plural
 
 _TRACEBACK_LIMIT = 20_000
 """The most characters of a traceback."""
+_LINE_LIMIT = 1_000
+"""The most characters of a line that a run printed."""
 
 
 class FailDetail(VerticalScroll):
@@ -61,5 +65,8 @@ class FailDetail(VerticalScroll):
                 ("device", device, ""),
             ]
         )
-        trace = safe_text(task.traceback or "no traceback", _TRACEBACK_LIMIT, lines=True)
-        self.query_one("#trace", Static).update(trace)
+        parts = [safe_text(task.traceback or "no traceback", _TRACEBACK_LIMIT, lines=True)]
+        if task.lines:
+            parts.append(Content.styled("\nthe last lines that it printed or logged", FAINT))
+            parts += [safe_text(line, _LINE_LIMIT) for line in task.lines]
+        self.query_one("#trace", Static).update(Content("\n").join(parts))
