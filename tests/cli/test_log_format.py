@@ -25,6 +25,7 @@ def tasks():
 def task_function(task):
     if task == "hang":
         time.sleep(60)
+    print("hello from", task)
     return task
 """
 
@@ -58,6 +59,8 @@ def test_server_and_local_agents_print_one_object_a_line(
     assert timed_out["level"] == "warning"
     assert (timed_out["device"], timed_out["channel"], timed_out["task"]) == (0, 0, 1)
     assert timed_out["run"] == lines[0]["run"]
+    (said,) = [line for line in of_agent if line["message"] == "hello from 2"]
+    assert (said["level"], said["device"], said["channel"], said["task"]) == ("info", 0, 0, 2)
 
 
 def test_errors_are_objects_too(tmp_path: Path, spawn: Spawn) -> None:
