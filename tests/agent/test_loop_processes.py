@@ -19,11 +19,19 @@ SPREAD = ("--device", "0", "--kind", "asyncio", "--processes", "2")
 
 NAPS = """
 import asyncio
+BOTH_ARE_THERE = False
+
+def setup():
+    note(f"process-{os.getpid()}", "")
 
 def tasks():
     yield from range(COUNT)
 
 async def task_function(task):
+    global BOTH_ARE_THERE
+    while not BOTH_ARE_THERE:
+        await asyncio.sleep(0.1)
+        BOTH_ARE_THERE = len(list(Path(FOLDER).glob("process-*[0-9]"))) == 2
     await asyncio.sleep(0.2)
     return [task, os.getpid()]
 """
@@ -64,6 +72,10 @@ def tasks():
 async def task_function(task):
     async with CLIENT[0]:
         await asyncio.sleep(0)
+    if task < 20:
+        note(f"started-{task}", "")
+        while len(list(Path(FOLDER).glob("started-*"))) < 20:
+            await asyncio.sleep(0.02)
     return os.getpid()
 """
 
@@ -74,14 +86,11 @@ def test_each_process_is_set_up_and_torn_down_on_its_loop(fleet):
     agent = fleet.agent(*SPREAD, "--concurrency", "20")
     fleet.wait_until_over(200)
     pids = {recorded.value for recorded in fleet.results()}
-    children = set(children_of(agent))
+    assert pids == set(children_of(agent)), "each process holds half of the first 20 tasks"
 
     stop(agent)
 
-    assert pids <= children
-    assert {path.name for path in fleet.folder.glob("torn-down-*")} == {
-        f"torn-down-{pid}" for pid in children
-    }
+    assert {path.name for path in fleet.folder.glob("torn-down-*")} == {f"torn-down-{pid}" for pid in pids}
 
 
 def test_a_process_whose_setup_raises_takes_no_task_and_starts_again(fleet):
@@ -463,16 +472,20 @@ client.start()
 
 FUNCTIONS = """
 import asyncio, os
+from pathlib import Path
 LOOPS = []
+HERE = Path(__file__).parent
 
 async def begin(device):
     LOOPS.append(asyncio.get_running_loop())
+    (HERE / f"process-{os.getpid()}").touch()
 
 async def end():
     print("ended", flush=True)
 
 async def solve(task):
-    await asyncio.sleep(0.01)
+    while len(list(HERE.glob("process-*"))) < 2:
+        await asyncio.sleep(0.1)
     assert LOOPS == [asyncio.get_running_loop()]
     return os.getpid()
 """

@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from worker_agent.execution.cancelling import find_running
 from worker_agent.execution.child_registry import ChildRegistry
 from worker_agent.execution.current_task import add_registry
 from worker_agent.execution.event_loop import EventLoopExecutor
@@ -37,7 +36,7 @@ class GivenTasks(InFlight):
     def __init__(self, slots: int, timeout: float | None, answer: Callable[[Any], None]) -> None:
         super().__init__(slots)
         self._answer = answer
-        self.registry = _Registry(answer, timeout, self)
+        self.registry = _Registry(answer, timeout)
         self._ended: list[tuple[int, bytes, bytes]] = []
 
     def give(self, generation: int, items: list[tuple[int, bytes, int]]) -> None:
@@ -54,8 +53,9 @@ class GivenTasks(InFlight):
 
     def start(self, slot: int, entry: Entry) -> RunningTask:
         """Record that a coroutine starts a task."""
-        self.registry.start(entry[3])
-        return super().start(slot, entry)
+        task = super().start(slot, entry)
+        self.registry.note(task)
+        return task
 
     def _add_settlement(self, entry: Entry, outcome: Outcome) -> None:
         """Answer for a run that has ended, together with others that end in the same round of the loop."""
@@ -72,19 +72,30 @@ class GivenTasks(InFlight):
 class _Registry(ChildRegistry):
     """The runs of this child, which can be asked to end."""
 
-    def __init__(self, send: Callable[[Any], None], timeout: float | None, given: InFlight) -> None:
+    def __init__(self, send: Callable[[Any], None], timeout: float | None) -> None:
         super().__init__(send, timeout)
-        self._given = given
+        self._tasks: dict[bytes, RunningTask] = {}
+        """By id."""
+
+    def note(self, task: RunningTask) -> None:
+        """Note that a run starts now."""
+        self.start(task.item)
+        self._tasks[task.item[2:22]] = task
+
+    def stop(self, item: bytes) -> None:
+        """Note that the run of a list item has ended."""
+        super().stop(item)
+        self._tasks.pop(item[2:22], None)
 
     def is_cancelled(self, id_: bytes) -> bool:
         """Return whether a run should end: somebody asked to cancel it, or it was settled without it."""
-        found = find_running(self._given, id_.decode("ascii", "replace"))
-        return found is None or bool(found[1].cancel_asked_by)
+        task = self._tasks.get(id_)
+        return task is None or bool(task.cancel_asked_by)
 
     def attach(self, id_: bytes, speech: Speech) -> None:
         """Let a run have this speech, so that its last lines are known when it is cancelled."""
-        if (found := find_running(self._given, id_.decode("ascii", "replace"))) is not None:
-            found[1].speech = speech
+        if (task := self._tasks.get(id_)) is not None:
+            task.speech = speech
 
 
 def run(
