@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import sys
@@ -73,6 +74,21 @@ def test_lines_have_their_tasks_number_and_are_kept_for_the_device(fleet: Fleet,
     assert detail is not None
     assert list(detail.failed_runs[-1].lines) == [text.format("bad") for text in SAID]
     assert "ValueError: it is bad" in failed.traceback
+
+
+@KINDS
+def test_lines_are_json_where_the_log_is(fleet: Fleet, kind: str) -> None:
+    job(fleet, SPEAKS)
+    fleet.serve("--retries", "0")
+    agent = fleet.candidate("--device", "0", "--kind", kind, "--log-format", "json")
+    fleet.wait_for(lambda counters: counters.done == 1 and counters.failed == 1)
+    agent.terminate()
+    assert agent.wait() == 0, agent
+    lines = [json.loads(line) for line in agent.stderr.splitlines()]
+    said = [line for line in lines if line.get("task") == 1]
+    assert [line["message"] for line in said] == [text.format("bad") for text in SAID]
+    assert [line["level"] for line in said] == ["info", "info", "info", "warning", "info"]
+    assert {(line["device"], line["channel"], len(line["run"])) for line in said} == {(0, 0, 8)}
 
 
 @KINDS
