@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 
 from mutitask_tui.dashboard.formats import rate_text, seen_text, span, when, zone
@@ -62,6 +63,8 @@ class DeviceScreen(PeekingScreen):
         self._channel: int | None = None
         self._log: tuple[Said, ...] = ()
         self._filter_text = ""
+        self._log_file = ""
+        """The path that the log's panel shows."""
 
     def body(self) -> Iterable[Widget]:
         """Create the facts above, and the events and the log below."""
@@ -102,6 +105,9 @@ class DeviceScreen(PeekingScreen):
         more = device.running - len(device.tasks)
         title = f"{device.running:,} running" + (f", {more:,} of them not listed" if more > 0 else "")
         retitle(running, f"Tasks: {title}" if device.running else "Tasks: none runs")
+        if device.log_file != self._log_file:
+            self._log_file = device.log_file
+            self.query_one(AgentLog).border_subtitle = Content(safe_str(device.log_file, 200))
         source = f"Device{self._device}"
         events = self.query_one(EventLog)
         events.show([e for e in snapshot.events if e.source == source])
@@ -204,5 +210,4 @@ def _facts(device: DeviceView, trend: DeviceTrend, now_ms: int) -> list[Fact]:
         ("agent since", when(device.since_ms, now_ms) if device.since_ms else "never", ""),
         ("versions", versions, ""),
         ("actor", device.actor or "none", ""),
-        *([("log file", device.log_file, "")] if device.log_file else []),
     ]
