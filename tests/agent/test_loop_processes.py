@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from mutitask_tui.server.inspector import Inspector
 from tests.agent.process_jobs import children_of, fork_server_of, job, noted, stop
 from tests.agent.test_timeouts import is_running
-from tests.crashes.fleet import Fleet, wait_for_text
+from tests.crashes.fleet import NAME, Fleet, wait_for_text
 from tests.support.programs import Program
 
 SPREAD = ("--device", "0", "--kind", "asyncio", "--processes", "2")
@@ -515,3 +516,27 @@ def test_local_agents_spread_coroutines_over_processes(fleet):
     assert server.wait() == 0, server
 
     assert len({recorded.value[1] for recorded in fleet.results()}) == 2
+
+
+def test_a_function_that_blocks_the_loop_of_a_process_is_named_on_the_devices_screen(fleet):
+    job(
+        fleet,
+        """
+def tasks():
+    yield 1
+
+async def task_function(task):
+    time.sleep(2)
+    return task
+""",
+    )
+    fleet.serve("--lease", "600")
+    agent = fleet.agent(*SPREAD, "--concurrency", "2")
+
+    wait_for_text(agent, " WARNING blocked the event loop for ")
+
+    assert agent.stderr.count("blocked the event loop for ") == 1
+    inspector = Inspector(fleet.redis.url, NAME)
+    fleet.wait_for(lambda _: any("task_function, job.py:" in line for line in inspector.device_log(0)))
+    fleet.expect_each_once([1])
+    stop(agent)

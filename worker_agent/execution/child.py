@@ -13,7 +13,7 @@ msgpack.
   channels for each batch.
 - ANSWERS takes one message: `ready`, or why the functions could not be loaded or set up. Then it takes the outcome of
   each item as soon as it is known, and an empty message after each batch. Between them it takes what running tasks say
-  (`child_registry.py`): their progress and their lines.
+  (`child_registry.py`): their progress and their lines, and what MutiTask itself logs (`child_log.py`).
 - PERMITS holds one byte for each item of the batch: `r` to run it, `x` to skip it. The child takes the byte before it
   starts the item. The agent can read there too, and reading one byte is atomic. So the agent can take back any item
   that has not started.
@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 from worker_agent.console.log import log_to_stderr
 from worker_agent.execution import forks, task_lines
 from worker_agent.execution.answers import Answers
+from worker_agent.execution.child_log import logging_to_agent
 from worker_agent.execution.child_registry import ChildRegistry
 from worker_agent.execution.current_task import add_registry
 from worker_agent.execution.lifecycle import Lifecycle
@@ -162,7 +163,8 @@ def _serve(pipes: Pipes, load: Callable[[], JobFunctions], setup: dict[str, Any]
         answers.write(frame(describe_error(error).encode("utf-8", "replace")))
         sys.exit(2)
     answers.write(frame(ready))
-    _run_batches(runner, registry, pipes.tasks, answers, pipes.permits)
+    with logging_to_agent(lambda message: answers.write(frame(message))):
+        _run_batches(runner, registry, pipes.tasks, answers, pipes.permits)
     lifecycle.leave(runner.run_coroutine)
     runner.close()
 

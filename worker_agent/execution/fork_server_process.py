@@ -19,6 +19,8 @@ from worker_agent.protocol.unpatched import time
 
 ANSWER_BYTES = 1 << 16
 """The largest answer."""
+SHORT_LIFE_S = 2.0
+"""A fork server that dies this soon is not started again at once."""
 GRACE_S = 5.0
 """How long the fork server may take to end by itself, with the exit handlers of the job."""
 
@@ -108,6 +110,8 @@ class ForkServer:
             "the fork server died (%s): it is started again; the running tasks continue",
             describe_exit(status),
         )
+        if time.monotonic() < server.started_at + SHORT_LIFE_S:
+            return  # Whoever needs a child next starts another one, after a pause that grows.
         try:
             self._running_server(time.monotonic())
         except (NotForkable, CannotStart) as error:
@@ -124,6 +128,7 @@ class _Server:
                 [*python_command("worker_agent.execution.fork_server"), str(inherited.fileno())],
                 stdin=subprocess.DEVNULL, pass_fds=[inherited.fileno()], process_group=0,
             )  # fmt: skip
+        self.started_at = time.monotonic()
         self._asking = threading.Lock()
         self._ended = False
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from worker_agent.execution.child_log import logging_to_agent
 from worker_agent.execution.child_registry import ChildRegistry
 from worker_agent.execution.current_task import add_registry
 from worker_agent.execution.event_loop import EventLoopExecutor
@@ -116,12 +117,13 @@ def run(
     executor = EventLoopExecutor(settings, given, lambda: os.kill(os.getpid(), signal.SIGKILL))
     executor.start(setup["device"], setup["channels"], threading.Event())
     answer(ready)
-    while message := receive():
-        kind, *rest = codec.unpackb(message, use_list=False)
-        if kind == RUN_ITEMS:
-            given.give(*rest)
-        elif kind == CANCEL:
-            answer((CANCEL, rest[0], executor.cancel(*rest)))
-        elif kind == DROP:
-            given.drop(*rest)
+    with logging_to_agent(answer):
+        while message := receive():
+            kind, *rest = codec.unpackb(message, use_list=False)
+            if kind == RUN_ITEMS:
+                given.give(*rest)
+            elif kind == CANCEL:
+                answer((CANCEL, rest[0], executor.cancel(*rest)))
+            elif kind == DROP:
+                given.drop(*rest)
     executor.kill()

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 
 from worker_agent.console.log import LOG
 from worker_agent.execution.cancelling import NOT_RUNNING, id_of
+from worker_agent.execution.child_log import log_for_child
 from worker_agent.execution.child_process import ChildEnded, is_outcome
 from worker_agent.execution.child_registry import is_message
 from worker_agent.execution.child_starter import ChildStarter
@@ -243,6 +244,8 @@ class LoopProcessExecutor:
     def _hear(self, child: LoopChild, answer: Any) -> None:
         if is_message(answer):
             self._registry.hear(answer)
+            return
+        if log_for_child(answer):
             return
         if type(answer) is tuple and len(answer) == 3 and answer[0] == CANCEL:
             self._hear_of_cancel(child, str(answer[1]), str(answer[2]))

@@ -12,6 +12,7 @@ from typing import Any
 from worker_agent.console.log import LOG
 from worker_agent.console.log_format import about
 from worker_agent.execution.cancelling import NOT_RUNNING, find_running, id_of
+from worker_agent.execution.child_log import log_for_child
 from worker_agent.execution.child_process import MAX_BATCH_TASKS, ChildEnded, ChildProcess, is_outcome
 from worker_agent.execution.child_registry import is_message
 from worker_agent.execution.child_starter import ChildStarter
@@ -253,9 +254,9 @@ class ProcessExecutor:
         return min(target - held, left)
 
     def _hear(self, answer: Any) -> bool:
-        """Take what a running task says. Return whether the answer was that."""
+        """Take what a running task or its child says beside outcomes. Return whether the answer was that."""
         if not is_message(answer):
-            return False
+            return log_for_child(answer)
         self._registry.hear(answer)
         return True
 
