@@ -143,7 +143,7 @@ def worker_agent(
     """
     from worker_agent.agent.end_note import write_end_note
     from worker_agent.agent.process import run_agent
-    from worker_agent.agent.reload import check_installed
+    from worker_agent.agent.reload import check_installed, remember_files
     from worker_agent.execution.task_lines import capture_streams
     from worker_agent.job_version import JobVersion
     from worker_agent.protocol.connection.address import check_name, read_password_file, resolve
@@ -159,6 +159,7 @@ def worker_agent(
         check_child_options(kind, processes, start_method)
         if reload:
             check_installed()
+            remember_files(job)
         job_at_fault = True
         if not no_capture and kind != "process" and processes == 1:
             capture_streams()

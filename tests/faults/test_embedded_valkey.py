@@ -94,6 +94,8 @@ def test_a_full_disk_under_the_embedded_valkey_stops_the_work_and_loses_none_of_
 ) -> None:
     server = embedded.serve("--lease", "2")
     agents = [embedded.agent(device) for device in range(2)]
+    for agent in agents:
+        wait_until(lambda p=agent: " serves " in p.stderr, 30, what="the agent has its device")
     wait_until(lambda: embedded.done() >= 200, 30)
 
     disk.fill()
