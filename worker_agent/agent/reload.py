@@ -49,8 +49,8 @@ def wait_for_change(job: Path) -> str:
 
     seen = _seen or _files(job)
     for changes in watch(
-        *_folders(job.expanduser().absolute().parent), watch_filter=PythonFilter(), recursive=False, debounce=DEBOUNCE_MS,
-        raise_interrupt=True, yield_on_timeout=True, rust_timeout=LOOK_MS,
+        *_folders(job.expanduser().absolute().parent), watch_filter=PythonFilter(), recursive=False,
+        debounce=DEBOUNCE_MS, raise_interrupt=True, yield_on_timeout=True, rust_timeout=LOOK_MS,
     ):  # fmt: skip
         if changes:
             return Path(min(path for _, path in changes)).name
