@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import signal
@@ -51,6 +52,9 @@ def test_progress_goes_to_stderr_and_a_second_ctrl_c_ends_at_once(
     # A shell starts programs in the background with SIGINT ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    # Within a callback of the garbage collector the exception would be lost.
+    gc.disable()
+    request.addfinalizer(gc.enable)
     with pytest.raises(KeyboardInterrupt), ctl_command._interruptible():
         current_watch().tell("reloaded", 120_000, 1_000_000)
         signal.raise_signal(signal.SIGINT)
