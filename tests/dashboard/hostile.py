@@ -25,10 +25,9 @@ PAYLOADS = (
 )
 
 TOGETHER = {
-    "markup": "ok[/foo] [/] [red]x[/red] [b ",
-    "links": "[@click=app.quit]go[/] [@click=app.exit('exit')]go[/]",
-    "escapes": "\x1b]0;owned\x07 \x1b[2J\x1b[31mred \x9b31m\x85 \x00\x08\x0b\x7f \ud800",
-    "hidden": "\u202egnp.exe\u202c \u200fabc\u2066x\u2069 \u200b\ufeff\u2028\u2029\U000e0041 a\nb\r\nc\td",
+    "markup": "ok[/foo] [/] [red]x[/red] [@click=app.quit]go[/] [@click=app.exit('exit')]go[/] [b ",
+    "escapes": "\x1b]0;owned\x07 \x1b[2J\x1b[31mred \x9b31m\x85 \x00\x08\x0b\x7f \ud800"
+    "\u202egnp.exe\u202c \u200fabc\u2066x\u2069 \u200b\ufeff\u2028\u2029\U000e0041 a\nb\r\nc\td",
     "wide": "🚀👩\u200d👩\u200d👧❤\ufe0f 日本語のタスク" + "e" + "\u0301" * 500,
     "megabyte": "[/x]" + "x" * 1_000_000,
     "nothing": "",

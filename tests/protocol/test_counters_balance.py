@@ -719,5 +719,5 @@ def test_the_counters_stay_balanced_whatever_actors_and_networks_do(client: redi
     OnThisServer.client = client
     run_state_machine_as_test(
         OnThisServer,
-        settings=settings(max_examples=examples(80), stateful_step_count=120 if LONG else 50),
+        settings=settings(max_examples=examples(60), stateful_step_count=120 if LONG else 50),
     )

@@ -415,7 +415,7 @@ def decodes_or_says_so(packed: bytes) -> None:
         assert str(error)
 
 
-@settings(max_examples=examples(3_000))
+@settings(max_examples=examples(1_500))
 @given(st.binary(max_size=60))
 def test_random_bytes_are_a_value_or_undecodable(packed: bytes) -> None:
     decodes_or_says_so(packed)
@@ -426,7 +426,7 @@ ext_payloads = st.one_of(
 )
 
 
-@settings(max_examples=examples(1_500))
+@settings(max_examples=examples(800))
 @given(st.integers(-128, 127), ext_payloads)
 def test_random_extension_types_are_a_value_or_undecodable(code: int, payload: bytes) -> None:
     decodes_or_says_so(
@@ -456,7 +456,7 @@ arrays = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(1_000))
+@settings(max_examples=examples(600))
 @given(st.sampled_from([13, 14]), arrays)
 @pytest.mark.filterwarnings("ignore")
 def test_an_untrusted_array_is_an_array_or_undecodable(code: int, parts: tuple[Any, Any, Any]) -> None:
@@ -468,7 +468,7 @@ def test_an_untrusted_array_is_an_array_or_undecodable(code: int, parts: tuple[A
     assert not np.asarray(found).dtype.hasobject
 
 
-@settings(max_examples=examples(3_000))
+@settings(max_examples=examples(1_500))
 @given(st.binary(max_size=60) | st.binary(max_size=30).map(lambda tail: b"M1abcdefgh000000000001" + tail))
 def test_random_bytes_are_an_item_or_undecodable(item: bytes) -> None:
     try:

@@ -50,7 +50,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_both_ways_give_the_same_lines(values: list[Any]) -> None:
     items = []
