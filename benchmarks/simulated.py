@@ -54,6 +54,8 @@ RETRY_S = 0.2
 """The pause before the next attempt while Redis is unavailable."""
 REPORT = b"report"
 """Stands for the report in a recorded heartbeat."""
+DESIRED = [b""] * 5
+"""An empty desired state: the answer to a call that is only recorded."""
 Command = tuple[Any, ...]
 IDLE_GROUPS = tuple(Path(root, "mutitask-simulated") for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup"))
 """Control groups (version 1 or 2) that run only when other processes are idle. Only root can create them."""
@@ -108,10 +110,16 @@ class Device:
                 "host": f"sim-{self.number // 50:02}", "version": "simulated", "python": "3", "concurrency": 1,
                 "channel": self.channel, "channels": str(self.channel), "state": self.state,
                 "pid": 10_000 + self.number, "since_ms": self.since_ms, "running": min(1, len(self.items)),
-                "tasks": [[text_of(self.items[0]), time.monotonic() - self.claimed_at]] if self.items else [],
+                "tasks": [self._running()] if self.items else [],
                 "done": self.done, "failed": 0, "beat_s": self.beat_s,
             }
         )  # fmt: skip
+
+    def _running(self) -> dict[str, Any]:
+        """Return what a heartbeat tells of the running task."""
+        item = self.items[0]
+        seconds, id_ = time.monotonic() - self.claimed_at, item[2:22].decode()
+        return {"text": text_of(item), "seconds": seconds, "id": id_, "channel": self.channel}
 
     def heartbeat_command(self) -> Command:
         """Return the command of a heartbeat. It names the channel only if that has changed, like most real ones."""
@@ -120,7 +128,7 @@ class Device:
         if kind not in self.commands:
             channel = [self.channel] if changed else []
             named = {"not_from" if self.paused else "claims_from": channel}
-            calls = CallRecorder([b"ok", b"0", b"0", b"0", b"", b"", b"", b""])
+            calls = CallRecorder([b"ok", b"0", b"0", b"0", *DESIRED])
             calls.record(self.heartbeat_broker, lambda broker: broker.heartbeat(self.number, REPORT, **named))
             self.commands[kind] = calls.commands[0]
         command, report = self.commands[kind], self.report()
@@ -129,7 +137,7 @@ class Device:
     def read_command(self) -> Command:
         """Return the command that reads the desired state."""
         if "read" not in self.commands:
-            calls = CallRecorder([b"", b"", b"", b""])
+            calls = CallRecorder(DESIRED)
             calls.record(self.heartbeat_broker, lambda broker: broker.read_desired(self.number))
             self.commands["read"] = calls.commands[0]
         return self.commands["read"]
