@@ -20,6 +20,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "mixed": (
         "concurrency", "took", "ideal", "longest_idle", "idle_share", "behind_p99", "behind_most", "behind_free",
     ),
+    "coroutines": ("system", "nap_ms", "at_once", "rate", "cpu_us", "peak_kb"),
     "payloads": ("system", "bytes", "fed_per_s", "drained_per_s", "drain_us"),
     "growth": (
         "devices", "rate", "us", "idle_us_per_device",
