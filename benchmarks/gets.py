@@ -9,6 +9,7 @@ import argparse
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 from benchmarks.measure import redis_under_test
@@ -74,7 +75,10 @@ def mutitask(site: str, tasks: int, at_once: int) -> float:
         system.start_feed()
         system.wait_until_fed()
         started = system.resume_agents()
-        return tasks / (system.wait_until_done(tasks) - started)
+        # Both cores are busy: a closer look at the counters would slow down what is measured.
+        while system.done_count() < tasks:
+            time.sleep(0.05)
+        return tasks / (time.monotonic() - started)
 
 
 def main() -> None:
