@@ -102,6 +102,8 @@ class InFlight:
         """Called in place of waking threads when tasks are queued, for slots that are no threads."""
         self.on_drop: Callable[[], None] | None = None
         """Called after the tasks of a fenced actor were dropped."""
+        self.settle_age_s = SETTLE_AGE_S
+        """The age at which a settlement is sent, although the batch is not full, in seconds."""
         self.many_slots = False
         """Whether the slots cost so little that there are many. Then tasks of any length are claimed ahead."""
         self._idle_job: Callable[[], None] | None = None
@@ -389,7 +391,7 @@ class InFlight:
         now = time.monotonic()
         if self.settlements:
             self.sleeping = False
-            return max(0.0, self.oldest_settlement + SETTLE_AGE_S - now)
+            return max(0.0, self.oldest_settlement + self.settle_age_s - now)
         if self.queue and 0 < self.slots <= len(self.running):
             return max(0.001, self._newest_start() + LONG_TASK_S - now)
         return 1.0
