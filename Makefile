@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTHONS := $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python
 
 # Most tests wait for other processes, so more of them run at once than there are cores.
-WORKERS ?= 6
+WORKERS ?= 5
 # These take a third of the time of all tests, so they have a target of their own. CI runs both.
 KILLING := tests/chaos tests/cluster tests/crashes tests/faults
 
