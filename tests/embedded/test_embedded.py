@@ -132,7 +132,7 @@ def test_it_waits_until_the_data_of_a_killed_server_is_loaded(monkeypatch):
         client.eval("for i = 1, 5000 do redis.call('RPUSH', 'list', i) end", 0)
     kill(first)
     plain = start.configuration
-    slow = b"key-load-delay 200\n"  # Microseconds a command: a second in all.
+    slow = b"key-load-delay 500\n"  # Microseconds a command: 2.5 seconds in all.
     monkeypatch.setattr(start, "configuration", lambda *given: plain(*given) + slow)
     states = []
     read_state = start.server_state
