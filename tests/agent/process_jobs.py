@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
+import signal
 from pathlib import Path
 
-from tests.crashes.fleet import Fleet
+from mutitask_tui.server.snapshot import FailedTask
+from tests.crashes.fleet import Fleet, Recorded
 from tests.support.programs import Program
 
 PROCESS = ("--device", "0", "--kind", "process")
@@ -61,3 +66,30 @@ def _children_of(pid: int) -> list[int]:
 
 def _is_fork_server(pid: int) -> bool:
     return b"execution.fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def kill_at_random(
+    fleet: Fleet, agent: Program, chance: random.Random, count: int, *, kills: int, servers_every: int
+) -> None:
+    """Kill a child of the agent, or each `servers_every`-th time its fork server, whenever a task has ended."""
+    for number in range(kills):
+        before = fleet.counters().done
+        fleet.wait_for(
+            lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
+        )
+        # The agent may have reaped the child meanwhile.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
+            of_server = number % servers_every == servers_every - 1
+            if victims := [fork_server_of(agent)] if of_server else children_of(agent):
+                os.kill(chance.choice(victims), signal.SIGKILL)
+
+
+def expect_all_recorded(fleet: Fleet, count: int) -> tuple[list[Recorded], list[FailedTask]]:
+    """Expect that each of `count` tasks is done with itself as its result, or failed. Return both."""
+    counters = fleet.wait_until_over(count)
+    results, failed = fleet.results(), fleet.failed()
+    numbers = [recorded.number for recorded in results] + [task.number for task in failed]
+    assert sorted(numbers) == list(range(count))
+    assert (counters.done, counters.failed) == (len(results), len(failed))
+    assert all(recorded.value == recorded.number for recorded in results)
+    return results, failed

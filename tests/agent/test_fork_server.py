@@ -11,6 +11,7 @@ import pytest
 from tests.agent.process_jobs import PROCESS, children_of, fork_server_of, job, noted, stop
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import Fleet, wait_for_text
+from tests.support.programs import Program
 
 LOADS = """
 with Path(FOLDER, "loads").open("a") as loads:
@@ -256,7 +257,8 @@ def test_fork_server_and_children_die_with_a_killed_agent(fleet, wait_until):
     wait_until(lambda: not any(map(is_running, pids)))
 
 
-def test_a_fork_server_that_loads_the_job_dies_with_a_killed_agent(fleet, wait_until):
+def start_with_a_slow_load(fleet: Fleet) -> tuple[Program, int]:
+    """Start an agent whose fork server never ends to load the job. Return both once it loads."""
     job(
         fleet,
         """
@@ -269,6 +271,11 @@ if len(sys.argv) == 1 and Path(sys.argv[0]).name == "job.py":
     fleet.serve()
     agent = fleet.agent(*PROCESS)
     pid = int(noted(fleet, "loading"))
+    return agent, pid
+
+
+def test_a_fork_server_that_loads_the_job_dies_with_a_killed_agent(fleet, wait_until):
+    agent, pid = start_with_a_slow_load(fleet)
 
     agent.kill()
 
@@ -276,18 +283,7 @@ if len(sys.argv) == 1 and Path(sys.argv[0]).name == "job.py":
 
 
 def test_an_agent_stops_while_its_fork_server_loads_the_job(fleet):
-    job(
-        fleet,
-        """
-if len(sys.argv) == 1 and Path(sys.argv[0]).name == "job.py":
-    note("loading", os.getpid())
-    time.sleep(600)
-"""
-        + ECHO,
-    )
-    fleet.serve()
-    agent = fleet.agent(*PROCESS)
-    pid = int(noted(fleet, "loading"))
+    agent, pid = start_with_a_slow_load(fleet)
 
     agent.terminate()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -11,7 +10,14 @@ import time
 import pytest
 
 from mutitask_tui.server.inspector import Inspector
-from tests.agent.process_jobs import children_of, fork_server_of, job, noted, stop
+from tests.agent.process_jobs import (
+    children_of,
+    expect_all_recorded,
+    job,
+    kill_at_random,
+    noted,
+    stop,
+)
 from tests.agent.test_timeouts import is_running
 from tests.crashes.fleet import NAME, Fleet, wait_for_text
 from tests.support.programs import Program
@@ -442,22 +448,9 @@ async def task_function(task):
     fleet.serve("--lease", "600", "--capacity", "500")
     agent = fleet.agent(*SPREAD, "--concurrency", "20")
 
-    for kill in range(8):
-        before = fleet.counters().done
-        fleet.wait_for(
-            lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
-        )
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
-            victims = [fork_server_of(agent)] if kill % 4 == 3 else children_of(agent)
-            if victims:
-                os.kill(chance.choice(victims), signal.SIGKILL)
+    kill_at_random(fleet, agent, chance, count, kills=8, servers_every=4)
 
-    counters = fleet.wait_until_over(count)
-    results, failed = fleet.results(), fleet.failed()
-    numbers = [recorded.number for recorded in results] + [task.number for task in failed]
-    assert sorted(numbers) == list(range(count))
-    assert (counters.done, counters.failed) == (len(results), len(failed))
-    assert all(recorded.value == recorded.number for recorded in results)
+    _, failed = expect_all_recorded(fleet, count)
     assert {task.stage for task in failed} <= {"crashed"}
     stop(agent)
 

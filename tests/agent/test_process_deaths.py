@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 
-from tests.agent.process_jobs import PROCESS, children_of, fork_server_of, job, noted, stop
+from tests.agent.process_jobs import (
+    PROCESS,
+    children_of,
+    expect_all_recorded,
+    job,
+    kill_at_random,
+    noted,
+    stop,
+)
 from tests.agent.test_timeouts import is_running
 
 KILLS = 15
@@ -148,23 +155,9 @@ def task_function(task):
     fleet.serve("--lease", "600", "--capacity", "500")
     agent = fleet.agent(*PROCESS, "--concurrency", "2")
 
-    for number in range(KILLS):
-        before = fleet.counters().done
-        fleet.wait_for(
-            lambda counters, before=before: counters.done > before or counters.done + counters.failed == count
-        )
-        # The agent may have reaped the child meanwhile.
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
-            victims = [fork_server_of(agent)] if number % 5 == 4 else children_of(agent)
-            if victims:
-                os.kill(chance.choice(victims), signal.SIGKILL)
+    kill_at_random(fleet, agent, chance, count, kills=KILLS, servers_every=5)
 
-    counters = fleet.wait_until_over(count)
-    results, failed = fleet.results(), fleet.failed()
-    numbers = [recorded.number for recorded in results] + [task.number for task in failed]
-    assert sorted(numbers) == list(range(count))
-    assert (counters.done, counters.failed) == (len(results), len(failed))
-    assert all(recorded.value == recorded.number for recorded in results)
+    results, failed = expect_all_recorded(fleet, count)
     assert {recorded.attempt for recorded in results} == {0}
     # One task may be hit three times by chance. But each kill counts for one task only.
     assert {task.stage for task in failed} <= {"crashed"}

@@ -11,11 +11,26 @@ from tests.chaos.agents import wait_for_done, wait_for_place
 from tests.chaos.killers import expect_all_crashed, job_with_killers
 from tests.chaos.scenarios import Context, Row, scenario
 from tests.chaos.watching import Watch, coroutines, judge, numbers
+from tests.crashes.fleet import Fleet
+from tests.support.programs import Program
 
 KINDS = (
     ("--kind", "process", "--concurrency", "2"),
     ("--kind", "asyncio", "--processes", "2", "--concurrency", "20"),
 )
+
+
+def agents_of_each_kind(fleet: Fleet) -> list[Program]:
+    """Start one agent for each of `KINDS`. Return once all have their devices."""
+    agents = [fleet.candidate("--device", str(n), *kind) for n, kind in enumerate(KINDS)]
+    for agent in agents:
+        wait_for_place(agent)
+    return agents
+
+
+def marks_for_kills(context: Context, count: int, times: int) -> list[int]:
+    """Return at how many done tasks to kill, in the first four fifths of the tasks."""
+    return sorted(context.random.randrange(int(count * 0.8)) for _ in range(times))
 
 
 @scenario(
@@ -28,10 +43,7 @@ def fork_servers_killed(context: Context) -> Row:
     fleet = context.fleet()
     fleet.job(coroutines(count, 0.002))
     fleet.serve("--lease", "600", "--capacity", "1000")
-    agents = [fleet.candidate("--device", str(n), *kind) for n, kind in enumerate(KINDS)]
-    for agent in agents:
-        wait_for_place(agent)
-    marks = sorted(context.random.randrange(int(count * 0.8)) for _ in range(times))
+    agents, marks = agents_of_each_kind(fleet), marks_for_kills(context, count, times)
     killed = 0
     with Watch(fleet) as watch:
         for mark in marks:
@@ -54,10 +66,7 @@ def children_killed(context: Context) -> Row:
     fleet = context.fleet()
     fleet.job(numbers(count, 0.001))
     fleet.serve("--lease", "600", "--capacity", "1000")
-    agents = [fleet.candidate("--device", str(n), *kind) for n, kind in enumerate(KINDS)]
-    for agent in agents:
-        wait_for_place(agent)
-    marks = sorted(context.random.randrange(int(count * 0.8)) for _ in range(times))
+    agents, marks = agents_of_each_kind(fleet), marks_for_kills(context, count, times)
     with Watch(fleet) as watch:
         for mark in marks:
             wait_for_done(fleet, mark, lambda: None)

@@ -87,12 +87,18 @@ def test_a_restarted_fleet_runs_the_new_job_and_no_task_is_lost_or_crashed(fleet
     assert all(agent.running for agent in agents), agents
 
 
-def test_an_agent_drains_before_it_restarts_and_a_second_restart_does_not_wait(fleet: Fleet) -> None:
+def drain_for_restart(fleet: Fleet, lease: str = "600") -> Program:
+    """Ask an agent to restart while it runs the held task. Return it."""
     fleet.job(HELD)
-    fleet.serve("--lease", "600")
+    fleet.serve("--lease", lease)
     agent = fleet.agent("--device", "0")
     wait_until(lambda: (fleet.folder / "began-0").exists(), what="the held task runs")
     fleet.ctl("restart_one", "0")
+    return agent
+
+
+def test_an_agent_drains_before_it_restarts_and_a_second_restart_does_not_wait(fleet: Fleet) -> None:
+    agent = drain_for_restart(fleet)
     wait_for_text(agent, "restarting: waiting for 1 running tasks, without a limit")
     assert agent.stderr.count(" serves ") == 1
 
@@ -122,11 +128,7 @@ def test_the_drain_timeout_ends_the_wait_before_a_restart(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("stop", ["signal", "command"])
 def test_a_stop_wins_over_a_restart(fleet: Fleet, stop: str) -> None:
-    fleet.job(HELD)
-    fleet.serve("--lease", "600")
-    agent = fleet.agent("--device", "0")
-    wait_until(lambda: (fleet.folder / "began-0").exists(), what="the held task runs")
-    fleet.ctl("restart_one", "0")
+    agent = drain_for_restart(fleet)
     wait_for_text(agent, "restarting: waiting for 1 running tasks")
 
     if stop == "signal":
@@ -196,11 +198,7 @@ def test_local_agents_restart_without_a_death_and_start_again_when_a_broken_job_
 
 
 def test_an_agent_killed_while_it_drains_for_a_restart_loses_nothing(fleet: Fleet) -> None:
-    fleet.job(HELD)
-    fleet.serve("--lease", "2")
-    agent = fleet.agent("--device", "0")
-    wait_until(lambda: (fleet.folder / "began-0").exists(), what="the held task runs")
-    fleet.ctl("restart_one", "0")
+    agent = drain_for_restart(fleet, lease="2")
     wait_for_text(agent, "restarting: waiting for 1 running tasks")
 
     agent.kill()
@@ -235,11 +233,7 @@ def test_an_agent_that_dies_between_its_leave_and_its_start_loses_nothing(fleet:
 def test_an_agent_that_could_not_leave_takes_its_device_again_at_once(own_fleet: Fleet) -> None:
     """Redis is away while the agent leaves. The new start of the same process recovers what the former one held."""
     fleet = own_fleet
-    fleet.job(HELD)
-    fleet.serve("--lease", "600")
-    agent = fleet.agent("--device", "0")
-    wait_until(lambda: (fleet.folder / "began-0").exists(), what="the held task runs")
-    fleet.ctl("restart_one", "0")
+    agent = drain_for_restart(fleet)
     wait_for_text(agent, "restarting: waiting for 1 running tasks")
     fleet.redis.kill()
     (fleet.folder / "release").touch()

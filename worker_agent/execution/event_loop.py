@@ -11,13 +11,13 @@ from functools import partial
 from worker_agent.console.log import LOG
 from worker_agent.execution.async_runner import AsyncRunner
 from worker_agent.execution.blocked_loop import BlockedLoopWatch
+from worker_agent.execution.cancelling import NOT_RUNNING, find_running
 from worker_agent.execution.current_task import add_registry, remove_registry
 from worker_agent.execution.in_flight import HAND_BACK, Entry, InFlight, Outcome, RunningTask
 from worker_agent.execution.lifecycle import TEARDOWN_S, Lifecycle
 from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, time_limit_of, timed_out
 from worker_agent.execution.speech import tail_of
-from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line, reason
 from worker_agent.protocol.settlements import FAILED
 from worker_agent.settings import Settings
@@ -28,7 +28,6 @@ SETTLE_AGE_S = 0.02
 """The age at which a settlement is sent. Each call takes Python's lock from the loop, so there are fewer of them."""
 KILL_S = 2.0
 """How long the agent waits for cancelled coroutines when it must not wait for tasks."""
-_OPTIONS_AT = slice(list_item.HEADER_BYTES - 1, list_item.HEADER_BYTES)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -103,20 +102,19 @@ class EventLoopExecutor:
 
     def cancel(self, id_: str, who: str) -> str:
         """Cancel the run of the task with this id. Return '', or why it cannot be stopped."""
-        wanted = id_.encode()
-        for slot, task in list(self._in_flight.running.items()):
-            if task.item[2:22] == wanted:
-                if wanted in self._runner.in_thread:
-                    task.cancel_asked_by = who
-                    return (
-                        "its plain function runs in a thread, which cannot be stopped: it was asked, and sees "
-                        "`current_task().cancelled`"
-                    )
-                self._call_soon(
-                    partial(self._cancel_slot, slot, task, cancelled(who, self._device, tail_of(task.speech)))
-                )
-                return ""
-        return "it does not run on this device now"
+        found = find_running(self._in_flight, id_)
+        if found is None:
+            return NOT_RUNNING
+        slot, task = found
+        if id_.encode() in self._runner.in_thread:
+            task.cancel_asked_by = who
+            return (
+                "its plain function runs in a thread, which cannot be stopped: it was asked, and sees "
+                "`current_task().cancelled`"
+            )
+        outcome = cancelled(who, self._device, tail_of(task.speech))
+        self._call_soon(partial(self._cancel_slot, slot, task, outcome))
+        return ""
 
     # On the loop's thread
 
@@ -185,10 +183,9 @@ class EventLoopExecutor:
         if not self._tasks:
             self._wake_watch()
         self._tasks[slot] = self._loop.create_task(self._run(slot, entry))
-        if self._settings.timeout is not None or entry[3][_OPTIONS_AT] == list_item.OPTIONS:
-            limit = time_limit_of(entry[3], self._settings.timeout)
-            if limit is not None:
-                self._limits[slot] = self._loop.call_later(limit, self._time_is_up, slot, task, limit)
+        limit = time_limit_of(entry[3], self._settings.timeout)
+        if limit is not None:
+            self._limits[slot] = self._loop.call_later(limit, self._time_is_up, slot, task, limit)
 
     async def _run(self, slot: int, entry: Entry) -> None:
         in_flight = self._in_flight

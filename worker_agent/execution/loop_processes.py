@@ -27,7 +27,6 @@ from worker_agent.execution.process_handle import describe_exit, join_unless
 from worker_agent.execution.registry import AgentRegistry
 from worker_agent.execution.runner import cancelled, child_died, time_limit_of, timed_out
 from worker_agent.execution.speech import tail_of
-from worker_agent.protocol import list_item
 from worker_agent.protocol.reasons import in_one_line
 from worker_agent.protocol.unpatched import time
 from worker_agent.settings import Settings
@@ -41,7 +40,6 @@ ANSWER_S = 1.0
 STOP_RACE_S = 0.5
 """After a child's end by SIGTERM, the agent's own stop may follow within this time."""
 P = ParamSpec("P")
-_OPTIONS_AT = slice(list_item.HEADER_BYTES - 1, list_item.HEADER_BYTES)
 
 
 class LoopProcessExecutor:
@@ -205,10 +203,9 @@ class LoopProcessExecutor:
         self._next_slot += 1
         task = child.running[slot] = self._in_flight.start(slot, entry)
         item, channel = entry[3], entry[4]
-        if self._settings.timeout is not None or item[_OPTIONS_AT] == list_item.OPTIONS:
-            limit = time_limit_of(item, self._settings.timeout)
-            if limit is not None:
-                child.due[slot] = task.started_at + limit + GRACE_S
+        limit = time_limit_of(item, self._settings.timeout)
+        if limit is not None:
+            child.due[slot] = task.started_at + limit + GRACE_S
         return slot, item, channel
 
     def _guarded(self, send: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from redis.exceptions import RedisError
+
 from mutitask_tui.server.commands.registry import CommandError
 from mutitask_tui.server.operator_calls import Caller
+from worker_agent.protocol.connection.connect import connect
+from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.served_channels import Served, served_numbers
+from worker_agent.protocol.unpatched import time
 
 
 class CommandGroup(Caller):
@@ -35,6 +42,19 @@ class CommandGroup(Caller):
                     f"there is no TaskChannel{channel}; there is TaskChannel0 to TaskChannel{count - 1}"
                 )
         return served_numbers(served, count)
+
+    def agents_answers(self, name: str, wait_s: float) -> Iterator[bytes]:
+        """Yield what agents answer in the list of this name, for at most `wait_s`. Raises what Redis's errors mean."""
+        key, deadline = self.reader.keys.detect_answers(name), time.monotonic() + wait_s
+        with connect(self.url, blocking=True) as client:
+            while (left := deadline - time.monotonic()) > 0:
+                try:
+                    reply = client.execute_command("BLPOP", key, f"{left:.3f}")
+                except (RedisError, OSError) as error:
+                    raise translate(error, self.reader.address) from error
+                if reply is None:
+                    return
+                yield reply[1]
 
 
 def devices_text(count: int) -> str:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from redis.exceptions import RedisError
-
 from mutitask_tui.server.commands.base import CommandGroup, agents_text, devices_text
 from mutitask_tui.server.commands.registry import CommandError, Outcome, channels_argument
 from mutitask_tui.server.drain import request_restart, request_stop
 from mutitask_tui.server.snapshot import channel_names
 from worker_agent.protocol import wire
-from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.connection.redis_errors import translate
 from worker_agent.protocol.errors import ConcurrentChange
 from worker_agent.protocol.served_channels import Served, served_text
 from worker_agent.protocol.unpatched import time
@@ -65,22 +61,14 @@ class DeviceCommands(CommandGroup):
         self, detect: str, expected: set[int], started: float
     ) -> dict[int, tuple[str, float]]:
         """Return the answers that arrive in time: device to state and round trip in ms."""
-        key = self.reader.keys.detect_answers(detect)
         answers: dict[int, tuple[str, float]] = {}
-        with connect(self.url, blocking=True) as client:
-            while expected - answers.keys():
-                left = started + DETECT_WAIT_S - time.perf_counter()
-                if left <= 0:
+        wait_s = started + DETECT_WAIT_S - time.perf_counter() if expected else 0.0
+        for packed in self.agents_answers(detect, wait_s):
+            if (answer := parse_answer(packed)) is not None:
+                device, state = answer
+                answers.setdefault(device, (state, (time.perf_counter() - started) * 1000))
+                if not expected - answers.keys():
                     break
-                try:
-                    reply = client.execute_command("BLPOP", key, f"{left:.3f}")
-                except (RedisError, OSError) as error:
-                    raise translate(error, self.reader.address) from error
-                if reply is None:
-                    break
-                if (answer := parse_answer(reply[1])) is not None:
-                    device, state = answer
-                    answers.setdefault(device, (state, (time.perf_counter() - started) * 1000))
         return answers
 
     def pause_all(self) -> Outcome:

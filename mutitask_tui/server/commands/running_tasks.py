@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redis.exceptions import RedisError
-
 from mutitask_tui.server.commands.base import CommandGroup
 from mutitask_tui.server.commands.registry import CommandError, Outcome
 from worker_agent.protocol.cancels import CancelAnswer, CancelRequest, answers_name, parse_answer
-from worker_agent.protocol.connection.connect import connect
-from worker_agent.protocol.connection.redis_errors import translate
-from worker_agent.protocol.unpatched import time
 
 CANCEL_WAIT_S = 3.0
 """How long to wait for the agent's answer, in seconds. An agent that lost its token answers at its next heartbeat."""
@@ -65,19 +60,13 @@ class RunningTaskCommands(CommandGroup):
 
     def _answer(self, request: CancelRequest, agents: Mapping[int, str]) -> CancelAnswer | None:
         """Return the answer of the agent that runs the task, else another answer. None if nobody answers in time."""
-        key = self.reader.keys.detect_answers(answers_name(request.asked))
-        deadline, answers = time.monotonic() + CANCEL_WAIT_S, dict[int, CancelAnswer]()
-        with connect(self.url, blocking=True) as client:
-            while len(answers) < len(agents) and (left := deadline - time.monotonic()) > 0:
-                try:
-                    reply = client.execute_command("BLPOP", key, f"{left:.3f}")
-                except (RedisError, OSError) as error:
-                    raise translate(error, self.reader.address) from error
-                if reply is None:
+        answers: dict[int, CancelAnswer] = {}
+        for packed in self.agents_answers(answers_name(request.asked), CANCEL_WAIT_S if agents else 0.0):
+            answer = parse_answer(packed)
+            if answer is not None and answer.device in agents:
+                answers[answer.device] = answer
+                if answer.state != "not_running":
+                    return answer
+                if len(answers) == len(agents):
                     break
-                answer = parse_answer(reply[1])
-                if answer is not None and answer.device in agents:
-                    answers[answer.device] = answer
-                    if answer.state != "not_running":
-                        return answer
         return next(iter(answers.values()), None)
